@@ -1,0 +1,82 @@
+"""Data: sources, transforms, batches.
+
+A source is a function with typed keyword parameters that returns a split by role: a
+`dict[str, Table]` with `'train'` and, where there are such, `'validation'` and `'test'`. To add
+one, write a function in a file here and name it in `SOURCES`, or leave it in your own code and
+name it in the config as `'package.module:function'`. Its parameters are what a config may set.
+
+Columns have the same names everywhere: `image` (uint8, (examples, height, width, channels)),
+`label` (int32, (examples,)), `features` (float32, (examples, features)), `x` and `target` (float,
+(examples,)). A name that a source of your own adds is as good; `mask` alone is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxdl.data.builtin import bayes_accuracy, blobs, digits, polynomial
+from jaxdl.data.checks import duplicates, validate
+from jaxdl.data.files import arrays, csv, standardization
+from jaxdl.data.folders import images
+from jaxdl.data.from_tfds import tfds
+from jaxdl.data.table import Table
+from jaxdl.data.twins import TWINS, twin_of
+from jaxdl.errors import UserError
+
+SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
+    "arrays": arrays,
+    "blobs": blobs,
+    "csv": csv,
+    "digits": digits,
+    "images": images,
+    "polynomial": polynomial,
+    "tfds": tfds,
+}
+
+
+def load(
+    source: str | Callable[..., dict[str, Table]], /, *, twin: bool = False, **settings: Any
+) -> dict[str, Table]:
+    """Read a data set, or the small twin that stands in for it offline, and validate it.
+
+    Args:
+      source: a name in `SOURCES`, or a function such as stand there.
+      twin: the twin in place of the data; same columns, dtypes, shapes and labels.
+      **settings: the source's own parameters.
+
+    Raises:
+      UserError: the source is unknown, has no twin, or what it reads is not sound.
+    """
+    if isinstance(source, str):
+        if source not in SOURCES:
+            raise UserError(f"data source {source!r}: unknown; there are {', '.join(SOURCES)}")
+        source = SOURCES[source]
+    splits = twin_of(source, settings) if twin else source(**settings)
+    if not isinstance(splits, dict) or not all(isinstance(t, Table) for t in splits.values()):
+        raise UserError(
+            f"data source {source.__name__!r}: returns {type(splits).__name__}; it must return a "
+            "dict of Tables, {'train': Table({'image': …, 'label': …}), …}"
+        )
+    validate(splits)
+    return splits
+
+
+__all__ = [
+    "SOURCES",
+    "TWINS",
+    "Table",
+    "arrays",
+    "bayes_accuracy",
+    "blobs",
+    "csv",
+    "digits",
+    "duplicates",
+    "images",
+    "load",
+    "polynomial",
+    "standardization",
+    "tfds",
+    "twin_of",
+    "validate",
+]

@@ -1,0 +1,50 @@
+"""Columns that took long to make, kept on disk for the next run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import numpy as np
+
+
+def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """What `make` returns, from the cache if it was made for this key before.
+
+    A file is written whole or not at all, holds arrays only, and carries checksums: a damaged one
+    is made again. A cache that cannot be written costs time, not the run.
+    """
+    path = folder() / f"{sha256(key.encode()).hexdigest()}.npz"
+    # Absent, or damaged in one of zipfile's many ways.
+    with suppress(Exception), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+    columns = make()
+    with suppress(OSError):
+        _write(path, columns)
+    return columns
+
+
+def folder() -> Path:
+    """Where the cache is: in the user's own cache folder, and safe to delete at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdl" / "data"
+
+
+def fingerprint(path: Path) -> str:
+    """Digest of a file's contents."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, allow_pickle=False, **columns)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -1,0 +1,111 @@
+"""What must hold of data before anything is trained on it, and what is worth knowing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from itertools import combinations
+
+import numpy as np
+
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError
+
+
+def validate(splits: Mapping[str, Table]) -> None:
+    """Refuse splits that cannot be trained on, at the first example that is to blame.
+
+    What a label may be is the task's to say.
+
+    Raises:
+      UserError: no train split, an empty one, splits that differ in their columns, a dtype that no
+        device holds, a value that is not finite, or too large once on the device.
+    """
+    if "train" not in splits:
+        raise UserError(f"data: no 'train' split; the source gives {', '.join(splits) or 'none'}")
+    for role, table in splits.items():
+        _validate_table(table)
+        if _schema(table) != _schema(splits["train"]):
+            raise UserError(
+                f"{table.where}: the {role} split has columns {_schema(table)}, the train split "
+                f"{_schema(splits['train'])}; make them the same"
+            )
+
+
+def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:
+    """Count the distinct examples that two splits share, equal in every column.
+
+    An example of the test split that was trained on makes the test easier than it says.
+
+    Returns:
+      (role, other role) -> count, for each pair of splits, zeros included.
+    """
+    seen = {role: _digests(table) for role, table in splits.items()}
+    return {(a, b): len(seen[a] & seen[b]) for a, b in combinations(splits, 2)}
+
+
+def _validate_table(table: Table) -> None:
+    if len(table) == 0:
+        raise UserError(f"{table.where}: no examples; a split needs at least one")
+    if "mask" in table.columns:
+        raise UserError(f"{table.where}: column 'mask' is the batch's own padding mask; rename it")
+    for name, column in table.columns.items():
+        where = f"{table.where}: column {name!r}"
+        if 0 in column.shape:
+            raise UserError(f"{where} has shape {column.shape}, which holds no value; leave it out")
+        _validate_dtype(column, where)
+        if not np.issubdtype(column.dtype, np.integer):
+            _refuse(~np.isfinite(column), column, where, "not finite; mend or remove the example")
+        if column.dtype.kind in "iuf" and column.dtype.itemsize == 8:
+            _refuse_too_large(column, where)
+
+
+def _validate_dtype(column: np.ndarray, where: str) -> None:
+    import jax.numpy as jnp  # here, so that reading data alone needs no JAX
+
+    if column.dtype == object or column.dtype.kind in "SU":
+        raise UserError(
+            f"{where} holds {column.dtype}, which no device does; leave it "
+            "out of the source's columns"
+        )
+    numeric = column.dtype == bool or jnp.issubdtype(column.dtype, np.number)
+    if not numeric or column.dtype.char in "gG" or not column.dtype.isnative:  # g: long double
+        raise UserError(f"{where} has dtype {column.dtype.str}, which JAX lacks; convert it")
+
+
+def _refuse_too_large(column: np.ndarray, where: str) -> None:
+    """Unless x64 is enabled JAX takes 32 of 64 bits, without a word where that is no number."""
+    import jax
+    import jax.numpy as jnp
+
+    held = jax.dtypes.canonicalize_dtype(column.dtype)
+    limits = jnp.iinfo(held) if column.dtype.kind in "iu" else jnp.finfo(held)
+    low, high = column.dtype.type(limits.min), column.dtype.type(limits.max)
+    if column.min() < low or column.max() > high:
+        outside = (column < low) | (column > high)
+        _refuse(outside, column, where, f"too large for {held}; rescale it or leave it out")
+
+
+def _refuse(wrong: np.ndarray, column: np.ndarray, where: str, why: str) -> None:
+    if wrong.any():
+        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        examples = int(wrong.reshape(len(wrong), -1).any(axis=1).sum())
+        at = f", at {first[1:]}" if first[1:] else ""
+        raise UserError(
+            f"{where}, example {first[0]}{at}: {column[first]} is {why} "
+            f"({examples} of {len(column)} examples are so)"
+        )
+
+
+def _schema(table: Table) -> dict[str, str]:
+    return {
+        name: f"{column.dtype}{list(column.shape[1:])}"
+        for name, column in sorted(table.columns.items())
+    }
+
+
+def _digests(table: Table) -> set[bytes]:
+    columns = [np.ascontiguousarray(table.columns[name]) for name in sorted(table.columns)]
+    rows = [column.reshape(len(table), -1).view(np.uint8) for column in columns]
+    together = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+    return {blake2b(row, digest_size=16).digest() for row in together}

@@ -1,0 +1,247 @@
+"""Data in a user's own files: NumPy archives, and tables of comma-separated values."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32
+
+from jaxdl.data.splits import partition
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def arrays(train: str, test: str | None = None, validation: str | None = None) -> dict[str, Table]:
+    """A split from each NumPy archive, as `numpy.savez(path, image=…, label=…)` writes it.
+
+    Each array is a column; its first axis is the examples. Nothing is unpickled. Arrays in memory
+    need no source: they are `Table({'image': …, 'label': …})`.
+
+    Args:
+      train: path of the train split's .npz file.
+      test: path of the test split's.
+      validation: path of the validation split's.
+
+    Raises:
+      UserError: a file is missing, is no archive of arrays, or is given for two splits.
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    paths = {role: Path(path).expanduser() for role, path in given.items() if path is not None}
+    owner: dict[Path, str] = {}
+    for role, path in paths.items():
+        other = owner.setdefault(path.resolve(), role)
+        if other != role:
+            raise UserError(
+                f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
+            )
+    return {role: _read_npz(path) for role, path in paths.items()}
+
+
+def csv(
+    path: str,
+    target: str | None = None,
+    label: str | None = None,
+    features: tuple[str, ...] | None = None,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    standardize: bool = False,
+    delimiter: str = ",",
+) -> dict[str, Table]:
+    """A CSV file with a header line and numeric columns, split at random.
+
+    Args:
+      path: of the file, UTF-8.
+      target: the column to regress on; becomes `target` (N,) float32.
+      label: the column that holds the class; becomes `label` (N,) int32. Whole numbers stand for
+        themselves; other names are numbered in alphabetical order and kept in `Table.classes`.
+      features: the columns to predict from, in this order; becomes `features` (N, D) float32.
+        By default all but the target and the label.
+      test_fraction: share of the rows for the test split, rounded; 0 for none.
+      validation_fraction: share of the rows for the validation split, rounded; 0 for none.
+      seed: of the split. The same file, fractions and seed give the same splits.
+      standardize: subtract from each feature its mean over the train split and divide by its
+        deviation there, in every split; `standardization` of the columns as read gives both.
+      delimiter: what separates two cells.
+
+    Raises:
+      UserError: the file cannot be read, lacks a column that is named, or has a cell that is not a
+        finite number; the message says in which line and column.
+    """
+    if target is None and label is None:
+        raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
+    sheet = _Sheet.read(path, delimiter)
+    predicted = [name for name in (target, label) if name is not None]
+    inputs = [name for name in sheet.header if name not in predicted]
+    inputs = inputs if features is None else list(features)
+    sheet.require(predicted, inputs)
+    columns: dict[str, np.ndarray] = {"features": np.stack(list(map(sheet.numbers, inputs)), 1)}
+    classes: tuple[str, ...] = ()
+    if target is not None:
+        columns["target"] = sheet.numbers(target)
+    if label is not None:
+        columns["label"], classes = sheet.labels(label)
+    rows = partition(len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}")
+    if standardize:
+        mean, deviation = standardization(columns["features"][rows["train"]])
+        columns["features"] = (columns["features"] - mean) / deviation
+    return {
+        role: Table({k: column[part] for k, column in columns.items()}, f"{path} {role}", classes)
+        for role, part in rows.items()
+    }
+
+
+def standardization(
+    features: Float[np.ndarray, "examples features"],
+) -> tuple[Float32[np.ndarray, " features"], Float32[np.ndarray, " features"]]:
+    """Mean and standard deviation of each feature; a constant one has deviation 1, to divide by."""
+    constant = np.ptp(features, axis=0) == 0  # exactly; rounding gives its deviation a tiny value
+    deviation = np.where(constant, 1.0, features.std(axis=0, dtype=np.float64))
+    return features.mean(axis=0, dtype=np.float64).astype(np.float32), deviation.astype(np.float32)
+
+
+def _read_npz(path: Path) -> Table:
+    if not path.is_file():
+        raise UserError(f"arrays: no file {path}; write one with numpy.savez")
+    name = ""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"arrays: {path} holds one unnamed array; name it with numpy.savez")
+        columns = {}
+        with archive:
+            for name in archive.files:
+                column = archive[name]
+                if not isinstance(column, np.ndarray):
+                    raise UserError(f"arrays: {path}: {name!r} is no array; write the file with "
+                                    "numpy.savez")  # fmt: skip
+                columns[name] = column.astype(column.dtype.newbyteorder("="), copy=False)
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise seven types for damaged files
+        if "Object arrays" in str(error):
+            raise UserError(
+                f"arrays: {path}: column {name!r} holds Python objects, which are never unpickled; "
+                "store numbers of one shape"
+            ) from None
+        raise UserError(
+            f"arrays: {path} is not a sound .npz file ({type(error).__name__}); write it with "
+            "numpy.savez"
+        ) from error
+    return Table(columns, str(path))
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The cells of a CSV file.
+
+    Attributes:
+      path: where they were read.
+      header: the columns' names.
+      rows: as many cells a row as there are columns.
+      lines: line of the file in which each row ends.
+    """
+
+    path: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+    @classmethod
+    def read(cls, path: str, delimiter: str) -> _Sheet:
+        """Read a file, or say in which line it is no table."""
+        if len(delimiter) != 1:
+            raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
+        rows, lines = [], []
+        try:
+            with open(Path(path).expanduser(), encoding="utf-8-sig", newline="") as file:
+                cells = csv_format.reader(file, delimiter=delimiter, skipinitialspace=True)
+                for row in cells:
+                    if row:
+                        rows.append([cell.strip() for cell in row])
+                        lines.append(cells.line_num)
+        except OSError as error:
+            raise UserError(f"csv: cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"csv: {path} is not UTF-8 ({error.reason}); convert it") from None
+        except csv_format.Error as error:
+            raise UserError(f"csv: {path} line {cells.line_num}: {error}; mend it") from None
+        sheet = cls(path, rows[0] if rows else [], rows[1:], lines[1:])
+        sheet._check()
+        return sheet
+
+    def _check(self) -> None:
+        if not self.rows:
+            raise UserError(f"csv: {self.path} has no rows; it needs a header line and a row")
+        if all(_is_number(name) for name in self.header):
+            raise UserError(
+                f"csv: {self.path} starts with numbers; its first line must be a header"
+            )
+        twice = {name for name in self.header if self.header.count(name) > 1}
+        if twice:
+            raise UserError(f"csv: {self.path}: columns {sorted(twice)} stand twice; rename them")
+        for row, line in zip(self.rows, self.lines, strict=True):
+            if len(row) != len(self.header):
+                raise UserError(
+                    f"csv: {self.path} line {line} has {len(row)} cells, the header "
+                    f"{len(self.header)}; mend the line"
+                )
+
+    def require(self, predicted: list[str], inputs: list[str]) -> None:
+        """Refuse names that the header lacks, and a column both in and out."""
+        for name in predicted + inputs:
+            if name not in self.header:
+                near = difflib.get_close_matches(name, self.header, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise UserError(
+                    f"csv: {self.path} has no column {name!r}; {hint}it has "
+                    f"{', '.join(self.header)} (delimiter and spelling right?)"
+                )
+        if not inputs or len({*predicted, *inputs}) < len(predicted + inputs):
+            raise UserError(
+                f"csv: {self.path}: features {inputs} to predict {predicted}; give at least one, "
+                "and no column twice"
+            )
+
+    def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
+        """A column of finite numbers."""
+        at = self.header.index(name)
+        cells = [row[at] for row in self.rows]
+        wrong = [i for i, cell in enumerate(cells) if not _is_number(cell)]
+        if wrong:
+            cell = repr(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
+            raise UserError(
+                f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
+                f"finite number ({len(wrong)} such cells); mend the rows or leave the column out"
+            )
+        return np.array(cells, np.float64).astype(np.float32)
+
+    def labels(self, name: str) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
+        """A column of classes, and their names unless they are whole numbers."""
+        at = self.header.index(name)
+        cells = [row[at] for row in self.rows]
+        if "" in cells:
+            line = self.lines[cells.index("")]
+            raise UserError(
+                f"csv: {self.path} line {line}, column {name!r}: no label; mend the row"
+            )
+        try:
+            return np.array([int(cell) for cell in cells], np.int32), ()
+        except (ValueError, OverflowError):
+            classes = sorted(set(cells))
+            number = {name: i for i, name in enumerate(classes)}
+            return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number that float32 holds; Python's 1_000 is not one."""
+    try:
+        return "_" not in cell and abs(float(cell)) <= _LARGEST
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""Encoded images to arrays of pixels. The only file that knows Pillow."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxdl.errors import UserError
+
+# Pillow reads more; these alone are opened, since some of the others start programs (EPS).
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_SMALL = 10_000  # bytes of a decoded image
+_CHUNK = 64  # images a thread takes at a time
+_VERSION = 1  # raise it when this file makes other pixels, so that cached ones are left alone
+
+
+def version() -> str:
+    """What the pixels of a decoded image depend on, beside the image."""
+    import PIL
+
+    return f"{_VERSION}, Pillow {PIL.__version__}"
+
+
+def room(
+    count: int, shape: tuple[int, int, int], where: str
+) -> UInt8[np.ndarray, "images height width channels"]:
+    """An array for `count` images, unless it is larger than the memory of the machine.
+
+    Raises:
+      UserError: it is; the kernel would end the process half-way, without a word.
+    """
+    needed = count * math.prod(shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"{where}: {count} images of {shape} take {needed / 1e9:.0f} GB, the machine has "
+            f"{memory / 1e9:.0f}; take part of them or a smaller size"
+        )
+    return np.empty((count, *shape), np.uint8)
+
+
+def decode(
+    encoded: Sequence[bytes | Path],
+    pixels: UInt8[np.ndarray, "images height width channels"],
+    where: Callable[[int], str],
+    *,
+    resize: bool,
+) -> None:
+    """Decode images of any of the usual formats into `pixels`, large ones on all cores.
+
+    Grey, palette, CMYK and transparent images are converted to the channels of `pixels`: 1 is
+    grey, 3 are red, green and blue (transparency is dropped), 4 keep the transparency.
+
+    Args:
+      encoded: the files' contents, or their paths.
+      pixels: where they go.
+      where: what to call image i in an error message.
+      resize: scale each image until it covers the shape of `pixels`, and crop what stands over on
+        both sides alike; first turned upright, where a camera noted so. Otherwise the image must
+        have this shape.
+
+    Raises:
+      UserError: an image is missing, damaged, no image, of more than 8 bits a channel, or of
+        another shape; the message names it.
+    """
+    from PIL import Image
+
+    if pixels.shape[-1] not in _MODES:
+        raise UserError(f"{where(0)}: images have 1, 3 or 4 channels, not {pixels.shape[-1]}")
+    Image.init()  # loads Pillow's formats here, not in the threads, which would race
+
+    def fill(start: int) -> None:
+        for i, image in enumerate(encoded[start : start + _CHUNK], start):
+            try:
+                pixels[i] = _decode_one(image, pixels.shape[1:], resize)
+            except Exception as error:  # Pillow raises ten types for damaged files
+                raise UserError(f"{where(i)}: {_reason(image, error)}") from error
+
+    # Of small images Python's part is the larger one, and threads are in each other's way.
+    threads = os.cpu_count() if resize or pixels[0].nbytes > _SMALL else 1
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(0, len(encoded), _CHUNK)))
+
+
+def _decode_one(
+    encoded: bytes | Path, shape: tuple[int, ...], resize: bool
+) -> UInt8[np.ndarray, "height width channels"]:
+    from PIL import Image, ImageOps
+
+    height, width, channels = shape
+    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+    with Image.open(stream, formats=_FORMATS) as file:
+        image: Image.Image = file
+        if image.mode.startswith(("I", "F")):
+            raise ValueError("more than 8 bits a channel; convert it to 8")
+        if resize:
+            image = ImageOps.exif_transpose(image)
+        if image.mode != _MODES[channels]:
+            if "transparency" in image.info:
+                image = image.convert("RGBA")
+            image = image.convert(_MODES[channels])
+        if resize:
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        elif image.size != (width, height):
+            raise ValueError(
+                f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
+                "set size to resize the images"
+            )
+        # Twice as quick for small images as numpy.asarray(image).
+        return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+
+
+def _reason(encoded: bytes | Path, error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(encoded, Path) and not encoded.is_file():
+        return "no such file"
+    size = len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size
+    if size == 0:
+        return "an empty file; remove or replace it"
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image ({', '.join(_FORMATS)}); remove or replace it"
+    if isinstance(error, PermissionError):
+        return "cannot be read; give yourself the permission"
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"a damaged image ({error}); remove or replace it"

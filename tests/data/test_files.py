@@ -1,0 +1,216 @@
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdl.data import arrays, csv, duplicates, standardization, validate
+from jaxdl.data.splits import partition
+
+
+class Trap:
+    """Unpickling it would run code."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name, **columns):
+        np.savez(tmp_path / name, **columns)
+        return str(tmp_path / name)
+
+    return save
+
+
+def test_arrays(saved):
+    x, label = np.arange(12.0).reshape(6, 2), np.arange(6, dtype=np.int32)
+    splits = arrays(
+        train=saved("a.npz", x=x, label=label), test=saved("b.npz", x=x + 50, label=label)
+    )
+    validate(splits)
+    assert list(splits) == ["train", "test"]
+    np.testing.assert_array_equal(splits["train"].columns["x"], x)
+    np.testing.assert_array_equal(splits["test"].columns["x"], x + 50)
+
+
+def test_arrays_of_another_byte_order(saved):
+    splits = arrays(train=saved("a.npz", x=np.arange(3, dtype=">f4")))
+    validate(splits)
+    np.testing.assert_array_equal(splits["train"].columns["x"], [0, 1, 2])
+
+
+def test_arrays_refuses_what_is_no_archive(tmp_path, saved, refuses):
+    def path(name, content):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    sound = saved("a.npz", x=np.arange(1000.0))
+    np.save(tmp_path / "one.npy", np.arange(3))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    flipped = content[:200] + bytes([content[200] ^ 1]) + content[201:]
+    for file, fragments in {
+        str(tmp_path / "none.npz"): ["no file"],
+        str(tmp_path): ["no file"],
+        str(tmp_path / "one.npy"): ["one unnamed array"],
+        path("text.npz", b"x,y\n1,2\n"): ["not a sound .npz"],
+        path("empty.npz", b""): ["not a sound .npz"],
+        path("short.npz", content[:-100]): ["not a sound .npz"],
+        path("flipped.npz", flipped): ["not a sound .npz"],
+        path("pickle.npz", pickle.dumps(Trap())): ["not a sound .npz"],
+        saved("objects.npz", x=np.array([Trap(), None])): ["'x'", "objects", "never unpickled"],
+        saved("none.npz"): ["no columns"],
+        saved("scalar.npz", x=np.arange(3), n=3): ["'n'", "single value"],
+        saved("ragged.npz", x=np.arange(3), label=np.arange(4)): ["one length"],
+    }.items():
+        with refuses(file, *fragments):
+            arrays(train=sound, test=file)
+
+
+def test_arrays_refuses_one_file_for_two_splits(tmp_path, saved, refuses):
+    file = saved("a.npz", x=np.arange(3))
+    (tmp_path / "link.npz").symlink_to(file)
+    with refuses("both the train and the test split", "disjoint"):
+        arrays(train=file, test=str(tmp_path / "link.npz"))
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    def write(text, encoding="utf-8"):
+        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+        return str(tmp_path / "t.csv")
+
+    return write
+
+
+@pytest.fixture
+def houses(sheet):
+    rows = [f"{i},{i % 7},{i * 0.5},{'abc'[i % 3]}" for i in range(100)]
+    return sheet("\n".join(["id,rooms,price,kind", *rows]))
+
+
+def test_csv_columns(houses):
+    splits = csv(houses, target="price", features=("rooms", "id"), validation_fraction=0.1)
+    validate(splits)
+    assert {role: len(t) for role, t in splits.items()} == {
+        "train": 70, "validation": 10, "test": 20,
+    }  # fmt: skip
+    features = np.concatenate([t.columns["features"] for t in splits.values()])
+    target = np.concatenate([t.columns["target"] for t in splits.values()])
+    assert features.dtype == target.dtype == np.float32
+    assert sorted(features[:, 1]) == list(range(100))
+    np.testing.assert_array_equal(features[:, 0], features[:, 1] % 7)
+    np.testing.assert_array_equal(target, features[:, 1] * 0.5)
+
+
+def test_csv_labels_by_name_and_by_number(houses, sheet):
+    splits = csv(houses, label="kind", features=("id",))
+    table = splits["train"]
+    assert table.classes == ("a", "b", "c") and table.columns["label"].dtype == np.int32
+    np.testing.assert_array_equal(table.columns["label"], table.columns["features"][:, 0] % 3)
+    numbered = csv(sheet("x,y\n1,7\n2,3\n3,5\n"), label="y", test_fraction=0.0)["train"]
+    assert numbered.columns["label"].tolist() == [7, 3, 5] and numbered.classes == ()
+
+
+def test_csv_forms_of_the_same_table(sheet):
+    plain = csv(sheet("a,b\n1,2\n3,4\n"), target="b", test_fraction=0.0)["train"].columns
+    for text, delimiter in {
+        "\ufeffa,b\n1,2\n3,4": ",",
+        "a, b\r\n1, 2\r\n\r\n 3 ,4\r\n": ",",
+        '"a";"b"\n"1";2\n3;4e0\n': ";",
+        "a\tb\n+1\t2.0\n3\t4\n": "\t",
+    }.items():
+        same = csv(sheet(text), target="b", test_fraction=0.0, delimiter=delimiter)["train"].columns
+        for name in plain:
+            np.testing.assert_array_equal(plain[name], same[name])
+
+
+def test_csv_split_depends_on_the_seed(houses):
+    def rows(seed):
+        return csv(houses, "price", features=("id",), seed=seed)["test"].columns["target"].tolist()
+
+    assert rows(0) == rows(0) != rows(1)
+
+
+def test_csv_is_standardized_by_the_train_split_alone(sheet):
+    text = "\n".join(["x,constant,y", *(f"{i * i},0.1,{i}" for i in range(40))])
+    raw, done = (csv(sheet(text), target="y", standardize=s) for s in (False, True))
+    train = done["train"].columns["features"]
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.std(axis=0), [1, 0], atol=1e-6)
+    assert abs(done["test"].columns["features"][:, 0].mean()) > 0.01
+    mean, deviation = standardization(raw["train"].columns["features"])
+    np.testing.assert_allclose(
+        raw["test"].columns["features"], done["test"].columns["features"] * deviation + mean,
+        rtol=1e-5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "fragments"),
+    [
+        ("a,b\n1,2\nx,4\n", {}, ["line 3", "'a'", "'x'", "1 such"]),
+        ("a,b\n1,2\n,4\n,5\n", {}, ["line 3", "'a'", "an empty cell", "2 such"]),
+        ("a,b\n1,2\nnan,4\n", {}, ["line 3", "'a'", "'nan'"]),
+        ("a,b\n1,2\n3,inf\n", {}, ["line 3", "'b'", "'inf'"]),
+        ("a,b\n1,2\n1_000,4\n", {}, ["line 3", "'1_000'"]),
+        ("a,b\n1e39,2\n", {}, ["line 2", "'a'", "1e39"]),
+        ("a,b\n1,2\n3\n", {}, ["line 3", "1 cells", "header 2"]),
+        ("a,b\n1,2\n3,4,5\n", {}, ["line 3", "3 cells"]),
+        ("a,b\n1,2\n3,\n", dict(label="b", target=None), ["line 3", "'b'", "no label"]),
+        ("", {}, ["no rows"]),
+        ("a,b\n", {}, ["no rows"]),
+        ("1,2\n3,4\n", {}, ["header"]),
+        ("a,a,b\n1,2,3\n", {}, ["['a']", "twice"]),
+        ("a;b\n1;2\n", {}, ["'b'", "a;b", "delimiter"]),
+        ('a,b\n"1,2\n3,4\n', {}, ["line"]),
+        ("a,b\n1,2\n3,4\n", dict(target="bb"), ["'bb'", "did you mean 'b'?"]),
+        ("a,b\n1,2\n", dict(target=None), ["target", "label"]),
+        ("b\n1\n2\n", {}, ["at least one"]),
+        ("a,b\n1,2\n", dict(features=("a", "b")), ["twice"]),
+        ("a,b\n1,2\n", dict(features=("a", "a")), ["twice"]),
+        ("a,b\n1,2\n", dict(features=()), ["at least one"]),
+        ("a,b\n1,2\n", dict(features=("c",)), ["'c'", "a, b"]),
+        ("a,b\n1,2\n", {}, ["1 rows", "test"]),
+        ("a,b\n1,2\n", dict(test_fraction=0.9), ["train"]),
+        ("a,b\n1,2\n", dict(test_fraction=1.0), ["test_fraction=1.0"]),
+        ("a,b\n1,2\n", dict(test_fraction=-0.1), ["test_fraction=-0.1"]),
+        ("a,b\n1,2\n", dict(test_fraction=float("nan")), ["test_fraction=nan"]),
+        ("a,b\n1,2\n", dict(validation_fraction=0.8), ["validation_fraction=0.8"]),
+        ("a,b\n1,2\n", dict(seed=-1), ["seed=-1"]),
+        ("a,b\n1,2\n", dict(delimiter=""), ["delimiter"]),
+        ("a,b\n1,2\n", dict(delimiter="\n"), ["delimiter"]),
+    ],
+)
+def test_csv_refuses(sheet, refuses, text, settings, fragments):
+    with refuses("csv", *fragments):
+        csv(sheet(text), **{"target": "b", **settings})
+
+
+def test_csv_refuses_what_is_no_text(tmp_path, sheet, refuses):
+    with refuses("cannot read", "none.csv"):
+        csv(str(tmp_path / "none.csv"), target="b")
+    with refuses("cannot read"):
+        csv(str(tmp_path), target="b")
+    with refuses("UTF-8"):
+        csv(sheet("ä,b\n1,2\n", "latin-1"), target="b")
+
+
+@given(
+    count=st.integers(5, 300),
+    test=st.floats(0.2, 0.4),
+    validation=st.sampled_from([0.0, 0.2, 0.3]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_partition_is_disjoint_and_whole(count, test, validation, seed):
+    parts = partition(count, test, validation, seed, "rows")
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(count))
+    assert len(parts["test"]) == round(count * test)
+    assert ("validation" in parts) == (validation > 0)
+
+
+def test_duplicates_of_a_table_are_counted(sheet):
+    splits = csv(sheet("a,b\n" + "1,2\n" * 10 + "3,4\n" * 10), target="b", test_fraction=0.5)
+    assert duplicates(splits) == {("train", "test"): 2}

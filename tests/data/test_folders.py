@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.data import duplicates, images, validate
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def draw(path, colour=RED, size=(6, 6), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def cats_and_dogs(tmp_path):
+    for i in range(60):
+        draw(tmp_path / "pets" / "dog" / f"{i}.png", (i, 0, 0))
+        draw(tmp_path / "pets" / "cat" / f"{i}.png", (i, 9, 0))
+    return tmp_path / "pets"
+
+
+def test_split_by_hash(cats_and_dogs):
+    splits = images(str(cats_and_dogs), size=4, test_fraction=0.25, validation_fraction=0.25)
+    validate(splits)
+    assert sum(len(table) for table in splits.values()) == 120
+    assert all(20 <= len(splits[role]) <= 40 for role in ("validation", "test"))
+    assert set(duplicates(splits).values()) == {0}
+    assert {table.classes for table in splits.values()} == {("cat", "dog")}
+    for table in splits.values():
+        image, label = table.columns["image"], table.columns["label"]
+        assert image.shape[1:] == (4, 4, 3) and image.dtype == np.uint8 and label.dtype == np.int32
+        np.testing.assert_array_equal(image[:, 0, 0, 1] == 0, label)  # dogs have no green
+
+
+def test_more_images_move_none_between_splits(cats_and_dogs):
+    def members():
+        splits = images(str(cats_and_dogs), size=1)
+        return {role: {bytes(i) for i in t.columns["image"]} for role, t in splits.items()}
+
+    before = members()
+    for i in range(60, 90):
+        draw(cats_and_dogs / "dog" / f"{i}.png", (i, 0, 0))
+    after = members()
+    assert before["train"] < after["train"] and before["test"] <= after["test"]
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_split_by_folder(tmp_path, validation):
+    for i, split in enumerate(("train", validation, "test")):
+        for name in ("x", "y"):
+            draw(tmp_path / split / name / "a.png", (i, 0, 0))
+    draw(tmp_path / ".hidden" / "a.png")
+    (tmp_path / "README.md").write_text("two classes")
+    splits = images(str(tmp_path), size=2)
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 2, "validation": 2, "test": 2,
+    }  # fmt: skip
+    assert [int(splits[r].columns["image"].max()) for r in ("train", "validation", "test")] == [
+        0, 1, 2,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("a.png", "RGB", {}),
+        ("a.png", "RGBA", {}),
+        ("a.png", "P", {}),
+        ("a.png", "P", {"transparency": bytes(range(256))}),
+        ("a.gif", "P", {}),
+        ("a.bmp", "RGB", {}),
+        ("a.tif", "CMYK", {}),
+        ("a.jpg", "RGB", {"quality": 100}),
+        ("a.jpg", "CMYK", {"quality": 100}),
+        ("a.webp", "RGB", {"lossless": True}),
+        ("no_suffix", "RGB", {"format": "PNG"}),
+    ],
+)
+def test_every_form_of_red(tmp_path, name, mode, options):
+    draw(tmp_path / "c" / name, mode=mode, **options)
+    image = images(str(tmp_path), size=2, test_fraction=0.0)["train"].columns["image"]
+    np.testing.assert_allclose(image, np.full((1, 2, 2, 3), RED), atol=3)
+
+
+def test_channels(tmp_path):
+    draw(tmp_path / "c" / "a.png", BLUE)
+    for channels, pixel in {1: [29], 3: [0, 0, 255], 4: [0, 0, 255, 255]}.items():
+        splits = images(str(tmp_path), size=3, channels=channels, test_fraction=0.0)
+        assert splits["train"].columns["image"][0, 0, 0].tolist() == pixel
+
+
+def test_the_middle_of_a_wide_image_is_kept(tmp_path):
+    stripes = np.zeros((4, 12, 3), np.uint8)
+    stripes[:, 4:8] = 200
+    (tmp_path / "c").mkdir()
+    Image.fromarray(stripes).save(tmp_path / "c" / "a.png")
+    image = images(str(tmp_path), size=4, test_fraction=0.0)["train"].columns["image"]
+    np.testing.assert_array_equal(image, np.full((1, 4, 4, 3), 200))
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    upright = np.zeros((4, 4, 3), np.uint8)
+    upright[:2] = 255
+    turned = Image.fromarray(np.rot90(upright))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees, clockwise, to see it upright
+    (tmp_path / "c").mkdir()
+    turned.save(tmp_path / "c" / "a.png", exif=exif)
+    image = images(str(tmp_path), size=4, test_fraction=0.0)["train"].columns["image"]
+    np.testing.assert_array_equal(image[0], upright)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fragments"),
+    [
+        (lambda file: file.write_bytes(b""), ["b.png", "empty file"]),
+        (lambda file: file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0"), ["b.png", "not an image"]),
+        (lambda file: file.write_text("a note"), ["b.png", "not an image"]),
+        (lambda file: file.write_bytes(file.read_bytes()[:-30]), ["b.png", "damaged"]),
+        (lambda file: file.write_bytes(file.read_bytes()[:20]), ["b.png"]),
+        (lambda file: (file.unlink(), file.mkdir()), ["b.png", "is a folder"]),
+        (lambda file: (file.unlink(), file.symlink_to("gone")), ["b.png", "no such file"]),
+        (
+            lambda file: Image.fromarray(np.zeros((4, 4), np.uint16)).save(file),
+            ["b.png", "more than 8 bits"],
+        ),
+    ],
+)
+def test_names_the_bad_file(tmp_path, refuses, spoil, fragments):
+    draw(tmp_path / "c" / "a.png")
+    pixels = np.random.RandomState(0).randint(0, 255, (9, 9, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "c" / "b.png")
+    spoil(tmp_path / "c" / "b.png")
+    with refuses(*fragments):
+        images(str(tmp_path), size=4, test_fraction=0.0)
+
+
+def test_refuses_folders_that_are_no_data(tmp_path, refuses):
+    with refuses("no folder", "none"):
+        images(str(tmp_path / "none"), size=4)
+    draw(tmp_path / "file" / "a.png")
+    with refuses("no folder"):
+        images(str(tmp_path / "file" / "a.png"), size=4)
+    with refuses("a.png", "in no class"):
+        images(str(tmp_path / "file"), size=4)
+    (tmp_path / "bare").mkdir()
+    with refuses("bare", "has no folders"):
+        images(str(tmp_path / "bare"), size=4)
+
+
+def test_refuses_an_empty_class(cats_and_dogs, refuses):
+    (cats_and_dogs / "bird").mkdir()
+    (cats_and_dogs / "bird" / ".keep").touch()
+    with refuses("bird", "is empty"):
+        images(str(cats_and_dogs), size=4)
+
+
+def test_refuses_splits_that_do_not_fit(tmp_path, refuses):
+    draw(tmp_path / "train" / "x" / "a.png")
+    draw(tmp_path / "test" / "y" / "a.png")
+    with refuses("'y'", "test split", "none in the train split"):
+        images(str(tmp_path), size=4)
+    draw(tmp_path / "val" / "x" / "a.png")
+    draw(tmp_path / "valid" / "x" / "a.png")
+    with refuses("second validation split"):
+        images(str(tmp_path), size=4)
+    draw(tmp_path / "cat" / "a.png")
+    with refuses("cat", "beside", "train"):
+        images(str(tmp_path), size=4)
+
+
+def test_refuses_a_split_that_no_image_falls_into(tmp_path, refuses):
+    draw(tmp_path / "c" / "a.png")
+    with refuses("no image", "validation split"):
+        images(str(tmp_path), size=4, test_fraction=0.0, validation_fraction=0.001)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fragment"),
+    [
+        (dict(size=0), "size=0"),
+        (dict(channels=2), "channels=2"),
+        (dict(test_fraction=1.0), "test_fraction=1.0"),
+        (dict(validation_fraction=-0.5), "validation_fraction=-0.5"),
+        (dict(size=10**7), "GB"),
+    ],
+)
+def test_refuses_settings(cats_and_dogs, refuses, settings, fragment):
+    with refuses("images", fragment):
+        images(str(cats_and_dogs), **{"size": 4, **settings})

@@ -1,0 +1,229 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_tfds
+from tiny_tfds import ANY_SIZE, IMAGE, LABEL, TEXT, sequence, tensor
+
+from jaxdl.data import duplicates, from_tfds, tfds, validate
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    root = tmp_path / "prepared"
+    root.mkdir()
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root))
+    return root
+
+
+@pytest.fixture
+def pictures():
+    return np.random.RandomState(0).randint(0, 256, (25, 4, 6, 1), np.uint8)
+
+
+@pytest.fixture
+def shapes(root, png, pictures):
+    """A data set of 20 train and 5 test images."""
+    examples = [{"image": png(p), "label": [i % 3]} for i, p in enumerate(pictures)]
+    splits = {"train": examples[:20], "test": examples[20:]}
+    tiny_tfds.write(root, "shapes", splits, {"image": IMAGE, "label": LABEL})
+    return splits
+
+
+def test_columns(shapes, pictures):
+    splits = tfds("shapes")
+    validate(splits)
+    assert {role: len(table) for role, table in splits.items()} == {"train": 20, "test": 5}
+    image, label = splits["train"].columns["image"], splits["train"].columns["label"]
+    assert image.dtype == np.uint8 and label.dtype == np.int32
+    np.testing.assert_array_equal(image, pictures[:20])
+    np.testing.assert_array_equal(label, np.arange(20) % 3)
+    np.testing.assert_array_equal(splits["test"].columns["image"], pictures[20:])
+
+
+def test_blocks_do_not_show(shapes, pictures, monkeypatch):
+    monkeypatch.setattr(from_tfds, "_BLOCK", 7)
+    columns = tfds("shapes")["train"].columns
+    np.testing.assert_array_equal(columns["image"], pictures[:20])
+    np.testing.assert_array_equal(columns["label"], np.arange(20) % 3)
+
+
+def test_slices_are_disjoint_and_together_the_whole(shapes, pictures):
+    splits = tfds("shapes", train="train[:75%]", validation="train[75%:]")
+    np.testing.assert_array_equal(
+        np.concatenate([splits[role].columns["image"] for role in ("train", "validation", "test")]),
+        pictures,
+    )
+    assert set(duplicates(splits).values()) == {0}
+
+
+def test_other_dtypes(root):
+    features = {"text": TEXT, "box": tensor("float32", 4), "when": tensor("int64")}
+    examples = [
+        {"text": b"one", "box": [0.0, 1.0, 2.0, 3.0], "when": [2**40]},
+        {"text": b"three", "box": [4.0, 5.0, 6.0, 7.0], "when": [-1]},
+    ]
+    tiny_tfds.write(root, "mixed", {"train": examples}, features)
+    columns = tfds("mixed", test=None)["train"].columns
+    assert columns["text"].tolist() == [b"one", b"three"]
+    np.testing.assert_array_equal(columns["box"], np.arange(8, dtype=np.float32).reshape(2, 4))
+    assert columns["when"].tolist() == [2**40, -1]
+    assert list(tfds("mixed", test=None, columns=("box",))["train"].columns) == ["box"]
+
+
+def test_images_of_all_sizes_are_resized(root, png):
+    pixels = [np.full((h, w, 3), 80, np.uint8) for h, w in ((5, 9), (12, 3))]
+    examples = [{"image": png(p), "label": [0]} for p in pixels]
+    tiny_tfds.write(root, "wild", {"train": examples}, {"image": ANY_SIZE, "label": LABEL})
+    image = tfds("wild", test=None, size=8)["train"].columns["image"]
+    np.testing.assert_array_equal(image, np.full((2, 8, 8, 3), 80, np.uint8))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "flip"])
+def test_cache_gives_the_same_and_mends_itself(shapes, pictures, damage, monkeypatch):
+    from jaxdl.data import cache, pixels
+
+    tfds("shapes")
+    files = sorted(cache.folder().iterdir())
+    assert len(files) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(pixels, "decode", None)  # a second decoding would fail
+        np.testing.assert_array_equal(tfds("shapes")["train"].columns["image"], pictures[:20])
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes({"truncate": content[:-50], "empty": b"", "flip": content}[damage])
+    np.testing.assert_array_equal(tfds("shapes")["train"].columns["image"], pictures[:20])
+
+
+def test_changed_files_are_read_anew(root, shapes, png):
+    before = tfds("shapes")["train"].columns["image"]
+    (root / "shapes").rename(root / "old")
+    examples = [{"image": png(np.zeros((4, 6), np.uint8)), "label": [0]}] * 20
+    splits = {"train": examples, "test": examples[:5]}
+    tiny_tfds.write(root, "shapes", splits, {"image": IMAGE, "label": LABEL})
+    after = tfds("shapes")["train"].columns["image"]
+    assert before.any() and not after.any()
+
+
+def test_without_a_cache_nothing_is_written(shapes):
+    from jaxdl.data import cache
+
+    tfds("shapes", cache=False)
+    assert not cache.folder().exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fragments"),
+    [
+        (dict(dataset="shaps"), ["'shaps'", "did you mean 'shapes'?", "TFDS_DATA_DIR"]),
+        (dict(dataset="mnst"), ["'mnst'", "did you mean 'mnist'?"]),
+        (dict(dataset="shapes:9.9.9"), ["shapes:9.9.9"]),
+        (dict(dataset="a/b/c"), ["'a/b/c'"]),
+        (dict(dataset=""), ["dataset"]),
+        (dict(dataset="mnist"), ["not prepared", "jaxdl[prepare]", "download_and_prepare", "twin"]),
+        (dict(dataset="shapes", train="trian"), ["'trian'", "train (20)", "test (5)"]),
+        (dict(dataset="shapes", train="train["), ["train='train['"]),
+        (dict(dataset="shapes", test="validation"), ["test='validation'", "config.data.test"]),
+        (dict(dataset="shapes", train="train[:0]"), ["train='train[:0]'", "no example"]),
+        (dict(dataset="shapes", train="train[60%:40%]"), ["no example"]),
+        (dict(dataset="shapes", train="train[50:]"), ["[50:20]"]),
+        (dict(dataset="shapes", test="train"), ["train='train'", "test='train'", "disjoint"]),
+        (
+            dict(dataset="shapes", validation="train[90%:]"),
+            ["train='train'", "validation='train[90%:]'"],
+        ),
+        (dict(dataset="shapes", train="all"), ["train='all'", "test='test'"]),
+        (dict(dataset="shapes", train="train[:9]+train[5:]"), ["share"]),
+        (dict(dataset="shapes", columns=("image", "lable")), ["did you mean 'label'?"]),
+        (dict(dataset="shapes", columns=()), ["columns"]),
+        (dict(dataset="shapes", size=0), ["size=0"]),
+    ],
+)
+def test_refuses(shapes, refuses, settings, fragments):
+    with refuses(*fragments):
+        tfds(**settings)
+
+
+def test_names_the_other_config_that_is_prepared(root, refuses):
+    tiny_tfds.write(root, "imagenette/160sq", {"train": []}, {"label": LABEL})
+    with refuses("not prepared", "imagenette/160sq"):
+        tfds("imagenette")
+
+
+def test_refuses_tfrecord(root, refuses):
+    tiny_tfds.write(root, "shapes", {"train": []}, {"label": LABEL}, file_format="tfrecord")
+    with refuses("tfrecord", "only TensorFlow", "array_record"):
+        tfds("shapes")
+
+
+@pytest.mark.parametrize(
+    ("feature", "reason"),
+    [
+        (sequence(tensor("int64")), "varies in length"),
+        (sequence({**ANY_SIZE}), "varies"),
+        (ANY_SIZE, "give size"),
+    ],
+)
+def test_refuses_a_ragged_feature(root, refuses, feature, reason):
+    tiny_tfds.write(root, "ragged", {"train": [{"label": [1]}]}, {"it": feature, "label": LABEL})
+    with refuses("'it'", reason, "columns=('label',)"):
+        tfds("ragged", test=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"no image", "not an image"),
+        (None, "damaged"),  # half an image
+        (np.zeros((4, 7), np.uint8), "4×7 pixels where 4×6"),
+        (np.zeros((4, 6), np.uint16), "more than 8 bits"),
+    ],
+)
+def test_names_the_damaged_image(root, refuses, png, content, reason):
+    sound = png(np.random.RandomState(0).randint(0, 256, (4, 6), np.uint8))
+    if content is None:
+        content = sound[: len(sound) // 2 + 8]
+    if isinstance(content, np.ndarray):
+        content = png(content)
+    examples = [{"image": sound}, {"image": content}]
+    tiny_tfds.write(root, "shapes", {"train": examples}, {"image": IMAGE})
+    with refuses("example 1", reason):
+        tfds("shapes", test=None)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "garbage"])
+def test_names_damaged_files(root, shapes, refuses, damage):
+    file = root / "shapes" / "1.0.0" / "shapes-train.array_record-00000-of-00001"
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"\x07" * 70000)
+    with refuses("shapes", "damaged"):
+        tfds("shapes")
+
+
+def test_mnist(tfds_dir):
+    """The first examples of the original files."""
+    splits = tfds("mnist", train="train[:500]", test="test[:500]", cache=False)
+    validate(splits)
+    image, label = splits["train"].columns["image"], splits["train"].columns["label"]
+    assert image.shape == (500, 28, 28, 1) and image.dtype == np.uint8
+    assert label[:5].tolist() == [4, 1, 0, 7, 8]
+    assert splits["train"].classes == tuple("0123456789")
+    assert 30 < image.mean() < 36  # 33.3 over the whole
+
+
+def test_no_tensorflow_is_imported(shapes):
+    code = (
+        "import sys, jaxdl.data as data\n"
+        "heavy = {'jax', 'PIL', 'sklearn', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "data.tfds('shapes')\n"
+        "print(sorted(heavy), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[] False"
+    assert done.stderr == ""
