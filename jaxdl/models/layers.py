@@ -1,0 +1,153 @@
+"""The layers that CNNs are made of, fast on a CPU as well as on GPU and TPU."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.typing import Dtype, Initializer
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxdl.models.convolution import conv
+
+# nn.Conv, computed by `jaxdl.models.convolution.conv`: same parameters, same arguments.
+Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015, algorithm 1).
+
+    As `flax.linen.BatchNorm`, with the ReLU that follows it inside and one gradient for both.
+    Parameters are `scale` and `bias`; `mean` and `var` in the collection `batch_stats` follow
+    the batches, average = momentum * average + (1 - momentum) * batch, where `var` is the biased
+    variance. In training it normalises by the statistics of the batch: of the whole batch, also
+    where `jit` spreads it over devices. They are summed in float32 (float64 for float64 inputs)
+    whatever the inputs are, in one pass, E[x²] - E[x]², which loses the variance where the mean is
+    some thousand times the deviation.
+
+    Attributes:
+      momentum: how much of the running average a batch leaves, in [0, 1).
+      epsilon: added to the variance.
+      use_scale: multiply by a learnt scale; without use before a ReLU and a linear layer.
+      use_bias: add a learnt bias.
+      relu: apply max(0, ·) to the result.
+      param_dtype: type of the parameters.
+      scale_init: what the scale starts from.
+      bias_init: what the bias starts from.
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    relu: bool = False
+    param_dtype: Dtype = jnp.float32
+    scale_init: Initializer = nn.initializers.ones_init()
+    bias_init: Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *space channels"], *, train: bool
+    ) -> Float[Array, "batch *space channels"]:
+        """Normalise by the batch where `train`, else by the running averages."""
+        shape = x.shape[-1:]
+        kind = jnp.promote_types(jnp.float32, x.dtype)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, kind)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, kind)
+        scale = self._learnt("scale", self.use_scale, self.scale_init, shape)
+        bias = self._learnt("bias", self.use_bias, self.bias_init, shape)
+        if not train:
+            return _affine(x, *_line(mean.value, var.value, scale, bias, self.epsilon), self.relu)
+        y, *found = normalise(x, scale, bias, self.epsilon, self.relu)
+        if not self.is_initializing():
+            for average, batch in zip((mean, var), found, strict=True):
+                kept = self.momentum * average.value + (1 - self.momentum) * batch
+                average.value = lax.stop_gradient(kept).astype(average.value.dtype)
+        return y
+
+    def _learnt(self, name: str, used: bool, init: Any, shape: tuple[int, ...]) -> Any:
+        return self.param(name, init, shape, self.param_dtype) if used else None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalise(
+    x: Float[Array, "batch *space channels"],
+    scale: Float[Array, " channels"] | None,
+    bias: Float[Array, " channels"] | None,
+    epsilon: float,
+    relu: bool,
+) -> tuple[
+    Float[Array, "batch *space channels"], Float[Array, " channels"], Float[Array, " channels"]
+]:
+    """Batch normalisation by the statistics of the batch.
+
+    Args:
+      x: any number of axes; statistics are over all but the last.
+      scale: multiplies the normalised input, if given.
+      bias: is added to it, if given.
+      epsilon: is added to the variance.
+      relu: apply max(0, ·) to the result.
+
+    Returns:
+      The result, of the type of `x`; mean and biased variance, in float32 or wider.
+    """
+    return _normalise_fwd(x, scale, bias, epsilon, relu)[0]
+
+
+def _normalise_fwd(x: Any, scale: Any, bias: Any, epsilon: float, relu: bool) -> Any:
+    mean, square = (total / _examples(x) for total in _sums(x, x))
+    var = jnp.maximum(square - mean * mean, 0)
+    a, c = _line(mean, var, scale, bias, epsilon)
+    return (_affine(x, a, c, relu), mean, var), (x, scale, bias, mean, var, a, c)
+
+
+def _normalise_bwd(epsilon: float, relu: bool, saved: Any, gradients: Any) -> Any:
+    """dx is linear in dy and x, with three numbers a channel: a dy + b x + c."""
+    x, scale, bias, mean, var, a, c = saved
+    dy, dmean, dvar = gradients
+    n = _examples(x)
+    if relu:
+        dy = jnp.where(_affine(x, a, c, False) > 0, dy, 0)
+    total, product = _sums(dy, x)
+    rate = lax.rsqrt(var + epsilon)
+    slope = (product - mean * total) * rate  # the gradient of the scale: sum of dy x̂
+    b = (2 * dvar - a * rate * slope) / n
+    shift = (dmean - a * total) / n - b * mean
+    wide = a.dtype
+    dx = (dy.astype(wide) * a + x.astype(wide) * b + shift).astype(x.dtype)
+    return (
+        dx,
+        None if scale is None else slope.astype(scale.dtype),
+        None if bias is None else total.astype(bias.dtype),
+    )
+
+
+normalise.defvjp(_normalise_fwd, _normalise_bwd)
+
+
+def _examples(x: jax.Array) -> int:
+    return x.size // x.shape[-1]
+
+
+def _sums(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums of x and of xy over all axes but the last, in float32 or wider."""
+    kind = jnp.promote_types(jnp.float32, x.dtype)
+    x, y = (v.reshape(-1, v.shape[-1]).astype(kind) for v in (x, y))
+    return jnp.sum(x, 0), jnp.sum(x * y, 0)
+
+
+def _line(mean: jax.Array, var: jax.Array, scale: Any, bias: Any, epsilon: float) -> Any:
+    """Slope and intercept of the normalisation, a channel each."""
+    a = lax.rsqrt(var + epsilon)
+    a = a if scale is None else a * scale
+    c = -mean * a
+    return a, c if bias is None else c + bias
+
+
+def _affine(x: jax.Array, a: jax.Array, c: jax.Array, relu: bool) -> jax.Array:
+    y = (x.astype(a.dtype) * a + c).astype(x.dtype)
+    return jnp.maximum(y, 0) if relu else y

@@ -1,0 +1,62 @@
+"""Tasks: what is learnt. Inputs, per-example loss and metrics; they know nothing of models.
+
+To add one, write a class with the methods of `Task` in a file here and name it in `TASKS`, or
+leave it in your own code and name it in the config as `'package.module:Class'`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from jaxdl.metrics import Count, Mean
+from jaxdl.tasks.classification import Classification
+from jaxdl.tasks.regression import Regression
+
+Batch = Mapping[str, Any]  # name -> array with a leading batch axis
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a train step needs to know of the thing to be learnt."""
+
+    @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        """Whether the objective is the mean or the sum of the per-example losses."""
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The positional arguments of the model."""
+
+    def loss(self, outputs: Any, batch: Batch) -> jax.Array:
+        """The loss of each example, (batch,)."""
+
+    def penalty(self, params: Any) -> Any:
+        """What the objective adds for the parameters themselves, a scalar."""
+
+    def metrics(self, outputs: Any, batch: Batch) -> dict[str, Mean | Count]:
+        """What is measured of each example; `jaxdl.metrics` sums it."""
+
+    def report(self, means: Mapping[str, np.ndarray]) -> dict[str, float | list]:
+        """The metrics to report, from the means over a split."""
+
+    def predict(self, outputs: Any) -> Any:
+        """What a user asks of the model, per example: a class, a number."""
+
+    def check(self, table: Any) -> None:
+        """Refuse a split with an example that cannot be learnt, naming it.
+
+        Raises:
+          UserError: a column is missing or a value out of range.
+        """
+
+    def output_shapes(self, batch: Batch) -> list[tuple[int, ...]]:
+        """The shapes of model outputs that this task can use; empty where any will do."""
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    "classification": Classification,
+    "regression": Regression,
+}
