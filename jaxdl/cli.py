@@ -1,0 +1,194 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jaxdl import config as cfg
+from jaxdl.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxdl.runs import Run
+    from jaxdl.training.experiment import Experiment
+
+_CONFIG = (
+    "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "
+    "often as you like"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. A mistake of the user's is one line on stderr, and exit status 2."""
+    words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    logging.basicConfig(format="jaxdl: %(message)s")
+    try:
+        if overrides and getattr(options, "config", None) is None:
+            raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
+        options.command(options, overrides)
+    except UserError as error:
+        print(f"jaxdl: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def train(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Train, or resume what is in the workdir."""
+    from jaxdl.runs import Run
+    from jaxdl.training.check import check_shapes
+    from jaxdl.training.loop import train as run_loop
+
+    config = _config(options, overrides)
+    run = Run(options.workdir)
+    if config is None:
+        config = run.config()
+    run.check_claim(config)
+    result = run.result()
+    if result is None:
+        experiment = _experiment(config)
+        check_shapes(experiment)
+        run.claim(config)
+        result = run_loop(experiment, run)
+    else:
+        print(f"{options.workdir}: finished before; this is its result")
+    _conclude(result, run)
+
+
+def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Measure the newest checkpoint again."""
+    from jaxdl.runs import Run
+    from jaxdl.training.loop import measure
+
+    folder = _existing(options.workdir)
+    run = Run(folder)
+    step, metrics, examples = measure(_experiment(run.config()), run)
+    print(f"step {step:,}")
+    for name, value in metrics.items():
+        print(f"{name:24} {value:.6g}   over {examples[name.partition('/')[0]]:,} examples")
+
+
+def check(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Say everything that can be known before training."""
+    config = _config(options, overrides)
+    if options.workdir is not None:
+        _writable(Path(options.workdir))
+    from jaxdl.training.check import check as run_check
+
+    assert config is not None
+    run_check(_experiment(config))
+    print("ready to train")
+
+
+def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Print the shipped configs, what each reproduces, and its target."""
+    for name, path in cfg.shipped().items():
+        document = ast.get_docstring(ast.parse(path.read_text())) or ""
+        target = cfg.read(str(path)).get("target")
+        print(f"{name:22} {document.splitlines()[0] if document else ''}")
+        if target:
+            sign = "at most" if target.get("smaller") else "at least"
+            print(f"{'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="jaxdl", description="One config, one command, an honest number.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    config: dict[str, Any] = {"metavar": "FILE", "help": _CONFIG}
+    workdir: dict[str, Any] = {"metavar": "DIR", "help": "the run directory"}
+
+    command = commands.add_parser("train", help="train, or resume what is in the workdir")
+    command.add_argument("--config", **config)
+    command.add_argument("--workdir", required=True, **workdir)
+    command.set_defaults(command=train)
+
+    command = commands.add_parser("evaluate", help="measure the newest checkpoint again")
+    command.add_argument("--workdir", required=True, **workdir)
+    command.set_defaults(command=evaluate)
+
+    command = commands.add_parser("check", help="say all that can be known before training")
+    command.add_argument("--config", required=True, **config)
+    command.add_argument("--workdir", **workdir)
+    command.set_defaults(command=check)
+
+    command = commands.add_parser("list", help="the shipped configs and their targets")
+    command.set_defaults(command=list_configs)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's own words, and the overrides without their `--config.`."""
+    words: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("--config."):
+            words.append(word)
+        elif "=" in word:
+            overrides.append(word.removeprefix("--config."))
+        else:  # --config.key value
+            overrides.append(f"{word.removeprefix('--config.')}={next(rest, '')}")
+    return words, overrides
+
+
+def _config(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any] | None:
+    if options.config is None:
+        return None
+    from jaxdl.training.experiment import REGISTRIES
+
+    return cfg.read(options.config, overrides, REGISTRIES)
+
+
+def _experiment(config: dict[str, Any]) -> Experiment:
+    """The experiment of a config, with compiled programs kept between runs."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxdl" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    from jaxdl.training.experiment import Experiment
+
+    return Experiment.of(config)
+
+
+def _existing(folder: str) -> Path:
+    if not (Path(folder) / "config.json").exists():
+        raise UserError(f"--workdir {folder}: holds no run (no config.json); train there first")
+    return Path(folder)
+
+
+def _writable(folder: Path) -> None:
+    """Refuse a workdir that could not be made, without making it."""
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"--workdir {folder}: cannot be written ({there}); choose another")
+
+
+def _conclude(result: dict[str, Any], run: Run) -> None:
+    """The final metrics, and whether the published target was met."""
+    for name, value in result["metrics"].items():
+        print(f"{name:24} {value:.6g}")
+    counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
+    print(
+        f"evaluated {counted} examples at step {result['step']:,}; "
+        f"{result['examples_per_second']:,.0f} training examples/s"
+    )
+    target = result["target"]
+    if target:
+        verdict = "met" if result["met"] else "NOT met"
+        print(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
+    print(f"everything is in {run.folder}")

@@ -1,0 +1,374 @@
+"""Config files: read one, apply overrides, build each part from its signature.
+
+A config is a Python file with `get_config() -> ml_collections.ConfigDict`. A node such as
+`config.model = dict(name='mlp', widths=(200, 100))` stands for a call: `name` picks the callable,
+from a registry (a plain dict) or as a dotted `'package.module:thing'`, and the other keys are its
+arguments. So the signature is the schema, and there is no second one to keep in step with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jaxdl.errors import UserError
+
+_log = logging.getLogger("jaxdl")
+
+# Arguments that Flax adds to every module's constructor; never set from a config.
+_FLAX = {"parent", "name"}
+# Keys of `config.data` that belong to every source.
+COMMON = ("twin", "transforms", "augment")
+# A duration is given in one unit, so setting one on the command line replaces the other.
+_UNITS = {"steps": "epochs", "epochs": "steps"}
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with jaxdl: name -> file (in a checkout, or inside the package)."""
+    package = Path(__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    return {}
+
+
+def read(
+    file: str,
+    overrides: Iterable[str] = (),
+    registries: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
+) -> dict[str, Any]:
+    """Read a config file and apply overrides.
+
+    Args:
+      file: path of a config file, or the name of a shipped one; `file.py:argument` hands
+        `argument` to `get_config`.
+      overrides: `key.sub=value` strings, as they follow `--config.` on the command line.
+      registries: key of a node -> what its name can stand for. When an override puts another
+        callable in a node, the arguments that the new one does not take are dropped (logged).
+
+    Returns:
+      The config as nested dicts and tuples of JSON values.
+
+    Raises:
+      UserError: the file is missing or broken, or an override cannot be applied.
+    """
+    path, argument = _locate(file)
+    config = plain(_get_config(path, argument), "config")
+    if not isinstance(config, dict):
+        raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
+    for override in overrides:
+        _override(config, override, registries or {})
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The config that a run directory holds. Data only: no code is run.
+
+    Raises:
+      UserError: the file is missing or is not JSON.
+    """
+    try:
+        return plain(json.loads(path.read_text()), "config")
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; is this the --workdir of a run?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}); restore it or start a new run") from None
+
+
+def differences(old: Any, new: Any, path: str = "config") -> list[str]:
+    """The leaves in which two configs differ, as `path: old -> new` lines."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in differences(
+                old.get(key, "(absent)"), new.get(key, "(absent)"), f"{path}.{key}"
+            )
+        ]
+    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def build(
+    node: Any,
+    registry: Mapping[str, Callable[..., Any]],
+    path: str,
+    *,
+    selector: str = "name",
+    **given: Any,
+) -> Any:
+    """Call what a config node stands for.
+
+    Args:
+      node: a mapping whose `selector` key names the callable; its other keys are arguments.
+      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported.
+      path: where the node stands in the config, for messages.
+      selector: the key that names the callable.
+      **given: arguments from the caller. They are passed if the callable takes them, and a
+        config may not set them.
+
+    Raises:
+      UserError: the name or a key is unknown, a key is missing, or a value is of another type.
+    """
+    thing, arguments = choose(node, registry, path, selector=selector)
+    taken = {key: value for key, value in given.items() if key in parameters(thing)}
+    return call(thing, {**arguments}, path, **taken)
+
+
+def choose(
+    node: Any, registry: Mapping[str, Callable[..., Any]], path: str, *, selector: str = "name"
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The callable that a node names, and the node's other keys."""
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path}: expected a dict with {selector!r}, got {node!r}")
+    if selector not in node:
+        raise UserError(f"{path}.{selector}: missing; choose from {', '.join(sorted(registry))}")
+    arguments = {key: value for key, value in node.items() if key != selector}
+    return find(node[selector], registry, f"{path}.{selector}"), arguments
+
+
+def find(name: Any, registry: Mapping[str, Any], path: str) -> Any:
+    """What `name` stands for: an entry of the registry, or a dotted `'package.module:thing'`."""
+    if isinstance(name, str) and ":" in name:
+        return _imported(name, path)
+    if not isinstance(name, str) or name not in registry:
+        raise UserError(f"{path}: unknown {name!r}; {suggestion(name, registry)}")
+    return registry[name]
+
+
+def call(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str, **given: Any) -> Any:
+    """Call `thing(**arguments, **given)` after checking `arguments` against its signature."""
+    arguments = checked(thing, arguments, path, given)
+    try:
+        return thing(**arguments, **given)
+    except UserError as error:
+        raise UserError(str(error) if "config." in str(error) else f"{path}: {error}") from None
+
+
+def checked(
+    thing: Callable[..., Any], arguments: Mapping[str, Any], path: str, given: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The arguments, once they fit the signature of `thing`; those in `given` come elsewhere.
+
+    Raises:
+      UserError: a key is unknown or missing, or a value is of another type.
+    """
+    settable = {key: value for key, value in parameters(thing).items() if key not in given}
+    hints, fitting = _hints(thing), {}
+    for key, value in arguments.items():
+        if key not in settable:
+            raise UserError(f"{path}.{key}: unknown; {suggestion(key, settable)}")
+        fitting[key] = _typed(value, hints.get(key, Any), f"{path}.{key}")
+    for key, parameter in settable.items():
+        if parameter.default is parameter.empty and key not in arguments:
+            raise UserError(f"{path}.{key}: missing; {_name(thing)} needs it")
+    return fitting
+
+
+def parameters(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a callable that can be given by name."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    takes = inspect.signature(thing).parameters
+    hidden = _FLAX if set(takes) >= _FLAX else set()
+    return {k: v for k, v in takes.items() if v.kind not in variadic and k not in hidden}
+
+
+def suggestion(name: Any, options: Iterable[str]) -> str:
+    """`did you mean 'x'? It takes: …` for a misspelt name."""
+    listed = sorted(options)
+    near = difflib.get_close_matches(str(name), listed, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}it takes: {', '.join(listed) or 'nothing'}"
+
+
+def _locate(file: str) -> tuple[Path, str | None]:
+    stem, _, argument = file.partition(".py:")
+    path = Path(stem + ".py" if argument else file)
+    if path.is_dir():
+        raise UserError(f"--config {file}: is a directory; name a file in it")
+    if not path.exists() and path.parent.name in ("", "configs"):
+        path = shipped().get(path.stem, path)
+    if not path.exists():
+        raise UserError(
+            f"--config {file}: no such file or shipped config; {suggestion(path.stem, shipped())}"
+        )
+    return path, argument or None
+
+
+def _get_config(path: Path, argument: str | None) -> Any:
+    spec = importlib.util.spec_from_file_location(f"_jaxdl_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config {path}: not a Python file; a config ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # configs may share a helper beside them
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"--config {path}: defines no get_config()")
+        return module.get_config(argument) if argument else module.get_config()
+    except UserError:
+        raise
+    except Exception as error:  # the file is the user's: whatever it raises is theirs to mend
+        line = _line_in(error, path)
+        message = " ".join(str(error).split())
+        raise UserError(f"--config {path}{line}: {type(error).__name__}: {message}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+def _line_in(error: BaseException, path: Path) -> str:
+    file = str(path.absolute())  # as importlib calls it
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f":{error.lineno}"
+    lines, trace = [], error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == file:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f":{lines[-1]}" if lines else ""
+
+
+def plain(value: Any, path: str = "config") -> Any:
+    """Nested dicts and tuples of JSON values, so that config.json says the same as the file.
+
+    Raises:
+      UserError: a value that JSON does not have, or a number that is not finite.
+    """
+    if isinstance(value, Mapping) or hasattr(value, "to_dict"):
+        return {str(key): plain(value[key], f"{path}.{key}") for key in value}
+    if isinstance(value, list | tuple):
+        return tuple(plain(item, f"{path}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path}: {value} is not finite; give a number")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UserError(
+        f"{path}: {value!r} cannot be kept in config.json; give a number, a string, or the "
+        "name of a callable as 'package.module:thing'"
+    )
+
+
+def _override(
+    config: dict[str, Any],
+    override: str,
+    registries: Mapping[str, Mapping[str, Callable[..., Any]]],
+) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--config.{override}: write --config.key.sub=value")
+    *parents, leaf = key.split(".")
+    node, path = config, "config"
+    for parent in parents:
+        if node.get(parent) is None:  # absent, perhaps misspelt: its signature will tell
+            node[parent] = {}
+        if not isinstance(node[parent], dict):
+            raise UserError(f"--config.{key}: {path}.{parent} is {node[parent]!r}, not a group")
+        node, path = node[parent], f"{path}.{parent}"
+    registry = registries.get(".".join(parents))
+    if registry and leaf in ("name", "source") and node.get(leaf) != text:
+        _keep_shared(node, find(text, registry, f"config.{key}"), path)
+    node[leaf] = plain(_parse(text, node.get(leaf)), f"config.{key}")
+    if node[leaf] is not None:
+        node.pop(_UNITS.get(leaf, ""), None)
+
+
+def _keep_shared(node: dict[str, Any], thing: Callable[..., Any], path: str) -> None:
+    strangers = set(node) - set(parameters(thing)) - {"name", "source", *COMMON}
+    for key in sorted(strangers):
+        _log.warning(
+            "%s.%s=%r dropped: %s does not take it", path, key, node.pop(key), _name(thing)
+        )
+
+
+def _parse(text: str, old: Any) -> Any:
+    if isinstance(old, str):
+        return text
+    # As Python or JSON writes it; or as float() takes it, such as inf: refused later, by its name.
+    for read_value in (ast.literal_eval, json.loads, float):
+        try:
+            return read_value(text)
+        except (ValueError, SyntaxError, TypeError):
+            continue
+    return text
+
+
+def _imported(name: str, path: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")  # a user's own code stands where the command is run
+    try:
+        thing: Any = importlib.import_module(module)
+    except Exception as error:  # not there, or the user's own code does not import
+        raise UserError(
+            f"{path}: cannot import {module!r} ({type(error).__name__}: {error}); run from the "
+            "folder that holds it, or install it"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(thing, part):
+            raise UserError(
+                f"{path}: {module!r} has no {attribute!r}; {suggestion(part, dir(thing))}"
+            )
+        thing = getattr(thing, part)
+    return thing
+
+
+def _hints(thing: Callable[..., Any]) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for target in (thing, thing.__init__) if inspect.isclass(thing) else (thing,):  # type: ignore[misc]
+        try:
+            hints |= get_type_hints(target)
+        except Exception:  # an annotation that only a type checker can read
+            continue
+    return hints
+
+
+def _typed(value: Any, hint: Any, path: str) -> Any:
+    """The value, as the type that the annotation asks for.
+
+    JSON knows no tuples, so a sequence is a tuple here and becomes a list where one is annotated.
+    """
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+    # typeguard lets True pass for an int, as Python does; in a config it is a slip.
+    slip = isinstance(value, bool) and hint in (int, float, int | None, float | None)
+    for candidate in [value, list(value)] if isinstance(value, tuple) else [value]:
+        try:
+            check_type(candidate, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError:
+            continue
+        if not slip:
+            return candidate
+    raise UserError(f"{path}: expected {_name(hint)}, got {value!r}")
+
+
+def _name(thing: Any) -> str:
+    text = thing.__name__ if inspect.isclass(thing) or inspect.isroutine(thing) else str(thing)
+    return text.replace("typing.", "").replace("collections.abc.", "")
+
+
+def duration(length: Mapping[str, Any] | None, steps_per_epoch: float, path: str) -> int | None:
+    """A duration in steps, from `dict(steps=…)` or `dict(epochs=…)`; None stays None.
+
+    Raises:
+      UserError: not exactly one of the two, or not positive.
+    """
+    if length is None:
+        return None
+    given = {unit: value for unit, value in length.items() if value is not None}
+    if len(given) != 1 or not set(given) <= set(_UNITS):
+        raise UserError(f"{path}: give exactly one of steps and epochs, got {dict(length)!r}")
+    ((unit, value),) = given.items()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UserError(f"{path}.{unit}: expected a number above 0, got {value!r}")
+    if unit == "steps" and value != int(value):
+        raise UserError(f"{path}.steps: expected a whole number, got {value!r}")
+    return int(value) if unit == "steps" else max(1, math.ceil(round(value * steps_per_epoch, 6)))

@@ -1,0 +1,199 @@
+"""Figures of a finished run. Each is a function of `Finished` that returns a Matplotlib figure.
+
+To add one, write such a function here and name it in `FIGURES`, or leave it in your own code and
+name it in the config as `'package.module:function'`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BLUE, _RED, _GREEN, _GREY = "#2b6cb0", "#c53030", "#2f855a", "#718096"
+
+
+class Finished(NamedTuple):
+    """What there is to draw.
+
+    Attributes:
+      experiment: a `jaxdl.training.experiment.Experiment`.
+      state: the final state.
+      result: as in result.json.
+      tables: as in tables.json.
+      history: the lines of metrics.jsonl.
+    """
+
+    experiment: Any
+    state: Any
+    result: Mapping[str, Any]
+    tables: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+
+
+def learning_curves(run: Finished) -> Figure:
+    """Loss against steps on every split, and the target's metric beside it."""
+    metric = (run.result["target"] or {}).get("metric")
+    losses = _series(run.history, lambda name: name.split("/")[-1] == "loss")
+    chosen = _series(run.history, lambda name: name == metric and not metric.endswith("/loss"))
+    figure, axes = _canvas(1 + bool(chosen))
+    for name, (steps, values) in losses.items():
+        training = name == "loss" and len(steps) > 40
+        axes[0].plot(
+            steps,
+            values,
+            label="training batch" if name == "loss" else name,
+            alpha=0.35 if training else 1,
+            lw=1 if training else 1.8,
+        )
+        if training:
+            width = max(1, len(steps) // 25)
+            smooth = np.convolve(values, np.ones(width) / width, "valid")
+            axes[0].plot(steps[width - 1 :], smooth, color=axes[0].lines[-1].get_color(), lw=1.8)
+    positive = all(min(values) > 0 for _, values in losses.values())
+    axes[0].set(xlabel="step", ylabel="loss", yscale="log" if positive and losses else "linear")
+    if losses:
+        axes[0].legend(frameon=False)
+    for name, (steps, values) in chosen.items():
+        axes[1].plot(steps, values, label=name, color=_GREEN, marker="o", ms=3)
+        target = run.result["target"]["value"]
+        axes[1].axhline(target, color=_RED, ls="--", lw=1, label=f"target {target:g}")
+        axes[1].set(xlabel="step", ylabel=name)
+        axes[1].legend(frameon=False)
+    return figure
+
+
+def confusion(run: Finished) -> Figure:
+    """The confusion matrix of each evaluated split; the diagonal, which dwarfs it, is left pale.
+
+    Raises:
+      UserError: the task measured none.
+    """
+    tables = {k: np.array(v) for k, v in run.tables.items() if k.endswith("/confusion")}
+    if not tables:
+        raise UserError("config.figures: 'confusion' needs a classification task with confusion")
+    figure, axes = _canvas(len(tables), side=5.0)
+    for ax, (name, matrix) in zip(axes, tables.items(), strict=True):
+        errors = matrix - np.diag(np.diag(matrix))
+        ax.imshow(errors, cmap="Reds", vmax=max(1, errors.max()))
+        if len(matrix) <= 20:
+            for row, column in np.ndindex(matrix.shape):
+                if matrix[row, column]:
+                    color = "white" if errors[row, column] > errors.max() / 2 else "black"
+                    ax.text(
+                        column,
+                        row,
+                        str(matrix[row, column]),
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color=color,
+                    )
+            ax.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
+        ax.set(xlabel="predicted", ylabel="true", title=name)
+    return figure
+
+
+def polynomial_fit(run: Finished) -> Figure:
+    """The data, sin 2πx and the fitted curve, as in Bishop, PRML 2006, figure 1.4."""
+    import jax.numpy as jnp
+
+    experiment = run.experiment
+    train, grid = experiment.splits["train"].columns, np.linspace(0, 1, 400)
+    batch = {"x": jnp.asarray(grid), "target": jnp.zeros(len(grid))}
+    figure, (ax,) = _canvas(1)
+    ax.plot(grid, np.sin(2 * np.pi * grid), color=_GREEN, label="sin 2πx")
+    ax.plot(grid, experiment.prediction(run.state, batch), color=_RED, label="fit")
+    ax.scatter(train["x"], train["target"], facecolors="none", edgecolors=_BLUE, s=36, label="data")
+    order = len(run.state.params["w"]) - 1
+    ax.set(xlabel="x", ylabel="t", ylim=(-1.6, 1.6), title=f"M = {order}")
+    ax.legend(frameon=False)
+    return figure
+
+
+def descent_path(run: Finished) -> Figure:
+    """The path of gradient descent on the loss surface of its two parameters.
+
+    The run is repeated from its start, which the step, a pure function, allows. With more than
+    two parameters the surface is the plane through the minimum that is spanned by the directions
+    of greatest and least curvature, and the path is projected onto it.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    experiment = run.experiment
+    split = experiment.splits["train"]
+    batch = {name: jnp.asarray(column) for name, column in split.columns.items()}
+    steps = min(experiment.clock.total, 400)
+    start = experiment.initial(batch, jnp.uint32(experiment.seed))
+    _, path = jax.lax.scan(
+        lambda s, _: (experiment.step(s, batch)[0], s.params["w"]), start, length=steps
+    )
+    path = np.asarray(path)
+    basis = np.asarray(split.columns["x"])[:, None] ** np.arange(path.shape[1])
+    minimum = np.linalg.lstsq(basis, np.asarray(split.columns["target"]), rcond=None)[0]
+    curvature, directions = np.linalg.eigh(basis.T @ basis)
+    plane = np.eye(2) if path.shape[1] == 2 else directions[:, [-1, 0]].T
+    names = ("w₀", "w₁") if path.shape[1] == 2 else ("steepest", "flattest")
+    at, low = (path if path.shape[1] == 2 else path - minimum) @ plane.T, np.zeros(2)
+    low = minimum if path.shape[1] == 2 else low
+    reach = 1.15 * np.abs(at - low).max() + 1e-9
+    u, v = np.meshgrid(*(np.linspace(low[i] - reach, low[i] + reach, 120) for i in (0, 1)))
+    offset = np.stack([u - low[0], v - low[1]], -1) @ plane
+    error = 0.5 * np.einsum("...i,ij,...j", offset, basis.T @ basis, offset)
+    figure, (ax,) = _canvas(1, side=5.0)
+    ax.contour(
+        u, v, error, levels=np.geomspace(error.max() * 1e-4, error.max(), 14), cmap="Blues_r"
+    )
+    ax.plot(at[:, 0], at[:, 1], color=_RED, marker=".", ms=4, lw=1, label=f"{steps} steps")
+    ax.scatter(*low, color=_GREEN, zorder=3, label="closed form")
+    stable = 2 / (curvature[-1] * (1 if experiment.task.reduction == "sum" else 1 / len(basis)))
+    ax.set(xlabel=names[0], ylabel=names[1], title=f"converges for a rate below {stable:.4g}")
+    ax.legend(frameon=False)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Finished], Figure]] = {
+    "confusion": confusion,
+    "descent_path": descent_path,
+    "polynomial_fit": polynomial_fit,
+}
+
+
+def draw(figures: Mapping[str, Callable[[Finished], Figure]], run: Finished, folder: Path) -> None:
+    """Draw the learning curves and the given figures into a folder, as PNG."""
+    folder.mkdir(exist_ok=True)
+    for name, function in {"learning_curves": learning_curves, **figures}.items():
+        path = folder / f"{name.rpartition(':')[2]}.png"
+        function(run).savefig(path, dpi=120, bbox_inches="tight")
+
+
+def _series(
+    history: Sequence[Mapping[str, Any]], wanted: Callable[[str], bool]
+) -> dict[str, tuple[list[int], list[float]]]:
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for line in history:
+        for name, value in line.items():
+            if name != "step" and wanted(name):
+                steps, values = series.setdefault(name, ([], []))
+                steps.append(line["step"])
+                values.append(value)
+    return series
+
+
+def _canvas(panels: int, side: float = 4.0) -> tuple[Figure, Any]:
+    # The figure itself: pyplot would take a second to import, and keep every figure alive.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.3 * side * panels, side), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,280 @@
+"""Schedules and optimisers, by parameter group.
+
+`config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
+with its own arguments. Around it stand the keys that every optimiser shares (`build`). Where a
+group of parameters needs other settings, `groups` lists (regex, settings) pairs; the first that
+matches a parameter's path (`Dense_0/kernel`) decides.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import config as cfg
+from jaxdl.errors import UserError
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def constant(value: float) -> Schedule:
+    """`value` throughout."""
+    return lambda step: jnp.asarray(value)
+
+
+def exponential(peak: float, time_constant: int, floor: float = 0.0) -> Schedule:
+    """floor + (peak - floor)·exp(-t / time_constant)."""
+    return lambda step: floor + (peak - floor) * jnp.exp(-step / time_constant)
+
+
+def stepwise(peak: float, drops: tuple[int, ...], factor: float = 0.1) -> Schedule:
+    """`peak`, times `factor` at each of the steps `drops` (He et al. 2015: ÷10 twice)."""
+    return lambda step: peak * factor ** jnp.sum(step >= jnp.asarray(drops, jnp.int32))
+
+
+def cosine(peak: float, total: int, floor: float = 0.0) -> Schedule:
+    """From `peak` to `floor` along half a cosine over `total` steps (Loshchilov & Hutter 2017).
+
+    `total` is the length of the run, less the warm-up, unless a config says otherwise.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        progress = jnp.clip(step / total, 0, 1)
+        return floor + (peak - floor) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+    return schedule
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+    "stepwise": stepwise,
+}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What turns epochs into steps.
+
+    Attributes:
+      total: length of the run, in steps.
+      steps_per_epoch: examples of the training split / batch size.
+    """
+
+    total: int
+    steps_per_epoch: float
+
+    def steps(self, length: Any, path: str) -> int | None:
+        """A duration in steps; a bare number is taken as steps."""
+        if isinstance(length, int | float) and not isinstance(length, bool):
+            length = {"steps": length}
+        if length is not None and not isinstance(length, Mapping):
+            raise UserError(f"{path}: expected dict(steps=…) or dict(epochs=…), got {length!r}")
+        return cfg.duration(length, self.steps_per_epoch, path)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Not a gradient method: each step solves the linear least-squares problem of its batch."""
+
+
+def schedule(node: Any, clock: Clock, path: str) -> Schedule:
+    """A schedule, from a number or from a node of `SCHEDULES`.
+
+    Durations among its arguments may be given in epochs. Every schedule also takes `warmup`, a
+    duration over which the rate first rises linearly from 0.
+
+    Raises:
+      UserError: unknown name or key, or a rate that is not a positive number.
+    """
+    if isinstance(node, int | float) and not isinstance(node, bool):
+        node = {"name": "constant", "value": float(node)}
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path}: expected a number or dict(name=…), got {node!r}")
+    thing, arguments = cfg.choose(node, SCHEDULES, path)
+    warmup = clock.steps(arguments.pop("warmup", None), f"{path}.warmup") or 0
+    for key, parameter in cfg.parameters(thing).items():
+        if key in arguments and parameter.annotation in ("int", int):
+            arguments[key] = clock.steps(arguments[key], f"{path}.{key}")
+        if parameter.annotation == "tuple[int, ...]" and isinstance(arguments.get(key), tuple):
+            arguments[key] = tuple(clock.steps(d, f"{path}.{key}") for d in arguments[key])
+    if "total" in cfg.parameters(thing):
+        arguments.setdefault("total", max(1, clock.total - warmup))
+    _positive(arguments, path)
+    decay = cfg.call(thing, arguments, path)
+    if not warmup:
+        return decay
+    return lambda t: jnp.where(
+        t < warmup, decay(jnp.zeros_like(t)) * (t + 1) / warmup, decay(t - warmup)
+    )
+
+
+def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
+    """The optimiser of a config node.
+
+    Beside the arguments of the optax factory, a node takes:
+      learning_rate: a number or a schedule node.
+      clip_norm: largest global norm of the gradient; above it the gradient is scaled down.
+      weight_decay: for factories without one of their own, L2 decay added to the gradient.
+      decay_only: regex of the parameters that decay; by default those with two axes or more,
+        which spares biases and norms.
+      groups: (regex, settings) pairs; settings override the node's keys for the parameters whose
+        path the regex matches, None freezes them. Every parameter must match a pair.
+
+    Returns:
+      An `optax.GradientTransformation`, or `LeastSquares`.
+
+    Raises:
+      UserError: as `jaxdl.config.build`; and, at `init`, a parameter that no group covers or a
+        pattern that matches none.
+    """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path}: expected a dict with 'name', got {node!r}")
+    node = dict(node)
+    if node.get("name") == "least_squares":
+        return cfg.call(LeastSquares, {k: v for k, v in node.items() if k != "name"}, path)
+    clip, groups = node.pop("clip_norm", None), node.pop("groups", None)
+    inner = _by_group(node, groups, clock, path) if groups else _single(node, clock, path)
+    if clip is None:
+        return inner
+    _positive({"clip_norm": clip}, path)
+    return optax.chain(optax.clip_by_global_norm(clip), inner)
+
+
+def factories() -> dict[str, Callable[..., Any]]:
+    """The optimisers of optax: its factories whose first argument is a learning rate."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name, factory in vars(optax).items():
+        if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
+            first = next(iter(inspect.signature(factory).parameters), None)
+            # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
+            if first == "learning_rate" and name != "lbfgs":
+                found[name] = factory
+    return found
+
+
+def paths(params: Any) -> list[str]:
+    """The path of each parameter, `Dense_0/kernel`, in the order of `jax.tree.leaves`."""
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree.leaves_with_path(params)
+    ]
+
+
+def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
+    """The schedule of the ungrouped learning rate, for reporting; None where there is none."""
+    if node.get("learning_rate") is None:
+        return None
+    return schedule(node["learning_rate"], clock, "config.optimizer.learning_rate")
+
+
+def _single(
+    node: dict[str, Any], clock: Clock, path: str, *, group: bool = False
+) -> optax.GradientTransformation:
+    factory, arguments = cfg.choose(node, factories(), path)
+    takes = cfg.parameters(factory)
+    if "learning_rate" not in arguments:
+        raise UserError(f"{path}.learning_rate: missing; give a number or dict(name=…)")
+    given = arguments.pop("learning_rate")
+    rate: Any = schedule(given, clock, f"{path}.learning_rate")
+    if not isinstance(given, Mapping):
+        rate = given  # a few factories of optax take numbers only
+    decayed = _decay_mask(arguments.pop("decay_only", None), f"{path}.decay_only", group)
+    if arguments.get("weight_decay"):
+        _positive({"weight_decay": arguments["weight_decay"]}, path)
+    decay = None if "weight_decay" in takes else arguments.pop("weight_decay", None)
+    for mask in {"mask", "weight_decay_mask"} & set(takes):
+        arguments.setdefault(mask, decayed)
+    shared = ("decay_only", "weight_decay") + (() if group else ("clip_norm", "groups"))
+    for key in arguments:
+        if key not in takes:
+            options = {*takes, *shared}
+            raise UserError(f"{path}.{key}: unknown; {cfg.suggestion(key, options)}")
+    # optax annotates with its own array types; a mask is ours, so only names are checked here.
+    numbers = {k: v for k, v in arguments.items() if k != "mask"}
+    for key, value in numbers.items():
+        if isinstance(value, str):
+            raise UserError(f"{path}.{key}: expected a number, got {value!r}")
+    try:
+        optimizer = factory(rate, **arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: optax.{factory.__name__} refuses it: {error}") from error
+    if decay:
+        optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
+    return optimizer
+
+
+def _by_group(
+    node: dict[str, Any], groups: Any, clock: Clock, path: str
+) -> optax.GradientTransformation:
+    members: dict[str, optax.GradientTransformation] = {}
+    if not isinstance(groups, tuple):
+        raise UserError(f"{path}.groups: expected pairs (regex, dict or None), got {groups!r}")
+    for i, pair in enumerate(groups):
+        where = f"{path}.groups[{i}]"
+        match pair:
+            case (str(pattern), Mapping() | None as settings):
+                _compiled(pattern, where)
+            case _:
+                raise UserError(f"{where}: expected a pair (regex, dict or None), got {pair!r}")
+        if pattern in members:
+            raise UserError(f"{where}: {pattern!r} stands there twice; the first decides")
+        if settings is None:
+            members[pattern] = optax.set_to_zero()
+        else:
+            members[pattern] = _single({**node, **settings}, clock, where, group=True)
+
+    def label(params: Any) -> Any:
+        names = paths(params)
+        labels = [next((r for r in members if re.search(r, name)), None) for name in names]
+        bare = [name for name, found in zip(names, labels, strict=True) if found is None]
+        if bare:
+            raise UserError(f"{path}.groups: no pattern matches {bare[0]!r}; add ('.*', {{}}) last")
+        idle = set(members) - set(labels)
+        if idle:
+            raise UserError(
+                f"{path}.groups: {idle.pop()!r} decides no parameter; there are {', '.join(names)}"
+            )
+        return jax.tree.unflatten(jax.tree.structure(params), labels)
+
+    return optax.multi_transform(members, label)
+
+
+def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:
+    if pattern is None:
+        return lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
+    expression = _compiled(pattern, path)
+
+    def mask(params: Any) -> Any:
+        chosen = [bool(expression.search(name)) for name in paths(params)]
+        if not (group or any(chosen)):  # a group may well hold none of those that decay
+            raise UserError(
+                f"{path}: {pattern!r} matches no parameter of {', '.join(paths(params))}"
+            )
+        return jax.tree.unflatten(jax.tree.structure(params), chosen)
+
+    return mask
+
+
+def _compiled(pattern: Any, path: str) -> re.Pattern[str]:
+    if not isinstance(pattern, str):
+        raise UserError(f"{path}: expected a regular expression, got {pattern!r}")
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{path}: {pattern!r} is not a regular expression: {error}") from None
+
+
+def _positive(arguments: Mapping[str, Any], path: str) -> None:
+    for key, value in arguments.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in ("value", "peak", "clip_norm", "weight_decay") and not (number and value > 0):
+            raise UserError(f"{path}.{key}: expected a number above 0, got {value!r}")

@@ -1,0 +1,94 @@
+"""What a person sees of a run: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+
+class Progress:
+    """Shows how far a run has come.
+
+    Args:
+      total: length of the run, in steps.
+      batch_size: examples a step.
+      seconds: where it is no terminal, print at most this often.
+      stream: where to print.
+    """
+
+    def __init__(
+        self, total: int, batch_size: int, seconds: float = 10.0, stream: TextIO | None = None
+    ) -> None:
+        self._total, self._batch_size, self._seconds = total, batch_size, seconds
+        self._stream = stream or sys.stdout
+        self._live = self._stream.isatty()
+        self._printed = -float("inf")
+        self._rate: float | None = None
+        self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+        self._evaluated: dict[str, float] = {}
+
+    def restart(self, step: int) -> None:
+        """Start the clock; what came before (compiling, evaluating) is not training."""
+        self._recent.clear()
+        self._recent.append((time.perf_counter(), step))
+
+    def show(self, step: int, loss: float, waiting: float) -> None:
+        """Tell of a step.
+
+        Args:
+          step: number of updates made.
+          loss: of the last one.
+          waiting: share of the time spent waiting for data, 0 to 1.
+        """
+        now = time.perf_counter()
+        self._recent.append((now, step))
+        began, first = self._recent[0]
+        if now - began > 0.5:  # over less, the two ends of a call's time are told apart poorly
+            self._rate = (step - first) / (now - began)
+        if now - self._printed < (0.1 if self._live else self._seconds):
+            return
+        self._printed = now
+        parts = [f"step {step:,}/{self._total:,}", f"loss {loss:.4g}"]
+        parts += [f"{name} {value:.4g}" for name, value in self._evaluated.items()]
+        if self._rate:
+            parts.append(f"{self._rate * self._batch_size:,.0f} examples/s")
+            parts.append(f"data wait {waiting:.0%}")
+            parts.append(f"{duration((self._total - step) / self._rate)} left")
+        self._write("  ".join(parts))
+
+    def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Tell of an evaluation, on a line that stays."""
+        numbers = {k: v for k, v in metrics.items() if isinstance(v, float)}
+        telling = ("accuracy", "rmse", "r2", "loss")
+        self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(telling)][:1])
+        self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
+    def _write(self, text: str) -> None:
+        if not self._live:
+            print(text, file=self._stream, flush=True)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        print("\r\x1b[K" + text[:width], end="", file=self._stream, flush=True)
+
+    def _clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="", file=self._stream)
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `1:05` or `2:03:04`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

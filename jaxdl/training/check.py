@@ -1,0 +1,150 @@
+"""Everything that can be known before training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.errors import UserError
+from jaxdl.optim import paths
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.state import count
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def check(experiment: Experiment, say: Callable[[str], None] = print) -> None:
+    """Check an experiment, telling of each thing that was found, in order.
+
+    Raises:
+      UserError: the first thing that was not as it must be.
+    """
+    with experiment.precision.enabled():
+        _data(experiment, say)
+        check_shapes(experiment)
+        state, batch = _abstract(experiment)
+        outputs = jax.eval_shape(experiment.prediction, state, batch)
+        splits = ", ".join(experiment.evaluated) or "nothing"
+        say(f"shapes      the train step and evaluation of {splits} fit; predicts {_show(outputs)}")
+        say(f"parameters  {count(state.params):,}")
+        for row in _table(state.params):
+            say(row)
+        _cost(experiment, state, batch, say)
+        _lowering(experiment, state, batch, say)
+
+
+def check_shapes(experiment: Experiment) -> None:
+    """Trace the model, the train step and every evaluation, without computing.
+
+    Raises:
+      UserError: the model cannot take the data, or the task cannot use what the model gives.
+    """
+    with experiment.precision.enabled():
+        _check_model(experiment)
+        _check_steps(experiment)
+
+
+def _check_model(experiment: Experiment) -> None:
+    model = experiment.model
+    batch = experiment.first_batch("train", experiment.order.batch_size)
+    given = jax.eval_shape(lambda b: experiment.transform(b, jax.random.key(0)), batch)
+
+    def outputs(batch: Any) -> Any:
+        inputs = experiment.precision.to_compute(experiment.task.inputs(batch))
+        params, variables = model.init(jax.random.key(0), inputs)
+        return model.apply(params, variables, inputs, None, False)[0]
+
+    seen = ", ".join(f"{name} {_show(x)}" for name, x in given.items())
+    found = _traced(lambda: jax.eval_shape(outputs, given), f"config.model: cannot take {seen}")
+    allowed = experiment.task.output_shapes(given)
+    if allowed and getattr(found, "shape", None) not in allowed:
+        raise UserError(
+            f"config.model: its outputs are {_show(found)}, but config.task needs shape "
+            f"{' or '.join(map(str, allowed))}; set config.model.outputs"
+        )
+
+
+def _check_steps(experiment: Experiment) -> None:
+    state, batch = _traced(lambda: _abstract(experiment), "config.optimizer: cannot start")
+    _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
+    metrics: dict[str, float] = {}
+    for split in experiment.evaluated:
+        size = experiment.training.eval_batch_size
+        batch = {**experiment.first_batch(split, size), "mask": jnp.ones(size, bool)}
+        measured = functools.partial(jax.eval_shape, experiment.evaluation, state, batch)
+        totals = _traced(measured, f"config: evaluation of {split} fails")
+        zeros = {name: np.zeros(total.sum.shape) for name, total in totals.items()}
+        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros)}
+    if experiment.target:
+        experiment.target.met(metrics)
+
+
+def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
+    for name, table in experiment.splits.items():
+        columns = ", ".join(f"{k} {_show(v[0])}" for k, v in table.columns.items())
+        say(f"data        {name}: {len(table):,} examples of {columns}")
+    clock, size = experiment.clock, experiment.order.batch_size
+    epochs = clock.total / clock.steps_per_epoch
+    say(f"run         {clock.total:,} steps of {size} examples, {epochs:.2f} epochs")
+
+
+def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
+    """FLOPs and memory of one step, by XLA's own analysis."""
+    compiled = experiment.devices.compiled(experiment.step, state, batch, donate=(0,))
+    flops = (compiled.cost_analysis() or {}).get("flops", 0.0) / experiment.order.batch_size
+    say(f"compute     {flops / 1e6:,.3f} MFLOP an example and training step")
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        held, work = (
+            f"{size / 2**20:,.1f} MiB"
+            for size in (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
+        )
+        say(f"memory      {held} of state and batch, {work} of work space, a device")
+
+
+def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
+    """That the step can be compiled where there is no such device."""
+    for platform in PLATFORMS:
+        export = jax.export.export(jax.jit(experiment.step), platforms=[platform])
+        lowered = functools.partial(export, state, batch)
+        _traced(lowered, f"config.model: does not lower for {platform}")
+    say(f"lowers for  {', '.join(PLATFORMS)}")
+
+
+def _table(params: Any) -> list[str]:
+    """Path, shape, type and size of every parameter."""
+    leaves = jax.tree.leaves(params)
+    rows = [
+        (path, _show(leaf), f"{leaf.size:,}")
+        for path, leaf in zip(paths(params), leaves, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [f"  {p:{widths[0]}}  {shape:{widths[1]}}  {n:>{widths[2]}}" for p, shape, n in rows]
+
+
+def _abstract(experiment: Experiment) -> tuple[Any, Any]:
+    """Shapes of the state and of a training batch."""
+    batch = experiment.first_batch("train", experiment.order.batch_size)
+    state = jax.eval_shape(experiment.initial, batch, jnp.zeros((), jnp.uint32))
+    devices = experiment.devices
+    return devices.abstract(state), devices.abstract(batch, devices.spread())
+
+
+def _traced(function: Callable[[], Any], what: str) -> Any:
+    """What a function returns; whatever it raises, in one line."""
+    try:
+        return function()
+    except UserError:
+        raise
+    except Exception as error:  # Flax and JAX raise many types where something does not fit
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise UserError(f"{what}: {type(error).__name__}: {first}") from error
+
+
+def _show(x: Any) -> str:
+    return f"{np.dtype(x.dtype).name}{list(x.shape)}" if hasattr(x, "shape") else str(x)

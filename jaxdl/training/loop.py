@@ -1,0 +1,317 @@
+"""The training loop, for every task: take a batch, step, evaluate, save."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.checkpoints import Checkpoints
+from jaxdl.errors import UserError
+from jaxdl.figures import Finished, draw
+from jaxdl.progress import Progress
+from jaxdl.runs import Run, write_json
+from jaxdl.training.evaluation import evaluate
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.state import State, count, digest
+
+_CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
+_SAVE_SECONDS = 30.0  # how often to save where the config does not say
+
+
+def train(experiment: Experiment, run: Run, progress: Progress | None = None) -> dict[str, Any]:
+    """Train, or resume what the run directory holds.
+
+    Returns:
+      The result, as it is written to result.json.
+
+    Raises:
+      UserError: the loss or the gradient is not finite, the disk is full, or no checkpoint is
+        sound.
+      SystemExit: a signal asked to stop; the state was saved.
+    """
+    progress = progress or Progress(experiment.clock.total, experiment.order.batch_size)
+    with experiment.precision.enabled(), StopSignal() as stop:
+        return _Loop(experiment, run, progress, stop).run()
+
+
+def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], dict[str, int]]:
+    """Evaluate the newest sound checkpoint of a run.
+
+    Returns:
+      Its step, the metrics, and how many examples of each split were evaluated.
+
+    Raises:
+      UserError: nothing was saved, or nothing that is sound.
+    """
+    with experiment.precision.enabled():
+        like = experiment.devices.abstract(experiment.init())
+        restored = Checkpoints(run.checkpoints).restore(like)
+        if restored is None:
+            raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
+        state = restored[0]
+        metrics, _ = evaluated(experiment, compiled_evaluation(experiment, state), state)
+    return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.evaluated}
+
+
+def compiled_evaluation(experiment: Experiment, state: State) -> Callable:
+    """The evaluation, compiled once for all splits: batches have one size."""
+    size = experiment.training.eval_batch_size
+    batch = experiment.first_batch((*experiment.evaluated, "train")[0], size)
+    batch["mask"] = experiment.devices.scatter(np.ones(size, bool))
+    return experiment.devices.compiled(experiment.evaluation, state, batch)
+
+
+def evaluated(
+    experiment: Experiment, evaluation: Callable, state: State
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The report on every split: its numbers, and its tables such as a confusion matrix."""
+    found: dict[str, Any] = {}
+    for split in experiment.evaluated:
+        report = evaluate(
+            evaluation,
+            experiment.task,
+            state,
+            experiment.splits[split],
+            experiment.training.eval_batch_size,
+            experiment.devices.scatter,
+        )
+        found |= {f"{split}/{name}": value for name, value in report.items()}
+    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+    return numbers, {name: value for name, value in found.items() if name not in numbers}
+
+
+@dataclass
+class _Loop:
+    """The parts that one run of the loop works with."""
+
+    experiment: Experiment
+    out: Run
+    progress: Progress
+    stop: StopSignal
+    started: float = field(default_factory=time.perf_counter)
+    training_seconds: float = 0.0
+    earlier_seconds: float = 0.0
+    saved: float = field(default_factory=time.perf_counter)
+
+    def run(self) -> dict[str, Any]:
+        """Start, step to the end, finish."""
+        experiment = self.experiment
+        self.checkpoints = Checkpoints(self.out.checkpoints, experiment.training.keep)
+        state = self._start()
+        first = step = int(state.step)
+        self.feed = experiment.feed()
+        self.columns = experiment.devices.replicate(self.feed.columns)
+        compiling = time.perf_counter()
+        call, self.evaluate = self._compile(state)
+        compile_seconds = time.perf_counter() - compiling
+        pace = Pace(self.feed.steps)
+        self.progress.restart(step)
+        since, unread = time.perf_counter(), None
+        n = min(pace.steps, self._until_event(step))
+        while step < experiment.clock.total and not self.stop.asked:
+            given = experiment.devices.scatter(self.feed.take(step, n), axis=1)
+            state, summaries = call(state, self.columns, given, jnp.int32(n))
+            unread, read = (step, n, summaries), unread
+            step += n
+            n = min(pace.steps, self._until_event(step))
+            if step < experiment.clock.total:
+                self.feed.prepare(step, n)
+            if read:  # of the call before: this one is computing meanwhile
+                self._record(*read)
+                pace.tick(read[1])
+            if self._due(step, "evaluate_every") or self._save_due(step):
+                self._record(*unread)
+                unread = None
+                self.training_seconds += time.perf_counter() - since
+                self._at_event(step, state)
+                self.progress.restart(step)
+                pace.restart()
+                since = time.perf_counter()
+        if unread:
+            self._record(*unread)
+            self.training_seconds += time.perf_counter() - since
+        self.feed.close()
+        self._save(step, state)
+        self.checkpoints.wait()
+        if self.stop.asked:
+            self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+            raise SystemExit(128 + self.stop.asked)
+        return self._finish(state, step - first, compile_seconds)
+
+    def _start(self) -> State:
+        """The newest sound checkpoint, or the state before the first step."""
+        state = self.experiment.init()
+        restored = self.checkpoints.restore(self.experiment.devices.abstract(state))
+        if restored is not None:
+            state, notes = restored
+            self.earlier_seconds = notes["wall_seconds"]
+            self.progress.say(f"resumed at step {int(state.step):,}")
+        self.out.cut_back(int(state.step))
+        self.out.record_environment()
+        return state
+
+    def _compile(self, state: State) -> tuple[Callable, Callable]:
+        """One compilation for training and one for evaluation."""
+        devices = self.experiment.devices
+        given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
+        call = devices.compiled(self.experiment.call, state, self.columns, given, n, donate=(0,))
+        return call, compiled_evaluation(self.experiment, state)
+
+    def _until_event(self, step: int) -> int:
+        """Steps to the next evaluation, checkpoint or the end."""
+        periods = (self.experiment.every(name) for name in ("evaluate_every", "checkpoint_every"))
+        nearest = [period - step % period for period in periods if period]
+        return max(1, min(*nearest, self.experiment.clock.total - step))
+
+    def _due(self, step: int, name: str) -> bool:
+        period = self.experiment.every(name)
+        return step == self.experiment.clock.total or bool(period and step % period == 0)
+
+    def _save_due(self, step: int) -> bool:
+        if self.experiment.training.checkpoint_every is None:
+            late = time.perf_counter() - self.saved > _SAVE_SECONDS
+            return late or step == self.experiment.clock.total
+        return self._due(step, "checkpoint_every")
+
+    def _record(self, step: int, n: int, summaries: Any) -> None:
+        """Log the summaries of `n` steps from `step`, refusing what is not finite."""
+        values = {name: np.asarray(v)[:n] for name, v in summaries.items()}
+        finite = values.pop("finite")
+        if not finite.all():
+            i = int(np.argmin(finite))
+            self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
+        for i in range(n):
+            if self._due(step + i + 1, "log_every"):
+                line = {name: float(v[i]) for name, v in values.items()}
+                if self.experiment.rate is not None:
+                    line["learning_rate"] = float(self.experiment.rate(jnp.int32(step + i)))
+                self.out.log(step + i + 1, line)
+        waiting = self.feed.waited / max(1e-9, time.perf_counter() - self.started)
+        self.progress.show(step + n, float(values["loss"][-1]), min(1.0, waiting))
+
+    def _refuse(self, step: int, values: dict[str, float]) -> None:
+        """Stop at a step that is not finite; what was saved before it stays."""
+        self.checkpoints.wait()
+        rows = self.experiment.order.rows(step)
+        named = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+        seen = ", ".join(f"{name} {value}" for name, value in values.items())
+        saved = self.checkpoints.steps()
+        newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
+        raise UserError(
+            f"step {step + 1}: not finite ({seen}) on the batch of training examples {named}; "
+            f"lower the learning rate, set config.optimizer.clip_norm, or run `jaxdl check` on "
+            f"the data; {newest}"
+        )
+
+    def _at_event(self, step: int, state: State) -> None:
+        """Evaluate and save, where either is due."""
+        if self._due(step, "evaluate_every"):
+            self.metrics, self.tables = evaluated(self.experiment, self.evaluate, state)
+            self.out.log(step, self.metrics)
+            self.progress.evaluated(step, self.metrics)
+        if self._save_due(step):
+            self._save(step, state)
+
+    def _save(self, step: int, state: State) -> None:
+        self.checkpoints.save(step, state, {"wall_seconds": self._wall_seconds()})
+        self.saved = time.perf_counter()
+
+    def _wall_seconds(self) -> float:
+        return self.earlier_seconds + time.perf_counter() - self.started
+
+    def _finish(self, state: State, taken: int, compile_seconds: float) -> dict[str, Any]:
+        """Write result.json and the figures."""
+        experiment = self.experiment
+        if taken == 0:  # killed between its last checkpoint and its result
+            self.metrics, self.tables = evaluated(experiment, self.evaluate, state)
+        target = experiment.target
+        examples = taken * experiment.order.batch_size
+        result = {
+            "step": int(state.step),
+            "metrics": self.metrics,
+            "examples": {name: len(experiment.splits[name]) for name in experiment.evaluated},
+            "target": target
+            and {"metric": target.metric, "value": target.value, "source": target.source},
+            "met": target and target.met(self.metrics),
+            "seed": experiment.seed,
+            "parameters": count(state.params),
+            "wall_seconds": round(self._wall_seconds(), 3),
+            "examples_per_second": round(examples / max(1e-9, self.training_seconds), 1),
+            "compile_seconds": round(compile_seconds, 3),
+            "params_sha256": digest(jax.device_get(state.params)),
+        }
+        write_json(self.out.folder / "tables.json", self.tables, indent=None)
+        draw(
+            experiment.figures,
+            Finished(experiment, state, result, self.tables, self.out.history()),
+            self.out.figures,
+        )
+        write_json(self.out.folder / "result.json", result)
+        self.out.close()
+        return result
+
+
+class Pace:
+    """How many steps a compiled call should take, from how long they took so far.
+
+    Args:
+      most: the most it can take.
+
+    Attributes:
+      steps: what the next call should take.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._last: float | None = None
+        self.steps = 1
+
+    def restart(self) -> None:
+        """Something else took the time since the last tick."""
+        self._last = None
+
+    def tick(self, n: int) -> None:
+        """A call of `n` steps has ended."""
+        now = time.perf_counter()
+        if self._last is not None:
+            wanted = int(_CALL_SECONDS * n / max(1e-9, now - self._last))
+            self.steps = max(1, min(wanted, 4 * self.steps, self._most))
+        self._last = now
+
+
+class StopSignal:
+    """Within it, SIGTERM and Ctrl-C ask to stop; a second one stops at once.
+
+    Attributes:
+      asked: the number of the signal, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __enter__(self) -> StopSignal:
+        """Take over both signals, where this is the main thread."""
+        self._before: dict[int, Any] = {}
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
+        except ValueError:  # another thread: its owner answers for signals
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        if self.asked:
+            raise SystemExit(128 + number)
+        self.asked = number

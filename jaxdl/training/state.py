@@ -1,0 +1,67 @@
+"""The state of a run: all that a step changes, and all that a checkpoint holds."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.optim import paths
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class State:
+    """What training has come to.
+
+    Attributes:
+      step: number of updates made, int32 scalar.
+      seed: seed of the run, uint32 scalar. It never changes: all randomness is folded from
+        (seed, purpose, step), so no generator state is carried.
+      params: parameters, a pytree.
+      variables: what the model changes without a gradient (batch statistics), a pytree.
+      opt_state: the optimiser's, a pytree.
+      average: exponential moving average of the parameters, or None.
+    """
+
+    step: Any  # an array, like all leaves; JAX also fills states with shapes and shardings
+    seed: Any
+    params: Any
+    variables: Any
+    opt_state: Any
+    average: Any = None
+
+    def key(self, purpose: str) -> jax.Array:
+        """The random key for a purpose at this step."""
+        return fold(self.seed, purpose, self.step)
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters to evaluate: the average where there is one."""
+        return self.params if self.average is None else self.average
+
+
+def fold(seed: Any, purpose: str, step: Any = 0) -> jax.Array:
+    """A random key that is a pure function of (seed, purpose, step)."""
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+    return jax.random.fold_in(key, step)
+
+
+def digest(params: Any) -> str:
+    """SHA-256 over path, type, shape and bytes of every parameter, in hexadecimal."""
+    sha = hashlib.sha256()
+    for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
+        array = np.asarray(leaf)
+        sha.update(f"{path}:{array.dtype.name}:{array.shape};".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def count(params: Any) -> int:
+    """Number of parameters."""
+    return sum(int(np.prod(jnp.shape(leaf))) for leaf in jax.tree.leaves(params))

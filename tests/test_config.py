@@ -1,0 +1,268 @@
+"""Reading configs, overriding them, and building from signatures."""
+
+import collections
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdl import config as cfg
+from jaxdl.errors import UserError
+
+FILE = """
+from ml_collections import ConfigDict
+
+def get_config(depth="3"):
+    config = ConfigDict()
+    config.model = dict(name="mlp", hidden=(4, 5), depth=int(depth), dropout=0.5)
+    config.training = dict(steps=10, keep=None)
+    config.optimizer = dict(name="adam", b1=0.8, learning_rate=dict(name="cosine", peak=0.1))
+    config.layers = [dict(size=1), dict(size=2)]
+    return config
+"""
+
+
+def mlp(hidden: tuple[int, ...], depth: int = 1, dropout: float = 0.0):
+    return hidden, depth, dropout
+
+
+def linear(dropout: float = 0.0):
+    return dropout
+
+
+def listed(sizes: list[int], act: Callable | None = None, extra: Mapping[str, int] | None = None):
+    return sizes, act, extra
+
+
+MODELS = {"mlp": mlp, "linear": linear, "listed": listed}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "one.py"
+    path.write_text(FILE)
+    return str(path)
+
+
+def overridden(file, *overrides):
+    return cfg.read(file, overrides, {"model": MODELS})
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("model.depth=7", "model.depth", 7),
+        ("model.dropout=1e-3", "model.dropout", 1e-3),
+        ("model.dropout=0", "model.dropout", 0),
+        ("model.hidden=(1,2,3)", "model.hidden", (1, 2, 3)),
+        ("model.hidden=[1, 2]", "model.hidden", (1, 2)),
+        ("model.hidden=()", "model.hidden", ()),
+        (
+            'layers=[{"size": 3, "bias": true, "init": null}]',
+            "layers",
+            ({"size": 3, "bias": True, "init": None},),
+        ),
+        ("model.bias=true", "model.bias", True),
+        ("model.bias=False", "model.bias", False),
+        ("model.dropout=None", "model.dropout", None),
+        ("optimizer.learning_rate=0.5", "optimizer.learning_rate", 0.5),
+        ("optimizer.learning_rate.peak=0.5", "optimizer.learning_rate.peak", 0.5),
+        ("optimizer.learning_rate={'name': 'x'}", "optimizer.learning_rate", {"name": "x"}),
+        ("training.keep.steps=5", "training.keep", {"steps": 5}),
+        ("model.name=123", "model.name", "123"),  # what was a string stays one
+        ("task=some words = here", "task", "some words = here"),
+    ],
+)
+def test_overrides_of_every_kind(file, override, path, value):
+    node = cfg.read(file, [override])
+    for key in path.split("."):
+        node = node[key]
+    assert node == value and type(node) is type(value)
+
+
+def test_steps_and_epochs_replace_each_other(file):
+    assert overridden(file, "training.epochs=2")["training"] == {"epochs": 2, "keep": None}
+    assert overridden(file, "training.epochs=2", "training.steps=3")["training"]["steps"] == 3
+
+
+def test_another_name_drops_what_it_does_not_take(file, caplog):
+    with caplog.at_level(logging.WARNING):
+        model = overridden(file, "model.name=linear")["model"]
+    assert model == {"name": "linear", "dropout": 0.5}
+    assert "config.model.hidden=(4, 5) dropped: linear does not take it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model", r"--config.model: write --config.key.sub=value"),
+        ("=3", "write --config.key.sub=value"),
+        ("model.depth.x=3", "--config.model.depth.x: config.model.depth is 3, not a group"),
+        ("model.name=mpl", r"config.model.name: unknown 'mpl'; did you mean 'mlp'"),
+        ("model.dropout=nan", r"config.model.dropout: nan is not finite"),
+        ("model.dropout=1e999", r"config.model.dropout: inf is not finite"),
+        ('layers=[1, {"x": -Infinity}]', r"config.layers\[1\].x: -inf is not finite"),
+        ("model.depth={1, 2}", r"config.model.depth: \{1, 2\} cannot be kept in config.json"),
+        ("model.depth=b'x'", r"config.model.depth: b'x' cannot be kept"),
+        ("model.name=no_such_module:f", "config.model.name: cannot import 'no_such_module'"),
+        ("model.name=collections:Countr", "no 'Countr'; did you mean 'Counter'"),
+    ],
+)
+def test_overrides_that_cannot_be(file, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        overridden(file, override)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["{[]: 1}", "(", "'", "a:b", "[1, 2", "{", "-", "1 +", "\x00", "f()"]
+)
+def test_what_is_no_literal_is_text(file, text):
+    assert cfg.read(file, [f"new={text}"])["new"] == text
+
+
+def test_config_json_says_the_same_as_the_file(file, tmp_path):
+    config = cfg.read(file)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = cfg.read_json(tmp_path / "config.json")
+    assert again == config and again["model"]["hidden"] == (4, 5)
+    assert again["layers"] == ({"size": 1}, {"size": 2})
+
+
+def test_file_with_an_argument(file):
+    assert cfg.read(file + ":12")["model"]["depth"] == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:\n    pass", r"broken.py:1: SyntaxError"),
+        (
+            "import jax\n\ndef get_config():\n    return 1 / 0",
+            r"broken.py:4: ZeroDivisionError: div",
+        ),
+        ("import no_such_thing", r"broken.py:1: ModuleNotFoundError: No module named 'no_such"),
+        ("import helper", r"broken.py:1: SyntaxError: .*helper.py, line 2"),
+        ("config = 1", r"broken.py: defines no get_config\(\)"),
+        ("def get_config():\n    config = {}", r"broken.py: get_config\(\) .* None"),
+        (
+            "def get_config():\n    return {'f': print}",
+            r"config.f: .* cannot be kept in config.json",
+        ),
+        ("def get_config():\n    return {'f': float('nan')}", r"config.f: nan is not finite"),
+        ("raise ValueError('two\\nlines')", r"broken.py:1: ValueError: two"),
+        ("\0", r"broken.py"),
+    ],
+)
+def test_broken_files(tmp_path, monkeypatch, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    (tmp_path / "helper.py").write_text("\ndef f(:\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("broken.py", str(tmp_path / "broken.py")):
+        with pytest.raises(UserError, match=message) as error:
+            cfg.read(name)
+        assert "\n" not in str(error.value) and ":None" not in str(error.value)
+
+
+def test_files_that_are_not_there(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(UserError, match="did you mean 'digits_mlp'"):
+        cfg.read("digits_mpl")
+    with pytest.raises(UserError, match="is a directory"):
+        cfg.read(str(tmp_path))
+    with pytest.raises(UserError, match="ends in .py"):
+        cfg.read(str(tmp_path / "a.txt"))
+    with pytest.raises(UserError, match="is this the --workdir of a run"):
+        cfg.read_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        cfg.read_json(tmp_path / "config.json")
+
+
+def test_shipped_configs_go_by_their_name():
+    assert cfg.read("digits_mlp") == cfg.read("configs/digits_mlp.py")
+    assert {"digits_cnn", "mnist_mlp", "bishop_polynomial"} <= set(cfg.shipped())
+
+
+def test_build_calls_what_is_named():
+    assert cfg.build({"name": "mlp", "hidden": (1,), "dropout": 1}, MODELS, "config.model")
+    assert cfg.build({"name": "fractions:Fraction", "numerator": 3}, {}, "m") == 3
+    assert cfg.build({"name": "listed", "sizes": (1, 2)}, MODELS, "m")[0] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (3, "config.m: expected a dict with 'name', got 3"),
+        ({}, "config.m.name: missing; choose from linear, listed, mlp"),
+        ({"name": "mpl"}, "config.m.name: unknown 'mpl'; did you mean 'mlp'"),
+        ({"name": {}}, "config.m.name: unknown {}"),
+        ({"name": None}, "config.m.name: unknown None"),
+        ({"name": "mlp"}, "config.m.hidden: missing; mlp needs it"),
+        ({"name": "mlp", "hiden": ()}, "config.m.hiden: unknown; did you mean 'hidden'"),
+        ({"name": "mlp", "hidden": 3}, r"config.m.hidden: expected tuple\[int, ...\], got 3"),
+        ({"name": "mlp", "hidden": (1, "2")}, "config.m.hidden: expected"),
+        ({"name": "mlp", "hidden": (1, 2.5)}, "config.m.hidden: expected"),
+        ({"name": "mlp", "hidden": (1,), "depth": True}, "config.m.depth: expected int, got True"),
+        ({"name": "mlp", "hidden": (1,), "depth": 1.0}, "config.m.depth: expected int, got 1.0"),
+        ({"name": "mlp", "hidden": (1,), "dropout": "0"}, "config.m.dropout: expected float"),
+        ({"name": "listed", "sizes": [1], "extra": {"a": "b"}}, "config.m.extra: expected"),
+    ],
+)
+def test_what_does_not_fit_the_signature_is_refused(node, message):
+    with pytest.raises(UserError, match=message):
+        cfg.build(cfg.plain(node), MODELS, "config.m")
+
+
+def test_differences_name_the_leaves():
+    old, new = {"a": {"b": 1, "c": (1,)}, "d": 0}, {"a": {"b": 2, "c": (1,)}, "e": 0}
+    assert cfg.differences(old, new) == [
+        "config.a.b: 1 -> 2",
+        "config.d: 0 -> '(absent)'",
+        "config.e: '(absent)' -> 0",
+    ]
+    assert cfg.differences(old, old) == []
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_json_and_back_changes_nothing(value):
+    value = cfg.plain(value)
+    assert cfg.plain(json.loads(json.dumps(value))) == value
+
+
+@given(examples=st.integers(1, 10**6), batch=st.integers(1, 4096), epochs=st.integers(1, 500))
+def test_a_length_in_epochs_is_the_steps_that_cover_them(examples, batch, epochs):
+    steps = cfg.duration({"epochs": epochs}, examples / batch, "t")
+    assert steps == -(-examples * epochs // batch)
+
+
+@pytest.mark.parametrize(
+    "length",
+    [{}, {"steps": None}, {"steps": 1, "epochs": 1}, {"step": 1}, {"steps": 1.5}, {"steps": 0},
+     {"epochs": -1}, {"epochs": True}, {"steps": "9"}, {"epochs": math.nan}],
+)  # fmt: skip
+def test_durations_that_are_none(length):
+    with pytest.raises(UserError, match=r"^t[:.]"):
+        cfg.duration(length, 10.0, "t")
+
+
+def test_durations():
+    assert cfg.duration(None, 10.0, "t") is None
+    assert cfg.duration({"steps": 1e3, "epochs": None}, 10.0, "t") == 1000
+    assert cfg.duration({"epochs": 0.01}, 10.0, "t") == 1
+    assert cfg.duration(collections.OrderedDict(epochs=1.1), 10.0, "t") == 11

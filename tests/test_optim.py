@@ -1,0 +1,225 @@
+"""Schedules against closed forms, and optimisers by parameter group."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl import optim
+from jaxdl.errors import UserError
+
+CLOCK = optim.Clock(total=100, steps_per_epoch=10.0)
+PARAMS = {
+    "Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)},
+    "norm": {"scale": jnp.ones(3)},
+}
+GRADS = jax.tree.map(lambda w: 0.1 * w, PARAMS)
+
+
+def rates(node, steps=range(100)):
+    schedule = optim.schedule(node, CLOCK, "config.rate")
+    return np.array([schedule(jnp.int32(t)) for t in steps])
+
+
+def moved(params=PARAMS, grads=GRADS, updates=1, **node):
+    """What the last of some updates adds to each parameter, by path."""
+    optimizer = optim.build({"name": "sgd", "learning_rate": 1.0, **node}, CLOCK)
+    state = optimizer.init(params)
+    for _ in range(updates):
+        change, state = optimizer.update(grads, state, params)
+    return dict(zip(optim.paths(params), map(np.asarray, jax.tree.leaves(change)), strict=True))
+
+
+T = np.arange(100)
+CLOSED_FORMS = {
+    "constant": (0.3, np.full(100, 0.3)),
+    "exponential": (
+        {"name": "exponential", "peak": 3.1, "floor": 0.1, "time_constant": {"epochs": 2}},
+        0.1 + 3 * np.exp(-T / 20),
+    ),
+    "stepwise": (
+        {"name": "stepwise", "peak": 1.0, "drops": (30, {"epochs": 6})},
+        np.where(T < 30, 1, np.where(T < 60, 0.1, 0.01)),
+    ),
+    "no drops": ({"name": "stepwise", "peak": 1.0, "drops": ()}, np.ones(100)),
+    "cosine": (
+        {"name": "cosine", "peak": 2.0, "floor": 0.5},
+        0.5 + 1.5 * (1 + np.cos(np.pi * T / 100)) / 2,
+    ),
+    "ended cosine": (
+        {"name": "cosine", "peak": 2.0, "total": 50},
+        np.where(T < 50, 1 + np.cos(np.pi * T / 50), 0),
+    ),
+    "warm-up": (
+        {"name": "cosine", "peak": 2.0, "warmup": {"epochs": 2}},
+        np.where(T < 20, 2 * (T + 1) / 20, 1 + np.cos(np.pi * (T - 20) / 80)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_schedules_are_their_closed_forms(name):
+    node, expected = CLOSED_FORMS[name]
+    np.testing.assert_allclose(rates(node), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_warm_up_keeps_double_precision():
+    schedule = optim.schedule({"name": "constant", "value": 0.1, "warmup": 4}, CLOCK, "r")
+    with jax.enable_x64(True):
+        assert float(schedule(jnp.int32(3))) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("fast", "config.rate: expected a number or dict"),
+        (True, "config.rate: expected a number or dict"),
+        (-0.1, "config.rate.value: expected a number above 0, got -0.1"),
+        (0, "config.rate.value: expected a number above 0"),
+        (
+            {"name": "cosin", "peak": 1.0},
+            "config.rate.name: unknown 'cosin'; did you mean 'cosine'",
+        ),
+        ({"name": "cosine"}, "config.rate.peak: missing"),
+        ({"name": "cosine", "peek": 1.0}, "config.rate.peek: unknown; did you mean 'peak'"),
+        ({"name": "cosine", "peak": "x"}, "config.rate.peak: expected a number above 0, got 'x'"),
+        ({"name": "cosine", "peak": 1.0, "total": {"years": 1}}, "config.rate.total: give exactly"),
+        ({"name": "cosine", "peak": 1.0, "warmup": -1}, "config.rate.warmup.steps: expected"),
+        ({"name": "stepwise", "peak": 1.0, "drops": 30}, "config.rate.drops: expected .* got 30"),
+        ({"name": "stepwise", "peak": 1.0, "drops": ("a",)}, r"config.rate.drops: expected dict"),
+        ({"name": "exponential", "peak": 1.0, "time_constant": 0}, "time_constant.steps: expected"),
+    ],
+)
+def test_schedules_that_cannot_be(node, message):
+    with pytest.raises(UserError, match=message):
+        optim.schedule(node, CLOCK, "config.rate")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(optim.factories()))
+def test_every_optimiser_of_optax_needs_only_a_rate(name):
+    for path, change in moved(name=name, learning_rate=0.01, updates=2).items():
+        assert np.isfinite(change).all() and (change != 0).any(), path
+
+
+def test_a_rate_is_followed_step_by_step():
+    optimizer = optim.build(
+        {"name": "sgd", "learning_rate": {"name": "stepwise", "peak": 1.0, "drops": (1,)}}, CLOCK
+    )
+    state, seen = optimizer.init(PARAMS), []
+    for _ in range(2):
+        updates, state = optimizer.update(GRADS, state, PARAMS)
+        seen.append(float(updates["norm"]["scale"][0]))
+    np.testing.assert_allclose(seen, [-0.1, -0.01], rtol=1e-6)
+
+
+def test_groups_by_the_first_pattern_that_matches():
+    change = moved(groups=(("bias", None), ("Dense", {"learning_rate": 2.0}), (".*", {})))
+    assert (change["Dense_0/bias"] == 0).all()
+    np.testing.assert_allclose(change["Dense_0/kernel"], -0.2, rtol=1e-6)
+    np.testing.assert_allclose(change["norm/scale"], -0.1, rtol=1e-6)
+
+
+def test_frozen_parameters_stay_to_the_bit():
+    params = jax.tree.map(lambda w: w / 3, PARAMS)
+    node = {"name": "adamw", "weight_decay": 0.5, "groups": (("Dense", None), (".*", {}))}
+    change = moved(params, **node)
+    assert not change["Dense_0/kernel"].any() and not change["Dense_0/bias"].any()
+    assert change["norm/scale"].any()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ((("kernel", {}),), "no pattern matches 'Dense_0/bias'; add"),
+        ((("conv", {}), (".*", {})), "'conv' decides no parameter; there are Dense_0/bias"),
+        (((".*", {}), ("bias", {})), "'bias' decides no parameter"),
+        (((".*", {}), (".*", None)), r"groups\[1\]: .*'\.\*'.* twice"),
+        ((("(", {}),), r"groups\[0\]: '\(' is not a regular expression"),
+        ((".*",), r"groups\[0\]: expected a pair"),
+        ("kernel", "groups: expected pairs"),
+        (3, r"groups: expected pairs"),
+        (((".*", 0.1),), r"groups\[0\]: expected a pair \(regex, dict or None\)"),
+        (((".*", {"learning_rat": 0.1}),), r"groups\[0\].learning_rat: unknown; did you mean"),
+        (((".*", {"clip_norm": 0.1}),), r"groups\[0\].clip_norm: unknown; it takes"),
+    ],
+)
+def test_groups_that_cannot_be(groups, message):
+    with pytest.raises(UserError, match=message):
+        moved(groups=groups)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lion", "lars"])
+def test_weight_decay_spares_vectors(name):
+    still = jax.tree.map(jnp.zeros_like, PARAMS)
+    change = moved(grads=still, name=name, weight_decay=0.5)
+    assert (change["Dense_0/kernel"] < 0).all()
+    assert not change["Dense_0/bias"].any() and not change["norm/scale"].any()
+
+
+def test_weight_decay_that_an_optimiser_has_by_default_spares_vectors_too():
+    change = moved(grads=jax.tree.map(jnp.zeros_like, PARAMS), name="adamw")
+    assert (change["Dense_0/kernel"] < 0).all() and not change["norm/scale"].any()
+
+
+def test_decay_only_what_is_asked():
+    still = jax.tree.map(jnp.zeros_like, PARAMS)
+    change = moved(grads=still, weight_decay=0.5, decay_only="norm|bias")
+    np.testing.assert_allclose(change["norm/scale"], -0.5)
+    assert not change["Dense_0/kernel"].any()
+    with pytest.raises(UserError, match="decay_only: 'kernle' matches no parameter"):
+        moved(weight_decay=0.5, decay_only="kernle")
+
+
+def test_decay_only_goes_with_groups():
+    groups = (("bias", {"learning_rate": 0.1}), (".*", {}))
+    still = jax.tree.map(jnp.zeros_like, PARAMS)
+    change = moved(grads=still, weight_decay=0.5, decay_only="kernel", groups=groups)
+    np.testing.assert_allclose(change["Dense_0/kernel"], -0.5)
+    assert not change["Dense_0/bias"].any() and not change["norm/scale"].any()
+
+
+def test_clipping_is_by_the_global_norm_over_all_groups():
+    norm = float(np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(GRADS))))
+    change = moved(clip_norm=norm / 4, groups=((".*bias", {}), (".*", {})))
+    for value in change.values():
+        np.testing.assert_allclose(value, -0.1 / 4, rtol=1e-5)
+    np.testing.assert_allclose(moved(clip_norm=norm * 2)["norm/scale"], -0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"name": "adm"}, "config.optimizer.name: unknown 'adm'; did you mean 'adam'"),
+        ({"learning_rate": None}, "config.optimizer.learning_rate"),
+        ({"momentun": 0.9}, "config.optimizer.momentun: unknown; did you mean 'momentum'"),
+        ({"momentum": "0.9"}, "config.optimizer.momentum: expected a number, got '0.9'"),
+        ({"clip_norm": 0}, "config.optimizer.clip_norm: expected a number above 0"),
+        ({"weight_decay": -1}, "config.optimizer.weight_decay: expected a number above 0"),
+        ({"name": "adamw", "weight_decay": -1}, "config.optimizer.weight_decay: expected"),
+        ({"decay_only": "("}, r"config.optimizer.decay_only: '\(' is not a regular expression"),
+        ({"decay_only": 3}, r"config.optimizer.decay_only: expected a regular expression, got 3"),
+        ({"name": "optimistic_adam", "learning_rate": {"name": "cosine", "peak": 1.0}}, "refuses"),
+        (
+            {"name": "least_squares", "learning_rate": 1.0},
+            "config.optimizer.learning_rate: unknown",
+        ),
+    ],
+)
+def test_optimisers_that_cannot_be(node, message):
+    with pytest.raises(UserError, match=message):
+        moved(**{"name": "sgd", "learning_rate": 1.0, **node})
+
+
+def test_a_missing_rate_is_named():
+    with pytest.raises(UserError, match=r"config.optimizer.learning_rate: missing"):
+        optim.build({"name": "sgd"}, CLOCK)
+    with pytest.raises(UserError, match="config.optimizer: expected a dict with 'name', got 3"):
+        optim.build(3, CLOCK)
+
+
+def test_a_number_is_a_duration_in_steps():
+    assert CLOCK.steps(7, "d") == 7 and CLOCK.steps({"epochs": 2.5}, "d") == 25
+    assert CLOCK.steps(None, "d") is None
+    with pytest.raises(UserError, match="d: expected dict"):
+        CLOCK.steps("7", "d")

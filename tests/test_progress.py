@@ -1,0 +1,65 @@
+"""What a person sees."""
+
+import io
+
+import pytest
+
+from jaxdl.progress import Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def shown(monkeypatch, stream=None, **settings):
+    stream = io.StringIO() if stream is None else stream
+    monkeypatch.setattr("sys.stdout", stream)
+    return Progress(**settings), stream
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("jaxdl.progress.time.perf_counter", lambda: now[0])
+    return now
+
+
+def test_a_plain_line_tells_everything(clock, monkeypatch):
+    progress, out = shown(monkeypatch, total=1000, batch_size=50)
+    progress.restart(0)
+    progress.evaluated(0, {"test/loss": 2.3, "test/accuracy": 0.123456, "test/confusion": [[1]]})
+    clock[0] += 2
+    progress.show(100, 0.123456, 0.25)
+    assert out.getvalue().splitlines() == [
+        "step 0  test/loss 2.3  test/accuracy 0.1235",
+        "step 100/1,000  loss 0.1235  test/loss 2.3  2,500 examples/s  data wait 25%  18 s left",
+    ]
+
+
+def test_plain_lines_are_few_and_a_terminal_is_rewritten(clock, monkeypatch):
+    plain, terminal = io.StringIO(), Terminal()
+    for stream in (plain, terminal):
+        progress, _ = shown(monkeypatch, stream, total=100, batch_size=1, seconds=10)
+        progress.restart(0)
+        for step in range(1, 21):  # a step a second
+            clock[0] += 1
+            progress.show(step, 1.0, 0.0)
+        progress.say("done")
+    assert [line.split()[1] for line in plain.getvalue().splitlines()[:-1]] == ["1/100", "11/100"]
+    assert terminal.getvalue().count("\r\x1b[K") == 21 and terminal.getvalue().count("\n") == 1
+    assert terminal.getvalue().endswith("\r\x1b[Kdone\n")
+
+
+def test_without_a_clock_there_is_no_rate(clock, monkeypatch):
+    progress, out = shown(monkeypatch, total=10, batch_size=1)
+    progress.show(1, float("nan"), 0.0)
+    assert out.getvalue() == "step 1/10  loss nan\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (65, "1:05"), (7384, "2:03:04"), (360000, "100:00:00")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,92 @@
+"""Everything that can be known before training."""
+
+import flax.linen as nn
+import pytest
+
+from jaxdl.errors import UserError
+from jaxdl.training.check import check, check_shapes
+from jaxdl.training.experiment import Experiment
+
+CONFIG = {
+    "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
+    "model": {"name": "mlp", "outputs": 10, "hidden": (16,)},
+    "task": {"name": "classification", "classes": 10},
+    "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    "training": {"batch_size": 50, "steps": 40},
+}
+
+
+class Pair(nn.Module):
+    """Gives what no task here can use."""
+
+    def __call__(self, x):
+        return x, x
+
+
+def changed(**nodes):
+    """The config with other keys in its nodes; a node that names something is replaced."""
+    config = dict(CONFIG)
+    for name, node in nodes.items():
+        merge = isinstance(node, dict) and "name" not in node
+        config[name] = {**CONFIG.get(name, {}), **node} if merge else node
+    return config
+
+
+def test_a_sound_experiment():
+    said = []
+    check(Experiment.of(CONFIG), said.append)
+    text = "\n".join(said)
+    assert "train: 1,197 examples of image uint8[8, 8, 1], label int32[]" in text
+    assert "40 steps of 50 examples, 1.67 epochs" in text
+    assert "evaluation of validation, test fit; predicts int32[50]" in text
+    assert "parameters  1,210" in text
+    assert "  Dense_0/kernel  float32[64, 16]  1,024" in text
+    assert "lowers for  cpu, cuda, tpu" in text
+    flops = float(text.partition("compute")[2].split()[0].replace(",", ""))
+    dense = 2 * (64 * 16 + 16 * 10) / 1e6  # a multiply and an add for each weight
+    assert 2 * dense < flops < 5 * dense  # forwards, and back to the weights, and between layers
+    assert "MiB of state and batch" in text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ({"modle": {}}, "config.modle: unknown; did you mean 'model'"),
+        ({"training": {"step": 3}}, "config.training.step: unknown; did you mean 'steps'"),
+        ({"training": {"epochs": 3}}, "config.training: give exactly one of steps and epochs"),
+        ({"training": {"batch_size": 1198}}, "batch_size: 1198 does not fit a training split of 1197"),
+        ({"training": {"batch_size": 0}}, "config.training.batch_size: expected at least 1, got 0"),
+        ({"training": {"average": 1.0}}, r"config.training.average: must be in \(0, 1\)"),
+        ({"training": {"log_every": {"step": 3}}}, "config.training.log_every: give exactly one"),
+        ({"training": {"evaluate": ("tset",)}}, "evaluate: unknown 'tset'; did you mean 'test'"),
+        ({"training": {"accumulate": 7}}, "accumulate: 7 does not divide batch 50"),
+        ({"data": {"source": "digit"}}, "config.data.source: unknown 'digit'; did you mean 'digits'"),
+        ({"data": {"sample": 3}}, "config.data.sample: unknown"),
+        ({"data": {"twin": 1}}, "config.data.twin: expected true or false, got 1"),
+        ({"data": {"transforms": {"name": "scale"}}}, "config.data.transforms: expected a list"),
+        ({"data": {"transforms": ({"name": "scal"},)}}, r"config.data.transforms\[0\].name: unknown"),
+        ({"task": {"classes": 9}}, "digits train split: example .* has label 9, outside 0…8"),
+        ({"task": {"label": "class"}}, "no column 'class'; it has image, label"),
+        ({"task": {"classes": 11}}, r"outputs are float32\[50, 10\], but config.task needs .*\(50, 11\)"),
+        ({"model": {"outputs": None}}, r"outputs are float32\[50\], but config.task needs"),
+        ({"model": {"name": "test_check:Pair"}}, "config.model: its outputs are .* needs shape"),
+        ({"model": {"name": "polynomial", "order": 1}}, "config.model: cannot take image float32"),
+        ({"model": {"hidden": (-3,)}}, "config.model: cannot take"),
+        ({"optimizer": {"name": "sm3", "learning_rate": {"name": "cosine", "peak": 0.1}}},
+         "config.optimizer: optax.sm3 refuses it"),
+        ({"optimizer": {"name": "rprop", "learning_rate": {"name": "cosine", "peak": 0.1}}},
+         "config.optimizer: cannot start: TypeError"),
+        ({"optimizer": {"name": "least_squares"}}, "least_squares needs a regression task"),
+        ({"precision": {"compute": "float8"}}, "config.precision.compute: expected"),
+        ({"seed": -1}, "config.seed: expected 0 to"),
+        ({"seed": 2**32}, "config.seed: expected 0 to"),
+        ({"devices": 99}, "config.devices: 99 asked for, but JAX sees"),
+        ({"target": {"metric": "test/acuracy", "value": 0.9, "source": "s"}},
+         "config.target.metric: unknown 'test/acuracy'; did you mean 'test/accuracy'"),
+        ({"figures": ("confusio",)}, "config.figures: unknown 'confusio'; did you mean 'confusion'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line(nodes, message):
+    with pytest.raises(UserError, match=message) as error:
+        check_shapes(Experiment.of(changed(**nodes)))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,167 @@
+"""The loop on real digits: resume, signals, and what is not finite."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxdl.data.order import Order
+from jaxdl.errors import UserError
+from jaxdl.runs import Run
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.loop import Pace, measure, train
+
+CONFIG = {
+    "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
+    "model": {"name": "mlp", "outputs": 10, "hidden": (16,), "dropout": 0.2},
+    "task": {"name": "classification", "classes": 10},
+    "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    "training": {
+        "batch_size": 50,
+        "steps": 40,
+        "average": 0.9,
+        "log_every": {"steps": 1},
+        "evaluate_every": {"steps": 20},
+        "checkpoint_every": {"steps": 8},
+    },
+}
+
+
+def changed(**training):
+    return {**CONFIG, "training": {**CONFIG["training"], **training}}
+
+
+def started(folder, config):
+    run = Run(folder)
+    run.claim(config)
+    return Experiment.of(config), run
+
+
+def losses(run):
+    return [(line["step"], line["loss"]) for line in run.history() if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    experiment, run = started(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+    return train(experiment, run), run
+
+
+def test_a_run_explains_itself(undisturbed):
+    result, run = undisturbed
+    assert result == run.result()
+    assert result["step"] == 40 and result["examples"] == {"validation": 300, "test": 300}
+    assert {"test/accuracy", "validation/loss"} <= set(result["metrics"])
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "figures"}
+    assert any(name.startswith("events") for name in names)
+    assert (run.figures / "learning_curves.png").stat().st_size > 5_000
+    assert json.loads((run.folder / "environment.json").read_text())["packages"]["jax"]
+    assert [step for step, _ in losses(run)] == list(range(1, 41))
+
+
+def test_evaluation_of_the_checkpoint_gives_the_same_numbers(undisturbed):
+    result, run = undisturbed
+    step, metrics, examples = measure(Experiment.of(run.config()), run)
+    assert (step, metrics, examples) == (40, result["metrics"], result["examples"])
+
+
+@pytest.mark.parametrize("stop_at", [1, 8, 13, 39])
+def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch):
+    result, whole = undisturbed
+    experiment, run = started(tmp_path, CONFIG)
+    taken = Order.rows
+
+    def rows(order, step):  # a signal comes while the batch of this step is made
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return taken(order, step)
+
+    monkeypatch.setattr(Order, "rows", rows)
+    with pytest.raises(SystemExit) as stopped:
+        train(experiment, run)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert run.result() is None
+    monkeypatch.undo()
+    again = train(Experiment.of(run.config()), run)
+    assert again["params_sha256"] == result["params_sha256"]
+    assert again["metrics"] == result["metrics"]
+    assert losses(run) == losses(whole)
+
+
+def test_kill_and_start_again_is_exact(tmp_path):
+    config = changed(steps=3000, evaluate_every={"steps": 1500}, checkpoint_every={"steps": 100})
+    digests = []
+    for kill in (True, False):
+        folder = tmp_path / str(kill)
+        started(folder, config)
+        command = [sys.executable, "-m", "jaxdl", "train", "--workdir", str(folder)]
+        if kill:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            deadline = time.time() + 120
+            while not any((folder / "checkpoints").glob("[0-9]*")):
+                assert process.poll() is None and time.time() < deadline
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+            assert process.returncode == -signal.SIGKILL
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
+        digests.append(Run(folder).result()["params_sha256"])
+    assert digests[0] == digests[1]
+    assert losses(Run(tmp_path / "True")) == losses(Run(tmp_path / "False"))
+
+
+@pytest.mark.parametrize(
+    "training", [{"resident": False}, {"accumulate": 5, "batch_size": 50}, {"eval_batch_size": 7}]
+)
+def test_the_way_of_computing_does_not_change_the_result(undisturbed, tmp_path, training):
+    result, _ = undisturbed
+    experiment, run = started(tmp_path, changed(**training))
+    model = {**CONFIG["model"], "dropout": 0.0} if "accumulate" in training else CONFIG["model"]
+    if "accumulate" in training:  # each part has dropout masks of its own
+        plain = started(tmp_path / "plain", {**CONFIG, "model": model})
+        result = train(*plain)
+        experiment, run = started(tmp_path / "parts", {**changed(**training), "model": model})
+    got = train(experiment, run)
+    for name, value in result["metrics"].items():
+        np.testing.assert_allclose(got["metrics"][name], value, rtol=1e-4, err_msg=name)
+    if "eval_batch_size" in training or "resident" in training:
+        assert got["params_sha256"] == result["params_sha256"]
+
+
+def test_what_is_not_finite_stops_the_run_and_is_never_saved(tmp_path):
+    config = {**CONFIG, "optimizer": {"name": "sgd", "learning_rate": 1e38}}
+    experiment, run = started(tmp_path, config)
+    with pytest.raises(
+        UserError, match=r"step \d+: not finite .*training examples \d+, .*learning"
+    ):
+        train(experiment, run)
+    assert run.result() is None
+    assert not (run.checkpoints).exists()
+
+
+def test_no_sound_checkpoint_stops_the_run(tmp_path):
+    experiment, run = started(tmp_path, CONFIG)
+    train(experiment, run)
+    for file in run.checkpoints.rglob("manifest.json"):
+        file.write_text("{}")
+    before = sorted(run.checkpoints.rglob("*"))
+    with pytest.raises(UserError, match="all 3 checkpoints are damaged"):
+        train(experiment, run)
+    assert sorted(run.checkpoints.rglob("*")) == before
+
+
+def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("jaxdl.training.loop.time.perf_counter", lambda: now[0])
+    for seconds, expected in ((0.05, 4), (0.0001, 256), (3.0, 1)):
+        pace = Pace(256)
+        for _ in range(8):
+            now[0] += pace.steps * seconds
+            pace.tick(pace.steps)
+        assert pace.steps == pytest.approx(expected, abs=1)

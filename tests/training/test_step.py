@@ -1,0 +1,213 @@
+"""The step and its combinators, each against the plain step."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxdl
+from jaxdl.errors import UserError
+from jaxdl.models import MLP, Polynomial
+from jaxdl.training.step import least_squares
+
+TASK = jaxdl.Classification(classes=3, input="features")
+OPTIMIZER = optax.adam(1e-2)
+
+
+class Normed(nn.Module):
+    """A dense layer, batch norm, and an output."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        x = nn.Dense(8, use_bias=False)(x)  # batch norm takes a bias out again
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return nn.Dense(3)(x)
+
+
+def batches(k, size=12, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "features": jnp.asarray(rng.normal(size=(k, size, 4)), jnp.float32),
+        "label": jnp.asarray(rng.integers(0, 3, (k, size)), jnp.int32),
+    }
+
+
+def at(tree, i):
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+def start(module, seed=0, **options):
+    model = jaxdl.functional(module)
+    step = jaxdl.make_step(model, TASK, OPTIMIZER, **options)
+    average = options.get("average") is not None
+    return step, jaxdl.init(model, TASK, OPTIMIZER, at(batches(1), 0), seed, average=average)
+
+
+def assert_close(a, b, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol), a, b)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_step_is_the_optimiser_on_the_mean_loss():
+    step, state = start(MLP(outputs=3))
+    batch = at(batches(1), 0)
+
+    def loss(params):
+        return TASK.loss(MLP(outputs=3).apply({"params": params}, batch["features"]), batch).mean()
+
+    value, grads = jax.value_and_grad(loss)(state.params)
+    updates, _ = OPTIMIZER.update(grads, state.opt_state, state.params)
+    new, summary = step(state, batch)
+    assert_close(new.params, optax.apply_updates(state.params, updates))
+    np.testing.assert_allclose(summary["loss"], value, rtol=1e-6)
+    np.testing.assert_allclose(summary["grad_norm"], optax.global_norm(grads), rtol=1e-6)
+    assert new.step == 1 and bool(summary["finite"])
+
+
+def test_padding_changes_nothing():
+    step, state = start(MLP(outputs=3))
+    batch = at(batches(1), 0)
+    padded = {
+        k: jnp.concatenate([v, v[:5] * 0 + (9 if k == "features" else 0)]) for k, v in batch.items()
+    }
+    padded["mask"] = jnp.arange(17) < 12
+    assert_close(step(state, batch), step(state, padded))
+
+
+@settings(max_examples=5, deadline=None)
+@given(k=st.integers(1, 6), n=st.integers(0, 6), seed=st.integers(0, 99))
+def test_repeat_is_the_plain_steps_in_turn(k, n, seed):
+    step, state = start(MLP(outputs=3, hidden=(5,), dropout=0.5), seed)
+    several, n = batches(k, seed=seed), min(n, k)
+    expected, losses = state, []
+    for i in range(n):
+        expected, summary = jax.jit(step)(expected, at(several, i))
+        losses.append(summary["loss"])
+    got, summaries = jax.jit(jaxdl.repeat(step))(state, several, n)
+    assert_close(got, expected)
+    np.testing.assert_allclose(summaries["loss"][:n], losses, rtol=1e-5)
+    assert not summaries["finite"][n:].any()
+
+
+def test_repeat_in_any_cut_is_the_same_to_the_bit():
+    step, state = start(MLP(outputs=3, hidden=(5,), dropout=0.5))
+    run, several = jax.jit(jaxdl.repeat(step)), batches(8)
+    whole, _ = run(state, several, 8)
+    for cut in (1, 3, 5):
+        half, _ = run(state, several, cut)
+        rest = jax.tree.map(lambda x, cut=cut: jnp.roll(x, -cut, axis=0), several)
+        assert_equal(run(half, rest, 8 - cut)[0], whole)
+
+
+def test_repeat_stops_behind_a_step_that_is_not_finite():
+    step, state = start(MLP(outputs=3))
+    several = batches(6)
+    several["features"] = several["features"].at[2, 0, 0].set(jnp.nan)
+    got, summaries = jaxdl.repeat(step)(state, several)
+    assert got.step == 3
+    assert summaries["finite"].tolist() == [True, True, False, False, False, False]
+
+
+@settings(max_examples=5, deadline=None)
+@given(parts=st.sampled_from([1, 2, 3, 4, 6, 12]), padded=st.integers(0, 11))
+def test_accumulate_is_the_plain_step(parts, padded):
+    step, state = start(MLP(outputs=3, hidden=(5,)), average=0.9)
+    batch = at(batches(1), 0)
+    batch["mask"] = jnp.arange(12) < 12 - padded
+    assert_close(jaxdl.accumulate(step, parts)(state, batch), step(state, batch), atol=1e-5)
+
+
+def test_accumulate_with_batch_norm_of_equal_parts_is_the_plain_step():
+    step, state = start(Normed())
+    part = at(batches(1, size=6), 0)
+    # Part i takes every third example, so each of the three parts is `part` itself.
+    whole = {k: jnp.repeat(v, 3, axis=0) for k, v in part.items()}
+    assert_close(jaxdl.accumulate(step, 3)(state, whole), step(state, whole), rtol=1e-4, atol=1e-5)
+
+
+def test_accumulate_averages_running_statistics():
+    step, state = start(Normed())
+    batch = at(batches(1), 0)
+    plain, parts = step(state, batch)[0], jaxdl.accumulate(step, 3)(state, batch)[0]
+    stats = [s.variables["batch_stats"]["BatchNorm_0"]["mean"] for s in (plain, parts)]
+    np.testing.assert_allclose(*stats, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulate_draws_another_dropout_mask_for_each_part():
+    step, state = start(MLP(outputs=3, hidden=(64,), dropout=0.5))
+    part = at(batches(1, size=6), 0)
+    whole = {k: jnp.repeat(v, 2, axis=0) for k, v in part.items()}
+    once, twice = step(state, part)[1]["loss"], jaxdl.accumulate(step, 2)(state, whole)[1]["loss"]
+    assert abs(once - twice) > 1e-4
+
+
+def test_accumulate_refuses_what_does_not_divide():
+    step, state = start(MLP(outputs=3))
+    with pytest.raises(UserError, match="5 does not divide batch 12"):
+        jaxdl.accumulate(step, 5)(state, at(batches(1), 0))
+
+
+def test_indexed_fetches_rows():
+    step, state = start(MLP(outputs=3))
+    columns, rows = at(batches(1, size=30), 0), jnp.asarray([3, 1, 4, 1, 5])
+    fetched = jaxdl.indexed(step, lambda state, rows: {k: v[rows] for k, v in columns.items()})
+    assert_equal(fetched(state, rows), step(state, {k: v[rows] for k, v in columns.items()}))
+
+
+def test_combinators_compose():
+    step, state = start(MLP(outputs=3, hidden=(5,)))
+    columns, rows = at(batches(1, size=30), 0), jnp.arange(24).reshape(2, 12)
+    fetch = lambda state, rows: {k: v[rows] for k, v in columns.items()}  # noqa: E731
+    composed = jaxdl.repeat(jaxdl.indexed(jaxdl.accumulate(step, 4), fetch))
+    expected = state
+    for i in (0, 1):
+        expected, _ = step(expected, fetch(None, rows[i]))
+    assert_close(jax.jit(composed)(state, rows)[0], expected, atol=1e-5)
+
+
+def test_seeds_train_together_under_vmap():
+    model = jaxdl.functional(MLP(outputs=3, hidden=(5,), dropout=0.5))
+    step, batch = jaxdl.make_step(model, TASK, OPTIMIZER), at(batches(1), 0)
+    each = [jaxdl.init(model, TASK, OPTIMIZER, batch, seed) for seed in (0, 1, 2)]
+    together = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    got, _ = jax.vmap(step, in_axes=(0, None))(together, batch)
+    for i, state in enumerate(each):
+        assert_close(at(got, i), step(state, batch)[0])
+
+
+def test_average_follows_the_parameters():
+    step, state = start(MLP(outputs=3), average=0.75)
+    new, _ = step(state, at(batches(1), 0))
+    expected = jax.tree.map(lambda a, w: 0.75 * a + 0.25 * w, state.params, new.params)
+    assert_close(new.evaluated, expected)
+
+
+def test_least_squares_is_exact_from_any_start():
+    with jax.enable_x64(True):
+        x = jnp.linspace(0, 1, 20)
+        batch = {"x": x, "target": jnp.sin(6 * x)}
+        task = jaxdl.Regression(input="x", reduction="sum", l2=1e-3)
+        model = jaxdl.functional(Polynomial(order=4))
+        double = jaxdl.Precision("float64", "float64", "float64")
+        step = least_squares(model, task, double)
+        state = jaxdl.init(model, task, optax.identity(), batch, precision=double)
+        basis = np.asarray(x)[:, None] ** np.arange(5)
+        w = np.linalg.solve(
+            basis.T @ basis + 1e-3 * np.eye(5), basis.T @ np.asarray(batch["target"])
+        )
+        for weights in (jnp.zeros(5), jnp.ones(5) * 7):
+            new, summary = step(jaxdl.State(**{**vars(state), "params": {"w": weights}}), batch)
+            np.testing.assert_allclose(new.params["w"], w, rtol=1e-9)
+            assert summary["grad_norm"] < 1e-10
+
+
+def test_least_squares_needs_squares():
+    with pytest.raises(UserError, match="squares"):
+        least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
