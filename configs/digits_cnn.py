@@ -1,0 +1,18 @@
+"""The recipe of mnist_cnn on scikit-learn's 8x8 digits: real, offline, seconds.
+
+jaxdl train --config configs/digits_cnn.py --workdir runs/digits_cnn
+"""
+
+from ml_collections import ConfigDict
+from mnist_cnn import get_config as mnist
+
+
+def get_config() -> ConfigDict:
+    """As on MNIST, but for what the smaller data set asks."""
+    config = mnist()
+    config.data = dict(source="digits", transforms=(dict(name="scale", by=1 / 16),))
+    config.training = dict(
+        batch_size=100, epochs=40, log_every=dict(steps=10), evaluate_every=dict(epochs=5)
+    )
+    config.target = None
+    return config

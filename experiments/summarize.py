@@ -1,0 +1,25 @@
+"""Mean ± standard deviation of the final metrics over runs, such as seeds of one config.
+
+python experiments/summarize.py runs/mnist_cnn-0 runs/mnist_cnn-1 runs/mnist_cnn-2
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+
+def main(folders: list[str]) -> None:
+    results = [json.loads((Path(folder) / "result.json").read_text()) for folder in folders]
+    print(f"{len(results)} runs, seeds {', '.join(str(result['seed']) for result in results)}")
+    columns = {name: [r["metrics"][name] for r in results] for name in results[0]["metrics"]}
+    columns["wall_seconds"] = [result["wall_seconds"] for result in results]
+    columns["examples_per_second"] = [result["examples_per_second"] for result in results]
+    for name, values in columns.items():
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        each = ", ".join(f"{value:.5g}" for value in values)
+        print(f"{name:24} {statistics.mean(values):.5g} ± {spread:.2g}   ({each})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
