@@ -8,11 +8,22 @@ from mnist_cnn import get_config as mnist
 
 
 def get_config() -> ConfigDict:
-    """As on MNIST, but for what the smaller data set asks."""
-    config = mnist()
+    """As on MNIST, but for the data."""
+    return on_digits(mnist())
+
+
+def on_digits(config: ConfigDict) -> ConfigDict:
+    """What the smaller data set asks of a recipe for MNIST."""
     config.data = dict(source="digits", transforms=(dict(name="scale", by=1 / 16),))
     config.training = dict(
-        batch_size=100, epochs=40, log_every=dict(steps=10), evaluate_every=dict(epochs=5)
+        batch_size=100,
+        epochs=40,  # 479 steps
+        log_every=dict(steps=10),
+        evaluate_every=dict(epochs=5),
     )
-    config.target = None
+    config.target = dict(
+        metric="test/accuracy",
+        value=0.97,
+        source="scikit-learn, 'Recognizing hand-written digits': a support vector machine, 0.97",
+    )
     return config

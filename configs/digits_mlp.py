@@ -3,16 +3,11 @@
 jaxdl train --config configs/digits_mlp.py --workdir runs/digits_mlp
 """
 
+from digits_cnn import on_digits
 from ml_collections import ConfigDict
 from mnist_mlp import get_config as mnist
 
 
 def get_config() -> ConfigDict:
-    """As on MNIST, but for what the smaller data set asks."""
-    config = mnist()
-    config.data = dict(source="digits", transforms=(dict(name="scale", by=1 / 16),))
-    config.training = dict(
-        batch_size=100, epochs=40, log_every=dict(steps=10), evaluate_every=dict(epochs=5)
-    )
-    config.target = None
-    return config
+    """As on MNIST, but for the data."""
+    return on_digits(mnist())

@@ -3,7 +3,7 @@
 python experiments/bishop_tables.py [--figure bishop.png]
 
 The columns that the book prints for ln λ = -18 and ln λ = 0 do not follow from those λ by eq. 1.4;
-they follow from λ = 1.0388e-7 and λ = 9.7. Both are printed here.
+they follow from λ = 1.03745e-7 and λ = 9.7. Both are printed here.
 """
 
 import argparse
@@ -53,11 +53,11 @@ def main(figure: str | None) -> None:
         row(f"M = {order}", *found)
         panel(f"M = {order}", *found)
     print("\nTable 1.2      train    test   w* for M = 9")
-    for name, value in (("λ = e^-18", np.exp(-18)), ("λ = 1.0388e-7", 1.0388e-7),
+    for name, value in (("λ = e^-18", np.exp(-18)), ("λ = 1.03745e-7", 1.03745e-7),
                         ("λ = 1", 1.0), ("λ = 9.7", 9.7)):  # fmt: skip
         found = solve("model.order=9", f"task.l2={value}")
         row(name, *found)
-        if name in ("λ = 1.0388e-7", "λ = 9.7"):
+        if name in ("λ = 1.03745e-7", "λ = 9.7"):
             panel(f"M = 9, {name}", *found)
     print("\nMore data      train    test   M = 9, noisy test data, mean over 20 seeds")
     for points in (15, 100):

@@ -44,10 +44,10 @@ def train(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.training.check import check_shapes
     from jaxdl.training.loop import train as run_loop
 
-    config = _config(options, overrides)
+    if options.config is None:
+        _existing(options.workdir)
     run = Run(options.workdir)
-    if config is None:
-        config = run.config()
+    config = read_config(options.config, overrides) if options.config else run.config()
     run.check_claim(config)
     result = run.result()
     if result is None:
@@ -75,12 +75,11 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def check(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say everything that can be known before training."""
-    config = _config(options, overrides)
+    config = read_config(options.config, overrides)
     if options.workdir is not None:
         _writable(Path(options.workdir))
     from jaxdl.training.check import check as run_check
 
-    assert config is not None
     run_check(_experiment(config))
     print("ready to train")
 
@@ -144,22 +143,25 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words, overrides
 
 
-def _config(options: argparse.Namespace, overrides: list[str]) -> dict[str, Any] | None:
-    if options.config is None:
-        return None
+def read_config(file: str, overrides: list[str]) -> dict[str, Any]:
+    """The config of a file and overrides."""
     from jaxdl.training.experiment import REGISTRIES
 
-    return cfg.read(options.config, overrides, REGISTRIES)
+    return cfg.read(file, overrides, REGISTRIES)
 
 
-def _experiment(config: dict[str, Any]) -> Experiment:
-    """The experiment of a config, with compiled programs kept between runs."""
+def set_up_cache() -> None:
+    """Keep compiled programs for the next run, unless JAX was told where to already."""
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "jaxdl" / "xla"))
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "jaxdl" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def _experiment(config: dict[str, Any]) -> Experiment:
+    set_up_cache()
     from jaxdl.training.experiment import Experiment
 
     return Experiment.of(config)

@@ -104,7 +104,6 @@ def build(
     path: str,
     *,
     selector: str = "name",
-    **given: Any,
 ) -> Any:
     """Call what a config node stands for.
 
@@ -113,15 +112,12 @@ def build(
       registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported.
       path: where the node stands in the config, for messages.
       selector: the key that names the callable.
-      **given: arguments from the caller. They are passed if the callable takes them, and a
-        config may not set them.
 
     Raises:
       UserError: the name or a key is unknown, a key is missing, or a value is of another type.
     """
     thing, arguments = choose(node, registry, path, selector=selector)
-    taken = {key: value for key, value in given.items() if key in parameters(thing)}
-    return call(thing, {**arguments}, path, **taken)
+    return call(thing, arguments, path)
 
 
 def choose(
@@ -145,24 +141,22 @@ def find(name: Any, registry: Mapping[str, Any], path: str) -> Any:
     return registry[name]
 
 
-def call(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str, **given: Any) -> Any:
-    """Call `thing(**arguments, **given)` after checking `arguments` against its signature."""
-    arguments = checked(thing, arguments, path, given)
+def call(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> Any:
+    """Call `thing(**arguments)` after checking the arguments against its signature."""
+    arguments = checked(thing, arguments, path)
     try:
-        return thing(**arguments, **given)
+        return thing(**arguments)
     except UserError as error:
         raise UserError(str(error) if "config." in str(error) else f"{path}: {error}") from None
 
 
-def checked(
-    thing: Callable[..., Any], arguments: Mapping[str, Any], path: str, given: Iterable[str] = ()
-) -> dict[str, Any]:
-    """The arguments, once they fit the signature of `thing`; those in `given` come elsewhere.
+def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The arguments, once they fit the signature of `thing`.
 
     Raises:
       UserError: a key is unknown or missing, or a value is of another type.
     """
-    settable = {key: value for key, value in parameters(thing).items() if key not in given}
+    settable = parameters(thing)
     hints, fitting = _hints(thing), {}
     for key, value in arguments.items():
         if key not in settable:
@@ -195,7 +189,7 @@ def _locate(file: str) -> tuple[Path, str | None]:
     path = Path(stem + ".py" if argument else file)
     if path.is_dir():
         raise UserError(f"--config {file}: is a directory; name a file in it")
-    if not path.exists() and path.parent.name in ("", "configs"):
+    if not path.exists() and str(path.parent) in (".", "configs"):
         path = shipped().get(path.stem, path)
     if not path.exists():
         raise UserError(

@@ -181,7 +181,7 @@ def _series(
     series: dict[str, tuple[list[int], list[float]]] = {}
     for line in history:
         for name, value in line.items():
-            if name != "step" and wanted(name):
+            if name != "step" and wanted(name) and value is not None:
                 steps, values = series.setdefault(name, ([], []))
                 steps.append(line["step"])
                 values.append(value)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -101,30 +102,31 @@ class Run:
         """The config of this run."""
         return cfg.read_json(self.folder / "config.json")
 
-    def record_environment(self) -> None:
-        """Write where this start runs to environment.json, which keeps the earlier ones too."""
-        path = self.folder / "environment.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        earlier = [*before.pop("earlier", []), before] if before else []
-        write_json(path, {**environment(), "earlier": earlier})
-
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values of a step to metrics.jsonl and to TensorBoard's events."""
         with open(self.folder / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json.dumps(_strict({"step": step, **values})) + "\n")
         for name, value in values.items():
-            self._events(step).add_scalar(name, value, step)
+            self._board.add_scalar(name, value, step)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl. A line that a kill cut short, the last, is left out."""
         path = self.folder / "metrics.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("}")]
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: damaged ({error}); mend or remove that line") from None
 
-    def cut_back(self, step: int) -> None:
-        """Forget what was logged after a step: resumed training will log it again."""
+    def start(self, step: int) -> None:
+        """Begin to log behind a step; what was logged later, resumed training will log again."""
         lines = [json.dumps(line) for line in self.history() if line["step"] <= step]
         replace_text(self.folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        self._record_environment()
+        from tensorboardX import SummaryWriter
+
+        # TensorBoard, too, forgets what earlier events say of later steps.
+        self._board = SummaryWriter(str(self.folder), purge_step=step + 1)
 
     def result(self) -> dict[str, Any] | None:
         """result.json, or None before the end."""
@@ -136,13 +138,12 @@ class Run:
         if self._board is not None:
             self._board.close()
 
-    def _events(self, step: int) -> Any:
-        if self._board is None:
-            from tensorboardX import SummaryWriter
-
-            # What earlier events say of later steps was cut back.
-            self._board = SummaryWriter(str(self.folder), purge_step=step)
-        return self._board
+    def _record_environment(self) -> None:
+        """Write where this start runs to environment.json, which keeps the earlier ones too."""
+        path = self.folder / "environment.json"
+        before = json.loads(path.read_text()) if path.exists() else {}
+        earlier = [*before.pop("earlier", []), before] if before else []
+        write_json(path, {**environment(), "earlier": earlier})
 
 
 def environment() -> dict[str, Any]:
@@ -163,7 +164,14 @@ def environment() -> dict[str, Any]:
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write JSON to a file, whole or not at all."""
-    replace_text(path, json.dumps(value, indent=indent) + "\n")
+    replace_text(path, json.dumps(_strict(value), indent=indent, allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    """The value as strict JSON has it, where a number that is not finite is null."""
+    if isinstance(value, Mapping):
+        return {name: _strict(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -168,7 +168,7 @@ def test_the_newest_are_kept_and_what_a_kill_left_is_cleared(tmp_path):
         checkpoints.wait()
         assert verify(tmp_path / str(step)) is None
     assert names(tmp_path) == ["100", "20"] and checkpoints.steps() == [20, 100]
-    with pytest.raises(UserError, match="config.training.keep: expected at least 1"):
+    with pytest.raises(UserError, match=r"config.training.keep: expected at least 1"):
         Checkpoints(tmp_path, keep=0)
 
 
@@ -188,7 +188,7 @@ def test_an_error_of_saving_surfaces_and_leaves_nothing_visible(tmp_path, monkey
     monkeypatch.setattr("jaxdl.checkpoints._digests", fails)
     checkpoints = Checkpoints(tmp_path / "c")
     checkpoints.save(1, state(1))
-    with pytest.raises(UserError, match="cannot save a checkpoint .*; make room") as raised:
+    with pytest.raises(UserError, match=r"cannot save a checkpoint .*; make room") as raised:
         checkpoints.save(2, state(2))
     assert "\n" not in str(raised.value) and checkpoints.steps() == []
 

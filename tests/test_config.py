@@ -174,7 +174,7 @@ def test_files_that_are_not_there(tmp_path):
         cfg.read("digits_mpl")
     with pytest.raises(UserError, match="is a directory"):
         cfg.read(str(tmp_path))
-    with pytest.raises(UserError, match="ends in .py"):
+    with pytest.raises(UserError, match=r"ends in \.py"):
         cfg.read(str(tmp_path / "a.txt"))
     with pytest.raises(UserError, match="is this the --workdir of a run"):
         cfg.read_json(tmp_path / "config.json")

@@ -214,7 +214,7 @@ def test_optimisers_that_cannot_be(node, message):
 def test_a_missing_rate_is_named():
     with pytest.raises(UserError, match=r"config.optimizer.learning_rate: missing"):
         optim.build({"name": "sgd"}, CLOCK)
-    with pytest.raises(UserError, match="config.optimizer: expected a dict with 'name', got 3"):
+    with pytest.raises(UserError, match=r"config.optimizer: expected a dict with 'name', got 3"):
         optim.build(3, CLOCK)
 
 

@@ -15,6 +15,7 @@ CONFIG = {"model": {"name": "mlp", "hidden": (4,)}, "seed": 0}
 def run(tmp_path):
     run = Run(tmp_path / "deep" / "run")
     run.claim(CONFIG)
+    run.start(0)
     yield run
     run.close()
 
@@ -23,13 +24,14 @@ def test_the_config_comes_back_as_it_was(run):
     assert run.config() == CONFIG
 
 
-def test_cut_back_forgets_later_steps_and_a_half_written_line(run):
+def test_a_start_forgets_later_steps_and_a_half_written_line(run):
     for step in range(1, 6):
         run.log(step, {"loss": 1 / step})
     with open(run.folder / "metrics.jsonl", "a") as file:
         file.write('{"step": 6, "lo')
     assert [line["step"] for line in run.history()] == [1, 2, 3, 4, 5]
-    run.cut_back(3)
+    run.close()
+    run.start(3)
     run.log(4, {"loss": 0.5})
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == run.history()
@@ -38,8 +40,6 @@ def test_cut_back_forgets_later_steps_and_a_half_written_line(run):
 
 def test_a_fresh_directory_has_no_history(run):
     assert run.history() == [] and run.result() is None
-    run.cut_back(0)
-    assert run.history() == []
 
 
 def test_a_claim_of_another_config_is_refused_once_something_is_saved(run):
@@ -47,7 +47,7 @@ def test_a_claim_of_another_config_is_refused_once_something_is_saved(run):
     run.check_claim(other)
     (run.checkpoints / "10").mkdir(parents=True)
     run.check_claim(CONFIG)
-    with pytest.raises(UserError, match=r"another config \(config.model.hidden: \(4,\) -> \(5,\)\)"):
+    with pytest.raises(UserError, match=r"another config \(.*hidden: \(4,\) -> \(5,\)\)"):
         run.check_claim(other)
 
 
@@ -65,8 +65,9 @@ def test_a_directory_that_cannot_be_is_refused(tmp_path):
 
 
 def test_the_environment_keeps_earlier_starts(run):
-    for _ in range(3):
-        run.record_environment()
+    for _ in range(2):
+        run.close()
+        run.start(0)
     kept = json.loads((run.folder / "environment.json").read_text())
     assert len(kept["earlier"]) == 2 and kept["packages"]["jax"] and kept["devices"]
     assert environment()["processors"] == os.cpu_count()

@@ -10,6 +10,7 @@ its time, which `_cost` models. The numbers are those of `lax` to rounding.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -101,16 +102,17 @@ def conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    return lax.platform_dependent(
+    return _conv_fwd(x, kernel, geometry)[0]
+
+
+def _conv_fwd(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> Any:
+    y = lax.platform_dependent(
         x,
         kernel,
         cpu=functools.partial(_forward, geometry=geometry),
         default=functools.partial(_plain, geometry=geometry),
     )
-
-
-def _conv_fwd(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> Any:
-    return _conv(x, kernel, geometry), (x, kernel)
+    return y, (x, kernel)
 
 
 def _conv_bwd(geometry: _Geometry, saved: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -159,9 +161,13 @@ def _correlate(
     precision: Any = None,
 ) -> jax.Array:
     """The canonical convolution: NHWC by HWIO, where negative padding crops."""
-    if min(map(min, pads)) < 0:
+    small = math.prod(x.shape[1:3]) < math.prod(kernel.shape[:2])
+    if small or min(map(min, pads)) < 0:
         rows, columns = pads
         x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
+        # XLA takes padding back into the convolution, and then an image smaller than its kernel
+        # for the kernel, and the kernel for the image.
+        x = lax.optimization_barrier(x)
         pads = ((0, 0), (0, 0))
     return lax.conv_general_dilated(
         x,
@@ -252,10 +258,10 @@ def _kernel_gradient(
 
     The batch takes the place of the channels, the gradient that of the kernel, dilated by the
     strides. Input channels stand beside columns, (1, height, width * channels, batch): such a
-    transposition writes long runs, and the result comes out in the order of the kernel. Neighbouring
-    columns of the gradient count as channels where these are few.
+    transposition writes long runs, and the result comes out in the order of the kernel.
+    Neighbouring columns of the gradient count as channels where these are few.
     """
-    (stride, step), ((top, bottom), (left, right)), precision = geometry
+    (stride, step), ((top, _), (left, _)), precision = geometry
     batch, height, width, channels = x.shape
     rows, columns, outputs = g.shape[1:]
     tall, wide = shape[:2]
@@ -284,7 +290,8 @@ def _kernel_gradient(
         precision=precision,
     )
     taps = taps.reshape(tall, reach, channels, n, outputs)
-    return sum(taps[:, i * step : i * step + wide, :, i] for i in range(n))
+    shifted = [taps[:, i * step : i * step + wide, :, i] for i in range(n)]
+    return functools.reduce(jnp.add, shifted)
 
 
 # ---- Gradient of the input
@@ -323,7 +330,7 @@ def _input_gradient(
     """
     (stride, step), ((top, _), (left, _)), precision = geometry
     batch, height, width, channels = shape
-    tall, wide, _, outputs = kernel.shape
+    tall, wide = kernel.shape[:2]
     if (tall, wide) == (1, 1):
         dx = _dot(g, kernel[0, 0].T, precision)
         gaps = [

@@ -61,7 +61,8 @@ class BatchNorm(nn.Module):
         scale = self._learnt("scale", self.use_scale, self.scale_init, shape)
         bias = self._learnt("bias", self.use_bias, self.bias_init, shape)
         if not train:
-            return _affine(x, *_line(mean.value, var.value, scale, bias, self.epsilon), self.relu)
+            a, c = _line(mean.value, var.value, scale, bias, self.epsilon)
+            return _affine(x, a, c, self.relu)
         y, *found = normalise(x, scale, bias, self.epsilon, self.relu)
         if not self.is_initializing():
             for average, batch in zip((mean, var), found, strict=True):

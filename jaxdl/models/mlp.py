@@ -7,7 +7,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxdl.errors import UserError
 
@@ -44,8 +44,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch ..."], *, train: bool = False
-    ) -> Float[Array, batch *outputs]:
+        self, x: Num[Array, "batch ..."], *, train: bool = False
+    ) -> Float[Array, "batch *outputs"]:
         """(batch, ...) -> (batch, outputs); inputs are flattened."""
         if not 0 <= self.dropout < 1:
             raise UserError(f"config.model.dropout: must be in [0, 1), got {self.dropout}")

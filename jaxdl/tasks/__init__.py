@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from jaxdl.data.table import Table
 from jaxdl.metrics import Count, Mean
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.regression import Regression
@@ -39,13 +40,13 @@ class Task(Protocol):
     def metrics(self, outputs: Any, batch: Batch) -> dict[str, Mean | Count]:
         """What is measured of each example; `jaxdl.metrics` sums it."""
 
-    def report(self, means: Mapping[str, np.ndarray]) -> dict[str, float | list]:
-        """The metrics to report, from the means over a split."""
+    def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
+        """The metrics to report, from the means over a split: numbers, or tables as lists."""
 
     def predict(self, outputs: Any) -> Any:
         """What a user asks of the model, per example: a class, a number."""
 
-    def check(self, table: Any) -> None:
+    def check(self, table: Table) -> None:
         """Refuse a split with an example that cannot be learnt, naming it.
 
         Raises:

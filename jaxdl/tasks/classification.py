@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.metrics import Count, Mean
 
@@ -54,7 +55,7 @@ class Classification:
         """The input column."""
         return (batch[self.input],)
 
-    def loss(self, outputs: Float[Array, batch * outputs], batch: Mapping[str, Any]) -> Array:
+    def loss(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
         """Cross-entropy of each example with the smoothed label, (batch,)."""
         return self._cross_entropy(outputs, batch, self.label_smoothing)
 
@@ -62,7 +63,7 @@ class Classification:
         """None: weight decay belongs to the optimiser."""
         return 0.0
 
-    def metrics(self, outputs: Float[Array, batch * outputs], batch: Mapping[str, Any]) -> dict:
+    def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
         """Loss, accuracy, top-k and the cell of the confusion matrix, of each example."""
         label = self._label(batch)
         prediction = self.predict(outputs)
@@ -78,7 +79,7 @@ class Classification:
             shown["confusion"] = Count(label * self.classes + prediction, self.classes**2)
         return shown
 
-    def report(self, means: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
         """The means, and the confusion matrix as rows of counts."""
         shown: dict[str, Any] = {k: float(v) for k, v in means.items() if k != "confusion"}
         if "confusion" in means:
@@ -86,7 +87,7 @@ class Classification:
             shown["confusion"] = matrix.astype(int).tolist()
         return shown
 
-    def predict(self, outputs: Float[Array, batch * outputs]) -> Array:
+    def predict(self, outputs: Float[Array, "batch *outputs"]) -> Array:
         """The likeliest class, (batch,)."""
         return jnp.argmax(self._logits(outputs), axis=-1)
 
@@ -95,7 +96,7 @@ class Classification:
         examples = batch[self.label].shape[0]
         return [(examples, self.classes)] + [(examples,)] * (self.classes == 2)
 
-    def check(self, table: Any) -> None:
+    def check(self, table: Table) -> None:
         """Refuse missing columns and labels outside 0 … classes - 1."""
         for column in (self.input, self.label):
             if column not in table.columns:
@@ -121,7 +122,7 @@ class Classification:
         # int32, since classes² does not fit the uint8 of many data sets.
         return jnp.asarray(batch[self.label]).astype(jnp.int32)
 
-    def _logits(self, outputs: Num[Array, batch * outputs]) -> Array:
+    def _logits(self, outputs: Num[Array, "batch *outputs"]) -> Array:
         if outputs.ndim == 1:
             return jnp.stack([jnp.zeros_like(outputs), outputs], axis=-1)
         return outputs

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.metrics import Mean
 
@@ -57,20 +58,20 @@ class Regression:
         return 0.5 * self.l2 * sum(jnp.sum(jnp.square(w)) for w in jax.tree.leaves(params))
 
     def metrics(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Errors of each example, and what R² needs of the targets."""
-        target = batch[self.target].astype(outputs.dtype)
-        error = outputs - target
+        """Errors of each example."""
+        error = outputs - batch[self.target].astype(outputs.dtype)
         return {
             "loss": Mean(self.loss(outputs, batch)),
             "mse": Mean(jnp.square(error)),
             "mae": Mean(jnp.abs(error)),
-            "target": Mean(target),
-            "target_squared": Mean(jnp.square(target)),
         }
 
-    def report(self, means: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """loss, mse, rmse, mae, and R² = 1 - mse / variance of the targets."""
-        variance = float(means["target_squared"] - means["target"] ** 2)
+    def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
+        """loss, mse, rmse, mae, and R² = 1 - mse / variance of the targets.
+
+        R² is nan where all targets are equal.
+        """
+        variance = float(np.var(table.columns[self.target], dtype=np.float64))
         shown = {name: float(means[name]) for name in ("loss", "mse", "mae")}
         r2 = 1 - shown["mse"] / variance if variance > 0 else float("nan")
         return {**shown, "rmse": shown["mse"] ** 0.5, "r2": r2}
@@ -83,7 +84,7 @@ class Regression:
         """One number an example, shaped as the target."""
         return [tuple(batch[self.target].shape)]
 
-    def check(self, table: Any) -> None:
+    def check(self, table: Table) -> None:
         """Refuse missing columns and targets that are no single number."""
         for column in (self.input, self.target):
             if column not in table.columns:

@@ -74,12 +74,13 @@ def _check_steps(experiment: Experiment) -> None:
     _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
     metrics: dict[str, float] = {}
     for split in experiment.evaluated:
+        table = experiment.splits[split]
         size = experiment.training.eval_batch_size
         batch = {**experiment.first_batch(split, size), "mask": jnp.ones(size, bool)}
         measured = functools.partial(jax.eval_shape, experiment.evaluation, state, batch)
         totals = _traced(measured, f"config: evaluation of {split} fails")
         zeros = {name: np.zeros(total.sum.shape) for name, total in totals.items()}
-        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros)}
+        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros, table)}
     if experiment.target:
         experiment.target.met(metrics)
 

@@ -13,9 +13,16 @@ from jaxdl.errors import UserError
 from jaxdl.training.compiler import compiler_options
 
 
-def jit(function: Callable, **options: Any) -> Any:
-    """`jax.jit`, with the compiler set up for speed on the platform at hand."""
-    return jax.jit(function, compiler_options=compiler_options(jax.default_backend()), **options)
+def jit(function: Callable, *, once: bool = False, **options: Any) -> Any:
+    """`jax.jit`, with the compiler set up for the platform at hand.
+
+    Args:
+      function: what to compile.
+      once: it will run only once, so it should compile fast rather than run fast.
+      **options: of `jax.jit`.
+    """
+    settings = compiler_options(jax.default_backend(), once)
+    return jax.jit(function, compiler_options=settings, **options)
 
 
 @dataclass(frozen=True)
@@ -75,12 +82,14 @@ class Devices:
         """The tree spread over the devices along an axis."""
         return jax.device_put(tree, self.spread(axis))
 
-    def compiled(self, function: Callable, *args: Any, donate: tuple[int, ...] = ()) -> Any:
+    def compiled(
+        self, function: Callable, *args: Any, donate: tuple[int, ...] = (), once: bool = False
+    ) -> Any:
         """The function, compiled for the shapes and shardings of `args`.
 
         `args` may be arrays or `jax.ShapeDtypeStruct`s. Results are replicated.
         """
-        jitted = jit(function, donate_argnums=donate, out_shardings=self.replicated)
+        jitted = jit(function, once=once, donate_argnums=donate, out_shardings=self.replicated)
         return jitted.lower(*args).compile()
 
     def abstract(self, tree: Any, sharding: NamedSharding | None = None) -> Any:

@@ -79,4 +79,4 @@ def evaluate(
         evaluation(state, place({**table[rows], "mask": mask}))
         for rows, mask in once(len(table), batch_size)
     ]
-    return task.report(means(merge(jax.device_get(totals))))
+    return task.report(means(merge(jax.device_get(totals))), table)

@@ -177,7 +177,7 @@ class Experiment:
         target = settings.target and cfg.call(Target, settings.target, "config.target")
         precision = cfg.call(Precision, settings.precision, "config.precision")
         if not 0 <= settings.seed < 2**32:
-            raise UserError(f"config.seed: expected 0 to 2³² - 1, got {settings.seed}")
+            raise UserError(f"config.seed: expected at least 0 and below 2³², got {settings.seed}")
         figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
         task = cfg.build(settings.task, TASKS, "config.task")
         model = cfg.build(settings.model, MODELS, "config.model")
@@ -284,7 +284,7 @@ class Experiment:
     def init(self) -> State:
         """The state before the first step, on the devices."""
         first, seed = self.first_batch("train", 1), jnp.asarray(self.seed, jnp.uint32)
-        return self.devices.compiled(self.initial, first, seed)(first, seed)
+        return self.devices.compiled(self.initial, first, seed, once=True)(first, seed)
 
     def first_batch(self, split: str, size: int) -> Any:
         """The first rows of a split, as a batch on the devices (repeating the first to fill)."""

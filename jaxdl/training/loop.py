@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -88,63 +88,61 @@ def evaluated(
     return numbers, {name: value for name, value in found.items() if name not in numbers}
 
 
-@dataclass
 class _Loop:
-    """The parts that one run of the loop works with."""
+    """One run of the loop, and what its parts share."""
 
-    experiment: Experiment
-    out: Run
-    progress: Progress
-    stop: StopSignal
-    started: float = field(default_factory=time.perf_counter)
-    training_seconds: float = 0.0
-    earlier_seconds: float = 0.0
-    saved: float = field(default_factory=time.perf_counter)
+    def __init__(
+        self, experiment: Experiment, out: Run, progress: Progress, stop: StopSignal
+    ) -> None:
+        self.experiment, self.out, self.progress, self.stop = experiment, out, progress, stop
+        self.checkpoints = Checkpoints(out.checkpoints, experiment.training.keep)
+        self.feed = experiment.feed()
+        self.rate = experiment.rate and jax.jit(experiment.rate)
+        self.metrics: dict[str, float] = {}
+        self.tables: dict[str, Any] = {}
+        self.started = self.saved = time.perf_counter()
+        self.earlier_seconds = self.compile_seconds = self.training_seconds = 0.0
 
     def run(self) -> dict[str, Any]:
         """Start, step to the end, finish."""
-        experiment = self.experiment
-        self.checkpoints = Checkpoints(self.out.checkpoints, experiment.training.keep)
         state = self._start()
-        first = step = int(state.step)
-        self.feed = experiment.feed()
-        self.columns = experiment.devices.replicate(self.feed.columns)
-        compiling = time.perf_counter()
-        call, self.evaluate = self._compile(state)
-        compile_seconds = time.perf_counter() - compiling
-        pace = Pace(self.feed.steps)
-        self.progress.restart(step)
-        since, unread = time.perf_counter(), None
+        columns = self.experiment.devices.replicate(self.feed.columns)
+        call = self._compile(state, columns)
+        first, total = int(state.step), self.experiment.clock.total
+        step, pace, unread, asked = first, Pace(self.feed.steps), None, 0
         n = min(pace.steps, self._until_event(step))
-        while step < experiment.clock.total and not self.stop.asked:
-            given = experiment.devices.scatter(self.feed.take(step, n), axis=1)
-            state, summaries = call(state, self.columns, given, jnp.int32(n))
+        self.progress.restart(step)
+        since = time.perf_counter()
+        while step < total and not asked:
+            given = self.experiment.devices.scatter(self.feed.take(step, n), axis=1)
+            state, summaries = call(state, columns, given, jnp.int32(n))
             unread, read = (step, n, summaries), unread
             step += n
             n = min(pace.steps, self._until_event(step))
-            if step < experiment.clock.total:
+            if step < total:
                 self.feed.prepare(step, n)
             if read:  # of the call before: this one is computing meanwhile
                 self._record(*read)
                 pace.tick(read[1])
-            if self._due(step, "evaluate_every") or self._save_due(step):
+            asked = self.stop.asked
+            evaluate, save = self._due(step, "evaluate_every"), self._save_due(step) or asked
+            if evaluate or save:
                 self._record(*unread)
                 unread = None
                 self.training_seconds += time.perf_counter() - since
-                self._at_event(step, state)
+                if evaluate:
+                    self._evaluate(step, state)
+                if save:
+                    self._save(step, state)
                 self.progress.restart(step)
                 pace.restart()
                 since = time.perf_counter()
-        if unread:
-            self._record(*unread)
-            self.training_seconds += time.perf_counter() - since
         self.feed.close()
-        self._save(step, state)
         self.checkpoints.wait()
-        if self.stop.asked:
+        if asked and step < total:
             self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
-            raise SystemExit(128 + self.stop.asked)
-        return self._finish(state, step - first, compile_seconds)
+            raise SystemExit(128 + asked)
+        return self._finish(state, step - first)
 
     def _start(self) -> State:
         """The newest sound checkpoint, or the state before the first step."""
@@ -154,16 +152,17 @@ class _Loop:
             state, notes = restored
             self.earlier_seconds = notes["wall_seconds"]
             self.progress.say(f"resumed at step {int(state.step):,}")
-        self.out.cut_back(int(state.step))
-        self.out.record_environment()
+        self.out.start(int(state.step))
         return state
 
-    def _compile(self, state: State) -> tuple[Callable, Callable]:
-        """One compilation for training and one for evaluation."""
-        devices = self.experiment.devices
+    def _compile(self, state: State, columns: Any) -> Callable:
+        """One compilation for training, and one for evaluation."""
+        began, devices = time.perf_counter(), self.experiment.devices
         given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
-        call = devices.compiled(self.experiment.call, state, self.columns, given, n, donate=(0,))
-        return call, compiled_evaluation(self.experiment, state)
+        call = devices.compiled(self.experiment.call, state, columns, given, n, donate=(0,))
+        self.evaluation = compiled_evaluation(self.experiment, state)
+        self.compile_seconds = time.perf_counter() - began
+        return call
 
     def _until_event(self, step: int) -> int:
         """Steps to the next evaluation, checkpoint or the end."""
@@ -191,11 +190,11 @@ class _Loop:
         for i in range(n):
             if self._due(step + i + 1, "log_every"):
                 line = {name: float(v[i]) for name, v in values.items()}
-                if self.experiment.rate is not None:
-                    line["learning_rate"] = float(self.experiment.rate(jnp.int32(step + i)))
+                if self.rate is not None:
+                    line["learning_rate"] = float(self.rate(step + i))
                 self.out.log(step + i + 1, line)
-        waiting = self.feed.waited / max(1e-9, time.perf_counter() - self.started)
-        self.progress.show(step + n, float(values["loss"][-1]), min(1.0, waiting))
+        running = time.perf_counter() - self.started - self.compile_seconds
+        self.progress.show(step + n, float(values["loss"][-1]), self.feed.waited / running)
 
     def _refuse(self, step: int, values: dict[str, float]) -> None:
         """Stop at a step that is not finite; what was saved before it stays."""
@@ -206,33 +205,34 @@ class _Loop:
         saved = self.checkpoints.steps()
         newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
         raise UserError(
-            f"step {step + 1}: not finite ({seen}) on the batch of training examples {named}; "
+            f"step {step + 1}: not finite ({seen}) after the batch of training examples {named}; "
             f"lower the learning rate, set config.optimizer.clip_norm, or run `jaxdl check` on "
             f"the data; {newest}"
         )
 
-    def _at_event(self, step: int, state: State) -> None:
-        """Evaluate and save, where either is due."""
-        if self._due(step, "evaluate_every"):
-            self.metrics, self.tables = evaluated(self.experiment, self.evaluate, state)
-            self.out.log(step, self.metrics)
-            self.progress.evaluated(step, self.metrics)
-        if self._save_due(step):
-            self._save(step, state)
+    def _evaluate(self, step: int, state: State) -> None:
+        """Evaluate, and tell."""
+        self.metrics, self.tables = evaluated(self.experiment, self.evaluation, state)
+        self.out.log(step, self.metrics)
+        self.progress.evaluated(step, self.metrics)
+        for name, value in self.metrics.items():
+            if name.endswith("/loss") and not math.isfinite(value):
+                self._refuse(step - 1, {name: value})
 
     def _save(self, step: int, state: State) -> None:
+        if step and not _all_finite(state.params):  # the loss was finite, the update was not
+            self._refuse(step - 1, {"parameters": float("nan")})
         self.checkpoints.save(step, state, {"wall_seconds": self._wall_seconds()})
         self.saved = time.perf_counter()
 
     def _wall_seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self.started
 
-    def _finish(self, state: State, taken: int, compile_seconds: float) -> dict[str, Any]:
+    def _finish(self, state: State, taken: int) -> dict[str, Any]:
         """Write result.json and the figures."""
-        experiment = self.experiment
-        if taken == 0:  # killed between its last checkpoint and its result
-            self.metrics, self.tables = evaluated(experiment, self.evaluate, state)
-        target = experiment.target
+        experiment, target = self.experiment, self.experiment.target
+        if not self.metrics:  # killed between its last checkpoint and its result
+            self.metrics, self.tables = evaluated(experiment, self.evaluation, state)
         examples = taken * experiment.order.batch_size
         result = {
             "step": int(state.step),
@@ -245,18 +245,20 @@ class _Loop:
             "parameters": count(state.params),
             "wall_seconds": round(self._wall_seconds(), 3),
             "examples_per_second": round(examples / max(1e-9, self.training_seconds), 1),
-            "compile_seconds": round(compile_seconds, 3),
+            "compile_seconds": round(self.compile_seconds, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }
         write_json(self.out.folder / "tables.json", self.tables, indent=None)
-        draw(
-            experiment.figures,
-            Finished(experiment, state, result, self.tables, self.out.history()),
-            self.out.figures,
-        )
         write_json(self.out.folder / "result.json", result)
         self.out.close()
+        finished = Finished(experiment, state, result, self.tables, self.out.history())
+        draw(experiment.figures, finished, self.out.figures)
         return result
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
 
 
 class Pace:

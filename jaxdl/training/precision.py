@@ -22,12 +22,12 @@ class Precision:
     Args:
       params: type of the parameters and of the optimiser's state.
       compute: type of inputs and parameters inside the model.
-      output: type of what the model hands to the task, which computes the loss in it.
+      output: type of what the model hands to the task, which sums losses in it.
     """
 
     params: Float = "float32"
     compute: Float = "float32"
-    output: Float = "float32"
+    output: Literal["float32", "float64"] = "float32"
 
     def to_params(self, tree: Any) -> Any:
         """The tree with its floating-point leaves as parameters are kept."""

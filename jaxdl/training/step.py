@@ -140,7 +140,7 @@ def make_step(
             opt_state=opt_state,
             average=_averaged(state.average, params, average),
         )
-        return new, summarise(found.loss * scale + penalty, optax.global_norm(grads))
+        return new, summarise(found.loss * scale + penalty, optax.tree.norm(grads))
 
     return Step(gradient, update)
 

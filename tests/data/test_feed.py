@@ -39,7 +39,8 @@ def test_batches_are_those_of_the_order(feed, ahead):
 
 
 def test_every_input_has_one_shape(feed):
-    shapes = [np.shape(feed.make(0, n)["x"] if not feed.columns else feed.make(0, n)) for n in (0, 5)]
+    inputs = [feed.make(0, n) for n in (0, 5)]
+    shapes = [np.shape(x if feed.columns else x["x"]) for x in inputs]
     assert shapes[0] == shapes[1] and shapes[0][:2] == (feed.steps, 6)
 
 

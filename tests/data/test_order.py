@@ -58,7 +58,7 @@ def test_without_shuffling_it_is_the_order_of_the_split():
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11])
 def test_batches_that_do_not_fit(batch_size):
-    with pytest.raises(UserError, match=rf"batch_size: {batch_size} does not fit .* choose 1 to 10"):
+    with pytest.raises(UserError, match=rf"{batch_size} does not fit .* choose 1 to 10"):
         Order(10, batch_size)
 
 

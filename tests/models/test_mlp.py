@@ -10,7 +10,11 @@ from jaxdl.models import MLP
 from jaxdl.training.state import count
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2, 3)), jnp.float32)
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+}
 
 
 def started(model):
@@ -55,7 +59,8 @@ def test_dropout_is_for_training_and_keeps_the_mean():
     variables = started(model)
     plain = model.apply(variables, X)
     outputs = [
-        model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(i)}) for i in (1, 1, 2)
+        model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(i)})
+        for i in (1, 1, 2)
     ]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert abs(outputs[0] - outputs[2]).min() > 1e-3
@@ -66,5 +71,5 @@ def test_dropout_is_for_training_and_keeps_the_mean():
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
 def test_a_dropout_that_is_no_probability_is_refused(dropout):
-    with pytest.raises(UserError, match="config.model.dropout: must be in"):
+    with pytest.raises(UserError, match=r"config.model.dropout: must be in"):
         started(MLP(outputs=1, hidden=(2,), dropout=dropout))

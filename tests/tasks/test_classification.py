@@ -20,7 +20,7 @@ def log_softmax(x):
 def report(task, outputs, batch):
     mask = jnp.ones(len(outputs), bool)
     found = {name: total(m, mask) for name, m in task.metrics(outputs, batch).items()}
-    return task.report(means(merge([found])))
+    return task.report(means(merge([found])), Table({"label": np.asarray(batch["label"])}))
 
 
 def drawn(classes, size=9, seed=0):
@@ -100,8 +100,8 @@ def test_settings_that_cannot_be(settings, message):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"image": [0.0] * 3, "label": [0, 3, -1]}, r"example 1 has label 3, outside 0…2 \(2 such\)"),
-        ({"image": [0.0] * 3, "label": [0, 1, -1]}, r"example 2 has label -1, outside 0…2 \(1 such\)"),
+        ({"image": [0.0] * 3, "label": [0, 3, -1]}, r"1 has label 3, outside 0…2 \(2 such\)"),
+        ({"image": [0.0] * 3, "label": [0, 1, -1]}, r"2 has label -1, outside 0…2 \(1 such\)"),
         ({"image": [0.0], "label": [0.5]}, r"column 'label' must hold one integer an example, got"),
         ({"image": [0.0], "label": [[1]]}, r"got shape \(1, 1\) of int64"),
         ({"image": [0.0]}, "no column 'label'; it has image"),

@@ -71,7 +71,7 @@ def test_evaluation_of_the_checkpoint_gives_the_same_numbers(undisturbed):
     assert (step, metrics, examples) == (40, result["metrics"], result["examples"])
 
 
-@pytest.mark.parametrize("stop_at", [1, 8, 13, 39])
+@pytest.mark.parametrize("stop_at", [1, 8, 13, 30])
 def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch):
     result, whole = undisturbed
     experiment, run = started(tmp_path, CONFIG)
@@ -143,6 +143,15 @@ def test_what_is_not_finite_stops_the_run_and_is_never_saved(tmp_path):
         train(experiment, run)
     assert run.result() is None
     assert not (run.checkpoints).exists()
+
+
+@pytest.mark.parametrize("rate", [1e38, 3.4e38])
+def test_an_update_that_is_not_finite_is_never_saved(tmp_path, rate):
+    config = {**changed(steps=1), "optimizer": {"name": "sgd", "learning_rate": rate}}
+    experiment, run = started(tmp_path, config)
+    with pytest.raises(UserError, match=r"step 1: not finite \(.*nan\)"):
+        train(experiment, run)
+    assert run.result() is None and not run.checkpoints.exists()
 
 
 def test_no_sound_checkpoint_stops_the_run(tmp_path):

@@ -57,7 +57,7 @@ def kinds(tree):
 @pytest.mark.parametrize("compute", ["bfloat16", "float16", "float32"])
 def test_narrow_arithmetic_keeps_wide_parameters_and_loss(compute):
     before, after, summary = stepped(jaxdl.Precision(compute=compute))
-    assert SEEN == [compute, compute]
+    assert set(SEEN) == {compute}
     state = (after.params, after.opt_state, after.variables)
     assert kinds(state) == {"float32"} and summary["loss"].dtype == jnp.float32
     assert after == before  # the same types, or steps could not be repeated in one compiled call
@@ -78,7 +78,7 @@ def test_double_precision_throughout():
     double = jaxdl.Precision("float64", "float64", "float64")
     with double.enabled():
         before, after, summary = stepped(double)
-        assert SEEN == ["float64", "float64"] and summary["loss"].dtype == jnp.float64
+        assert set(SEEN) == {"float64"} and summary["loss"].dtype == jnp.float64
         assert kinds((after.params, after.opt_state)) == {"float64"}
         assert after == before
     assert jnp.zeros(()).dtype == jnp.float32  # and only where asked

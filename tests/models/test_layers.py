@@ -1,0 +1,205 @@
+"""The layers against Flax's own."""
+
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdl.models.layers import BatchNorm, Conv, normalise
+
+
+class Reference(nn.Module):
+    """Flax's batch norm and ReLU, under the names that ours has."""
+
+    momentum: float
+    use_scale: bool
+    use_bias: bool
+    relu: bool
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        y = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            use_scale=self.use_scale,
+            use_bias=self.use_bias,
+            name="norm",
+        )(x)
+        return nn.relu(y) if self.relu else y
+
+
+def drawn(shapes, dtype=jnp.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
+
+
+def results(model, variables, x, weights, train):
+    """Outputs, new statistics, and gradients of parameters and input."""
+
+    def loss(params, x):
+        y, new = model.apply(
+            {**variables, "params": params}, x, train=train, mutable=["batch_stats"]
+        )
+        return jnp.sum(weights * y), (y, new)
+
+    slopes = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
+    gradients, (y, new) = slopes(variables.get("params", {}), x)
+    return y, new, gradients
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    space=st.sampled_from([(), (5,), (3, 4), (2, 2, 3)]),
+    batch=st.integers(2, 6),
+    channels=st.integers(1, 5),
+    options=st.fixed_dictionaries(
+        dict(
+            momentum=st.sampled_from([0.0, 0.9, 0.99]),
+            use_scale=st.booleans(),
+            use_bias=st.booleans(),
+            relu=st.booleans(),
+        )
+    ),
+    train=st.booleans(),
+)
+def test_batch_norm_is_flax_s(space, batch, channels, options, train):
+    with jax.enable_x64(True):
+        x, weights = drawn([(batch, *space, channels)] * 2, jnp.float64)
+        x = 3 * x + jnp.arange(channels)
+        ours, flax = BatchNorm(**options), Reference(**options)
+        names = [n for n in ("scale", "bias") if options[f"use_{n}"]]
+        params = dict(zip(names, drawn([(channels,)] * 2, jnp.float64, 1), strict=False))
+        stats = {"mean": jnp.linspace(-1, 1, channels), "var": jnp.linspace(0.5, 2, channels)}
+        ours_in = {"params": params, "batch_stats": stats}
+        flax_in = {"params": {"norm": params}, "batch_stats": {"norm": stats}}
+        y, new, (dparams, dx) = results(ours, ours_in, x, weights, train)
+        y0, new0, (dparams0, dx0) = results(flax, flax_in, x, weights, train)
+        got = (y, new["batch_stats"], dparams, dx)
+        expected = (y0, new0["batch_stats"]["norm"], dparams0["norm"], dx0)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), got, expected
+        )
+
+
+def test_initialisation_has_flax_s_variables():
+    x = jnp.ones((3, 4))
+    variables = BatchNorm().init(jax.random.key(0), x, train=True)
+    expected = nn.BatchNorm(use_running_average=False).init(jax.random.key(0), x)
+    assert jax.tree.structure(variables) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_gradients_through_the_statistics_too(relu):
+    with jax.enable_x64(True):
+        x, weights, scale, bias = drawn([(6, 3), (6, 3), (3,), (3,)], jnp.float64)
+        weight_mean, weight_var = drawn([(3,)] * 2, jnp.float64, 1)
+
+        def loss(x, scale, bias):
+            y, mean, var = normalise(x, scale, bias, 1e-5, relu)
+            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+
+        def plain(x, scale, bias):
+            mean, var = x.mean(0), x.var(0)
+            y = (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+            y = jnp.maximum(y, 0) if relu else y
+            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+
+        got, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (loss, plain))
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_are_float32_for_narrow_inputs():
+    (x,) = drawn([(4096, 2)])
+    x = (x + 20).astype(jnp.bfloat16)  # in bfloat16, 4096 terms near 400 would add to nonsense
+    model = BatchNorm(momentum=0.0)
+    variables = model.init(jax.random.key(0), x, train=True)
+    y, new = model.apply(variables, x, train=True, mutable=["batch_stats"])
+    assert y.dtype == jnp.bfloat16
+    for name, of in (("mean", np.mean), ("var", np.var)):
+        found = new["batch_stats"][name]
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, of(np.asarray(x, np.float64), 0), rtol=1e-3)
+
+
+def test_the_type_of_the_running_averages_stays():
+    model, x = BatchNorm(), jnp.ones((2, 3), jnp.bfloat16)
+    variables = model.init(jax.random.key(0), x.astype(jnp.float32), train=True)
+    with jax.enable_x64(True):
+        _, new = model.apply(variables, x.astype(jnp.float64), train=True, mutable=["batch_stats"])
+    assert {v.dtype for v in jax.tree.leaves(new)} == {jnp.dtype("float32")}
+
+
+def test_a_constant_channel_gives_finite_results():
+    x = jnp.full((64, 2), 1e3) + jnp.array([0.0, 1e-3])
+    y, mean, var = normalise(x, None, None, 1e-5, False)
+    gradient = jax.grad(lambda x: normalise(x, None, None, 1e-5, False)[0].sum())(x)
+    assert (var >= 0).all()
+    assert jnp.isfinite(y).all() and jnp.isfinite(gradient).all()
+    np.testing.assert_allclose(mean, x[0], rtol=1e-5)
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxdl.models.layers import BatchNorm, Conv
+import flax.linen as nn
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train):
+        return BatchNorm(relu=True)(Conv(4, (3, 3), 2)(x), train=train)
+
+assert len(jax.devices()) == 8
+x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 6, 6, 3)), jnp.float32)
+x = x * jnp.arange(1, 17)[:, None, None, None]  # no two shards have the same statistics
+variables = Net().init(jax.random.key(0), x, train=True)
+
+@jax.jit
+def step(params, x):
+    def loss(params):
+        given = {**variables, "params": params}
+        y, new = Net().apply(given, x, train=True, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y)), new
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+whole = jax.device_put(variables["params"], NamedSharding(mesh, PartitionSpec()))
+got, expected = step(whole, spread), step(variables["params"], x)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), got, expected)
+print("the same")
+"""
+
+
+def test_statistics_are_of_the_whole_batch_on_eight_devices():
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "the same", done.stderr
+
+
+def test_conv_is_flax_s_with_the_same_parameters():
+    (x,) = drawn([(2, 7, 7, 3)])
+    arguments = dict(features=4, kernel_size=(3, 3), strides=2, padding=1)
+    ours, flax = Conv(**arguments), nn.Conv(**arguments)
+    variables = flax.init(jax.random.key(0), x)
+    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(0), x), variables)
+    np.testing.assert_allclose(ours.apply(variables, x), flax.apply(variables, x), rtol=1e-5)
