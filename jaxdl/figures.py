@@ -45,7 +45,7 @@ def learning_curves(run: Finished) -> Figure:
     chosen = _series(run.history, lambda name: name == metric and not metric.endswith("/loss"))
     figure, axes = _canvas(1 + bool(chosen))
     for name, (steps, values) in losses.items():
-        training = name == "loss" and len(steps) > 40
+        training = name == "loss" and len(steps) > 100
         axes[0].plot(
             steps,
             values,
