@@ -270,6 +270,9 @@ def _override(
     registry = registries.get(".".join(parents))
     if registry and leaf in ("name", "source") and node.get(leaf) != text:
         _keep_shared(node, find(text, registry, f"config.{key}"), path)
+        if path == "config.data" and config.get("target"):
+            config["target"] = None
+            _log.warning("config.target dropped: it was published for other data")
     node[leaf] = plain(_parse(text, node.get(leaf)), f"config.{key}")
     if node[leaf] is not None:
         node.pop(_UNITS.get(leaf, ""), None)

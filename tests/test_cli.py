@@ -212,6 +212,15 @@ def test_wrong_data_is_named(run, config, tmp_path, mistake):
     assert told in errors[0]
 
 
+@pytest.mark.parametrize("overrides", [["--config.data.twin=true"], None])
+def test_other_data_is_not_held_against_the_target(run, config, tmp_path, overrides):
+    overrides = arrays(tmp_path) if overrides is None else overrides
+    status, out, err = run("train", "--config", config, "--workdir", tmp_path / "run", *overrides)
+    assert status == 0, err
+    assert "a guess" not in out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["met"] is None
+
+
 def test_a_split_of_one_example_is_evaluated(run, config, tmp_path):
     overrides = arrays(tmp_path)
     np.savez(tmp_path / "data_test.npz", image=np.zeros((1, 4), np.float32), label=np.zeros(1, int))

@@ -210,7 +210,7 @@ class Experiment:
             clock=clock,
             precision=precision,
             devices=devices,
-            target=target,
+            target=None if settings.data.get("twin") else target,  # published for the real data
             figures=figures,
             seed=settings.seed,
         )

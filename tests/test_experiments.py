@@ -1,0 +1,41 @@
+"""Every study and benchmark runs as its docstring says."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from jaxdl.cli import main
+
+
+def run(root, script, *words):
+    command = [sys.executable, str(root / "experiments" / script), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_bishop_tables(root, tmp_path):
+    told = run(root, "bishop_tables.py", "--figure", tmp_path / "bishop.png")
+    assert "M = 3         0.1870  0.2243   0.31 7.99 -25.43 17.37" in told
+    assert (tmp_path / "bishop.png").stat().st_size > 20_000
+
+
+def test_summarize(root, tmp_path, capsys):
+    for seed in (0, 1):
+        main(["train", "--config", "blobs_logistic", "--workdir", str(tmp_path / str(seed)),
+              f"--config.seed={seed}", "--config.training.steps=5"])  # fmt: skip
+    told = run(root, "summarize.py", tmp_path / "0", tmp_path / "1")
+    assert "2 runs, seeds 0, 1" in told and "test/accuracy" in told and "±" in told
+
+
+def test_startup(root):
+    told = run(root, "benchmarks/startup.py", "blobs_logistic", "--runs", "1")
+    assert "command to step 1" in told
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="compares with PyTorch")
+def test_mnist_vs_torch(root):
+    told = run(root, "benchmarks/mnist_vs_torch.py", "softmax", "--rounds", "1")
+    assert "jaxdl" in told and "PyTorch, eager" in told
