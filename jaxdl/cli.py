@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"jaxdl: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # as `jaxdl list | head -1` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def train(options: argparse.Namespace, overrides: list[str]) -> None:

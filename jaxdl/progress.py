@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import time
@@ -69,19 +70,19 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._clear()
-        print(text, file=self._stream, flush=True)
+        self._print(("\r\x1b[K" if self._live else "") + text + "\n")
 
     def _write(self, text: str) -> None:
         if not self._live:
-            print(text, file=self._stream, flush=True)
-            return
+            return self.say(text)
         width = shutil.get_terminal_size().columns - 1
-        print("\r\x1b[K" + text[:width], end="", file=self._stream, flush=True)
+        self._print("\r\x1b[K" + text[:width])
 
-    def _clear(self) -> None:
-        if self._live:
-            print("\r\x1b[K", end="", file=self._stream)
+    def _print(self, text: str) -> None:
+        try:
+            print(text, end="", file=self._stream, flush=True)
+        except BrokenPipeError:  # whoever was reading has gone; training goes on
+            self._live, self._stream = False, io.StringIO()
 
 
 def duration(seconds: float) -> str:

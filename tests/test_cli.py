@@ -301,6 +301,13 @@ def test_python_m_jaxdl_without_tensorflow(config, tmp_path):
     assert "target test/accuracy 0.5 (a guess): met" in done.stdout
 
 
+def test_a_run_goes_on_when_nobody_reads(config, tmp_path):
+    command = f"{sys.executable} -m jaxdl train --config {config} --workdir run | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (tmp_path / "run" / "result.json").exists(), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_import_is_quick_because_it_imports_little():
     code = (
         "import sys, jaxdl, jaxdl.cli\n"
