@@ -140,10 +140,11 @@ def descent_path(run: Finished) -> Figure:
     basis = np.asarray(split.columns["x"])[:, None] ** np.arange(path.shape[1])
     minimum = np.linalg.lstsq(basis, np.asarray(split.columns["target"]), rcond=None)[0]
     curvature, directions = np.linalg.eigh(basis.T @ basis)
-    plane = np.eye(2) if path.shape[1] == 2 else directions[:, [-1, 0]].T
-    names = ("w₀", "w₁") if path.shape[1] == 2 else ("steepest", "flattest")
-    at, low = (path if path.shape[1] == 2 else path - minimum) @ plane.T, np.zeros(2)
-    low = minimum if path.shape[1] == 2 else low
+    if path.shape[1] == 2:
+        plane, origin, names = np.eye(2), np.zeros(2), ("w₀", "w₁")
+    else:
+        plane, origin, names = directions[:, [-1, 0]].T, minimum, ("steepest", "flattest")
+    at, low = (path - origin) @ plane.T, (minimum - origin) @ plane.T
     reach = 1.15 * np.abs(at - low).max() + 1e-9
     u, v = np.meshgrid(*(np.linspace(low[i] - reach, low[i] + reach, 120) for i in (0, 1)))
     offset = np.stack([u - low[0], v - low[1]], -1) @ plane

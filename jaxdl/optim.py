@@ -8,6 +8,7 @@ matches a parameter's path (`Dense_0/kernel`) decides.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -138,9 +139,10 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
     """
     if not isinstance(node, Mapping):
         raise UserError(f"{path}: expected a dict with 'name', got {node!r}")
+    thing, arguments = cfg.choose(node, OPTIMIZERS, path)
+    if thing is LeastSquares:
+        return cfg.call(LeastSquares, arguments, path)
     node = dict(node)
-    if node.get("name") == "least_squares":
-        return cfg.call(LeastSquares, {k: v for k, v in node.items() if k != "name"}, path)
     clip, groups = node.pop("clip_norm", None), node.pop("groups", None)
     inner = _by_group(node, groups, clock, path) if groups else _single(node, clock, path)
     if clip is None:
@@ -149,6 +151,7 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
     return optax.chain(optax.clip_by_global_norm(clip), inner)
 
 
+@functools.cache
 def factories() -> dict[str, Callable[..., Any]]:
     """The optimisers of optax: its factories whose first argument is a learning rate."""
     found: dict[str, Callable[..., Any]] = {}
@@ -159,6 +162,9 @@ def factories() -> dict[str, Callable[..., Any]]:
             if first == "learning_rate" and name != "lbfgs":
                 found[name] = factory
     return found
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {**factories(), "least_squares": LeastSquares}
 
 
 def paths(params: Any) -> list[str]:
@@ -198,11 +204,8 @@ def _single(
         if key not in takes:
             options = {*takes, *shared}
             raise UserError(f"{path}.{key}: unknown; {cfg.suggestion(key, options)}")
-    # optax annotates with its own array types; a mask is ours, so only names are checked here.
-    numbers = {k: v for k, v in arguments.items() if k != "mask"}
-    for key, value in numbers.items():
-        if isinstance(value, str):
-            raise UserError(f"{path}.{key}: expected a number, got {value!r}")
+        if isinstance(arguments[key], str):  # optax annotates with array types of its own
+            raise UserError(f"{path}.{key}: expected a number, got {arguments[key]!r}")
     try:
         optimizer = factory(rate, **arguments)
     except (TypeError, ValueError) as error:

@@ -81,6 +81,14 @@ def test_train_resume_evaluate(run, config, tmp_path):
     assert status == 0 and f"{result['metrics']['test/accuracy']:.6g}" in out
 
 
+def test_an_override_can_name_the_closed_form(run, tmp_path):
+    named = ["--config.optimizer.name=least_squares", "--config.training.steps=1"]
+    words = ["--config", "bishop_descent", "--workdir", tmp_path / "run", *named]
+    status, out, err = run("train", *words, "--config.figures=()")
+    assert status == 0, err
+    assert "test/rmse                0.516692" in out
+
+
 def test_check_tells_all_and_trains_nothing(run, config, tmp_path):
     workdir = tmp_path / "run"
     status, out, err = run("check", "--config", config, "--workdir", workdir)

@@ -49,6 +49,17 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
+    def require(self, names: tuple[str, ...], remedy: str) -> None:
+        """Refuse a table without these columns.
+
+        Raises:
+          UserError: naming the first that is missing, and the remedy.
+        """
+        for name in names:
+            if name not in self.columns:
+                there = ", ".join(self.columns)
+                raise UserError(f"{self.where}: no column {name!r}; it has {there}. {remedy}")
+
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The examples at `rows`, an integer array of any shape, as a batch of that shape."""
         return {name: column[rows] for name, column in self.columns.items()}

@@ -98,12 +98,8 @@ class Classification:
 
     def check(self, table: Table) -> None:
         """Refuse missing columns and labels outside 0 … classes - 1."""
-        for column in (self.input, self.label):
-            if column not in table.columns:
-                raise UserError(
-                    f"{table.where}: no column {column!r}; it has {', '.join(table.columns)}. "
-                    "Set config.task.input and config.task.label"
-                )
+        remedy = "Set config.task.input and config.task.label"
+        table.require((self.input, self.label), remedy)
         label = np.asarray(table.columns[self.label])
         if label.ndim != 1 or label.dtype.kind not in "iub":
             raise UserError(

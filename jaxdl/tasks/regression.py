@@ -86,12 +86,8 @@ class Regression:
 
     def check(self, table: Table) -> None:
         """Refuse missing columns and targets that are no single number."""
-        for column in (self.input, self.target):
-            if column not in table.columns:
-                raise UserError(
-                    f"{table.where}: no column {column!r}; it has {', '.join(table.columns)}. "
-                    "Set config.task.input and config.task.target"
-                )
+        remedy = "Set config.task.input and config.task.target"
+        table.require((self.input, self.target), remedy)
         shape, kind = table.columns[self.target].shape, table.columns[self.target].dtype.kind
         if len(shape) != 1 or kind not in "fiu":
             raise UserError(

@@ -32,7 +32,7 @@ from jaxdl.training.state import State
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "data": data.SOURCES,
     "model": MODELS,
-    "optimizer": optim.factories(),
+    "optimizer": optim.OPTIMIZERS,
     "optimizer.learning_rate": optim.SCHEDULES,
     "task": TASKS,
 }
@@ -157,6 +157,7 @@ class Experiment:
     optimizer: Any
     rate: Callable | None
     training: Training
+    every: Mapping[str, int | None]  # the periods of `training`, in steps
     order: Order
     clock: optim.Clock
     precision: Precision
@@ -194,8 +195,10 @@ class Experiment:
         devices = Devices.of(settings.devices)
         devices.check_batch(batch_size, "config.training.batch_size")
         devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
-        for name in ("log_every", "evaluate_every", "checkpoint_every"):
-            clock.steps(getattr(training, name), f"config.training.{name}")
+        every = {
+            name: clock.steps(getattr(training, name), f"config.training.{name}")
+            for name in ("log_every", "evaluate_every", "checkpoint_every")
+        }
         return cls(
             config=config,
             model=model if isinstance(model, Model) else functional(model),
@@ -206,6 +209,7 @@ class Experiment:
             optimizer=optim.build(settings.optimizer, clock),
             rate=optim.learning_rate(settings.optimizer, clock),
             training=training,
+            every=every,
             order=order,
             clock=clock,
             precision=precision,
@@ -214,10 +218,6 @@ class Experiment:
             figures=figures,
             seed=settings.seed,
         )
-
-    def every(self, name: str) -> int | None:
-        """A period of `config.training`, in steps; None where none is given."""
-        return self.clock.steps(getattr(self.training, name), f"config.training.{name}")
 
     @property
     def evaluated(self) -> tuple[str, ...]:

@@ -166,12 +166,12 @@ class _Loop:
 
     def _until_event(self, step: int) -> int:
         """Steps to the next evaluation, checkpoint or the end."""
-        periods = (self.experiment.every(name) for name in ("evaluate_every", "checkpoint_every"))
+        periods = (self.experiment.every[name] for name in ("evaluate_every", "checkpoint_every"))
         nearest = [period - step % period for period in periods if period]
         return max(1, min(*nearest, self.experiment.clock.total - step))
 
     def _due(self, step: int, name: str) -> bool:
-        period = self.experiment.every(name)
+        period = self.experiment.every[name]
         return step == self.experiment.clock.total or bool(period and step % period == 0)
 
     def _save_due(self, step: int) -> bool:
