@@ -2,10 +2,11 @@
 
 What a researcher imports, each part alone, with no config and no command line:
 
-    model = jaxdl.functional(module)                  a Flax module as two pure functions
+    model = jaxdl.functional(module)                  a Flax module as pure functions
     task = jaxdl.Classification(classes=10)           what is learnt
     step = jaxdl.make_step(model, task, optimizer)    (state, batch) -> (state, summary)
-    jaxdl.accumulate, jaxdl.indexed, jaxdl.repeat     functions of such functions
+    jaxdl.accumulate, jaxdl.indexed, jaxdl.repeat,    functions of such functions
+    jaxdl.continued, jaxdl.bucketed
     jaxdl.jit                                         compiles them, as the command line does
     jaxdl.evaluate                                    every example exactly once
 """
@@ -16,44 +17,58 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxdl.data.order import Order
+    from jaxdl.data.order import Order, Streams
     from jaxdl.data.table import Table
     from jaxdl.errors import UserError
     from jaxdl.models.functional import Model, functional
-    from jaxdl.tasks import Classification, Regression
+    from jaxdl.tasks import Classification, LanguageModeling, Regression
     from jaxdl.training.devices import Devices, jit
     from jaxdl.training.evaluation import evaluate, make_evaluation, make_prediction
     from jaxdl.training.precision import Precision
     from jaxdl.training.state import State
-    from jaxdl.training.step import accumulate, indexed, init, make_step, repeat
+    from jaxdl.training.step import (
+        accumulate,
+        bucketed,
+        continued,
+        indexed,
+        init,
+        make_step,
+        repeat,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "jaxdl.data.order": ("Order",),
+    "jaxdl.data.order": ("Order", "Streams"),
     "jaxdl.data.table": ("Table",),
     "jaxdl.errors": ("UserError",),
     "jaxdl.models.functional": ("Model", "functional"),
-    "jaxdl.tasks": ("Classification", "Regression"),
+    "jaxdl.tasks": ("Classification", "LanguageModeling", "Regression"),
     "jaxdl.training.devices": ("Devices", "jit"),
     "jaxdl.training.evaluation": ("evaluate", "make_evaluation", "make_prediction"),
     "jaxdl.training.precision": ("Precision",),
     "jaxdl.training.state": ("State",),
-    "jaxdl.training.step": ("accumulate", "indexed", "init", "make_step", "repeat"),
+    "jaxdl.training.step": (
+        *("accumulate", "bucketed", "continued", "indexed", "init", "make_step", "repeat"),
+    ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Classification",
     "Devices",
+    "LanguageModeling",
     "Model",
     "Order",
     "Precision",
     "Regression",
     "State",
+    "Streams",
     "Table",
     "UserError",
     "accumulate",
+    "bucketed",
+    "continued",
     "evaluate",
     "functional",
     "indexed",

@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 
 from jaxdl.errors import UserError
 
@@ -99,12 +100,40 @@ class Checkpoints:
           UserError: there are checkpoints, but none that is sound; or the sound one is of another
             structure.
         """
+        step = self._sound()
+        if step is None:
+            return None
+        self._newest = step
+        return self._load(step, like)
+
+    def read(self) -> dict[str, Any]:
+        """The state of the newest sound checkpoint, as nested dicts of arrays on one device.
+
+        For those who want what was learnt and not to train on: no config, code or data is needed.
+
+        Raises:
+          UserError: nothing was saved, or nothing that is sound.
+        """
+        import orbax.checkpoint as ocp
+
+        step = self._sound()
+        if step is None:
+            raise UserError(f"{self._folder}: no checkpoint yet; run `jaxdl train` first")
+        path, here = self._folder / str(step) / "state", SingleDeviceSharding(jax.devices()[0])
+        with ocp.StandardCheckpointer() as checkpointer:
+            like = jax.tree.map(
+                lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=here),
+                dict(checkpointer.metadata(path).item_metadata),
+            )
+            return checkpointer.restore(path, like)
+
+    def _sound(self) -> int | None:
+        """The newest step with a sound checkpoint; None where nothing was ever saved."""
         steps = self.steps()
         for step in reversed(steps):
             damage = verify(self._folder / str(step))
             if damage is None:
-                self._newest = step
-                return self._load(step, like)
+                return step
             _log.warning("%s; trying the checkpoint before it", damage)
         if steps:
             raise UserError(

@@ -66,7 +66,7 @@ def train(options: argparse.Namespace, overrides: list[str]) -> None:
 def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
     """Measure the newest checkpoint again."""
     from jaxdl.runs import Run
-    from jaxdl.training.loop import measure
+    from jaxdl.training.measure import measure
 
     folder = _existing(options.workdir)
     run = Run(folder)
@@ -85,6 +85,54 @@ def check(options: argparse.Namespace, overrides: list[str]) -> None:
 
     run_check(_experiment(config))
     print("ready to train")
+
+
+def sample(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Write with what a run has learnt, and show it as it is written."""
+    for name in ("length", "count", "beam"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}: expected at least 1, got {value}")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed: expected at least 0 and below 2³², got {options.seed}")
+    drawn = (options.temperature, options.top_k, options.top_p)
+    if options.beam is not None and drawn != (None, None, None):
+        raise UserError(
+            "--beam: draws nothing; leave it out, or --temperature, --top-k and --top-p"
+        )
+    folder = _existing(options.workdir)
+    if options.output is not None:
+        _writable(Path(options.output).parent, "--output")
+        if Path(options.output).is_dir():
+            raise UserError(f"--output {options.output}: is a directory; name a file")
+    set_up_cache()
+    from jaxdl.generation import make_draw
+    from jaxdl.runs import Run, replace_text
+    from jaxdl.training.writer import Writer
+
+    # A translation is best as likely as can be, a text of one's own is not.
+    usual = 1.0 if options.input is None else 0.0
+    temperature = usual if options.temperature is None else options.temperature
+    draw = make_draw(temperature, options.top_k, options.top_p)
+    writer = Writer(Run(folder))
+    given = writer.condition(options.input)
+    texts = []
+    for i in range(options.count):
+        if options.beam is not None:
+            pieces = iter([writer.best(options.prompt, options.length, options.beam, given)])
+        else:
+            seed = options.seed + i
+            pieces = writer.stream(options.prompt, options.length, draw, seed, given)
+        texts.append(writer.heading(i) + options.prompt)
+        print(texts[-1], end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+            texts[-1] += piece
+        print()
+    print(writer.remark(texts), end="")
+    if options.output is not None:
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+        replace_text(Path(options.output), "\n".join(texts) + "\n")
 
 
 def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -112,6 +160,26 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure the newest checkpoint again")
     command.add_argument("--workdir", required=True, **workdir)
     command.set_defaults(command=evaluate)
+
+    command = commands.add_parser("sample", help="write with what a run has learnt")
+    command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
+    command.add_argument(
+        "--input", metavar="TEXT", help="what it answers to: a text to translate, an image's path"
+    )
+    command.add_argument("--length", type=int, default=500, help="most tokens to write (500)")
+    command.add_argument(
+        "--temperature", type=float, help="0 is greedy; by default 1, and 0 with --input"
+    )
+    command.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
+    command.add_argument(
+        "--top-p", type=float, metavar="P", help="draw among the likeliest that have P together"
+    )
+    command.add_argument("--beam", type=int, metavar="W", help="beam search of this width instead")
+    command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    command.add_argument("--count", type=int, default=1, help="how many to write (1)")
+    command.add_argument("--output", metavar="FILE", help="also write them to a file")
+    command.set_defaults(command=sample)
 
     command = commands.add_parser("check", help="say all that can be known before training")
     command.add_argument("--config", required=True, **config)
@@ -176,11 +244,11 @@ def _existing(folder: str) -> Path:
     return Path(folder)
 
 
-def _writable(folder: Path) -> None:
-    """Refuse a workdir that could not be made, without making it."""
+def _writable(folder: Path, option: str = "--workdir") -> None:
+    """Refuse a directory that could not be made, without making it."""
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"--workdir {folder}: cannot be written ({there}); choose another")
+        raise UserError(f"{option} {folder}: cannot be written ({there}); choose another")
 
 
 def _conclude(result: dict[str, Any], run: Run) -> None:

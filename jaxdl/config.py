@@ -27,8 +27,11 @@ _log = logging.getLogger("jaxdl")
 
 # Arguments that Flax adds to every module's constructor; never set from a config.
 _FLAX = {"parent", "name"}
-# Keys of `config.data` that belong to every source.
-COMMON = ("twin", "transforms", "augment")
+# Keys that belong to every data source, or to every optimiser.
+SHARED = (
+    *("twin", "tokenize", "transforms", "augment"),
+    *("clip_norm", "weight_decay", "decay_only", "groups"),
+)
 # A duration is given in one unit, so setting one on the command line replaces the other.
 _UNITS = {"steps": "epochs", "epochs": "steps"}
 
@@ -72,17 +75,20 @@ def read(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The config that a run directory holds. Data only: no code is run.
+    """What a JSON file of a run directory holds, such as its config. Data only: no code is run.
 
     Raises:
-      UserError: the file is missing or is not JSON.
+      UserError: the file is missing, or is not JSON, or no object.
     """
     try:
-        return plain(json.loads(path.read_text()), "config")
+        found = plain(json.loads(path.read_text()), "config")
     except FileNotFoundError:
         raise UserError(f"{path}: not found; is this the --workdir of a run?") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not JSON ({error}); restore it or start a new run") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object; restore it or start a new run")
+    return found
 
 
 def differences(old: Any, new: Any, path: str = "config") -> list[str]:
@@ -279,7 +285,7 @@ def _override(
 
 
 def _keep_shared(node: dict[str, Any], thing: Callable[..., Any], path: str) -> None:
-    strangers = set(node) - set(parameters(thing)) - {"name", "source", *COMMON}
+    strangers = set(node) - set(parameters(thing)) - {"name", "source", *SHARED}
     for key in sorted(strangers):
         _log.warning(
             "%s.%s=%r dropped: %s does not take it", path, key, node.pop(key), _name(thing)

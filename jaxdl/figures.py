@@ -6,6 +6,7 @@ name it in the config as `'package.module:function'`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,6 +102,30 @@ def confusion(run: Finished) -> Figure:
     return figure
 
 
+def captions(run: Finished) -> Figure:
+    """Images of the last evaluated split, with what was written of them; red where it differs.
+
+    Raises:
+      UserError: the task writes nothing about images.
+    """
+    written = {k: v for k, v in run.tables.items() if k.endswith("/written")}
+    split = list(written)[-1].partition("/")[0] if written else "train"
+    images = run.experiment.splits[split].columns.get("image")
+    if not written or images is None:
+        raise UserError("config.figures: 'captions' needs a task that writes about images")
+    pairs = written[f"{split}/written"][:8]
+    figure, _ = _canvas(1, side=6.5)
+    figure.clear()
+    axes = figure.subplots(2, 4).ravel()
+    for ax in axes:
+        ax.axis("off")
+    for ax, image, (text, asked) in zip(axes, images, pairs, strict=False):
+        ax.imshow(image.squeeze(), cmap="gray")
+        color = "black" if text == asked else _RED
+        ax.set_title("\n".join(textwrap.wrap(text, 24)), fontsize=8, color=color)
+    return figure
+
+
 def polynomial_fit(run: Finished) -> Figure:
     """The data, sin 2πx and the fitted curve, as in Bishop, PRML 2006, figure 1.4."""
     import jax.numpy as jnp
@@ -162,6 +187,7 @@ def descent_path(run: Finished) -> Figure:
 
 
 FIGURES: dict[str, Callable[[Finished], Figure]] = {
+    "captions": captions,
     "confusion": confusion,
     "descent_path": descent_path,
     "polynomial_fit": polynomial_fit,

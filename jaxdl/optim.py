@@ -40,6 +40,15 @@ def stepwise(peak: float, drops: tuple[int, ...], factor: float = 0.1) -> Schedu
     return lambda step: peak * factor ** jnp.sum(step >= jnp.asarray(drops, jnp.int32))
 
 
+def geometric(peak: float, factor: float, every: int, after: int = 0) -> Schedule:
+    """`peak`, times `factor` at step `after` and every so many steps from there (char-rnn)."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return peak * factor ** jnp.maximum(0, (step - after) // every + 1)
+
+    return schedule
+
+
 def cosine(peak: float, total: int, floor: float = 0.0) -> Schedule:
     """From `peak` to `floor` along half a cosine over `total` steps (Loshchilov & Hutter 2017).
 
@@ -57,6 +66,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "exponential": exponential,
+    "geometric": geometric,
     "stepwise": stepwise,
 }
 

@@ -1,6 +1,7 @@
 """The run directory: a run that explains itself, and from which anybody can repeat it.
 
 config.json        the resolved config; resume reads this, never code
+data.json          columns and vocabularies of the data, which sampling needs
 environment.json   versions, devices and git state of this start and earlier ones
 metrics.jsonl      one JSON object a line, with `step`: `loss`, `grad_norm`, `learning_rate` of
                    a training batch, or `split/metric` of an evaluation; the truth
@@ -102,6 +103,10 @@ class Run:
         """The config of this run."""
         return cfg.read_json(self.folder / "config.json")
 
+    def data(self) -> dict[str, Any]:
+        """What is known of the data of this run."""
+        return cfg.read_json(self.folder / "data.json")
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values of a step to metrics.jsonl and to TensorBoard's events."""
         with open(self.folder / "metrics.jsonl", "a") as file:
@@ -118,8 +123,19 @@ class Run:
         except json.JSONDecodeError as error:
             raise UserError(f"{path}: damaged ({error}); mend or remove that line") from None
 
-    def start(self, step: int) -> None:
-        """Begin to log behind a step; what was logged later, resumed training will log again."""
+    def start(self, step: int, data: Mapping[str, Any]) -> None:
+        """Begin to log behind a step; what was logged later, resumed training will log again.
+
+        Raises:
+          UserError: the run goes on, but the data is not as it was.
+        """
+        path, data = self.folder / "data.json", cfg.plain(data, "data")
+        if step and path.exists() and (changed := cfg.differences(self.data(), data, "data")):
+            raise UserError(
+                f"{path}: the data has changed since this run began ({changed[0][:200]}); bring "
+                "back the data, or choose another --workdir"
+            )
+        write_json(path, data)
         lines = [json.dumps(line) for line in self.history() if line["step"] <= step]
         replace_text(self.folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
         self._record_environment()

@@ -8,7 +8,8 @@ from jaxdl import config as cfg
 from jaxdl.errors import UserError
 from jaxdl.runs import Run
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import evaluated, measure, train
+from jaxdl.training.loop import train
+from jaxdl.training.measure import Measure, measure
 
 TABLE_1 = {  # M -> w*, of Table 1.1
     0: (0.19,),
@@ -36,7 +37,7 @@ def solved(*overrides):
     fit = experiment(*overrides)
     with fit.precision.enabled():
         state, summary = jax.jit(fit.step)(fit.init(), fit.first_batch("train", fit.order.examples))
-        metrics, _ = evaluated(fit, fit.evaluation, state)
+        metrics, _ = Measure(fit, state)(state)
         assert summary["grad_norm"] < 1e-6 * max(1, np.abs(state.params["w"]).max())
     return np.asarray(state.params["w"]), (metrics["train/rmse"], metrics["test/rmse"])
 

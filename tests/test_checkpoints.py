@@ -54,6 +54,17 @@ def test_what_is_restored_is_what_was_saved(written):
     assert notes == {"wall_seconds": 1.5} and restored["params"]["half"].dtype == jnp.bfloat16
 
 
+def test_what_was_learnt_is_read_without_knowing_what_it_is(folder):
+    found = Checkpoints(folder).read()
+    assert found["average"] is None and int(found["step"]) == 2
+    jax.tree.map(np.testing.assert_array_equal, found["params"], STATE["params"])
+    assert found["params"]["half"].dtype == jnp.bfloat16
+    shutil.rmtree(folder / "2" / "state")
+    assert int(Checkpoints(folder).read()["step"]) == 1
+    with pytest.raises(UserError, match="no checkpoint yet; run `jaxdl train` first"):
+        Checkpoints(folder / "none").read()
+
+
 def test_double_precision_is_kept(tmp_path):
     with jax.enable_x64(True):
         double = {"w": jnp.asarray([1 / 3, 1e300])}

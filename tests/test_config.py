@@ -96,6 +96,20 @@ def test_another_name_drops_what_it_does_not_take(file, caplog):
     assert "config.model.hidden=(4, 5) dropped: linear does not take it" in caplog.text
 
 
+def test_another_name_keeps_what_all_take(tmp_path, caplog):
+    file = tmp_path / "config.py"
+    file.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config():\n"
+        "    optimizer = dict(name='adam', b1=0.8, clip_norm=1.0)\n"
+        "    return ConfigDict(dict(optimizer=optimizer))\n"
+    )
+    optimizers = {"optimizer": {"adam": lambda b1=0.9: b1, "sgd": lambda momentum=0.0: momentum}}
+    found = cfg.read(str(file), ["optimizer.name=sgd"], optimizers)
+    assert found["optimizer"] == {"name": "sgd", "clip_norm": 1.0}
+    assert "b1=0.8 dropped" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -7,7 +7,8 @@ from jaxdl.runs import Run
 from jaxdl.training import devices
 from jaxdl.training.check import check
 from jaxdl.training.experiment import REGISTRIES, Experiment
-from jaxdl.training.loop import measure, train
+from jaxdl.training.loop import train
+from jaxdl.training.measure import measure
 
 
 @pytest.mark.parametrize("name", sorted(cfg.shipped()))
@@ -25,8 +26,8 @@ def test_config(name, tmp_path, monkeypatch):
     result = train(experiment, run)
     assert result["step"] == 2
     assert set(result["examples"]) == set(experiment.evaluated)
-    # Training and all evaluations are compiled once each.
-    assert compiled == ["initial", "call", "evaluation"]
+    # Training, all evaluations and all writing are compiled once each.
+    assert compiled == ["initial", "call", "evaluation"] + ["writing"] * bool(experiment.writes)
 
     step, metrics, _ = measure(Experiment.of(run.config()), run)
     assert (step, metrics) == (2, result["metrics"])

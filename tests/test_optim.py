@@ -41,6 +41,10 @@ CLOSED_FORMS = {
         {"name": "stepwise", "peak": 1.0, "drops": (30, {"epochs": 6})},
         np.where(T < 30, 1, np.where(T < 60, 0.1, 0.01)),
     ),
+    "geometric": (
+        {"name": "geometric", "peak": 2.0, "factor": 0.5, "every": 20, "after": {"epochs": 4}},
+        2.0 * 0.5 ** np.where(T < 40, 0, (T - 20) // 20),
+    ),
     "no drops": ({"name": "stepwise", "peak": 1.0, "drops": ()}, np.ones(100)),
     "cosine": (
         {"name": "cosine", "peak": 2.0, "floor": 0.5},

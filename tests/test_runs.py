@@ -15,7 +15,7 @@ CONFIG = {"model": {"name": "mlp", "hidden": (4,)}, "seed": 0}
 def run(tmp_path):
     run = Run(tmp_path / "deep" / "run")
     run.claim(CONFIG)
-    run.start(0)
+    run.start(0, {})
     yield run
     run.close()
 
@@ -31,11 +31,23 @@ def test_a_start_forgets_later_steps_and_a_half_written_line(run):
         file.write('{"step": 6, "lo')
     assert [line["step"] for line in run.history()] == [1, 2, 3, 4, 5]
     run.close()
-    run.start(3)
+    run.start(3, {})
     run.log(4, {"loss": 0.5})
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == run.history()
     assert run.history()[2:] == [{"step": 3, "loss": 1 / 3}, {"step": 4, "loss": 0.5}]
+
+
+def test_a_run_goes_on_with_the_same_data_only(run):
+    run.start(0, {"examples": {"train": 3}})
+    assert run.data() == {"examples": {"train": 3}}
+    run.close()
+    run.start(7, {"examples": {"train": 3}})
+    with pytest.raises(UserError, match=r"data has changed .*examples.train: 3 -> 4.*--workdir"):
+        run.start(7, {"examples": {"train": 4}})
+    assert run.data() == {"examples": {"train": 3}}
+    run.start(0, {"examples": {"train": 4}})  # nothing is learnt yet
+    assert run.data() == {"examples": {"train": 4}}
 
 
 def test_a_fresh_directory_has_no_history(run):
@@ -67,7 +79,7 @@ def test_a_directory_that_cannot_be_is_refused(tmp_path):
 def test_the_environment_keeps_earlier_starts(run):
     for _ in range(2):
         run.close()
-        run.start(0)
+        run.start(0, {})
     kept = json.loads((run.folder / "environment.json").read_text())
     assert len(kept["earlier"]) == 2 and kept["packages"]["jax"] and kept["devices"]
     assert environment()["processors"] == os.cpu_count()

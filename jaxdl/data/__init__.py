@@ -7,46 +7,67 @@ name it in the config as `'package.module:function'`. Its parameters are what a 
 
 Columns have the same names everywhere: `image` (uint8, (examples, height, width, channels)),
 `label` (int32, (examples,)), `features` (float32, (examples, features)), `x` and `target` (float,
-(examples,)). A name that a source of your own adds is as good; `mask` alone is taken.
+(examples,)), `text` (str, (examples,)), of which `tokenize` makes `tokens` (integers, (examples,
+time), 0 where padded). A name that a source of your own adds is as good; `mask` alone is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxdl.data import tokens
+from jaxdl.data.addition import addition
 from jaxdl.data.builtin import bayes_accuracy, blobs, digits, polynomial
+from jaxdl.data.captions import captions
 from jaxdl.data.checks import duplicates, validate
 from jaxdl.data.files import arrays, csv, standardization
 from jaxdl.data.folders import images
 from jaxdl.data.from_tfds import tfds
+from jaxdl.data.shapes import shapes
 from jaxdl.data.table import Table
+from jaxdl.data.text import text
+from jaxdl.data.tokens import Tokens, tokenize
+from jaxdl.data.tunes import tunes
 from jaxdl.data.twins import TWINS, twin_of
+from jaxdl.data.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
 from jaxdl.errors import UserError
 
 SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
+    "addition": addition,
     "arrays": arrays,
     "blobs": blobs,
+    "captions": captions,
     "csv": csv,
     "digits": digits,
     "images": images,
     "polynomial": polynomial,
+    "shapes": shapes,
+    "text": text,
     "tfds": tfds,
+    "tunes": tunes,
 }
 
 
 def load(
-    source: str | Callable[..., dict[str, Table]], /, *, twin: bool = False, **settings: Any
+    source: str | Callable[..., dict[str, Table]],
+    /,
+    *,
+    twin: bool = False,
+    tokenize: Mapping[str, Tokens | Mapping[str, Any]] | None = None,
+    **settings: Any,
 ) -> dict[str, Table]:
     """Read a data set, or the small twin that stands in for it offline, and validate it.
 
     Args:
       source: a name in `SOURCES`, or a function such as stand there.
       twin: the twin in place of the data; same columns, dtypes, shapes and labels.
+      tokenize: token columns to make of text columns: name -> settings, as `Tokens` takes them.
       **settings: the source's own parameters.
 
     Raises:
-      UserError: the source is unknown, has no twin, or what it reads is not sound.
+      UserError: the source is unknown, has no twin, or what it reads is not sound, or is text
+        that `tokenize` does not name.
     """
     if isinstance(source, str):
         if source not in SOURCES:
@@ -58,25 +79,40 @@ def load(
             f"data source {source.__name__!r}: returns {type(splits).__name__}; it must return a "
             "dict of Tables, {'train': Table({'image': …, 'label': …}), …}"
         )
+    if tokenize:
+        columns = {k: v if isinstance(v, Tokens) else Tokens(**v) for k, v in tokenize.items()}
+        splits = tokens.tokenize(splits, columns)
     validate(splits)
     return splits
 
 
 __all__ = [
+    "PAD",
     "SOURCES",
     "TWINS",
+    "Characters",
+    "Subwords",
     "Table",
+    "Tokens",
+    "Vocabulary",
+    "Words",
+    "addition",
     "arrays",
     "bayes_accuracy",
     "blobs",
+    "captions",
     "csv",
     "digits",
     "duplicates",
     "images",
     "load",
     "polynomial",
+    "shapes",
     "standardization",
+    "text",
     "tfds",
+    "tokenize",
+    "tunes",
     "twin_of",
     "validate",
 ]

@@ -18,11 +18,10 @@ def validate(splits: Mapping[str, Table]) -> None:
     What a label may be is the task's to say.
 
     Raises:
-      UserError: no train split, an empty one, splits that differ in their columns, a dtype that no
-        device holds, a value that is not finite, or too large once on the device.
+      UserError: no train split, an empty one, splits that differ in their columns, text, a dtype
+        that no device holds, a value that is not finite, or too large once on the device.
     """
-    if "train" not in splits:
-        raise UserError(f"data: no 'train' split; the source gives {', '.join(splits) or 'none'}")
+    require_examples(splits)
     for role, table in splits.items():
         _validate_table(table)
         if _schema(table) != _schema(splits["train"]):
@@ -30,6 +29,21 @@ def validate(splits: Mapping[str, Table]) -> None:
                 f"{table.where}: the {role} split has columns {_schema(table)}, the train split "
                 f"{_schema(splits['train'])}; make them the same"
             )
+
+
+def require_examples(splits: Mapping[str, Table]) -> None:
+    """Refuse splits without a train split, or with an empty one."""
+    if "train" not in splits:
+        raise UserError(f"data: no 'train' split; the source gives {', '.join(splits) or 'none'}")
+    for table in splits.values():
+        if len(table) == 0:
+            raise UserError(f"{table.where}: no examples; a split needs at least one")
+
+
+def holds_text(column: np.ndarray) -> bool:
+    """Whether a column is text: a str an example."""
+    is_flat = column.ndim == 1 and column.dtype.kind in "OU"
+    return is_flat and all(isinstance(value, str) for value in column)
 
 
 def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:
@@ -45,8 +59,6 @@ def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:
 
 
 def _validate_table(table: Table) -> None:
-    if len(table) == 0:
-        raise UserError(f"{table.where}: no examples; a split needs at least one")
     if "mask" in table.columns:
         raise UserError(f"{table.where}: column 'mask' is the batch's own padding mask; rename it")
     for name, column in table.columns.items():
@@ -63,6 +75,8 @@ def _validate_table(table: Table) -> None:
 def _validate_dtype(column: np.ndarray, where: str) -> None:
     import jax.numpy as jnp  # here, so that reading data alone needs no JAX
 
+    if holds_text(column):
+        raise UserError(f"{where} holds text; name it in config.data.tokenize or leave it out")
     if column.dtype == object or column.dtype.kind in "SU":
         raise UserError(
             f"{where} holds {column.dtype}, which no device does; leave it "
@@ -105,7 +119,15 @@ def _schema(table: Table) -> dict[str, str]:
 
 
 def _digests(table: Table) -> set[bytes]:
-    columns = [np.ascontiguousarray(table.columns[name]) for name in sorted(table.columns)]
+    columns = [_comparable(table.columns[name]) for name in sorted(table.columns)]
     rows = [column.reshape(len(table), -1).view(np.uint8) for column in columns]
     together = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
     return {blake2b(row, digest_size=16).digest() for row in together}
+
+
+def _comparable(column: np.ndarray) -> np.ndarray:
+    """The column itself, or of text its digests, since an array of str holds no bytes."""
+    if not holds_text(column):
+        return np.ascontiguousarray(column)
+    digests = [blake2b(text.encode("utf-8", "surrogatepass")).digest() for text in column]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(column), -1)

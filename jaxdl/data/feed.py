@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.order import Order
+from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
 
 RESIDENT_BYTES = 1 << 30  # a split up to this size is held on the device
@@ -36,7 +36,7 @@ class Feed:
       waited: seconds that `take` has waited for input.
     """
 
-    def __init__(self, table: Table, order: Order, resident: bool | None = None) -> None:
+    def __init__(self, table: Table, order: Order | Streams, resident: bool | None = None) -> None:
         sizes = {name: column.nbytes for name, column in table.columns.items()}
         self._table, self._order = table, order
         resident = sum(sizes.values()) <= RESIDENT_BYTES if resident is None else resident

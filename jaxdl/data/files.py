@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv as csv_format
 import difflib
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from jaxdl.data import documents
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
@@ -53,8 +55,9 @@ def csv(
     seed: int = 0,
     standardize: bool = False,
     delimiter: str = ",",
+    text: tuple[str, ...] = (),
 ) -> dict[str, Table]:
-    """A CSV file with a header line and numeric columns, split at random.
+    """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
       path: of the file, UTF-8.
@@ -62,33 +65,36 @@ def csv(
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers stand for
         themselves; other names are numbered in alphabetical order and kept in `Table.classes`.
       features: the columns to predict from, in this order; becomes `features` (N, D) float32.
-        By default all but the target and the label.
+        By default all but the target, the label and the texts; where none is left there are none.
       test_fraction: share of the rows for the test split, rounded; 0 for none.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: of the split. The same file, fractions and seed give the same splits.
       standardize: subtract from each feature its mean over the train split and divide by its
         deviation there, in every split; `standardization` of the columns as read gives both.
       delimiter: what separates two cells.
+      text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
 
     Raises:
-      UserError: the file cannot be read, lacks a column that is named, or has a cell that is not a
-        finite number; the message says in which line and column.
+      UserError: the file cannot be read, lacks a column that is named, has a cell that is not a
+        finite number, or an empty text; the message says in which line and column.
     """
-    if target is None and label is None:
+    if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
     sheet = _Sheet.read(path, delimiter)
     predicted = [name for name in (target, label) if name is not None]
-    inputs = [name for name in sheet.header if name not in predicted]
+    inputs = [name for name in sheet.header if name not in (*predicted, *text)]
     inputs = inputs if features is None else list(features)
-    sheet.require(predicted, inputs)
-    columns: dict[str, np.ndarray] = {"features": np.stack(list(map(sheet.numbers, inputs)), 1)}
+    sheet.require(predicted, inputs, list(text))
+    columns = {name: sheet.texts(name) for name in text}
+    if inputs:
+        columns["features"] = np.stack(list(map(sheet.numbers, inputs)), 1)
     classes: tuple[str, ...] = ()
     if target is not None:
         columns["target"] = sheet.numbers(target)
     if label is not None:
         columns["label"], classes = sheet.labels(label)
     rows = partition(len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}")
-    if standardize:
+    if standardize and inputs:
         mean, deviation = standardization(columns["features"][rows["train"]])
         columns["features"] = (columns["features"] - mean) / deviation
     return {
@@ -159,17 +165,13 @@ class _Sheet:
         if len(delimiter) != 1:
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
         rows, lines = [], []
+        text = StringIO(documents.read(Path(path), "csv"))
+        cells = csv_format.reader(text, delimiter=delimiter, skipinitialspace=True)
         try:
-            with open(Path(path).expanduser(), encoding="utf-8-sig", newline="") as file:
-                cells = csv_format.reader(file, delimiter=delimiter, skipinitialspace=True)
-                for row in cells:
-                    if row:
-                        rows.append([cell.strip() for cell in row])
-                        lines.append(cells.line_num)
-        except OSError as error:
-            raise UserError(f"csv: cannot read {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise UserError(f"csv: {path} is not UTF-8 ({error.reason}); convert it") from None
+            for row in cells:
+                if row:
+                    rows.append([cell.strip() for cell in row])
+                    lines.append(cells.line_num)
         except csv_format.Error as error:
             raise UserError(f"csv: {path} line {cells.line_num}: {error}; mend it") from None
         sheet = cls(path, rows[0] if rows else [], rows[1:], lines[1:])
@@ -193,9 +195,9 @@ class _Sheet:
                     f"{len(self.header)}; mend the line"
                 )
 
-    def require(self, predicted: list[str], inputs: list[str]) -> None:
-        """Refuse names that the header lacks, and a column both in and out."""
-        for name in predicted + inputs:
+    def require(self, predicted: list[str], inputs: list[str], texts: list[str]) -> None:
+        """Refuse names that the header lacks, and a column that is used twice."""
+        for name in predicted + inputs + texts:
             if name not in self.header:
                 near = difflib.get_close_matches(name, self.header, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
@@ -203,10 +205,15 @@ class _Sheet:
                     f"csv: {self.path} has no column {name!r}; {hint}it has "
                     f"{', '.join(self.header)} (delimiter and spelling right?)"
                 )
-        if not inputs or len({*predicted, *inputs}) < len(predicted + inputs):
+        used = predicted + inputs + texts
+        if len(used) == len(predicted) or len(set(used)) < len(used):
             raise UserError(
-                f"csv: {self.path}: features {inputs} to predict {predicted}; give at least one, "
-                "and no column twice"
+                f"csv: {self.path}: features {inputs + texts} to predict {predicted}; give at "
+                "least one, and no column twice"
+            )
+        for name in {"features", "target", "label"}.intersection(texts):
+            raise UserError(
+                f"csv: {self.path}: text column {name!r} has a name of ours; rename it, 'text' say"
             )
 
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
@@ -222,21 +229,29 @@ class _Sheet:
             )
         return np.array(cells, np.float64).astype(np.float32)
 
+    def texts(self, name: str) -> np.ndarray:
+        """A column of texts, none of them empty."""
+        return np.array(self._filled(name, "text"), object)
+
     def labels(self, name: str) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
         """A column of classes, and their names unless they are whole numbers."""
-        at = self.header.index(name)
-        cells = [row[at] for row in self.rows]
-        if "" in cells:
-            line = self.lines[cells.index("")]
-            raise UserError(
-                f"csv: {self.path} line {line}, column {name!r}: no label; mend the row"
-            )
+        cells = self._filled(name, "label")
         try:
             return np.array([int(cell) for cell in cells], np.int32), ()
         except (ValueError, OverflowError):
             classes = sorted(set(cells))
             number = {name: i for i, name in enumerate(classes)}
             return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
+
+    def _filled(self, name: str, what: str) -> list[str]:
+        at = self.header.index(name)
+        cells = [row[at] for row in self.rows]
+        if "" in cells:
+            line = self.lines[cells.index("")]
+            raise UserError(
+                f"csv: {self.path} line {line}, column {name!r}: no {what}; mend the row"
+            )
+        return cells
 
 
 def _is_number(cell: str) -> bool:

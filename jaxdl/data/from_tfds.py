@@ -34,7 +34,7 @@ def tfds(
     """A data set that TFDS has prepared as array_record, read into memory.
 
     Each feature of fixed shape becomes a column of its own name: images are uint8, class labels
-    int32, texts bytes. A feature of varying length, such as a sequence, is refused.
+    int32, texts str. A feature of varying length, such as a sequence, is refused.
 
     Args:
       dataset: name as TFDS has it, such as 'mnist', 'imagenette/160sq' or 'mnist:3.0.1'.
@@ -71,7 +71,7 @@ class _Feature:
     Attributes:
       name: the column's.
       shape: of one example.
-      dtype: of the column; bytes where it is text.
+      dtype: of the column; object where it is text.
       image: whether it is stored as an encoded image.
       resize: whether images are brought to this shape, or have it.
       classes: the names of the labels, if it holds labels.
@@ -207,7 +207,7 @@ def _intervals(builder: Any, dataset: str, part: str, role: str) -> list[tuple[s
 def _features(
     builder: Any, dataset: str, columns: tuple[str, ...] | None, size: int | None
 ) -> list[_Feature]:
-    described = dict(builder.info.features.items())
+    described = dict(sorted(builder.info.features.items()))  # TFDS has them in any order
     for name in columns or ():
         if name not in described:
             near = difflib.get_close_matches(name, described, n=1)
@@ -252,7 +252,9 @@ def _feature(name: str, described: Any, tensor: Any, size: int | None) -> _Featu
     if is_label:
         dtype = np.dtype(np.int32)
     elif dtype.kind in "OSU":
-        dtype = np.dtype(bytes)
+        if shape:
+            raise ValueError("is several texts")
+        dtype = np.dtype(object)
     return _Feature(name, shape, dtype, is_image, resize, classes)
 
 
@@ -264,8 +266,13 @@ def _load(
     files = [Path(f.filename) for f in builder.info.splits[part].file_instructions]
     with _naming_damage(builder, part):
         contents = [fingerprint(file) for file in files]
-    key = repr((builder.info.full_name, part, contents, features, pixels.version()))
-    return cached(key, lambda: _read(builder, part, features))
+    texts = [f for f in features if f.dtype == object]  # no file of arrays takes them
+    others = [f for f in features if f.dtype != object]
+    key = repr((builder.info.full_name, part, contents, others, pixels.version()))
+    columns = {**cached(key, lambda: _read(builder, part, others))}
+    if texts:
+        columns |= _read(builder, part, texts)
+    return {f.name: columns[f.name] for f in features}
 
 
 @contextmanager
@@ -302,10 +309,25 @@ def _read(builder: Any, part: str, features: list[_Feature]) -> dict[str, np.nda
                 names = [f"{where} example {start + i}" for i in range(len(values))]
                 block = columns[f.name][start : start + len(values)]
                 pixels.decode(values, block, names.__getitem__, resize=f.resize)
+            elif f.dtype == object:
+                blocks[f.name].append(_texts(values, start, f"{where}: {f.name!r}"))
             else:
                 blocks[f.name].append(np.array(values, f.dtype).reshape(-1, *f.shape))
         start += len(examples)
     return columns | {name: np.concatenate(parts) for name, parts in blocks.items()}
+
+
+def _texts(values: list[bytes], start: int, where: str) -> np.ndarray:
+    texts = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        try:
+            texts[i] = value.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{where}, example {start + i}: byte {error.start} is no UTF-8; prepare the data "
+                "set again, or leave the column out"
+            ) from None
+    return texts
 
 
 def _examples(
@@ -314,7 +336,11 @@ def _examples(
     """Blocks of examples, images still encoded."""
     import tensorflow_datasets
 
-    stay_encoded = {f.name: tensorflow_datasets.decode.SkipDecoding() for f in features if f.image}
+    stay_encoded = {  # those that are not read too: TFDS would decode them for nothing
+        name: tensorflow_datasets.decode.SkipDecoding()
+        for name, described in builder.info.features.items()
+        if isinstance(described, tensorflow_datasets.features.Image)
+    }
     with _naming_damage(builder, part):
         source = builder.as_data_source(split=part, decoders=stay_encoded)
     for start in range(0, len(source), _BLOCK):

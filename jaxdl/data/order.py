@@ -1,10 +1,13 @@
-"""Which examples make batch t: a pure function of (number of examples, seed, t)."""
+"""Which examples make batch t: a pure function of (number of examples, seed, t).
+
+`Order` is the stream of epochs; `Streams` has each batch continue the one before.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -12,7 +15,7 @@ from jaxtyping import Bool, Int
 from jaxdl.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Order:
     """The endless stream of shuffled epochs, cut into batches.
 
@@ -24,6 +27,8 @@ class Order:
       batch_size: examples a batch.
       seed: at least 0.
       shuffle: a fresh permutation each epoch, or the order of the split.
+      lengths: of each example; where given, a batch is made of examples of like length, so that
+        little of it is padding, and the order of the batches is shuffled.
 
     Raises:
       UserError: a batch larger than the split.
@@ -33,14 +38,11 @@ class Order:
     batch_size: int
     seed: int = 0
     shuffle: bool = True
+    lengths: Int[np.ndarray, " examples"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse batches that would hold an example twice."""
-        if not 1 <= self.batch_size <= self.examples:
-            raise UserError(
-                f"config.training.batch_size: {self.batch_size} does not fit a training split of "
-                f"{self.examples} examples; choose 1 to {self.examples}"
-            )
+        _check_batch(self.examples, self.batch_size)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -54,18 +56,70 @@ class Order:
         parts = [self._epoch(int(e))[within[epoch == e]] for e in np.unique(epoch)]
         return np.concatenate(parts)
 
+    @functools.lru_cache(maxsize=2)  # noqa: B019  a run has one order
     def _epoch(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.examples, dtype=np.int32)
-        return _permutation(self.examples, self.seed, epoch)
+        # NumPy promises Philox's raw stream for ever, and Generator.permutation's not; ties, of
+        # one chance in 2^64 a pair, go to the lower row.
+        philox = np.random.Philox(key=np.array([self.seed, epoch], np.uint64))
+        shuffled = np.argsort(philox.random_raw(self.examples), kind="stable").astype(np.int32)
+        if self.lengths is None:
+            return shuffled
+        head = -epoch * self.examples % self.batch_size  # completes the last epoch's last batch
+        whole = (self.examples - head) // self.batch_size
+        first, rest = shuffled[:head], shuffled[head:]
+        alike = rest[np.argsort(self.lengths[rest], kind="stable")]
+        batches = alike[: whole * self.batch_size].reshape(whole, self.batch_size)
+        turn = np.argsort(philox.random_raw(whole), kind="stable")
+        return np.concatenate([first, batches[turn].ravel(), alike[whole * self.batch_size :]])
 
 
-@functools.lru_cache(maxsize=2)
-def _permutation(examples: int, seed: int, epoch: int) -> np.ndarray:
-    # NumPy promises Philox's raw stream for ever, and Generator.permutation's not; ties, of one
-    # chance in 2^64 a pair, go to the lower row.
-    bits = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(examples)
-    return np.argsort(bits, kind="stable").astype(np.int32)
+@dataclass(frozen=True)
+class Streams:
+    """The split cut into as many streams as a batch has rows, each read in order.
+
+    Row i of batch t + 1 continues row i of batch t, but at the start of an epoch. The last
+    examples, fewer than a batch has rows, are left out.
+
+    Args:
+      examples: number of examples in the split, in their order.
+      batch_size: examples a batch.
+
+    Raises:
+      UserError: a batch larger than the split.
+    """
+
+    examples: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        """Refuse batches that would hold an example twice."""
+        _check_batch(self.examples, self.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch."""
+        return self.examples // self.batch_size
+
+    def rows(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The rows of the split that make the batch of a step."""
+        length = self.steps_per_epoch
+        return (np.arange(self.batch_size) * length + step % length).astype(np.int32)
+
+
+def onwards(
+    examples: int, batch_size: int
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
+    """Rows and mask of batches that visit each example exactly once, each continuing the last.
+
+    Where the streams are uneven, the first example stands in for what is missing, masked out.
+    """
+    length = -(-examples // batch_size)
+    for step in range(length):
+        rows = np.arange(batch_size, dtype=np.int32) * length + np.int32(step)
+        mask = rows < examples
+        yield np.where(mask, rows, 0).astype(np.int32), mask
 
 
 def once(
@@ -79,3 +133,11 @@ def once(
         rows = np.arange(start, start + batch_size, dtype=np.int32)
         mask = rows < examples
         yield np.where(mask, rows, start).astype(np.int32), mask
+
+
+def _check_batch(examples: int, batch_size: int) -> None:
+    if not 1 <= batch_size <= examples:
+        raise UserError(
+            f"config.training.batch_size: {batch_size} does not fit a training split of "
+            f"{examples} examples; choose 1 to {examples}"
+        )

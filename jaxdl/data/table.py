@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxdl.data.vocabulary import Vocabulary
 from jaxdl.errors import UserError
 
 
@@ -15,9 +16,13 @@ class Table:
     """Columns of equal length, indexed by rows.
 
     Args:
-      columns: name -> array of shape (examples, ...). Any dtype JAX can hold.
+      columns: name -> array of shape (examples, ...). Any dtype JAX can hold, or object for texts,
+        a str an example, until `tokenize` makes tokens of them.
       where: what the columns were read from, for error messages.
       classes: the name of each label, where the source knows them.
+      vocabularies: token column -> what its ids stand for.
+      texts: token column -> the text of each example as it was read. For scores that compare
+        texts, on the host.
 
     Raises:
       UserError: no column, a column that is no array of examples, or columns of different lengths.
@@ -26,6 +31,8 @@ class Table:
     columns: Mapping[str, np.ndarray]
     where: str = "the arrays given"
     classes: tuple[str, ...] = ()
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse ragged columns, which would pair an input with another example's label."""

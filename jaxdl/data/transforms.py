@@ -71,6 +71,20 @@ def flatten(column: str = "image") -> Transform:
     return _map_column(column, "flatten", lambda x, key: x.reshape(x.shape[0], -1))
 
 
+def unroll(steps: int, column: str = "image") -> Transform:
+    """(batch, …) -> (batch, steps, features): a sequence, such as the pixels of an image."""
+
+    def unrolled(
+        x: Num[Array, "batch ..."], key: PRNGKeyArray
+    ) -> Num[Array, "batch time features"]:
+        size = math.prod(x.shape[1:])
+        if steps < 1 or size % steps:
+            raise UserError(f"unroll: steps={steps} does not divide {size} numbers an example")
+        return x.reshape(len(x), steps, -1)
+
+    return _map_column(column, "unroll", unrolled)
+
+
 def random_flip(column: str = "image") -> Transform:
     """Mirror left and right, each image with probability ½."""
 
@@ -148,6 +162,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "random_flip": random_flip,
     "scale": scale,
     "standardize": standardize,
+    "unroll": unroll,
 }
 
 

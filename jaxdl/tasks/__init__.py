@@ -15,6 +15,7 @@ import numpy as np
 from jaxdl.data.table import Table
 from jaxdl.metrics import Count, Mean
 from jaxdl.tasks.classification import Classification
+from jaxdl.tasks.language import LanguageModeling
 from jaxdl.tasks.regression import Regression
 
 Batch = Mapping[str, Any]  # name -> array with a leading batch axis
@@ -26,13 +27,16 @@ class Task(Protocol):
 
     @property
     def reduction(self) -> Literal["mean", "sum"]:
-        """Whether the objective is the mean or the sum of the per-example losses."""
+        """Whether the objective is the sum of the losses, or that over the sum of the weights."""
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """The positional arguments of the model."""
 
     def loss(self, outputs: Any, batch: Batch) -> jax.Array:
         """The loss of each example, (batch,)."""
+
+    def weight(self, batch: Batch) -> jax.Array:
+        """What each example counts in the mean, (batch,): 1, or how many tokens it holds."""
 
     def penalty(self, params: Any) -> Any:
         """What the objective adds for the parameters themselves, a scalar."""
@@ -59,5 +63,6 @@ class Task(Protocol):
 
 TASKS: dict[str, Callable[..., Any]] = {
     "classification": Classification,
+    "language_modeling": LanguageModeling,
     "regression": Regression,
 }

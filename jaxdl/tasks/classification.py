@@ -59,6 +59,10 @@ class Classification:
         """Cross-entropy of each example with the smoothed label, (batch,)."""
         return self._cross_entropy(outputs, batch, self.label_smoothing)
 
+    def weight(self, batch: Mapping[str, Any]) -> Array:
+        """Each example counts once, (batch,)."""
+        return jnp.ones(len(batch[self.label]))
+
     def penalty(self, params: Any) -> float:
         """None: weight decay belongs to the optimiser."""
         return 0.0

@@ -51,6 +51,10 @@ class Regression:
         error = outputs - batch[self.target]
         return 0.5 * jnp.square(error) if self.loss_name == "squares" else jnp.abs(error)
 
+    def weight(self, batch: Mapping[str, Any]) -> Array:
+        """Each example counts once, (batch,)."""
+        return jnp.ones(len(batch[self.target]))
+
     def penalty(self, params: Any) -> Any:
         """l2/2 times the squared norm of the parameters."""
         if not self.l2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -73,12 +74,18 @@ def _check_steps(experiment: Experiment) -> None:
     state, batch = _traced(lambda: _abstract(experiment), "config.optimizer: cannot start")
     _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
     metrics: dict[str, float] = {}
+    size = experiment.training.eval_batch_size
+    fresh = functools.partial(experiment.fresh, size=size)
+    state = replace(state, carry=jax.eval_shape(fresh, state))
     for split in experiment.evaluated:
         table = experiment.splits[split]
-        size = experiment.training.eval_batch_size
         batch = {**experiment.first_batch(split, size), "mask": jnp.ones(size, bool)}
         measured = functools.partial(jax.eval_shape, experiment.evaluation, state, batch)
-        totals = _traced(measured, f"config: evaluation of {split} fails")
+        totals, _ = _traced(measured, f"config: evaluation of {split} fails")
+        if task := experiment.writes:
+            write = functools.partial(jax.eval_shape, experiment.writing, state, batch)
+            _traced(write, f"config: writing for {split} fails")
+            metrics |= {f"{split}/{name}": 0.0 for name in task.scores}
         zeros = {name: np.zeros(total.sum.shape) for name, total in totals.items()}
         metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros, table)}
     if experiment.target:

@@ -15,18 +15,24 @@ import optax
 from jaxdl import config as cfg
 from jaxdl import data, optim
 from jaxdl.data.feed import Feed, fetch
-from jaxdl.data.order import Order
+from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
 from jaxdl.data.transforms import TRANSFORMS, compose
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
+from jaxdl.generation import Rules
 from jaxdl.models import MODELS, Model, functional
-from jaxdl.tasks import TASKS, Task
+from jaxdl.tasks import TASKS, LanguageModeling, Task
 from jaxdl.training import step as steps
 from jaxdl.training.devices import Devices
-from jaxdl.training.evaluation import make_evaluation, make_prediction, transformed
+from jaxdl.training.evaluation import (
+    make_evaluation,
+    make_prediction,
+    make_writing,
+    transformed,
+)
 from jaxdl.training.precision import Precision
-from jaxdl.training.state import State
+from jaxdl.training.state import State, digest
 
 # Which nodes of a config name a callable, and what they can name.
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
@@ -50,6 +56,11 @@ class Training:
       accumulate: parts in which a batch is taken, one after the other, to save memory.
       average: decay of a moving average of the parameters, which is then what is evaluated.
       shuffle: a fresh order each epoch.
+      carry: the split is read as `batch_size` streams, in order, and each batch continues the one
+        before: recurrent layers go on from their last state, gradients do not (truncated
+        back-propagation through time). Evaluation likewise.
+      buckets: to how many lengths token columns may be cut, each batch to the shortest that holds
+        it; batches are then made of examples of like length.
       resident: hold the training split on the device; by default if it is below 1 GiB.
       log_every: how often the training loss is recorded.
       evaluate_every: how often all other splits are evaluated; also at the end.
@@ -66,6 +77,8 @@ class Training:
     accumulate: int = 1
     average: float | None = None
     shuffle: bool = True
+    carry: bool = False
+    buckets: int = 1
     resident: bool | None = None
     log_every: Mapping[str, Any] = field(default_factory=lambda: {"steps": 50})
     evaluate_every: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 1})
@@ -75,12 +88,14 @@ class Training:
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their range."""
-        for name in ("batch_size", "eval_batch_size", "accumulate", "keep"):
+        for name in ("batch_size", "eval_batch_size", "accumulate", "buckets", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"config.training.average: must be in (0, 1), got {self.average}")
+        if self.carry and self.buckets > 1:
+            raise UserError("config.training: carry keeps the order of the split, buckets do not")
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,8 @@ class Experiment:
     rate: Callable | None
     training: Training
     every: Mapping[str, int | None]  # the periods of `training`, in steps
-    order: Order
+    order: Order | Streams
+    lengths: tuple[int, ...]  # to which token columns are cut; none where they are not
     clock: optim.Clock
     precision: Precision
     devices: Devices
@@ -181,11 +197,18 @@ class Experiment:
             raise UserError(f"config.seed: expected at least 0 and below 2³², got {settings.seed}")
         figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
         task = cfg.build(settings.task, TASKS, "config.task")
-        model = cfg.build(settings.model, MODELS, "config.model")
-        transform, augment, splits = _data(settings.data)
-        examples = len(splits["train"])
-        batch_size = examples if training.batch_size is None else training.batch_size
-        order = Order(examples, batch_size, settings.seed, training.shuffle)
+        if training.carry and not (isinstance(task, LanguageModeling) and not task.conditions):
+            raise UserError(
+                "config.training.carry: a text goes on from batch to batch, other examples do "
+                "not; it needs the task language_modeling, without conditions"
+            )
+        build_model(settings.model, None)  # a slip in it is told before the data is read
+        transform, augment = (build_transforms(settings.data, k) for k in ("transforms", "augment"))
+        splits = _data(settings.data)
+        sizes = {name: len(v) for name, v in splits["train"].vocabularies.items()}
+        model = build_model(settings.model, sizes)
+        order = _order(training, splits["train"], settings.seed)
+        batch_size = order.batch_size
         length = {"steps": training.steps, "epochs": training.epochs}
         total = cfg.duration(length, order.steps_per_epoch, "config.training")
         assert total is not None
@@ -201,7 +224,7 @@ class Experiment:
         }
         return cls(
             config=config,
-            model=model if isinstance(model, Model) else functional(model),
+            model=model,
             task=task,
             splits=splits,
             transform=transform,
@@ -211,6 +234,7 @@ class Experiment:
             training=training,
             every=every,
             order=order,
+            lengths=_lengths(splits["train"], training.buckets),
             clock=clock,
             precision=precision,
             devices=devices,
@@ -249,19 +273,69 @@ class Experiment:
             )
             if self.training.accumulate > 1:
                 plain = steps.accumulate(plain, self.training.accumulate)
-        return transformed(plain, compose([self.augment, self.transform]))
+        if isinstance(self.order, Streams):
+            plain = steps.continued(plain, self.order.steps_per_epoch)
+        return transformed(self._bucketed(plain), compose([self.augment, self.transform]))
 
     @functools.cached_property
     def evaluation(self) -> Callable:
         """The evaluation, of untransformed batches."""
         plain = make_evaluation(self.model, self.task, precision=self.precision)
-        return transformed(plain, self.transform)
+        return transformed(self._bucketed(plain), self.transform)
 
     @functools.cached_property
     def prediction(self) -> Callable:
         """The predictions, of untransformed batches."""
         plain = make_prediction(self.model, self.task, precision=self.precision)
         return transformed(plain, self.transform)
+
+    @property
+    def writes(self) -> LanguageModeling | None:
+        """The task, where evaluation scores what the model writes."""
+        task = self.task
+        return task if isinstance(task, LanguageModeling) and task.scores else None
+
+    @functools.cached_property
+    def writing(self) -> Callable:
+        """What the model writes for untransformed batches."""
+        assert isinstance(self.task, LanguageModeling)
+        name, train = self.task.tokens, self.splits["train"]
+        if name not in train.vocabularies or train.vocabularies[name].start is None:
+            raise UserError(
+                f"config.task.scores: written sequences need a start and an end; set "
+                f"config.data.tokenize.{name}.ends to true"
+            )
+        if self.model.begin is None:
+            raise UserError("config.task.scores: this model cannot write (no begin and write)")
+        rules, length = Rules.of(train.vocabularies[name]), train.columns[name].shape[1] - 1
+        plain = make_writing(self.model, self.task, rules, length, precision=self.precision)
+        return transformed(plain, self.transform)
+
+    def fresh(self, state: State, size: int) -> Any:
+        """The carry of a batch of `size` sequences that have not begun; None without carry."""
+        if not self.training.carry:
+            return None
+        carry = steps.begin(self.model, state.params, state.variables, size, self.precision)
+        return self.devices.replicate(carry)
+
+    def _bucketed(self, function: Callable) -> Callable:
+        columns = tuple(self.splits["train"].vocabularies)
+        return steps.bucketed(function, columns, self.lengths) if self.lengths else function
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What must be known of the data to use what was learnt from it, or to go on learning."""
+        train = self.splits["train"]
+        return {
+            "columns": {
+                name: {"dtype": column.dtype.name, "shape": list(column.shape[1:])}
+                for name, column in train.columns.items()
+            },
+            "examples": {name: len(table) for name, table in self.splits.items()},
+            "sha256": {name: digest(dict(t.columns)) for name, t in self.splits.items()},
+            "classes": list(train.classes),
+            "vocabularies": {name: v.to_json() for name, v in train.vocabularies.items()},
+        }
 
     def call(self, state: State, columns: Any, given: Any, n: jax.Array) -> tuple[State, Any]:
         """`n` steps on what a `Feed` gives; this is what is compiled."""
@@ -279,6 +353,7 @@ class Experiment:
             seed,
             precision=self.precision,
             average=self.training.average is not None,
+            carry=self.order.batch_size if self.training.carry else None,
         )
 
     def init(self) -> State:
@@ -297,21 +372,81 @@ class Experiment:
         return Feed(self.splits["train"], self.order, self.training.resident)
 
 
-def _data(node: Mapping[str, Any]) -> tuple[Callable, Callable, Mapping[str, Table]]:
-    settings = dict(node)
-    chains = []
-    for kind in ("transforms", "augment"):
-        nodes, path = settings.pop(kind, ()), f"config.data.{kind}"
-        if not isinstance(nodes, tuple):
-            raise UserError(f"{path}: expected a list of dicts, got {nodes!r}")
-        chains.append([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
+def build_model(node: Any, vocabularies: Mapping[str, int] | None) -> Model:
+    """The model of `config.model`, with the sizes of vocabularies that it leaves to the data.
+
+    Args:
+      node: the config's.
+      vocabularies: token column -> number of tokens; None where they are not known yet, to check
+        the rest of the node.
+
+    Raises:
+      UserError: a key is unknown, missing or ill-typed, or a vocabulary too small for the data.
+    """
+    thing, arguments = cfg.choose(node, MODELS, "config.model")
+    for argument in {"vocabulary", "source_vocabulary"} & set(cfg.parameters(thing)):
+        column = "tokens" if argument == "vocabulary" else "source"
+        size = 2 if vocabularies is None else vocabularies.get(column)
+        if size is not None and arguments.setdefault(argument, size) < size:
+            raise UserError(
+                f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
+                f"of column {column!r}; leave it out"
+            )
+    model = cfg.call(thing, arguments, "config.model")
+    return model if isinstance(model, Model) else functional(model)
+
+
+def build_transforms(data: Mapping[str, Any], kind: str = "transforms") -> Callable:
+    """The transforms of `config.data`, as one function; `kind` is that key, or 'augment'."""
+    nodes, path = data.get(kind, ()), f"config.data.{kind}"
+    if not isinstance(nodes, tuple):
+        raise UserError(f"{path}: expected a list of dicts, got {nodes!r}")
+    return compose([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
+
+
+def _order(training: Training, train: Table, seed: int) -> Order | Streams:
+    size = len(train) if training.batch_size is None else training.batch_size
+    if training.carry:
+        return Streams(len(train), size)
+    lengths = _token_counts(train) if training.buckets > 1 else None
+    return Order(len(train), size, seed, training.shuffle, lengths)
+
+
+def _lengths(train: Table, buckets: int) -> tuple[int, ...]:
+    """So many lengths that equally many examples fall between two of them."""
+    if buckets == 1:
+        return ()
+    longest = max(train.columns[name].shape[1] for name in train.vocabularies)
+    cuts = np.quantile(_token_counts(train), np.arange(1, buckets) / buckets, method="higher")
+    return tuple(sorted({*(int(cut) for cut in cuts), longest}))
+
+
+def _token_counts(train: Table) -> np.ndarray:
+    """The length of the longest sequence of each example."""
+    if not train.vocabularies:
+        raise UserError("config.training.buckets: the data has no token columns to cut")
+    counts = [np.count_nonzero(train.columns[name], axis=1) for name in train.vocabularies]
+    return np.max(counts, axis=0)
+
+
+def _data(node: Mapping[str, Any]) -> Mapping[str, Table]:
+    settings = {k: v for k, v in node.items() if k not in ("transforms", "augment")}
     twin = settings.pop("twin", False)
     if not isinstance(twin, bool):
         raise UserError(f"config.data.twin: expected true or false, got {twin!r}")
+    tokenize = _token_columns(settings.pop("tokenize", None))
     source, arguments = cfg.choose(settings, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(source, arguments, "config.data")
     try:
-        splits = data.load(source, twin=twin, **arguments)
+        return data.load(source, twin=twin, tokenize=tokenize, **arguments)
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
-    return compose(chains[0]), compose(chains[1]), splits
+
+
+def _token_columns(node: Any) -> dict[str, data.Tokens]:
+    columns = {} if node is None else node
+    for path, value in {"": columns, **(columns if isinstance(columns, Mapping) else {})}.items():
+        if not isinstance(value, Mapping):
+            at = f"config.data.tokenize.{path}".rstrip(".")
+            raise UserError(f"{at}: expected a dict, got {value!r}")
+    return {k: cfg.call(data.Tokens, v, f"config.data.tokenize.{k}") for k, v in columns.items()}

@@ -18,8 +18,8 @@ from jaxdl.errors import UserError
 from jaxdl.figures import Finished, draw
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
-from jaxdl.training.evaluation import evaluate
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count, digest
 
 _CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
@@ -40,52 +40,6 @@ def train(experiment: Experiment, run: Run, progress: Progress | None = None) ->
     progress = progress or Progress(experiment.clock.total, experiment.order.batch_size)
     with experiment.precision.enabled(), StopSignal() as stop:
         return _Loop(experiment, run, progress, stop).run()
-
-
-def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], dict[str, int]]:
-    """Evaluate the newest sound checkpoint of a run.
-
-    Returns:
-      Its step, the metrics, and how many examples of each split were evaluated.
-
-    Raises:
-      UserError: nothing was saved, or nothing that is sound.
-    """
-    with experiment.precision.enabled():
-        like = experiment.devices.abstract(experiment.init())
-        restored = Checkpoints(run.checkpoints).restore(like)
-        if restored is None:
-            raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
-        state = restored[0]
-        metrics, _ = evaluated(experiment, compiled_evaluation(experiment, state), state)
-    return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.evaluated}
-
-
-def compiled_evaluation(experiment: Experiment, state: State) -> Callable:
-    """The evaluation, compiled once for all splits: batches have one size."""
-    size = experiment.training.eval_batch_size
-    batch = experiment.first_batch((*experiment.evaluated, "train")[0], size)
-    batch["mask"] = experiment.devices.scatter(np.ones(size, bool))
-    return experiment.devices.compiled(experiment.evaluation, state, batch)
-
-
-def evaluated(
-    experiment: Experiment, evaluation: Callable, state: State
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """The report on every split: its numbers, and its tables such as a confusion matrix."""
-    found: dict[str, Any] = {}
-    for split in experiment.evaluated:
-        report = evaluate(
-            evaluation,
-            experiment.task,
-            state,
-            experiment.splits[split],
-            experiment.training.eval_batch_size,
-            experiment.devices.scatter,
-        )
-        found |= {f"{split}/{name}": value for name, value in report.items()}
-    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
-    return numbers, {name: value for name, value in found.items() if name not in numbers}
 
 
 class _Loop:
@@ -152,7 +106,7 @@ class _Loop:
             state, notes = restored
             self.earlier_seconds = notes["wall_seconds"]
             self.progress.say(f"resumed at step {int(state.step):,}")
-        self.out.start(int(state.step))
+        self.out.start(int(state.step), self.experiment.description)
         return state
 
     def _compile(self, state: State, columns: Any) -> Callable:
@@ -160,7 +114,7 @@ class _Loop:
         began, devices = time.perf_counter(), self.experiment.devices
         given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
         call = devices.compiled(self.experiment.call, state, columns, given, n, donate=(0,))
-        self.evaluation = compiled_evaluation(self.experiment, state)
+        self.measure = Measure(self.experiment, state)
         self.compile_seconds = time.perf_counter() - began
         return call
 
@@ -212,7 +166,7 @@ class _Loop:
 
     def _evaluate(self, step: int, state: State) -> None:
         """Evaluate, and tell."""
-        self.metrics, self.tables = evaluated(self.experiment, self.evaluation, state)
+        self.metrics, self.tables = self.measure(state)
         self.out.log(step, self.metrics)
         self.progress.evaluated(step, self.metrics)
         for name, value in self.metrics.items():
@@ -232,7 +186,7 @@ class _Loop:
         """Write result.json and the figures."""
         experiment, target = self.experiment, self.experiment.target
         if not self.metrics:  # killed between its last checkpoint and its result
-            self.metrics, self.tables = evaluated(experiment, self.evaluation, state)
+            self.metrics, self.tables = self.measure(state)
         examples = taken * experiment.order.batch_size
         result = {
             "step": int(state.step),

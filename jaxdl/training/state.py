@@ -27,6 +27,8 @@ class State:
       variables: what the model changes without a gradient (batch statistics), a pytree.
       opt_state: the optimiser's, a pytree.
       average: exponential moving average of the parameters, or None.
+      carry: what a recurrent model remembers of the batch before, where batches continue one
+        another, a pytree with a leading batch axis; otherwise None.
     """
 
     step: Any  # an array, like all leaves; JAX also fills states with shapes and shardings
@@ -35,6 +37,7 @@ class State:
     variables: Any
     opt_state: Any
     average: Any = None
+    carry: Any = None
 
     def key(self, purpose: str) -> jax.Array:
         """The random key for a purpose at this step."""
@@ -53,12 +56,12 @@ def fold(seed: Any, purpose: str, step: Any = 0) -> jax.Array:
 
 
 def digest(params: Any) -> str:
-    """SHA-256 over path, type, shape and bytes of every parameter, in hexadecimal."""
+    """SHA-256 over path, type, shape and bytes of every array of a pytree, in hexadecimal."""
     sha = hashlib.sha256()
     for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
         array = np.asarray(leaf)
         sha.update(f"{path}:{array.dtype.name}:{array.shape};".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
 
 

@@ -2,6 +2,8 @@
 
     step = make_step(model, task, optimizer)      one update from one batch
     accumulate(step, n)                           the same update, the batch in n parts
+    continued(step, period)                       batches that continue one another
+    bucketed(step, columns, lengths)              token columns cut to what a batch needs
     indexed(step, fetch)                          batches named by rows of a data set
     repeat(step)                                  many steps in one compiled call
 
@@ -10,6 +12,7 @@ All are pure, and compose. None compiles: `jaxdl.training.devices.compiled` does
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,14 +39,16 @@ class Gradient(NamedTuple):
     Attributes:
       grads: gradient of the summed loss, a pytree like the parameters.
       loss: the summed loss.
-      weight: how many examples were summed (padding, by the batch's mask, is none).
+      weight: the summed weight (of padding, by the batch's mask, none).
       variables: what the model made of its variables.
+      carry: what it made of its carry.
     """
 
     grads: Any
     loss: jax.Array
     weight: jax.Array
     variables: Any
+    carry: Any = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,23 @@ def init(
     *,
     precision: Precision | None = None,
     average: bool = False,
+    carry: int | None = None,
 ) -> State:
-    """The state before the first step. Only the shapes of `batch` matter."""
+    """The state before the first step. Only the shapes of `batch` matter.
+
+    Args:
+      model: pure functions, from `jaxdl.models.functional`.
+      task: what is learnt.
+      optimizer: any optax transformation.
+      batch: a batch, of any size.
+      seed: of all randomness of the run.
+      precision: types of parameters, arithmetic and outputs; by default float32 throughout.
+      average: keep a moving average of the parameters.
+      carry: the batch size, where batches are to continue one another.
+
+    Raises:
+      UserError: a carry is asked of a model that has none.
+    """
     precision = precision or Precision()
     inputs = precision.to_compute(task.inputs(batch))
     params, variables = model.init(fold(seed, "init"), inputs)
@@ -85,7 +105,24 @@ def init(
         variables=variables,
         opt_state=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if average else None,
+        carry=None if carry is None else begin(model, params, variables, carry, precision),
     )
+
+
+def begin(
+    model: Model, params: Any, variables: Any, size: int, precision: Precision | None = None
+) -> Any:
+    """The carry of `size` sequences that have not begun.
+
+    Raises:
+      UserError: the model has none.
+    """
+    if model.begin is None:
+        raise UserError(
+            "config.training.carry: this model has no state to carry from batch to batch; "
+            "it needs methods begin and write"
+        )
+    return model.begin((precision or Precision()).to_compute(params), variables, size)
 
 
 def make_step(
@@ -114,15 +151,12 @@ def make_step(
         key, mask = state.key("dropout"), batch.get("mask")
 
         def summed(params: Any) -> tuple[jax.Array, Any]:
-            outputs, variables = forward(model, task, precision, params, state, batch, key)
-            losses = task.loss(outputs, batch)
-            if mask is not None:
-                losses = jnp.where(mask, losses, 0)
-            return jnp.sum(losses), (variables, losses.shape[0])
+            outputs, variables, carry = forward(model, task, precision, params, state, batch, key)
+            return jnp.sum(_unmasked(task.loss(outputs, batch), mask)), (variables, carry)
 
-        (loss, (variables, size)), grads = jax.value_and_grad(summed, has_aux=True)(state.params)
-        weight = jnp.asarray(size, loss.dtype) if mask is None else jnp.sum(mask, dtype=loss.dtype)
-        return Gradient(grads, loss, weight, variables)
+        (loss, (variables, carry)), grads = jax.value_and_grad(summed, has_aux=True)(state.params)
+        weight = jnp.sum(_unmasked(task.weight(batch), mask), dtype=loss.dtype)
+        return Gradient(grads, loss, weight, variables, carry)
 
     def update(state: State, found: Gradient) -> tuple[State, Summary]:
         scale = 1 / found.weight if task.reduction == "mean" else jnp.ones_like(found.weight)
@@ -139,6 +173,7 @@ def make_step(
             variables=found.variables,
             opt_state=opt_state,
             average=_averaged(state.average, params, average),
+            carry=found.carry,
         )
         return new, summarise(found.loss * scale + penalty, optax.tree.norm(grads))
 
@@ -153,16 +188,19 @@ def forward(
     state: State,
     batch: Batch,
     key: jax.Array | None,
-) -> tuple[Any, Any]:
-    """Outputs of the model for a batch, and its new variables; trains where a key is given."""
-    outputs, variables = model.apply(
-        precision.to_compute(params),
-        state.variables,
-        precision.to_compute(task.inputs(batch)),
-        key,
-        key is not None,
-    )
-    return precision.to_outputs(outputs), variables
+) -> tuple[Any, Any, Any]:
+    """Outputs of the model for a batch, its new variables and carry; trains where a key is given.
+
+    Where the state has a carry, the batch continues the one before.
+    """
+    params, inputs = precision.to_compute(params), precision.to_compute(task.inputs(batch))
+    train, variables, carry = key is not None, state.variables, state.carry
+    if carry is None:
+        outputs, variables = model.apply(params, variables, inputs, key, train)
+    else:
+        assert model.write is not None
+        outputs, carry = model.write(params, variables, carry, *inputs, key, train)
+    return precision.to_outputs(outputs), variables, carry
 
 
 def summarise(loss: jax.Array, grad_norm: jax.Array) -> Summary:
@@ -197,19 +235,70 @@ def accumulate(step: Step, parts: int) -> Step:
             # share of a part is already there, where contiguous parts would be gathered.
             return x.reshape(size // parts, parts, *x.shape[1:]).swapaxes(0, 1)
 
-        def one(i: jax.Array, batch: Batch) -> Gradient:
-            return step.gradient(_reseed(state, i), batch)
+        def whole(x: jax.Array) -> jax.Array:
+            return x.swapaxes(0, 1).reshape(size, *x.shape[2:])
 
-        def add(total: Gradient, i_batch: Any) -> tuple[Gradient, None]:
-            return jax.tree.map(_add, total, one(*i_batch)), None
+        def one(i: jax.Array, batch: Batch, carry: Any) -> tuple[Gradient, Any]:
+            found = step.gradient(replace(_reseed(state, i), carry=carry), batch)
+            return found._replace(carry=None), found.carry
 
-        numbered = (jnp.arange(parts), {name: part(x) for name, x in batch.items()})
-        shape = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], numbered))
+        def add(total: Gradient, numbered: Any) -> tuple[Gradient, Any]:
+            found, carry = one(*numbered)
+            return jax.tree.map(_add, total, found), carry
+
+        numbered = (jnp.arange(parts), *jax.tree.map(part, (dict(batch), state.carry)))
+        shape, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], numbered))
         blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
-        total, _ = jax.lax.scan(add, blank, numbered)
-        return total._replace(variables=jax.tree.map(lambda x: _share(x, parts), total.variables))
+        total, carry = jax.lax.scan(add, blank, numbered)
+        return total._replace(
+            variables=jax.tree.map(lambda x: _share(x, parts), total.variables),
+            carry=jax.tree.map(whole, carry),
+        )
 
     return replace(step, gradient=gradient)
+
+
+def continued(step: Callable, period: int) -> Callable:
+    """A step that starts with a fresh carry, of zeros, at every multiple of `period` steps.
+
+    Within a period batches continue one another, row by row: truncated back-propagation through
+    time (Williams and Peng 1990).
+    """
+
+    def run(state: State, batch: Batch) -> tuple[State, Summary]:
+        first = state.step % period == 0
+        fresh = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.carry)
+        return step(replace(state, carry=fresh), batch)
+
+    return run
+
+
+def bucketed(
+    function: Callable[[State, Batch], Any], columns: tuple[str, ...], lengths: tuple[int, ...]
+) -> Callable[[State, Batch], Any]:
+    """The same function, of token columns cut to the shortest of `lengths` that holds the batch.
+
+    Padding, token 0, stands at the end of a sequence only, and must change nothing of the
+    function's result but the time it takes. One program holds a branch for each length.
+
+    Args:
+      function: of a state and a batch.
+      columns: the token columns (batch, time), all cut to one length.
+      lengths: ascending; the last is at least as long as the columns.
+    """
+
+    @functools.wraps(function)
+    def run(state: State, batch: Batch) -> Any:
+        def cut(length: int) -> Callable[[State, Batch], Any]:
+            return lambda state, batch: function(
+                state, {k: x[:, :length] if k in columns else x for k, x in batch.items()}
+            )
+
+        longest = jnp.max(jnp.stack([jnp.max(jnp.sum(batch[c] != 0, axis=1)) for c in columns]))
+        place = jnp.searchsorted(jnp.asarray(lengths), longest)
+        return jax.lax.switch(place, [cut(length) for length in lengths], state, dict(batch))
+
+    return run
 
 
 def indexed(step: Callable, fetch: Callable[[Any, jax.Array], Batch]) -> Callable:
@@ -269,7 +358,7 @@ def least_squares(
         flat, restore = ravel_pytree(state.params)
 
         def residuals(w: jax.Array) -> jax.Array:
-            outputs, _ = forward(model, task, precision, restore(w), state, batch, None)
+            outputs, *_ = forward(model, task, precision, restore(w), state, batch, None)
             return (outputs - batch[regression.target]).reshape(-1)
 
         scale = 1.0 if regression.reduction == "sum" else 1 / len(batch[regression.target])
@@ -284,6 +373,10 @@ def least_squares(
         return new, summarise(loss, jnp.linalg.norm(slope))
 
     return step
+
+
+def _unmasked(values: jax.Array, mask: jax.Array | None) -> jax.Array:
+    return values if mask is None else jnp.where(mask, values, 0)
 
 
 def _averaged(old: Any, params: Any, decay: float | None) -> Any:

@@ -25,7 +25,10 @@ def test_accepts_what_a_device_holds(dtype):
     [
         (dict(x=np.zeros((0, 3))), ["no examples"]),
         (dict(x=np.zeros((3, 0))), ["'x'", "(3, 0)", "no value"]),
-        (dict(x=np.array(["a", "bc"])), ["'x'", "<U2", "leave it out"]),
+        (dict(x=np.array(["a", "bc"])), ["'x'", "text", "config.data.tokenize", "leave it out"]),
+        (dict(x=np.array(["a", "bc"], object)), ["'x'", "text", "config.data.tokenize"]),
+        (dict(x=np.array([["a", "bc"]])), ["'x'", "<U2", "leave it out"]),
+        (dict(x=np.array(["a", None])), ["'x'", "object", "leave it out"]),
         (dict(x=np.array([b"a", b"bc"])), ["'x'", "leave it out"]),
         (dict(x=np.array([{}, None])), ["'x'", "object"]),
         (dict(x=np.array(["2020-01-01"], "M8[D]")), ["'x'", "<M8[D]"]),
@@ -93,6 +96,15 @@ def test_duplicates_are_equal_in_every_column(first, second):
         ("train", "validation"): 0,
         ("test", "validation"): 0,
     }
+
+
+@given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
+def test_duplicates_of_texts(first, second):
+    splits = {
+        role: table(text=np.array(texts, object), x=np.ones(len(texts)))
+        for role, texts in (("train", first), ("test", second))
+    }
+    assert duplicates(splits) == {("train", "test"): len({*first} & {*second})}
 
 
 def test_load_validates_and_takes_a_name_or_a_function(refuses):

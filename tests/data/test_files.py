@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data import arrays, csv, duplicates, standardization, validate
+from jaxdl.data import arrays, csv, duplicates, load, standardization, validate
 from jaxdl.data.splits import partition
 
 
@@ -148,9 +148,35 @@ def test_csv_is_standardized_by_the_train_split_alone(sheet):
     )  # fmt: skip
 
 
+def test_csv_of_texts(sheet):
+    """A user's own reviews, ready for a classifier of sequences."""
+    rows = [f'"Film {i}, ""{word}"".",{i % 2}' for i, word in enumerate(["bad", "good"] * 20)]
+    path = sheet("\n".join(["review,verdict", *rows]))
+    columns = csv(path, label="verdict", text=("review",))["train"].columns
+    assert set(columns) == {"review", "label"}
+    for review, label in zip(columns["review"], columns["label"], strict=True):
+        assert review.endswith('"good".' if label else '"bad".') and review.startswith("Film ")
+    tokenize = {"tokens": dict(text="review", by="words")}
+    made = load("csv", path=path, label="verdict", text=("review",), tokenize=tokenize)
+    assert made["test"].columns["tokens"].shape == (8, 7)
+
+
+def test_csv_of_texts_and_numbers(sheet):
+    path = sheet("id,a,b,y\n1,x,p q,3\n2,y,r,4\n")
+    columns = csv(path, target="y", text=("b", "a"), test_fraction=0.0)["train"].columns
+    assert columns["a"].tolist() == ["x", "y"] and columns["b"].tolist() == ["p q", "r"]
+    assert columns["features"].tolist() == [[1], [2]]
+    alone = csv(path, text=("a",), features=(), test_fraction=0.0)["train"].columns
+    assert list(alone) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("text", "settings", "fragments"),
     [
+        ("a,b\n1,2\n,4\n", dict(text=("a",)), ["line 3", "'a'", "no text"]),
+        ("a,b\n1,2\n", dict(text=("c",)), ["'c'", "a, b"]),
+        ("a,b\n1,2\n", dict(text=("b",)), ["twice"]),
+        ("features,b\nx,2\n", dict(text=("features",)), ["'features'", "rename"]),
         ("a,b\n1,2\nx,4\n", {}, ["line 3", "'a'", "'x'", "1 such"]),
         ("a,b\n1,2\n,4\n,5\n", {}, ["line 3", "'a'", "an empty cell", "2 such"]),
         ("a,b\n1,2\nnan,4\n", {}, ["line 3", "'a'", "'nan'"]),

@@ -62,14 +62,38 @@ def test_other_dtypes(root):
     features = {"text": TEXT, "box": tensor("float32", 4), "when": tensor("int64")}
     examples = [
         {"text": b"one", "box": [0.0, 1.0, 2.0, 3.0], "when": [2**40]},
-        {"text": b"three", "box": [4.0, 5.0, 6.0, 7.0], "when": [-1]},
+        {"text": "dreißig\n".encode(), "box": [4.0, 5.0, 6.0, 7.0], "when": [-1]},
     ]
     tiny_tfds.write(root, "mixed", {"train": examples}, features)
     columns = tfds("mixed", test=None)["train"].columns
-    assert columns["text"].tolist() == [b"one", b"three"]
+    assert columns["text"].tolist() == ["one", "dreißig\n"] and columns["text"].dtype == object
     np.testing.assert_array_equal(columns["box"], np.arange(8, dtype=np.float32).reshape(2, 4))
     assert columns["when"].tolist() == [2**40, -1]
     assert list(tfds("mixed", test=None, columns=("box",))["train"].columns) == ["box"]
+
+
+def test_texts_beside_images_are_the_same_from_the_cache(root, png, pictures, monkeypatch):
+    import tensorflow_datasets
+
+    examples = [{"image": png(p), "text": b"%d" % i} for i, p in enumerate(pictures)]
+    tiny_tfds.write(root, "titled", {"train": examples}, {"text": TEXT, "image": IMAGE})
+    for _ in range(2):
+        columns = tfds("titled", test=None)["train"].columns
+        assert list(columns) == ["image", "text"]
+        assert columns["text"].tolist() == [str(i) for i in range(25)]
+        np.testing.assert_array_equal(columns["image"], pictures)
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorflow_datasets.features.Image, "decode_example", None)
+        texts = tfds("titled", test=None, columns=("text",))["train"]  # decodes no image
+    assert list(texts.columns) == ["text"]
+
+
+def test_names_the_text_that_is_damaged(root, refuses, monkeypatch):
+    monkeypatch.setattr(from_tfds, "_BLOCK", 2)
+    examples = [{"text": text} for text in (b"a", b"b", b"c", "ü".encode("latin-1") + b"d")]
+    tiny_tfds.write(root, "notes", {"train": examples}, {"text": TEXT})
+    with refuses("notes", "'text'", "example 3", "byte 0", "UTF-8"):
+        tfds("notes", test=None)
 
 
 def test_images_of_all_sizes_are_resized(root, png):
@@ -164,6 +188,7 @@ def test_refuses_tfrecord(root, refuses):
         (sequence(tensor("int64")), "varies in length"),
         (sequence({**ANY_SIZE}), "varies"),
         (ANY_SIZE, "give size"),
+        (tensor("string", 2), "several texts"),
     ],
 )
 def test_refuses_a_ragged_feature(root, refuses, feature, reason):

@@ -14,6 +14,7 @@ from jaxdl.data.transforms import (
     random_flip,
     scale,
     standardize,
+    unroll,
 )
 
 RANDOM = {
@@ -35,7 +36,7 @@ def apply(transform, x, seed=0):
 
 def test_every_transform_leaves_the_other_columns_alone():
     batch = {"image": jnp.asarray(images()), "label": jnp.arange(8), "mask": jnp.ones(8)}
-    others = [scale(), flatten(), standardize(0.5, 2.0)]
+    others = [scale(), flatten(), standardize(0.5, 2.0), unroll(6)]
     assert len(TRANSFORMS) == len(RANDOM) + len(others)
     for transform in (*RANDOM.values(), *others):
         done = jax.jit(transform)(batch, jax.random.key(0))

@@ -1,19 +1,74 @@
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from jaxdl.data import TWINS, arrays, digits, load, polynomial, tfds, twin_of, validate
+from jaxdl.data import TWINS, arrays, digits, duplicates, load, polynomial, text, tfds, twin_of
 
 
 def schema(table):
     return {name: (c.dtype, c.shape[1:]) for name, c in table.columns.items()}
 
 
+# Of each data set with texts: the token columns that its config would ask for.
+TOKENIZE = {
+    "sentiment": {"tokens": dict(text="text", by="words")},
+    "tiny_shakespeare": {"tokens": dict(text="text", window=50)},
+    "translation": {
+        "source": dict(text="de", by="words", ends=True),
+        "tokens": dict(text="en", by="words", ends=True),
+    },
+}
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_twin_has_every_split_and_is_sound(name):
-    splits = twin_of(tfds, {"dataset": name, "validation": "train[90%:]"})
-    validate(splits)
+    roles = {"train": "train+validation", "validation": "test[:50%]", "test": "test[50%:]"}
+    splits = load("tfds", twin=True, dataset=name, tokenize=TOKENIZE.get(name), **roles)
     assert set(splits) == {"train", "validation", "test"}
-    assert len(splits["train"]) <= 2000
+    assert all(50 <= len(table) < 4000 for table in splits.values())
+
+
+@pytest.mark.parametrize("name", TOKENIZE)
+def test_texts_look_like_the_original(tfds_dir, name):
+    original = tfds(name)["train"]
+    twin = twin_of(tfds, {"dataset": name})["train"]
+    assert schema(twin) == schema(original) and twin.classes == original.classes
+
+
+def test_sentiment_can_be_learnt():
+    """By the words that stand more often in one class than in the other."""
+    splits = twin_of(tfds, {"dataset": "sentiment"})
+    columns = {role: (t.columns["text"], t.columns["label"]) for role, t in splits.items()}
+    counts = [Counter(), Counter()]
+    for clause, label in zip(*columns["train"], strict=True):
+        counts[label].update(clause.lower().split())
+    weight = {w: np.log((counts[1][w] + 1) / (counts[0][w] + 1)) for w in counts[0] | counts[1]}
+    clauses, label = columns["test"]
+    score = np.array([sum(weight.get(w, 0) for w in c.lower().split()) for c in clauses])
+    assert ((score > 0) == label).mean() > 0.7 and 0.3 < label.mean() < 0.7
+
+
+def test_translation_can_be_learnt():
+    """Each word of one language is one of the other."""
+    splits = twin_of(tfds, {"dataset": "translation", "validation": "validation"})
+    assert set(duplicates(splits).values()) == {0}
+    for table in splits.values():
+        german, english = table.columns["de"], table.columns["en"]
+        for backwards, clause in zip(german, english, strict=True):
+            words = re.findall(r"\w+", clause)
+            assert [word[::-1] for word in words] == re.findall(r"\w+", backwards) != words
+            assert 3 <= len(words) <= 15
+
+
+def test_text_of_ones_own_has_pythons_help_for_a_twin():
+    settings = {"path": "none.txt", "validation_fraction": 0.1, "test_fraction": 0.1}
+    made = load("text", twin=True, tokenize={"tokens": dict(text="text", window=99)}, **settings)
+    assert set(made) == {"train", "validation", "test"}
+    predicted = {role: np.count_nonzero(t.columns["tokens"][:, 1:]) for role, t in made.items()}
+    assert predicted["train"] > 100_000 and 7 < predicted["train"] / predicted["test"] < 9
+    assert len(twin_of(text, {"path": "none.txt"})["train"]) > 50  # documents
 
 
 def test_mnist_looks_like_mnist(tfds_dir):

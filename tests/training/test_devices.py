@@ -20,13 +20,30 @@ CONFIG = {
     "training": {"batch_size": 48, "steps": 30},
 }
 MODELS = {
-    "mlp": {"name": "mlp", "outputs": 10, "hidden": (16,), "dropout": 0.2},
+    "mlp": {
+        "model": {"name": "mlp", "outputs": 10, "hidden": (16,), "dropout": 0.2},
+        "training": CONFIG["training"] | {"accumulate": 2},
+    },
     "mnist_cnn": {
-        "name": "mnist_cnn",
-        "widths": (4, 6),
-        "kernels": (3, 3),
-        "strides": (1, 2),
-        "dense": 16,
+        "model": {
+            "name": "mnist_cnn",
+            "widths": (4, 6),
+            "kernels": (3, 3),
+            "strides": (1, 2),
+            "dense": 16,
+        },
+    },
+    "lstm": {  # its state goes on from batch to batch
+        "data": {
+            "source": "text",
+            "path": "a.txt",
+            "twin": True,
+            "tokenize": {"tokens": {"text": "text", "by": "characters", "window": 20}},
+        },
+        "model": {"name": "language_model", "hidden": 16},
+        "task": {"name": "language_modeling"},
+        "optimizer": {"name": "adam", "learning_rate": 1e-2},
+        "training": CONFIG["training"] | {"carry": True, "eval_batch_size": 16},
     },
 }
 DEVICES = (1, 2, 8)
@@ -36,24 +53,22 @@ def initial(model):
     """The state before the first step, on the host."""
     from jaxdl.training.experiment import Experiment
 
-    return jax.device_get(Experiment.of({**CONFIG, "model": MODELS[model], "devices": 1}).init())
+    return jax.device_get(Experiment.of(CONFIG | MODELS[model] | {"devices": 1}).init())
 
 
 def run_on(number, model, start):
     """Losses of 30 steps, the rows that made them, and the metrics of the test split."""
     from jaxdl.training.experiment import Experiment
-    from jaxdl.training.loop import compiled_evaluation, evaluated
+    from jaxdl.training.measure import Measure
 
-    training = {**CONFIG["training"], "accumulate": 2 if model == "mlp" else 1}
-    config = {**CONFIG, "model": MODELS[model], "training": training, "devices": number}
-    experiment = Experiment.of(config)
+    experiment = Experiment.of(CONFIG | MODELS[model] | {"devices": number})
     devices, feed = experiment.devices, experiment.feed()
     state, columns = devices.replicate(start), devices.replicate(feed.columns)
     given = devices.scatter(feed.make(0, 30), axis=1)
     assert len(given.sharding.device_set) == number
     call = devices.compiled(experiment.call, state, columns, given, jnp.int32(30))
     state, summaries = call(state, columns, given, jnp.int32(30))
-    metrics, _ = evaluated(experiment, compiled_evaluation(experiment, state), state)
+    metrics, _ = Measure(experiment, state)(state)
     return np.asarray(summaries["loss"])[:30].tolist(), np.asarray(given)[:30].tolist(), metrics
 
 
@@ -101,9 +116,9 @@ def test_as_many_devices_as_there_are(number):
 def refusal(**training):
     from jaxdl.training.experiment import Experiment
 
-    training = {**CONFIG["training"], **training}
+    training = CONFIG["training"] | training
     with pytest.raises(UserError) as error:
-        Experiment.of({**CONFIG, "model": MODELS["mlp"], "training": training})
+        Experiment.of(CONFIG | MODELS["mlp"] | {"training": training})
     return str(error.value)
 
 

@@ -7,7 +7,13 @@ import optax
 import pytest
 
 import jaxdl
-from jaxdl.models import MLP
+from jaxdl.data.tokens import Tokens, tokenize
+from jaxdl.data.vocabulary import Characters, Words
+from jaxdl.generation import Rules
+from jaxdl.models import MLP, EncoderDecoder, LanguageModel
+from jaxdl.training.devices import jit
+from jaxdl.training.evaluation import make_writing, written
+from jaxdl.training.step import begin
 
 TASK = jaxdl.Classification(classes=3, input="features")
 MODEL = jaxdl.functional(MLP(outputs=3))
@@ -62,3 +68,75 @@ def test_the_average_is_what_is_evaluated_and_predicts(state, evaluation):
     assert (jaxdl.make_prediction(MODEL, TASK)(other, batch) == 2).all()
     got = jaxdl.evaluate(evaluation, TASK, other, split(33), BATCH)
     assert got["accuracy"] == pytest.approx((TABLE["label"] == 2).mean())
+
+
+# ---- Sequences
+
+TEXT = jaxdl.LanguageModeling()
+WRITER = jaxdl.functional(LanguageModel(vocabulary=6, hidden=4))
+
+
+def windows(length, window=4):
+    """A text of so many characters in windows, and its tokens."""
+    text = "".join(np.random.default_rng(length).choice(list("abcde"), length))
+    text = "abcde" + text[5:]
+    column = np.array([text], object)
+    tokens = Tokens("text", window=window)
+    table = tokenize({"train": jaxdl.Table({"text": column})}, {"tokens": tokens})
+    return table["train"], Characters(symbols="abcde").encode(text)
+
+
+@pytest.fixture(scope="module")
+def reading():
+    """A state, and the compiled evaluation of batches that continue one another."""
+    batch = {"tokens": jnp.ones((1, 5), jnp.uint8)}
+    state = jit(lambda: jaxdl.init(WRITER, TEXT, optax.sgd(1.0), batch), once=True)()
+    return state, jit(jaxdl.make_evaluation(WRITER, TEXT), once=True)
+
+
+@pytest.mark.parametrize("length", [5, 22, 25])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_with_a_carry_each_token_counts_once(reading, length, streams):
+    (state, evaluation), (table, ids) = reading, windows(length)
+    state = jaxdl.State(**{**vars(state), "carry": begin(WRITER, state.params, {}, streams)})
+    counted = []
+
+    def counting(state, batch):
+        found, carry = evaluation(state, batch)
+        counted.append(float(found["loss"].weight))
+        return found, carry
+
+    got = jaxdl.evaluate(counting, TEXT, state, table, streams)
+    assert sum(counted) == length - 1
+    # One long pass for each stream, which begins afresh.
+    each = -(-len(table) // streams) * 4
+    total = 0.0
+    for start in range(0, length - 1, each):
+        tokens = jnp.asarray(ids[None, start : start + each + 1])
+        outputs, _ = WRITER.apply(state.params, {}, (tokens[:, :-1],), None, False)
+        total += float(TEXT.loss(outputs, {"tokens": tokens}).sum())
+    assert got["loss"] == pytest.approx(total / (length - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_what_is_written_is_of_each_examples_conditions_alone(beam):
+    task = jaxdl.LanguageModeling(conditions=("source",), scores=("bleu",), beam=beam)
+    vocabulary = Words(symbols=("a", "b", "c"), framed=True)
+    module = EncoderDecoder(
+        vocabulary=7, source_vocabulary=7, hidden=8, cell="rnn", bidirectional=False
+    )
+    model, rng = jaxdl.functional(module), np.random.default_rng(0)
+    columns = {k: rng.integers(4, 7, (5, 4)).astype(np.uint8) for k in ("source", "tokens")}
+    table = jaxdl.Table(columns, vocabularies={"tokens": vocabulary})
+    batch = {k: jnp.asarray(v) for k, v in columns.items()}
+    state = jit(lambda: jaxdl.init(model, task, optax.sgd(1.0), batch), once=True)()
+    sharp = jax.tree.map(lambda w: 4 * w, state.params)
+    state = jaxdl.State(**{**vars(state), "params": sharp})
+    writing = jit(make_writing(model, task, Rules.of(vocabulary), 3), once=True)
+    texts = written(writing, task, state, table, 3)
+    assert len(texts) == 5 and len(set(texts)) > 1
+    other = jaxdl.Table(
+        {**columns, "tokens": columns["tokens"][::-1]}, vocabularies={"tokens": vocabulary}
+    )
+    assert written(writing, task, state, other, 3) == texts
+    assert all(set(text) <= set("abc ") for text in texts)

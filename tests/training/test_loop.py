@@ -10,11 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from jaxdl.data.order import Order
+from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import UserError
 from jaxdl.runs import Run
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Pace, measure, train
+from jaxdl.training.loop import Pace, train
+from jaxdl.training.measure import measure
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -32,6 +33,21 @@ CONFIG = {
 }
 
 
+# Its epochs are 20 steps long, so a step in the middle of one goes on from what was read.
+CARRIED = {
+    "data": {
+        "source": "text",
+        "path": "a.txt",
+        "twin": True,
+        "tokenize": {"tokens": {"text": "text", "by": "characters", "window": 40}},
+    },
+    "model": {"name": "language_model", "hidden": 8, "layers": 2, "dropout": 0.2},
+    "task": {"name": "language_modeling"},
+    "optimizer": {"name": "adam", "learning_rate": 1e-2, "clip_norm": 5.0},
+    "training": {**CONFIG["training"], "batch_size": 20, "eval_batch_size": 8, "carry": True},
+}
+
+
 def changed(**training):
     return {**CONFIG, "training": {**CONFIG["training"], **training}}
 
@@ -46,9 +62,33 @@ def losses(run):
     return [(line["step"], line["loss"]) for line in run.history() if "loss" in line]
 
 
+def interrupted(experiment, run, stop_at, monkeypatch):
+    """Train until a signal comes, while the batch of a step is made."""
+    order = type(experiment.order)
+    taken = order.rows
+
+    def rows(order, step):
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return taken(order, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(order, "rows", rows)
+        with pytest.raises(SystemExit) as stopped:
+            train(experiment, run)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert run.result() is None
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     experiment, run = started(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+    return train(experiment, run), run
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory):
+    experiment, run = started(tmp_path_factory.mktemp("carried"), CARRIED)
     return train(experiment, run), run
 
 
@@ -75,23 +115,41 @@ def test_evaluation_of_the_checkpoint_gives_the_same_numbers(undisturbed):
 def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch):
     result, whole = undisturbed
     experiment, run = started(tmp_path, CONFIG)
-    taken = Order.rows
-
-    def rows(order, step):  # a signal comes while the batch of this step is made
-        if step == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return taken(order, step)
-
-    monkeypatch.setattr(Order, "rows", rows)
-    with pytest.raises(SystemExit) as stopped:
-        train(experiment, run)
-    assert stopped.value.code == 128 + signal.SIGTERM
-    assert run.result() is None
-    monkeypatch.undo()
+    interrupted(experiment, run, stop_at, monkeypatch)
     again = train(Experiment.of(run.config()), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     assert losses(run) == losses(whole)
+
+
+@pytest.mark.parametrize("stop_at", [13, 30])
+def test_resume_goes_on_from_the_carried_state(carried, tmp_path, stop_at, monkeypatch):
+    result, whole = carried
+    experiment, run = started(tmp_path, CARRIED)
+    assert stop_at % experiment.order.steps_per_epoch
+    interrupted(experiment, run, stop_at, monkeypatch)
+    saved = Checkpoints(run.checkpoints).read()
+    assert all(np.any(state) for layer in saved["carry"] for state in layer)
+    again = train(Experiment.of(run.config()), run)
+    assert again["params_sha256"] == result["params_sha256"]
+    assert again["metrics"] == result["metrics"]
+    assert losses(run) == losses(whole)
+
+
+def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
+    tokens = np.random.default_rng(0).integers(1, 9, (100, 12), np.int32)
+    np.savez(tmp_path / "a.npz", tokens=tokens)
+    config = {**CARRIED, "data": {"source": "arrays", "train": str(tmp_path / "a.npz")}}
+    config["model"] = {**CARRIED["model"], "vocabulary": 9}
+    experiment, run = started(tmp_path / "run", config)
+    interrupted(experiment, run, 13, monkeypatch)
+    tokens[-1, -1] += 1
+    np.savez(tmp_path / "a.npz", tokens=tokens)
+    with pytest.raises(UserError, match=r"data.json: the data has changed .*sha256.*bring back"):
+        train(Experiment.of(config), run)
+    tokens[-1, -1] -= 1
+    np.savez(tmp_path / "a.npz", tokens=tokens)
+    assert train(Experiment.of(config), run)["step"] == 40
 
 
 def test_kill_and_start_again_is_exact(tmp_path):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import jaxdl
 from jaxdl.errors import UserError
-from jaxdl.models import MLP, Polynomial
-from jaxdl.training.step import least_squares
+from jaxdl.models import MLP, EncoderDecoder, LanguageModel, Polynomial, SequenceClassifier
+from jaxdl.training.devices import jit
+from jaxdl.training.step import begin, least_squares
 
 TASK = jaxdl.Classification(classes=3, input="features")
 OPTIMIZER = optax.adam(1e-2)
@@ -211,3 +212,125 @@ def test_least_squares_is_exact_from_any_start():
 def test_least_squares_needs_squares():
     with pytest.raises(UserError, match="squares"):
         least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
+
+
+# ---- Sequences
+
+TEXT = jaxdl.LanguageModeling()
+WRITER = jaxdl.functional(LanguageModel(vocabulary=6, hidden=4))
+SLOW = optax.sgd(0.1)
+
+
+def text(steps, size=4, window=3, seed=0):
+    """Batches that continue one another: rows of streams, cut into windows."""
+    tokens = np.random.default_rng(seed).integers(1, 6, (size, steps * window + 1))
+    cut = [tokens[:, t * window : (t + 1) * window + 1] for t in range(steps)]
+    return jnp.asarray(tokens), [{"tokens": jnp.asarray(piece)} for piece in cut]
+
+
+@pytest.fixture(scope="module")
+def reading():
+    """A step that carries, compiled, the plain one, and the state before both."""
+    step = jaxdl.make_step(WRITER, TEXT, SLOW)
+    batch = text(1)[1][0]
+    started = jit(lambda: jaxdl.init(WRITER, TEXT, SLOW, batch, carry=4), once=True)
+    return jit(step, once=True), step, started()
+
+
+def test_carried_steps_see_what_one_pass_sees(reading):
+    step, _, state = reading
+    tokens, pieces = text(2)
+    outputs, _ = WRITER.apply(state.params, {}, (tokens[:, :-1],), None, False)
+    each = TEXT.loss(outputs[:, 3:], {"tokens": tokens[:, 3:]}).sum() / 12
+    first, _ = step(state, pieces[0])
+    frozen = jaxdl.State(**{**vars(first), "params": state.params})
+    np.testing.assert_allclose(step(frozen, pieces[1])[1]["loss"], each, rtol=1e-5)
+    fresh = jaxdl.State(**{**vars(state), "step": first.step})
+    assert abs(step(fresh, pieces[1])[1]["loss"] - each) > 1e-3
+
+
+def test_continued_is_fresh_at_each_epoch(reading):
+    _, plain, state = reading
+    period, pieces = 2, text(4)[1]
+    step = jit(jaxdl.continued(plain, period), once=True)
+    blank = jax.tree.map(jnp.zeros_like, state.carry)
+    got = jaxdl.State(**{**vars(state), "carry": jax.tree.map(lambda x: x + 7, blank)})
+    expected = state
+    for i, piece in enumerate(pieces):
+        if i % period == 0:
+            expected = jaxdl.State(**{**vars(expected), "carry": blank})
+        got, summary = step(got, piece)
+        expected, same = reading[0](expected, piece)
+        assert_close((got, summary), (expected, same))
+        assert all(np.any(leaf) for leaf in jax.tree.leaves(got.carry))
+
+
+def test_accumulate_with_a_carry_is_the_plain_step(reading):
+    _, plain, state = reading
+    both = jit(jaxdl.accumulate(plain, 2), once=True)
+    expected, got = state, state
+    for piece in text(2)[1]:
+        piece["mask"] = jnp.arange(4) < 3
+        expected, same = plain(expected, piece)
+        got, summary = both(got, piece)
+        assert_close((got, summary), (expected, same))
+
+
+def test_a_model_without_a_state_cannot_carry():
+    model = jaxdl.functional(MLP(outputs=3))
+    with pytest.raises(UserError, match=r"config.training.carry: .* methods begin and write"):
+        begin(model, {}, {}, 4)
+
+
+BUCKETED = {
+    "language": (TEXT, LanguageModel(vocabulary=6, hidden=4), ("tokens",)),
+    "translation": (
+        jaxdl.LanguageModeling(conditions=("source",)),
+        EncoderDecoder(vocabulary=6, source_vocabulary=6, hidden=4, cell="gru"),
+        ("source", "tokens"),
+    ),
+    "classes": (
+        jaxdl.Classification(3, input="tokens"),
+        SequenceClassifier(outputs=3, vocabulary=6, hidden=4, cell="rnn", bidirectional=True),
+        ("tokens",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUCKETED)
+def test_bucketed_is_the_plain_step_in_one_program(name):
+    task, module, columns = BUCKETED[name]
+    model, rng = jaxdl.functional(module), np.random.default_rng(0)
+
+    def batch(longest):
+        counts = rng.integers(2, longest + 1, (2, 3, 1))
+        counts[0, 0] = longest
+        tokens = rng.integers(1, 6, (2, 3, 9)) * (np.arange(9) < counts)
+        named = dict(zip(("tokens", "source"), tokens.astype(np.uint8), strict=True))
+        return {k: jnp.asarray(named[k]) for k in columns} | {"label": jnp.asarray([0, 1, 2])}
+
+    taken = []
+
+    def counted(state, batch):
+        taken.append(batch["tokens"].shape[1])
+        return jaxdl.make_step(model, task, SLOW)(state, batch)
+
+    state = jit(lambda b: jaxdl.init(model, task, SLOW, b), once=True)(batch(9))
+    plain = jit(jaxdl.make_step(model, task, SLOW), once=True)
+    cut = jit(jaxdl.bucketed(counted, columns, (4, 6, 9)), once=True)
+    for longest in (2, 4, 5, 6, 7, 9):
+        given = batch(longest)
+        assert_close(cut(state, given), plain(state, given))
+    assert taken == [4, 6, 9] and cut._cache_size() == 1
+
+
+def test_a_bucket_is_the_shortest_that_holds_the_batch():
+    state = jaxdl.State(*jnp.zeros((6, 1)))
+    length = jit(
+        jaxdl.bucketed(
+            lambda _, batch: batch["tokens"].shape[1] + 0 * state.step, ("tokens",), (2, 5, 9)
+        )
+    )
+    for longest, expected in ((1, 2), (2, 2), (3, 5), (5, 5), (6, 9), (9, 9)):
+        tokens = jnp.ones((3, 9), jnp.uint8) * (jnp.arange(9) < jnp.asarray([[1], [longest], [1]]))
+        assert length(state, {"tokens": tokens}) == expected

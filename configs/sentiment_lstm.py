@@ -1,0 +1,41 @@
+"""Film reviews, good or bad (Pang and Lee 2005, rt-polarity), by a bidirectional LSTM.
+
+jaxdl train --config configs/sentiment_lstm.py --workdir runs/sentiment
+
+`experiments/sentiment_baseline.py` is the baseline: TF-IDF and logistic regression. Your own
+reviews: `--config.data.source=csv --config.data.path=reviews.csv --config.data.label=label
+--config.data.text="('text',)"`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Words that stand there twice, embedded in 128; LSTM 128 both ways; the maximum over time."""
+    config = ConfigDict()
+    config.seed = 0
+    config.data = dict(
+        source="tfds",
+        dataset="sentiment",
+        validation="validation",
+        tokenize=dict(tokens=dict(text="text", by="words", lower=True, min_count=2)),
+    )
+    config.model = dict(
+        name="sequence_classifier",
+        outputs=2,
+        cell="lstm",
+        hidden=128,
+        bidirectional=True,
+        embedding=128,
+        dropout=0.5,
+        pooling="max",
+    )
+    config.task = dict(name="classification", classes=2, input="tokens")
+    config.optimizer = dict(
+        name="adamw",
+        learning_rate=dict(name="cosine", peak=1e-3),
+        weight_decay=1e-4,
+        clip_norm=1.0,
+    )
+    config.training = dict(batch_size=64, epochs=5, buckets=4)
+    return config

@@ -1,0 +1,218 @@
+"""Token columns: texts as arrays of integers, padded with 0 at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int32, Integer
+
+from jaxdl.data.checks import holds_text, require_examples
+from jaxdl.data.table import Table
+from jaxdl.data.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
+from jaxdl.errors import UserError
+
+_Ids = list[Int32[np.ndarray, " _"]]  # of each text its tokens
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How a token column is made; `config.data.tokenize.<column>` sets these.
+
+    Args:
+      text: the text column that it is made from.
+      by: what a token is: a character, a word or punctuation mark, or a piece of a word.
+      window: cut each text, a document, into windows of so many tokens to predict: a row is
+        `window` + 1 tokens, of which all but the last are input and all but the first are targets.
+        Each window starts with the token that the one before it ends with, so every token with a
+        predecessor is a target once. None for one row a text.
+      length: the most tokens a text may have, its frame included; a longer one is refused.
+      cut: cut longer ones off at `length` instead.
+      ends: frame each text by a token that starts it and one that ends it.
+      lower: read texts in lower case.
+      min_count: how often a word must stand in the train texts to be known; others are unknown.
+      size: with words, know only so many, the most frequent; with subwords, the size of the
+        vocabulary, all ids counted.
+
+    Raises:
+      UserError: settings that are out of range, or make no sense together.
+    """
+
+    text: str
+    by: Literal["characters", "words", "subwords"] = "characters"
+    window: int | None = None
+    length: int | None = None
+    cut: bool = False
+    ends: bool = False
+    lower: bool = False
+    min_count: int = 1
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored or cannot be."""
+        if self.by not in ("characters", "words", "subwords"):
+            raise UserError(f"by={self.by!r}; choose characters, words or subwords")
+        for name in ("window", "length", "min_count", "size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value}; it must be at least 1")
+        if self.window is not None and (self.length is not None or self.cut):
+            raise UserError("window cuts texts of any length; leave length and cut out")
+        if self.cut and self.length is None:
+            raise UserError("cut=True without length; say at how many tokens to cut")
+        if self.by == "characters" and self.size is not None:
+            raise UserError(f"size={self.size} is for words and subwords; leave it out")
+        if self.by != "words" and self.min_count != 1:
+            raise UserError(f"min_count={self.min_count} is for by='words'; leave it out")
+        if self.by == "subwords" and self.size is None:
+            raise UserError("by='subwords' needs a size, such as 8000")
+
+    def vocabulary(self, texts: tuple[str, ...]) -> Vocabulary:
+        """The vocabulary of these texts."""
+        if self.by == "characters":
+            return Characters.of(texts, framed=self.ends, lower=self.lower)
+        if self.by == "words":
+            return Words.of(
+                texts,
+                min_count=self.min_count,
+                size=self.size,
+                framed=self.ends,
+                lower=self.lower,
+            )
+        assert self.size is not None
+        return Subwords.of(texts, size=self.size, framed=self.ends, lower=self.lower)
+
+
+def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dict[str, Table]:
+    """Replace text columns by token columns.
+
+    Args:
+      splits: tables with text columns.
+      settings: name of a token column -> how it is made. Vocabularies are built from the train
+        split alone.
+
+    Returns:
+      The splits with the columns `settings` names, of the smallest of uint8, uint16 and int32
+      that holds their vocabulary, in place of the text columns they are made from. The shape is
+      (examples, tokens of the longest), the same in every split, or (windows, `window` + 1).
+      `Table.vocabularies` has their vocabularies, and `Table.texts` the texts of each example.
+
+    Raises:
+      UserError: no such text column, a text that is empty or too long, or a character that the
+        train split lacks; it names the split and the example.
+    """
+    require_examples(splits)
+    used = {each.text for each in settings.values()}
+    kept = {role: [k for k in t.columns if k not in used] for role, t in splits.items()}
+    for name, each in settings.items():
+        others = [*(k for k in settings if k != name), *kept["train"]]
+        if name in kept["train"]:
+            raise UserError(f"tokenize.{name}: the data has a column {name!r}; choose a new name")
+        if each.window is not None and others:
+            raise UserError(
+                f"tokenize.{name}: window makes several rows of a text, which column {others[0]!r} "
+                "does not have; leave one of them out"
+            )
+    made = {name: _tokens(splits, name, each) for name, each in settings.items()}
+    whole = [name for name, each in settings.items() if each.window is None]
+    return {
+        role: Table(
+            {k: table.columns[k] for k in kept[role]} | {k: made[k][1][role] for k in made},
+            table.where,
+            table.classes,
+            {**table.vocabularies, **{k: vocabulary for k, (vocabulary, _) in made.items()}},
+            {**table.texts, **{k: _texts(table, settings[k].text, k) for k in whole}},
+        )
+        for role, table in splits.items()
+    }
+
+
+def _tokens(
+    splits: Mapping[str, Table], name: str, settings: Tokens
+) -> tuple[Vocabulary, dict[str, Integer[np.ndarray, "rows tokens"]]]:
+    texts = {role: _texts(table, settings.text, name) for role, table in splits.items()}
+    try:
+        vocabulary = settings.vocabulary(texts["train"])
+    except UserError as error:
+        raise UserError(f"tokenize.{name}: {error}") from None
+    where = {role: f"{t.where}: column {settings.text!r}" for role, t in splits.items()}
+    ids = {role: _encode(texts[role], vocabulary, where[role]) for role in splits}
+    if settings.window is not None:
+        rows = {role: _windows(ids[role], settings.window, where[role]) for role in splits}
+    else:
+        if settings.cut:
+            ids = {role: [row[: settings.length] for row in ids[role]] for role in splits}
+        elif settings.length is not None:
+            _require_length(ids, settings.length, where, name)
+        width = max(len(row) for each in ids.values() for row in each)
+        rows = {role: _padded(ids[role], width) for role in splits}
+    dtype = _smallest(len(vocabulary))
+    return vocabulary, {role: row.astype(dtype) for role, row in rows.items()}
+
+
+def _texts(table: Table, column: str, name: str) -> tuple[str, ...]:
+    table.require((column,), f"Set config.data.tokenize.{name}.text to a text column")
+    if not holds_text(table.columns[column]):
+        raise UserError(
+            f"{table.where}: column {column!r} of tokenize.{name}.text is no text, but "
+            f"{table.columns[column].dtype}; name a text column"
+        )
+    return tuple(table.columns[column].tolist())
+
+
+def _encode(texts: tuple[str, ...], vocabulary: Vocabulary, where: str) -> _Ids:
+    frame = [np.array([i], np.int32) for i in (vocabulary.start, vocabulary.end) if i is not None]
+    ids = []
+    for example, text in enumerate(texts):
+        try:
+            row = vocabulary.encode(text)
+        except UserError as error:
+            raise UserError(f"{where}, example {example}: {error}") from None
+        if len(row) == 0:
+            raise UserError(f"{where}, example {example} has no token; remove the example")
+        ids.append(np.concatenate([frame[0], row, frame[1]]) if frame else row)
+    return ids
+
+
+def _windows(ids: _Ids, window: int, where: str) -> Int32[np.ndarray, "windows tokens"]:
+    rows = []
+    for example, row in enumerate(ids):
+        if len(row) < 2:
+            raise UserError(
+                f"{where}, example {example} has one token, and none to predict; remove the "
+                "example or set ends=True"
+            )
+        room = -(len(row) - 1) % window
+        padded = np.pad(row, (0, room), constant_values=PAD)
+        rows.append(np.lib.stride_tricks.sliding_window_view(padded, window + 1)[::window])
+    return np.concatenate(rows)
+
+
+def _require_length(
+    ids: Mapping[str, _Ids], most: int, where: Mapping[str, str], name: str
+) -> None:
+    long = [
+        (len(row), f"{where[role]}, example {example}")
+        for role in ids
+        for example, row in enumerate(ids[role])
+        if len(row) > most
+    ]
+    if long:
+        (first, at), (longest, at_longest) = long[0], max(long, key=lambda each: each[0])
+        raise UserError(
+            f"{at} has {first} tokens, more than tokenize.{name}.length={most} ({len(long)} such; "
+            f"{at_longest} the most, {longest}); set length={longest}, or cut=True to cut them off"
+        )
+
+
+def _padded(ids: _Ids, width: int) -> Int32[np.ndarray, "examples tokens"]:
+    rows = np.full((len(ids), width), PAD, np.int32)
+    for example, row in enumerate(ids):
+        rows[example, : len(row)] = row
+    return rows
+
+
+def _smallest(size: int) -> type[np.integer]:
+    return np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.int32

@@ -1,0 +1,167 @@
+"""Tunes in ABC notation: a source and its twin.
+
+Sections are those of Walshaw, The abc music standard 2.1 (2011), abcnotation.com/wiki/abc:standard.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxdl.data import abc, documents
+from jaxdl.data.splits import partition, random_state
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError
+
+_KEPT = "MLK"  # the fields that say which notes are meant, and how long they are
+_INLINE_FIELD = re.compile(r"\[([A-Za-z]):([^\]\n]*)\]")
+_QUOTED = re.compile(r'"([^"\n]*)"')
+
+_LETTERS = "CDEFGAB"
+# Of each key: its tonic, counted in steps of the scale from middle C, and its chords I, IV, V.
+_KEYS = {"G": (4, "GCD"), "D": (1, "DGA"), "A": (5, "ADE"), "C": (0, "CFG")}
+# Ways to fill a bar, in eighths: one of these for each beat of this many.
+_BEATS = {
+    "4/4": (2, ((4,), (2, 2), (2, 1, 1), (1, 1, 2), (3, 1), (1, 1, 1, 1))),
+    "3/4": (3, ((2,), (1, 1))),
+    "6/8": (2, ((3,), (2, 1), (1, 1, 1))),
+}
+
+
+def tunes(
+    path: str, validation_fraction: float = 0.05, test_fraction: float = 0.0, seed: int = 0
+) -> dict[str, Table]:
+    """Tunes in ABC notation, one a row, cleaned of all but the music, split at random.
+
+    Of the header a row keeps the meter, the unit note length (the standard's default where the
+    tune has none) and the key, in this order; of the body the music, with chord symbols, and
+    changes of those three on lines of their own. Titles, parts, lyrics, comments and annotations
+    go. As the standard has it (2.2), `X:` starts a tune and an empty line ends it. Of tunes that
+    are then alike the first is kept.
+
+    Args:
+      path: of a file (UTF-8), of a folder with `.abc` files in it or below, or a pattern such as
+        'reels/*.abc'.
+      validation_fraction: share of the tunes for the validation split, rounded; 0 for none.
+      test_fraction: the same of the test split.
+      seed: of the split.
+
+    Returns:
+      `text` (N,) of str; each ends with a newline.
+
+    Raises:
+      UserError: nothing is there, or a tune cannot be read; the message says in which line.
+    """
+    files = documents.find(path, ".abc", "tunes")
+    rows = list(dict.fromkeys(tune for file in files for tune in _read(file)))
+    return _split(rows, path, validation_fraction, test_fraction, seed)
+
+
+def twin_tunes(
+    validation_fraction: float = 0.05, test_fraction: float = 0.0, seed: int = 0
+) -> dict[str, Table]:
+    """The twin of `tunes`: 200 tunes by rule, rows as `tunes` makes them.
+
+    Two parts of eight bars, each repeated; a random walk on the scale of the key that comes home
+    to its tonic, in rhythms that fill each bar, under a chord that has the bar's first note.
+    """
+    random = random_state("twin of tunes", seed, 1)
+    rows = [_composed(random) for _ in range(200)]
+    return _split(rows, "twin of tunes", validation_fraction, test_fraction, seed)
+
+
+def _read(file: Path) -> list[str]:
+    rows, lines = [], documents.read(file, "tunes").splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith("X:")]
+    if not starts:
+        raise UserError(f"tunes: {file} has no tune in ABC notation; each starts with a line 'X:1'")
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        tune = lines[start:end]
+        blank = next((i for i, line in enumerate(tune) if not line.strip()), len(tune))
+        number = abc.COMMENT.sub("", tune[0])[2:].strip()
+        rows.append(_cleaned(tune[:blank], f"tunes: {file} line {start + 1}, tune X:{number}"))
+    return rows
+
+
+def _cleaned(lines: list[str], where: str) -> str:
+    """A row of `tunes`."""
+    fields, body = abc.header_and_body("\n".join(lines))
+    if "K" not in fields:
+        raise UserError(f"{where}: no field K:, the key, ends the header; add it")
+    fields.setdefault("M", "none")  # 3.1.6
+    try:
+        fields.setdefault("L", str(abc.default_unit(abc.read_meter(fields["M"]))))
+        abc.read_unit(fields["L"])
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; mend it") from None
+    music = "\n".join(_cleaned_body(body))
+    if len(set(re.findall(r"(?:^|\[)V:\s*(\w+)", "\n".join(lines), re.MULTILINE))) > 1:
+        raise UserError(f"{where}: has several voices (V:); a row is one, so leave the others out")
+    if not abc.has_notes(music):
+        raise UserError(f"{where}: no note follows the header; add the music or remove the tune")
+    return "".join(f"{name}:{fields[name]}\n" for name in _KEPT) + music + "\n"
+
+
+def _cleaned_body(body: str) -> Iterator[str]:
+    """The lines of the body that are left; a line of music goes on where the file continues it."""
+    music = ""
+    inline_on_lines = _INLINE_FIELD.sub(
+        lambda m: f"\n{m[1]}:{m[2]}\n" if m[1] in _KEPT else "", abc.COMMENT.sub("", body)
+    )
+    for line in [*inline_on_lines.splitlines(), "K:"]:
+        match = abc.FIELD_LINE.match(line)
+        if match is None:
+            line = _QUOTED.sub(_without_annotation, line).strip()
+            music += " " + line.removesuffix("\\")
+            if line.endswith("\\"):
+                continue
+        if music.strip():
+            yield " ".join(music.split())
+        music = ""
+        if match and match[1] in _KEPT and match[2].strip():
+            yield f"{match[1]}:{match[2].strip()}"
+
+
+def _without_annotation(quoted: re.Match[str]) -> str:
+    """Chord symbols stay; text to be printed beside the notes starts with its place (4.19)."""
+    return "" if quoted[1].startswith(("^", "_", "<", ">", "@")) else quoted[0]
+
+
+def _split(
+    rows: list[str], where: str, validation: float, test: float, seed: int
+) -> dict[str, Table]:
+    text = np.array(rows, dtype=object)
+    parts = partition(len(text), test, validation, seed, f"tunes: {where}")
+    return {role: Table({"text": text[part]}, f"{where} {role}") for role, part in parts.items()}
+
+
+def _composed(random: np.random.RandomState) -> str:
+    meter = str(random.choice(list(_BEATS)))
+    key = str(random.choice(list(_KEYS)))
+    parts = [_part(random, meter, key) for _ in "AB"]
+    return f"M:{meter}\nL:1/8\nK:{key}\n" + "".join(parts)
+
+
+def _part(random: np.random.RandomState, meter: str, key: str) -> str:
+    beats, rhythms = _BEATS[meter]
+    tonic, chords = _KEYS[key]
+    step, written = tonic, []
+    for bar in range(8):
+        durations = [d for _ in range(beats) for d in rhythms[random.randint(len(rhythms))]]
+        if bar == 7:
+            step, durations = tonic, [sum(durations)]
+        chord = next(c for c in chords if (step - _LETTERS.index(c)) % 7 in (0, 2, 4))
+        notes = ""
+        for duration in durations:
+            notes += _pitch(step) + ("" if duration == 1 else str(duration))
+            step = min(max(step + int(random.choice((-2, -1, 1, 2))), 0), 12)
+        written.append(f'"{chord}"{notes}')
+    return "|:" + "|".join(written[:4]) + "|\n" + "|".join(written[4:]) + ":|\n"
+
+
+def _pitch(step: int) -> str:
+    letter = _LETTERS[step % 7]
+    return letter if step < 7 else letter.lower()
