@@ -1,7 +1,9 @@
 """Sums as strings, '12+345' -> '357', by an encoder and a decoder: sequence to sequence.
 
-jaxdl train --config configs/addition_lstm.py --workdir runs/addition
-jaxdl sample --workdir runs/addition --input 12+345
+    jaxdl train --config configs/addition_lstm.py --workdir runs/addition
+    jaxdl sample --workdir runs/addition --input 12+345
+
+The smaller number comes first and has at most two digits: the sums of Flax's example.
 """
 
 from ml_collections import ConfigDict

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     """As row by row, but for the steps."""
     config = rows()
     config.data.transforms = (dict(name="scale"), dict(name="unroll", steps=784))
-    config.model.forget_bias = 3.0  # remembers over some 20 steps from the start, not over 3
+    config.model.memory = 784
     config.optimizer.learning_rate.peak = 2e-3
     config.target = dict(
         metric="test/accuracy",

@@ -1,7 +1,11 @@
 """German to English (Multi30k): an LSTM reads, another writes and looks back at what was read.
 
-jaxdl train --config configs/translation_lstm.py --workdir runs/translation
-jaxdl sample --workdir runs/translation --input "Ein Hund läuft." --beam 4
+    jaxdl train --config configs/translation_lstm.py --workdir runs/translation
+    jaxdl sample --workdir runs/translation --input "Ein Hund läuft." --beam 4
+
+Reads a TFDS data set with the texts `de` and `en`. From a table with these columns, or others that
+`config.data.tokenize` names: `--config.data.source=csv --config.data.path=pairs.csv
+--config.data.text="('de', 'en')"`.
 """
 
 from ml_collections import ConfigDict

@@ -22,6 +22,11 @@ def test_bishop_tables(root, tmp_path):
     assert (tmp_path / "bishop.png").stat().st_size > 20_000
 
 
+def test_sentiment_baseline(root):
+    told = run(root, "sentiment_baseline.py", "--twin")
+    assert "features, C = " in told and "test/accuracy" in told
+
+
 def test_summarize(root, tmp_path, capsys):
     for seed in (0, 1):
         main(["train", "--config", "blobs_logistic", "--workdir", str(tmp_path / str(seed)),
@@ -39,3 +44,10 @@ def test_startup(root):
 def test_mnist_vs_torch(root):
     told = run(root, "benchmarks/mnist_vs_torch.py", "softmax", "--rounds", "1")
     assert "jaxdl" in told and "PyTorch, eager" in told
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="compares with PyTorch")
+@pytest.mark.parametrize("do", ["train", "write"])
+def test_lstm_vs_torch(root, do):
+    told = run(root, "benchmarks/lstm_vs_torch.py", "2x128", "--do", do, "--rounds", "1")
+    assert f"{do} 2x128" in told and "jaxdl" in told and "PyTorch, eager" in told

@@ -29,7 +29,7 @@ from jaxdl.data.tunes import tunes, twin_tunes
 from jaxdl.errors import UserError
 
 # Sources that are small and offline already.
-_OWN_TWINS = (addition, blobs, digits, polynomial, shapes)
+_OWN_TWINS = (blobs, digits, polynomial, shapes)
 
 # A clause of 3 to 15 plain words and the mark it ends in.
 _CLAUSE = re.compile(r"\b[A-Za-z][a-z]*(?:\s[a-z]+){2,14}[.,;:]")
@@ -113,8 +113,18 @@ def documents(validation_fraction: float, test_fraction: float) -> dict[str, Tab
     return _readable(split(topics, validation_fraction, test_fraction, "twin of text"))
 
 
-# By the source of a user's own files. What stands in takes those of its settings that it names.
+def sums(
+    digits: int, smaller_digits: int | None, validation_examples: int, seed: int
+) -> dict[str, Table]:
+    """The twin of `addition`: some hundred sums, not some hundred thousand."""
+    few = 100 if digits > 1 else 10
+    return addition(digits, 5 * few, few, min(few, validation_examples), smaller_digits, seed)
+
+
+# By the source of a user's own files, or of more. What stands in takes those of its settings that
+# it names.
 STAND_INS: dict[Callable[..., dict[str, Table]], Callable[..., dict[str, Table]]] = {
+    addition: sums,
     captions: twin_captions,
     text: documents,
     tunes: twin_tunes,

@@ -301,6 +301,9 @@ class Recurrent(nn.Module):
       bidirectional: each layer also runs from the end to the start; outputs are side by side.
       dropout: probability that an output of a layer is dropped before the next, in training.
       forget_bias: what the bias of an LSTM's forget gate starts from (Jozefowicz et al. 2015).
+      memory: the most steps between what belongs together, if known: the units of an LSTM or GRU
+        start with time constants drawn from 1 to this (Tallec and Ollivier 2018, section 3). Over
+        hundreds of steps other starts forget, or their gradients overflow.
       vocabulary: inputs are token ids, and the first layer takes them as if one-hot, this wide.
       implementation: 'scan' runs everywhere; 'cudnn' is for LSTMs in float32 on an NVIDIA GPU,
         with padding at the end of sequences only.
@@ -312,6 +315,7 @@ class Recurrent(nn.Module):
     bidirectional: bool = False
     dropout: float = 0.0
     forget_bias: float = 1.0
+    memory: int | None = None
     vocabulary: int | None = None
     implementation: Literal["scan", "cudnn"] = "scan"
 
@@ -378,6 +382,11 @@ class Recurrent(nn.Module):
                 raise UserError(f"config.model.{name}: must be at least {least}, got {value}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"config.model.dropout: must be in [0, 1), got {self.dropout}")
+        if self.memory is not None and (self.memory < 2 or self.cell == "rnn"):
+            raise UserError(
+                f"config.model.memory: {self.memory} with {self.cell!r}; it needs an LSTM or GRU, "
+                "and at least 2 steps"
+            )
         if jnp.issubdtype(inputs.dtype, jnp.integer) != (self.vocabulary is not None):
             raise UserError(
                 f"config.model.vocabulary: is {self.vocabulary}, but inputs are {inputs.dtype}; "
@@ -407,10 +416,13 @@ class Recurrent(nn.Module):
 
     @nn.nowrap
     def _bias(self, key: jax.Array, shape: tuple[int]) -> jax.Array:
-        bias = jnp.zeros(shape)
+        gates = dict.fromkeys(range(_GATES[self.cell]), jnp.zeros(self.hidden))
         if self.cell == "lstm":
-            bias = bias.at[self.hidden : 2 * self.hidden].set(self.forget_bias)
-        return bias
+            gates[1] = jnp.full(self.hidden, self.forget_bias)
+        if self.memory is not None:  # keeps u / (u + 1) a step, takes 1 / (u + 1)
+            keep = jnp.log(jax.random.uniform(key, (self.hidden,), minval=1, maxval=self.memory))
+            gates |= {0: -keep, 1: keep} if self.cell == "lstm" else {1: keep}
+        return jnp.concatenate(list(gates.values()))
 
     def _scan(self) -> Callable[..., Any]:
         return functools.partial(_scan, _KERNELS[self.cell])

@@ -28,7 +28,7 @@ class SequenceClassifier(nn.Module, kw_only=True):
       embedding: size of the vectors that tokens become first; None takes them as one-hot.
       dropout: probability, in training, that a number is dropped on its way into a layer, the
         sequence itself excepted.
-      forget_bias: what the forget gate's bias of an LSTM starts from; see `Recurrent`.
+      memory: the most steps between what belongs together, if known; see `Recurrent`.
       pooling: what the dense layer sees of the last recurrent layer: its last state, or the mean
         or the maximum of its outputs.
       implementation: of the recurrence, 'scan' or 'cudnn'; see `Recurrent`.
@@ -42,7 +42,7 @@ class SequenceClassifier(nn.Module, kw_only=True):
     vocabulary: int | None = None
     embedding: int | None = None
     dropout: float = 0.0
-    forget_bias: float = 1.0
+    memory: int | None = None
     pooling: Literal["last", "mean", "max"] = "last"
     implementation: Literal["scan", "cudnn"] = "scan"
 
@@ -70,7 +70,7 @@ class SequenceClassifier(nn.Module, kw_only=True):
             cell=self.cell,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
-            forget_bias=self.forget_bias,
+            memory=self.memory,
             vocabulary=self.vocabulary if jnp.issubdtype(x.dtype, jnp.integer) else None,
             implementation=self.implementation,
         )(x, mask=mask, train=train)

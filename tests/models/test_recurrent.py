@@ -317,6 +317,33 @@ def test_what_parameters_start_from():
     np.testing.assert_array_equal(gru["bias_0"], 0)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_long_memory_is_spread_over_time_constants_and_overflows_nowhere(cell):
+    x = inputs((1, 784, 1))
+    model = Recurrent(64, cell=cell, memory=784)
+    params = jit(model.init)(jax.random.key(0), x)["params"]
+    bias = np.split(params["bias_0"], 4 if cell == "lstm" else 3)
+    constants = np.exp(bias[1])
+    assert 1 <= constants.min() < 100 and 600 < constants.max() <= 784
+    assert 300 < constants.mean() < 500
+    if cell == "lstm":
+        np.testing.assert_array_equal(bias[0], -bias[1])
+    for rest in (bias[2:]) if cell == "lstm" else (bias[0], bias[2]):
+        np.testing.assert_array_equal(rest, 0)
+
+    def last(x):
+        return jnp.sum(model.apply({"params": params}, x)[0][:, -1])
+
+    slope = np.abs(jit(jax.grad(last))(x)).squeeze()
+    assert np.all(np.isfinite(slope)) and slope[:28].max() > 1e-6
+
+
+@pytest.mark.parametrize(("cell", "memory"), [("rnn", 10), ("lstm", 1), ("gru", 0)])
+def test_a_memory_that_cannot_be(cell, memory):
+    with pytest.raises(UserError, match=f"config.model.memory: {memory} with '{cell}'; it needs"):
+        model_and_params(inputs((1, 2, 1)), hidden=4, cell=cell, memory=memory)
+
+
 def test_tokens_are_one_hot_inputs():
     tokens = jnp.array([[1, 0, 3], [3, 3, 2]])
     model, params = model_and_params(tokens, hidden=4, layers=2, vocabulary=5)
