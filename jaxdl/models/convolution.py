@@ -1,34 +1,23 @@
 """Convolution whose gradients are fast on a CPU too; plain `lax` on GPU and TPU.
 
-XLA:CPU has one fast convolution: NHWC images by an HWIO kernel, in Eigen. Everything else is a
-naive loop, up to 400 times slower. Its compiler rewrites the gradients of a convolution into that
-form, but not inside `lax.scan` or `lax.while_loop` (jax issue 12868), which is where training
-runs. So the gradients here are written in that form to begin with, and shaped for how Eigen spends
-its time, which `_cost` models. The numbers are those of `lax` to rounding.
+On a CPU it is XLA's own, written in the form that XLA computes fast (`jaxdl.models.eigen`), or
+oneDNN's, where that is installed and pays (`jaxdl.models.onednn`). The numbers are those of `lax`
+to rounding.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_NHWC = ("NHWC", "HWIO", "NHWC")
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
-
-
-class _Geometry(NamedTuple):
-    """What a plain two-dimensional convolution is, beside its arrays."""
-
-    strides: tuple[int, int]
-    pads: Pads
-    precision: Any
+from jaxdl.models import onednn
+from jaxdl.models.eigen import EIGEN
+from jaxdl.models.geometry import NHWC, PLAIN, Geometry, Shape, forward
 
 
 def conv(
@@ -47,13 +36,14 @@ def conv(
     """`lax.conv_general_dilated`, with gradients that are fast on a CPU.
 
     They are for two-dimensional convolutions of NHWC images by HWIO kernels, of any stride and
-    any padding smaller than the kernel. Dilated, grouped and other convolutions are `lax`'s own:
-    right everywhere, slow to differentiate in a loop on a CPU. Forward-mode differentiation
-    (`jax.jvp`) is defined only for those; `jax.jacfwd(jax.grad(...))` works for all.
+    any padding smaller than the kernel. Other convolutions are `lax`'s own: right everywhere, slow
+    to differentiate in a loop on a CPU, as are dilated ones and those of more than eight groups
+    without oneDNN. Forward-mode differentiation (`jax.jvp`) is defined only for the others;
+    `jax.jacfwd(jax.grad(...))` works for all.
 
     Args:
       lhs: images, (batch, height, width, channels).
-      rhs: kernel, (height, width, channels, outputs).
+      rhs: kernel, (height, width, channels / groups, outputs).
       window_strides: a stride for each of height and width.
       padding: 'SAME', 'VALID' or (low, high) for each of height and width.
       lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
@@ -62,7 +52,7 @@ def conv(
     Returns:
       (batch, height, width, outputs), of the type of the images.
     """
-    plain = functools.partial(
+    general = functools.partial(
         lax.conv_general_dilated,
         window_strides=window_strides,
         padding=padding,
@@ -74,316 +64,72 @@ def conv(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
-    dilated = {*(lhs_dilation or ()), *(rhs_dilation or ())} - {1}
-    if dilated or feature_group_count != 1 or batch_group_count != 1 or preferred_element_type:
-        return plain(lhs, rhs)
+    if {*(lhs_dilation or ())} - {1} or batch_group_count != 1 or preferred_element_type:
+        return general(lhs, rhs)
     if lhs.ndim != 4 or lhs.dtype != rhs.dtype or not jnp.issubdtype(lhs.dtype, jnp.floating):
-        return plain(lhs, rhs)
+        return general(lhs, rhs)
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    if numbers != lax.conv_dimension_numbers(lhs.shape, rhs.shape, _NHWC):
-        return plain(lhs, rhs)
-    size = rhs.shape[:2]
+    if numbers != lax.conv_dimension_numbers(lhs.shape, rhs.shape, NHWC):
+        return general(lhs, rhs)
+    down, across = (int(d) for d in rhs_dilation or (1, 1))
+    size = ((rhs.shape[0] - 1) * down + 1, (rhs.shape[1] - 1) * across + 1)
     pads = padding
     if isinstance(pads, str):
         pads = lax.padtype_to_pads(lhs.shape[1:3], size, window_strides, pads)
     if any(not 0 <= p < k for pair, k in zip(pads, size, strict=True) for p in pair):
-        return plain(lhs, rhs)
+        return general(lhs, rhs)
     (top, bottom), (left, right) = pads
-    geometry = _Geometry(
+    geometry = Geometry(
         (int(window_strides[0]), int(window_strides[1])),
         ((int(top), int(bottom)), (int(left), int(right))),
+        (down, across),
+        feature_group_count,
         precision,
     )
-    out = jax.eval_shape(plain, lhs, rhs).shape
+    out = jax.eval_shape(general, lhs, rhs).shape
     if 0 in (*lhs.shape, *rhs.shape, *out):
-        return plain(lhs, rhs)
+        return general(lhs, rhs)
     return _conv(lhs, rhs, geometry)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
+def _conv(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     return _conv_fwd(x, kernel, geometry)[0]
 
 
-def _conv_fwd(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> Any:
-    y = lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(_forward, geometry=geometry),
-        default=functools.partial(_plain, geometry=geometry),
-    )
-    return y, (x, kernel)
+def _conv_fwd(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> Any:
+    shape = jax.eval_shape(lambda: forward(x, kernel, (), geometry)).shape
+    return _fastest("forward", x, kernel, shape, geometry), (x, kernel)
 
 
-def _conv_bwd(geometry: _Geometry, saved: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # Two choices of platform, not one, so that a gradient nobody uses is never computed.
+def _conv_bwd(geometry: Geometry, saved: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    dx = lax.platform_dependent(
-        g,
-        kernel,
-        cpu=functools.partial(_input_gradient, shape=x.shape, geometry=geometry),
-        default=lambda g, kernel: _transpose(lambda x: _plain(x, kernel, geometry), x, g),
-    )
-    dkernel = lax.platform_dependent(
-        g,
-        x,
-        cpu=functools.partial(_kernel_gradient, shape=kernel.shape, geometry=geometry),
-        default=lambda g, x: _transpose(lambda k: _plain(x, k, geometry), kernel, g),
-    )
-    return dx, dkernel
+    dx = _fastest("input_gradient", g, kernel, x.shape, geometry)
+    return dx, _fastest("kernel_gradient", g, x, kernel.shape, geometry)
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
 
 
-def _plain(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    strides, pads, precision = geometry
-    return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=_NHWC, precision=precision
-    )
+def _fastest(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
+    """One of the three functions of a convolution, as the platform computes it fastest."""
+    if onednn.pays(name, a, b, shape):
+        cpu = functools.partial(_by_onednn, name=name, shape=shape, geometry=geometry)
+    else:
+        cpu = functools.partial(EIGEN[name], shape=shape, geometry=geometry)
+    default = functools.partial(PLAIN[name], shape=shape, geometry=geometry)
+    return lax.platform_dependent(a, b, cpu=cpu, default=default)
 
 
-def _transpose(linear: Any, like: jax.Array, g: jax.Array) -> jax.Array:
-    """The transpose of a linear function, at the cotangent `g`."""
-    shape = jax.ShapeDtypeStruct(like.shape, like.dtype)
-    return jax.linear_transpose(linear, shape)(g)[0]
-
-
-# ---- Eigen's convolution and its price
-
-
-def _correlate(
-    x: jax.Array,
-    kernel: jax.Array,
-    pads: Pads,
-    strides: tuple[int, int] = (1, 1),
-    dilation: tuple[int, int] = (1, 1),
-    precision: Any = None,
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _by_onednn(
+    a: jax.Array, b: jax.Array, name: str, shape: Shape, geometry: Geometry
 ) -> jax.Array:
-    """The canonical convolution: NHWC by HWIO, where negative padding crops."""
-    small = math.prod(x.shape[1:3]) < math.prod(kernel.shape[:2])
-    if small or min(map(min, pads)) < 0:
-        rows, columns = pads
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
-        # XLA takes padding back into the convolution, and then an image smaller than its kernel
-        # for the kernel, and the kernel for the image.
-        x = lax.optimization_barrier(x)
-        pads = ((0, 0), (0, 0))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        rhs_dilation=dilation,
-        dimension_numbers=_NHWC,
-        precision=precision,
-    )
+    return onednn.convolve(name, a, b, shape, geometry)
 
 
-def _cost(taps: int, outputs: int) -> int:
-    """Eigen's time for a convolution, up to a factor: `taps` multiplications an output.
-
-    It multiplies 16 outputs at a time, and to pack a patch costs it about 12 outputs' time
-    (measured with AVX-512: 8 outputs reach 50 GFLOP/s, 16: 107, 48: 168, 96: 187, 192: 202).
-    """
-    return taps * (-(-outputs // 16) * 16 + 12)
-
-
-# ---- Forward
-
-
-def _forward(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> jax.Array:
-    strides, pads, precision = geometry
-    if kernel.shape[:2] == (1, 1):
-        return _dot(x[:, :: strides[0], :: strides[1]], kernel[0, 0], precision)
-    columns = _columns_together(x, kernel, geometry)
-    if columns > 1:
-        return _folded(x, kernel, geometry, columns)
-    return _correlate(x, kernel, pads, strides, precision=precision)
-
-
-def _dot(x: jax.Array, matrix: jax.Array, precision: Any) -> jax.Array:
-    """(..., c) by (c, o)."""
-    return lax.dot_general(x, matrix, (((x.ndim - 1,), (0,)), ((), ())), precision=precision)
-
-
-def _columns_together(x: jax.Array, kernel: jax.Array, geometry: _Geometry) -> int:
-    """How many neighbouring columns of the output to compute as channels of one.
-
-    With few input channels, packing patches number by number is all that Eigen does. Up to six
-    numbers to a block of columns, wider patches and fewer of them are faster.
-    """
-    width = _output_width(x.shape[2], kernel.shape[1], geometry)
-    step = geometry.strides[1] * x.shape[3]
-    return next((n for n in (4, 2) if n * step <= 6 and width % n == 0), 1)
-
-
-def _output_width(width: int, kernel: int, geometry: _Geometry) -> int:
-    return (width + sum(geometry.pads[1]) - kernel) // geometry.strides[1] + 1
-
-
-def _folded(x: jax.Array, kernel: jax.Array, geometry: _Geometry, columns: int) -> jax.Array:
-    """The convolution with `columns` columns of the output side by side in its channels.
-
-    Input columns become channels in blocks of `columns * stride`, so that a block of the output
-    reads whole blocks of the input, by a kernel that holds the given one `columns` times, shifted.
-    """
-    (stride, step), (rows, (left, _)), precision = geometry
-    batch, height, width, channels = x.shape
-    tall, wide, _, outputs = kernel.shape
-    block = columns * step
-    before = -(-left // block)  # blocks of padding on the left
-    blocks = before + ((columns - 1) * step - left + wide - 1) // block + 1
-    shifts = [before * block - left + i * step for i in range(columns)]
-    kernels = [
-        jnp.pad(kernel, ((0, 0), (s, blocks * block - wide - s), (0, 0), (0, 0))) for s in shifts
-    ]
-    kernel = jnp.stack(kernels, 3).reshape(tall, blocks, block * channels, columns * outputs)
-    inputs = -(-width // block)
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, inputs * block - width), (0, 0)))
-    x = x.reshape(batch, height, inputs, block * channels)
-    out = _output_width(width, wide, geometry)
-    after = out // columns + blocks - 1 - before - inputs
-    y = _correlate(x, kernel, (rows, (before, after)), (stride, 1), precision=precision)
-    return y.reshape(batch, y.shape[1], out, outputs)
-
-
-# ---- Gradient of the kernel
-
-
-def _kernel_gradient(
-    g: jax.Array, x: jax.Array, shape: tuple[int, ...], geometry: _Geometry
-) -> jax.Array:
-    """The sum over images and positions of input times output gradient, as a convolution.
-
-    The batch takes the place of the channels, the gradient that of the kernel, dilated by the
-    strides. Input channels stand beside columns, (1, height, width * channels, batch): such a
-    transposition writes long runs, and the result comes out in the order of the kernel.
-    Neighbouring columns of the gradient count as channels where these are few.
-    """
-    (stride, step), ((top, _), (left, _)), precision = geometry
-    batch, height, width, channels = x.shape
-    rows, columns, outputs = g.shape[1:]
-    tall, wide = shape[:2]
-    if (tall, wide) == (1, 1):
-        pixels = ((0, 1, 2), (0, 1, 2))
-        x = x[:, ::stride, ::step]
-        return lax.dot_general(x, g, (pixels, ((), ())), precision=precision).reshape(shape)
-
-    def cost(n: int) -> float:
-        return _cost(tall * (wide + (n - 1) * step), n * outputs) / n
-
-    n = min((n for n in (1, 2, 4) if columns % n == 0), key=cost)
-    reach = wide + (n - 1) * step
-    # A reshape between a transposition and a convolution keeps XLA from folding the one into the
-    # other, which would make it a naive loop again.
-    x = x.transpose(1, 2, 3, 0).reshape(1, height, width * channels, batch)
-    g = g.reshape(batch, rows * columns // n, n * outputs).transpose(1, 0, 2)
-    g = g.reshape(rows, columns // n, batch, n * outputs)
-    below = tall + (rows - 1) * stride - height - top
-    beyond = wide + (columns - 1) * step - width - left
-    taps = _correlate(
-        x,
-        g,
-        ((top, below), (left * channels, beyond * channels)),
-        dilation=(stride, n * step * channels),
-        precision=precision,
-    )
-    taps = taps.reshape(tall, reach, channels, n, outputs)
-    shifted = [taps[:, i * step : i * step + wide, :, i] for i in range(n)]
-    return functools.reduce(jnp.add, shifted)
-
-
-# ---- Gradient of the input
-
-
-class _Phase(NamedTuple):
-    """The inputs that lie alike between strides, along one axis.
-
-    Attributes:
-      first: the first kernel tap that reaches them; then every stride-th does.
-      taps: how many do.
-      last: how far behind its own position the gradient that the first tap brings lies.
-    """
-
-    first: int
-    taps: int
-    last: int
-
-
-def _phases(kernel: int, stride: int, pad: int) -> list[_Phase]:
-    """Input s*u + phase meets gradients u + last, u + last - 1, …, one for each tap."""
-    firsts = [(phase + pad) % stride for phase in range(stride)]
-    return [
-        _Phase(first, len(range(first, kernel, stride)), (phase + pad) // stride)
-        for phase, first in enumerate(firsts)
-    ]
-
-
-def _input_gradient(
-    g: jax.Array, kernel: jax.Array, shape: tuple[int, ...], geometry: _Geometry
-) -> jax.Array:
-    """Convolutions of stride 1, one for each phase between the strides, interleaved.
-
-    The phases along the width may be channels of one convolution, its kernels padded with zeros:
-    `_cost` says whether that is faster. They then need no interleaving.
-    """
-    (stride, step), ((top, _), (left, _)), precision = geometry
-    batch, height, width, channels = shape
-    tall, wide = kernel.shape[:2]
-    if (tall, wide) == (1, 1):
-        dx = _dot(g, kernel[0, 0].T, precision)
-        gaps = [
-            (0, n - 1 - (m - 1) * s, s - 1)
-            for n, m, s in zip(shape[1:3], g.shape[1:3], (stride, step), strict=True)
-        ]
-        return lax.pad(dx, jnp.zeros((), g.dtype), ((0, 0, 0), *gaps, (0, 0, 0)))
-    downs, acrosses = _phases(tall, stride, top), _phases(wide, step, left)
-    reach = _reach(acrosses)
-    apart = sum(_cost(p.taps, channels) for p in acrosses)
-    groups = [[p] for p in acrosses]
-    if _cost(reach[1] - reach[0] + 1, step * channels) < apart:
-        groups = [acrosses]
-    size = (-(-height // stride), -(-width // step))
-    rows = []
-    for down in downs:
-        parts = [_phase_gradient(g, kernel, down, group, geometry, size) for group in groups]
-        rows.append(jnp.stack(parts, 3).reshape(batch, size[0], size[1] * step, channels))
-    dx = jnp.stack(rows, 2).reshape(batch, size[0] * stride, size[1] * step, channels)
-    return dx[:, :height, :width]
-
-
-def _reach(phases: list[_Phase]) -> tuple[int, int]:
-    """The nearest and farthest gradient, from a position, that any of the phases meets."""
-    met = [p for p in phases if p.taps]
-    return min(p.last - p.taps + 1 for p in met), max(p.last for p in met)
-
-
-def _phase_gradient(
-    g: jax.Array,
-    kernel: jax.Array,
-    down: _Phase,
-    acrosses: list[_Phase],
-    geometry: _Geometry,
-    size: tuple[int, int],
-) -> jax.Array:
-    """The gradient of one phase of rows and some of columns, (batch, *size, phases * channels)."""
-    (stride, step), _, precision = geometry
-    _, _, channels, outputs = kernel.shape
-    rows, columns = g.shape[1:3]
-    if not down.taps or not any(p.taps for p in acrosses):
-        return jnp.zeros((len(g), *size, len(acrosses) * channels), g.dtype)
-    low, high = _reach(acrosses)
-    kernels = []
-    for p in acrosses:
-        taps = kernel[down.first :: stride, p.first :: step][::-1, ::-1]
-        room = (p.last - p.taps + 1 - low, high - p.last) if p.taps else (0, high - low + 1)
-        kernels.append(jnp.pad(taps, ((0, 0), room, (0, 0), (0, 0))))
-    flipped = jnp.stack(kernels, 2).transpose(0, 1, 4, 2, 3)
-    flipped = flipped.reshape(down.taps, high - low + 1, outputs, len(acrosses) * channels)
-    pads = (
-        (down.taps - 1 - down.last, size[0] + down.last - rows),
-        (-low, size[1] + high - columns),
-    )
-    # Folded into the convolution, the flip would make it a naive loop.
-    return _correlate(g, lax.optimization_barrier(flipped), pads, precision=precision)
+@_by_onednn.defjvp
+def _by_onednn_jvp(name: str, shape: Shape, geometry: Geometry, primals: Any, tangents: Any) -> Any:
+    """Gradients of gradients are what XLA can differentiate again."""
+    pure = functools.partial(EIGEN[name], shape=shape, geometry=geometry)
+    return _by_onednn(*primals, name, shape, geometry), jax.jvp(pure, primals, tangents)[1]

@@ -1,0 +1,240 @@
+// Two-dimensional convolution and its two gradients by oneDNN, as targets of XLA's foreign
+// function interface on the CPU: NHWC images, HWIO kernels, float32, any stride, padding, dilation
+// and number of groups.
+//
+// oneDNN compiles a primitive for a shape and wants the kernel in an order of its own. Both are
+// settled once a shape, in a plan; a call then reorders the kernel and runs. One call runs at a
+// time, on all of OpenMP's threads: two at once would only fight for them.
+
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using dnnl::memory;
+
+namespace {
+
+enum class Direction { kForward, kInputGradient, kKernelGradient };
+
+using Numbers = ffi::Span<const int64_t>;
+using Dimensions = memory::dims;
+
+struct Plan {
+  dnnl::primitive convolution;
+  dnnl::reorder reorder;  // between the two orders of the kernel, where they differ
+  memory::desc images, kernel, outputs, scratch;
+  memory::desc given;  // the kernel in XLA's order
+  bool reordered = false;
+};
+
+// Like all that lives as long as the process, never destroyed: XLA's threads may outlive `main`.
+dnnl::engine& Engine() {
+  static dnnl::engine& engine = *new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+// Memory for whatever runs, as much as the largest plan needs. Held until the process ends.
+class Workspace {
+ public:
+  char* Reserve(size_t size) {
+    if (size > size_) {
+      memory_.reset();
+      size_ = Aligned(size);
+      memory_.reset(static_cast<char*>(std::aligned_alloc(kAlignment, size_)));
+      if (!memory_) {
+        size_ = 0;
+        throw std::bad_alloc();
+      }
+    }
+    return memory_.get();
+  }
+
+  static size_t Aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
+
+ private:
+  static constexpr size_t kAlignment = 64;  // bytes of a cache line and of a vector
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  size_t size_ = 0;
+};
+
+// Images and outputs are (batch, height, width, channels) in memory; oneDNN names axes NCHW.
+memory::desc ImagesDesc(Numbers nhwc) {
+  return {{nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, memory::data_type::f32, memory::format_tag::nhwc};
+}
+
+Dimensions KernelDims(Numbers hwio, int64_t groups) {
+  return {groups, hwio[3] / groups, hwio[2], hwio[0], hwio[1]};
+}
+
+// XLA's kernel is (height, width, inputs of a group, outputs of all groups).
+memory::desc KernelDesc(Numbers hwio, int64_t groups) {
+  const int64_t outputs = hwio[3], inputs = hwio[2], width = hwio[1];
+  const Dimensions strides = {outputs / groups, 1, outputs, width * inputs * outputs,
+                              inputs * outputs};
+  return {KernelDims(hwio, groups), memory::data_type::f32, strides};
+}
+
+std::unique_ptr<Plan> MakePlan(Direction direction, Numbers images, Numbers kernel, Numbers outputs,
+                               Numbers strides, Numbers pads, Numbers dilation, int64_t groups) {
+  const Dimensions step = {strides[0], strides[1]};
+  const Dimensions gaps = {dilation[0] - 1, dilation[1] - 1};
+  const Dimensions low = {pads[0], pads[2]}, high = {pads[1], pads[3]};
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const memory::desc x = ImagesDesc(images), y = ImagesDesc(outputs);
+  const memory::desc any(KernelDims(kernel, groups), memory::data_type::f32,
+                         memory::format_tag::any);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+
+  auto plan = std::make_unique<Plan>();
+  const auto settle = [&plan](const auto& description, memory::desc order) {
+    plan->scratch = description.scratchpad_desc();
+    plan->kernel = order;
+  };
+  dnnl::convolution_forward::primitive_desc forward(
+      Engine(), dnnl::prop_kind::forward_training, algorithm, x, any, y, step, gaps, low, high,
+      attributes);
+  switch (direction) {
+    case Direction::kForward:
+      plan->convolution = dnnl::convolution_forward(forward);
+      settle(forward, forward.weights_desc());
+      break;
+    case Direction::kInputGradient: {
+      dnnl::convolution_backward_data::primitive_desc backward(
+          Engine(), algorithm, x, any, y, step, gaps, low, high, forward, attributes);
+      plan->convolution = dnnl::convolution_backward_data(backward);
+      settle(backward, backward.weights_desc());
+      break;
+    }
+    case Direction::kKernelGradient: {
+      dnnl::convolution_backward_weights::primitive_desc backward(
+          Engine(), algorithm, x, any, y, step, gaps, low, high, forward, attributes);
+      plan->convolution = dnnl::convolution_backward_weights(backward);
+      settle(backward, backward.diff_weights_desc());
+      break;
+    }
+  }
+  plan->images = x;
+  plan->outputs = y;
+  plan->given = KernelDesc(kernel, groups);
+  plan->reordered = plan->kernel != plan->given;
+  if (plan->reordered) {
+    const bool back = direction == Direction::kKernelGradient;
+    const memory::desc &from = back ? plan->kernel : plan->given,
+                       &to = back ? plan->given : plan->kernel;
+    plan->reorder = dnnl::reorder(dnnl::reorder::primitive_desc(Engine(), from, Engine(), to));
+  }
+  return plan;
+}
+
+void Run(const Plan& plan, Direction direction, void* images, void* kernel, void* outputs) {
+  static dnnl::stream& stream = *new dnnl::stream(Engine());
+  static Workspace& workspace = *new Workspace;
+  const size_t scratch_size = Workspace::Aligned(plan.scratch.get_size());
+  char* work = workspace.Reserve(scratch_size + plan.kernel.get_size());
+
+  const memory x(plan.images, Engine(), images), y(plan.outputs, Engine(), outputs);
+  const memory given(plan.given, Engine(), kernel);
+  const memory k(plan.kernel, Engine(), plan.reordered ? work + scratch_size : kernel);
+  const memory scratch(plan.scratch, Engine(), work);
+  std::unordered_map<int, memory> arguments = {{DNNL_ARG_SCRATCHPAD, scratch}};
+  switch (direction) {
+    case Direction::kForward:
+      arguments.insert({{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, y}});
+      break;
+    case Direction::kInputGradient:
+      arguments.insert({{DNNL_ARG_DIFF_SRC, x}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DIFF_DST, y}});
+      break;
+    case Direction::kKernelGradient:
+      arguments.insert({{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_WEIGHTS, k}, {DNNL_ARG_DIFF_DST, y}});
+      break;
+  }
+  const bool writes_kernel = direction == Direction::kKernelGradient;
+  if (plan.reordered && !writes_kernel) {
+    plan.reorder.execute(stream, {{DNNL_ARG_FROM, given}, {DNNL_ARG_TO, k}});
+  }
+  plan.convolution.execute(stream, arguments);
+  if (plan.reordered && writes_kernel) {
+    plan.reorder.execute(stream, {{DNNL_ARG_FROM, k}, {DNNL_ARG_TO, given}});
+  }
+  stream.wait();
+}
+
+// Finds or makes the plan, and runs it.
+ffi::Error Convolve(Direction direction, ffi::AnyBuffer& images, ffi::AnyBuffer& kernel,
+                    ffi::AnyBuffer& outputs, Numbers strides, Numbers pads, Numbers dilation,
+                    int64_t groups) {
+  static std::mutex& one_at_a_time = *new std::mutex;
+  static auto& plans = *new std::map<std::vector<int64_t>, std::unique_ptr<Plan>>;
+
+  for (const ffi::AnyBuffer* buffer : {&images, &kernel, &outputs}) {
+    if (buffer->element_type() != ffi::DataType::F32 || buffer->dimensions().size() != 4) {
+      return ffi::Error::InvalidArgument("oneDNN convolution: takes float32 of four axes");
+    }
+  }
+  std::vector<int64_t> key = {static_cast<int64_t>(direction), groups};
+  for (Numbers part : {images.dimensions(), kernel.dimensions(), outputs.dimensions(), strides,
+                       pads, dilation}) {
+    key.insert(key.end(), part.begin(), part.end());
+  }
+  const std::lock_guard<std::mutex> lock(one_at_a_time);
+  try {
+    std::unique_ptr<Plan>& plan = plans[key];
+    if (!plan) {
+      plan = MakePlan(direction, images.dimensions(), kernel.dimensions(), outputs.dimensions(),
+                      strides, pads, dilation, groups);
+    }
+    Run(*plan, direction, images.untyped_data(), kernel.untyped_data(), outputs.untyped_data());
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN convolution: ") + error.what());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error Forward(ffi::AnyBuffer images, ffi::AnyBuffer kernel, ffi::Result<ffi::AnyBuffer> outputs,
+                   Numbers strides, Numbers pads, Numbers dilation, int64_t groups) {
+  return Convolve(Direction::kForward, images, kernel, *outputs, strides, pads, dilation, groups);
+}
+
+ffi::Error InputGradient(ffi::AnyBuffer outputs, ffi::AnyBuffer kernel,
+                         ffi::Result<ffi::AnyBuffer> images, Numbers strides, Numbers pads,
+                         Numbers dilation, int64_t groups) {
+  return Convolve(Direction::kInputGradient, *images, kernel, outputs, strides, pads, dilation,
+                  groups);
+}
+
+ffi::Error KernelGradient(ffi::AnyBuffer outputs, ffi::AnyBuffer images,
+                          ffi::Result<ffi::AnyBuffer> kernel, Numbers strides, Numbers pads,
+                          Numbers dilation, int64_t groups) {
+  return Convolve(Direction::kKernelGradient, images, *kernel, outputs, strides, pads, dilation,
+                  groups);
+}
+
+auto Binding() {
+  return ffi::Ffi::Bind()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::AnyBuffer>()
+      .Ret<ffi::AnyBuffer>()
+      .Attr<Numbers>("strides")
+      .Attr<Numbers>("pads")
+      .Attr<Numbers>("dilation")
+      .Attr<int64_t>("groups");
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_forward, Forward, Binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_input_gradient, InputGradient, Binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_kernel_gradient, KernelGradient, Binding());

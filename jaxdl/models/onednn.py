@@ -1,0 +1,182 @@
+"""oneDNN's convolutions on the CPU, through XLA's foreign function interface.
+
+An optional extra, `pip install 'jaxdl[onednn]'`: oneDNN is faster than XLA's own where channels are
+few or the kernel's gradient is asked for. `onednn.cc` is compiled against the installed JAX and
+oneDNN once, by the C++ compiler at hand, and kept in the user's cache folder. Nothing needs it:
+where it is absent, cannot be built, or `JAXDL_ONEDNN=0`, XLA computes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+
+from jaxdl.models.geometry import Geometry, Shape
+
+SOURCE = Path(__file__).with_suffix(".cc")
+TARGETS = {
+    name: f"jaxdl_onednn_{name}" for name in ("forward", "input_gradient", "kernel_gradient")
+}
+PACKAGES = {  # and the file in each that tells where the others are
+    "onednn-cpu-gomp": "libdnnl.so.3",
+    "onednn-devel-cpu-gomp": "oneapi/dnnl/dnnl.hpp",
+}
+
+# Multiplications below which a call costs more than it saves.
+_LEAST = 1_000_000
+
+
+def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
+    """Whether oneDNN is there, and the faster way to `name`, one of a convolution's functions.
+
+    It computes float32, on the one CPU device of a process: XLA does not divide a foreign call
+    among several.
+    """
+    outputs = shape if name == "forward" else a.shape
+    kernel = shape if name == "kernel_gradient" else b.shape
+    if a.dtype != jnp.float32 or math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
+        return False
+    return jax.default_backend() == "cpu" and jax.device_count() == 1 and available()
+
+
+def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
+    """One of a convolution's three functions, of float32 arrays; not differentiable.
+
+    Args:
+      name: 'forward', 'input_gradient' or 'kernel_gradient'.
+      a, b: as `jaxdl.models.geometry.Bilinear` says.
+      shape: of the result.
+      geometry: of the convolution. oneDNN knows no precision but the full.
+    """
+    call = jax.ffi.ffi_call(
+        TARGETS[name], jax.ShapeDtypeStruct(shape, a.dtype), vmap_method="sequential"
+    )
+    return call(
+        a,
+        b,
+        strides=np.array(geometry.strides, np.int64),
+        pads=np.array(geometry.pads, np.int64).reshape(-1),
+        dilation=np.array(geometry.dilation, np.int64),
+        groups=np.int64(geometry.groups),
+    )
+
+
+def available() -> bool:
+    """Whether `convolve` works here; builds what it needs when first asked.
+
+    Logs one warning where oneDNN is installed and cannot be used.
+    """
+    return os.environ.get("JAXDL_ONEDNN") != "0" and _loaded()
+
+
+class _Unusable(Exception):
+    """Why oneDNN, though installed, cannot be used, and the remedy."""
+
+
+@functools.cache
+def _loaded() -> bool:
+    try:
+        library, header = (_locate(package, file) for package, file in PACKAGES.items())
+    except metadata.PackageNotFoundError:
+        return False
+    try:
+        handlers = _load(_built(library, header.parents[2]))
+    except _Unusable as why:
+        logging.getLogger("jaxdl").warning(
+            "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, convolutions are XLA's own", why
+        )
+        return False
+    for target in TARGETS.values():
+        handler = jax.ffi.pycapsule(getattr(handlers, target))
+        jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    return True
+
+
+def _locate(package: str, file: str) -> Path:
+    """A file of an installed package.
+
+    Raises:
+      metadata.PackageNotFoundError: it is not installed.
+    """
+    for found in metadata.distribution(package).files or ():
+        if found.as_posix().endswith(file):
+            return Path(str(found.locate())).resolve()
+    raise metadata.PackageNotFoundError(package)
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    # OpenMP's threads wait for more work by spinning, some milliseconds by default, on the CPUs
+    # that XLA's threads go on to use. This, which is about 0.1 ms, is read as the library loads.
+    given = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    if not given:
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise _Unusable(f"{path} does not load ({error}); delete it to build it again") from error
+    finally:
+        if not given:
+            del os.environ["GOMP_SPINCOUNT"]
+
+
+def _built(library: Path, include: Path) -> Path:
+    """The compiled `onednn.cc`: one for each version of all that goes into it."""
+    compiler = _compiler()
+    version = _run([*compiler, "--version"], "cannot be asked its version")
+    command = [
+        *compiler, "-O2", "-std=c++17", "-shared", "-fPIC", "-w",
+        f"-I{jax.ffi.include_dir()}", f"-I{include}",
+        str(SOURCE), str(library), f"-Wl,-rpath,{library.parent}",
+    ]  # fmt: skip
+    oneDNN = metadata.version("onednn-cpu-gomp")
+    made_of = [SOURCE.read_text(), jaxlib.__version__, version, oneDNN, *command]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdl" / "onednn"
+    path = folder / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()}.so"
+    if path.exists():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:  # several processes may build
+            fresh = Path(work, path.name)
+            _run([*command, "-o", str(fresh)], "cannot compile it")
+            os.replace(fresh, path)
+    except OSError as error:
+        raise _Unusable(f"{folder} cannot be written ({error}); set XDG_CACHE_HOME") from error
+    return path
+
+
+def _compiler() -> list[str]:
+    """The command of a C++ compiler: CXX, or the first that is found."""
+    if given := shlex.split(os.environ.get("CXX", "")):
+        return given
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    raise _Unusable("no C++ compiler is found; install g++ or clang++, or set CXX")
+
+
+def _run(command: list[str], trouble: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise _Unusable(f"{command[0]} does not run ({error}); set CXX") from error
+    if done.returncode:
+        lines = done.stderr.splitlines() or ["it says nothing"]
+        said = next((line for line in lines if "error" in line), lines[0])
+        raise _Unusable(f"{command[0]} {trouble}: {said}; install another, or set CXX")
+    return done.stdout
