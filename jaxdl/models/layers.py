@@ -12,10 +12,22 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxdl.errors import UserError
 from jaxdl.models.convolution import conv
 
 # nn.Conv, computed by `jaxdl.models.convolution.conv`: same parameters, same arguments.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
+
+
+def dropout(rate: float, train: bool) -> nn.Dropout:
+    """A layer that drops numbers with this probability where `train`.
+
+    Raises:
+      UserError: the probability is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise UserError(f"config.model: a probability to drop must be in [0, 1), got {rate}")
+    return nn.Dropout(rate, deterministic=not train)
 
 
 class BatchNorm(nn.Module):

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.models import functional
+from jaxdl.errors import UserError
+from jaxdl.models import CifarResNet, functional
 
 
 class Everything(nn.Module):
@@ -62,3 +63,85 @@ def test_modules_without_parameters():
     model = functional(Constant())
     assert model.init(jax.random.key(0), (X,)) == ({}, {})
     assert model.apply({}, {}, (X,), jax.random.key(0), True)[0] is X
+
+
+class Nested(nn.Module):
+    """Modules inside modules, one of them called twice, one of them rematerialised."""
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        shared = nn.Dense(3, name="shared")
+        x = shared(shared(x))
+        x = nn.remat(Block, static_argnums=(2,))(5, name="block")(x, train)
+        return nn.Dense(2, name="head")(x)
+
+
+class Block(nn.Module):
+    """Two layers."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.BatchNorm(use_running_average=not train, name="bn")(x)
+        return nn.Dense(self.width, name="dense")(x)
+
+
+def test_features_are_the_outputs_of_modules_by_their_path():
+    model = functional(Nested())
+    params, variables = model.init(jax.random.key(0), (X,))
+    found = model.features(params, variables, (X,), ("block/dense", "shared", "block"))
+    assert list(found) == ["block/dense", "shared", "block"]
+    np.testing.assert_array_equal(found["block"], found["block/dense"])
+
+    def dense(name, x):
+        return x @ params[name]["kernel"] + params[name]["bias"]
+
+    np.testing.assert_allclose(found["shared"], dense("shared", dense("shared", X)), rtol=1e-5)
+    outputs, _ = model.apply(params, variables, (X,), None, False)
+    np.testing.assert_allclose(dense("head", found["block"]), outputs, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_computed_as_far_as_they_are_needed():
+    model = functional(Nested())
+    params, variables = model.init(jax.random.key(0), (X,))
+
+    def flops(name):
+        only = jax.jit(lambda p, x: model.features(p, variables, (x,), (name,)))
+        return only.lower(params, X).compile().cost_analysis()["flops"]
+
+    assert 0 < flops("shared") < flops("block") < flops("head")
+
+
+def test_features_of_a_resnet():
+    model = functional(CifarResNet(depth=8))
+    images = jnp.ones((2, 16, 16, 3))
+    names = ("conv1", "layer1", "layer2/0/conv2", "layer3", "fc")
+    found = jax.eval_shape(
+        lambda key: model.features(*model.init(key, (images,)), (images,), names),
+        jax.random.key(0),
+    )
+    assert {name: x.shape[1:] for name, x in found.items()} == {
+        "conv1": (16, 16, 16),
+        "layer1": (16, 16, 16),
+        "layer2/0/conv2": (8, 8, 32),
+        "layer3": (4, 4, 64),
+        "fc": (10,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("block/dens",), "did you mean block/dense"),
+        (("gone",), "It has block, head, shared, and those inside"),
+        (("shared", ""), "no module ''"),
+        ("shared", "in a list"),
+    ],
+)
+def test_features_of_no_module(names, told):
+    model = functional(Nested())
+    params, variables = model.init(jax.random.key(0), (X,))
+    with pytest.raises(UserError, match=told) as refused:
+        model.features(params, variables, (X,), names)
+    assert "\n" not in str(refused.value)
