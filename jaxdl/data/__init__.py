@@ -9,6 +9,9 @@ Columns have the same names everywhere: `image` (uint8, (examples, height, width
 `label` (int32, (examples,)), `features` (float32, (examples, features)), `x` and `target` (float,
 (examples,)), `text` (str, (examples,)), of which `tokenize` makes `tokens` (integers, (examples,
 time), 0 where padded). A name that a source of your own adds is as good; `mask` alone is taken.
+
+A column is an array in memory, or `Lazy`: made on demand, such as the `Photos` of a data set that
+does not fit, which are decoded and cropped in threads as batches need them.
 """
 
 from __future__ import annotations
@@ -21,11 +24,13 @@ from jaxdl.data.addition import addition
 from jaxdl.data.builtin import bayes_accuracy, blobs, digits, polynomial
 from jaxdl.data.captions import captions
 from jaxdl.data.checks import duplicates, validate
+from jaxdl.data.crops import Crop
 from jaxdl.data.files import arrays, csv, standardization
 from jaxdl.data.folders import images
 from jaxdl.data.from_tfds import tfds
+from jaxdl.data.photos import Photos
 from jaxdl.data.shapes import shapes
-from jaxdl.data.table import Table
+from jaxdl.data.table import Lazy, Table
 from jaxdl.data.text import text
 from jaxdl.data.tokens import Tokens, tokenize
 from jaxdl.data.tunes import tunes
@@ -91,6 +96,9 @@ __all__ = [
     "SOURCES",
     "TWINS",
     "Characters",
+    "Crop",
+    "Lazy",
+    "Photos",
     "Subwords",
     "Table",
     "Tokens",

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from jaxdl.data.table import Table
+from jaxdl.data.table import Lazy, Table
 from jaxdl.errors import UserError
 
 
@@ -40,10 +40,11 @@ def require_examples(splits: Mapping[str, Table]) -> None:
             raise UserError(f"{table.where}: no examples; a split needs at least one")
 
 
-def holds_text(column: np.ndarray) -> bool:
+def holds_text(column: np.ndarray | Lazy) -> bool:
     """Whether a column is text: a str an example."""
-    is_flat = column.ndim == 1 and column.dtype.kind in "OU"
-    return is_flat and all(isinstance(value, str) for value in column)
+    if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "OU":
+        return False
+    return all(isinstance(value, str) for value in column)
 
 
 def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:
@@ -72,7 +73,7 @@ def _validate_table(table: Table) -> None:
             _refuse_too_large(column, where)
 
 
-def _validate_dtype(column: np.ndarray, where: str) -> None:
+def _validate_dtype(column: np.ndarray | Lazy, where: str) -> None:
     import jax.numpy as jnp  # here, so that reading data alone needs no JAX
 
     if holds_text(column):
@@ -125,8 +126,10 @@ def _digests(table: Table) -> set[bytes]:
     return {blake2b(row, digest_size=16).digest() for row in together}
 
 
-def _comparable(column: np.ndarray) -> np.ndarray:
-    """The column itself, or of text its digests, since an array of str holds no bytes."""
+def _comparable(column: np.ndarray | Lazy) -> np.ndarray:
+    """The column itself; of lazy ones digests, and of text, whose array holds no bytes."""
+    if isinstance(column, Lazy):
+        return column.digests()
     if not holds_text(column):
         return np.ascontiguousarray(column)
     digests = [blake2b(text.encode("utf-8", "surrogatepass")).digest() for text in column]

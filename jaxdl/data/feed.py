@@ -1,34 +1,41 @@
 """From the rows of a split to what a compiled call of several steps takes.
 
 Small splits live on the device, and a call is fed row numbers only. Others stay with the host, and
-a call is fed whole batches. Either way the next call's input is made while this one computes.
+a call is fed whole batches. Either way the next call's input is made while this one computes; of
+columns that are made on demand a call takes one batch, and the inputs of several are on their way.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Integer
 
 from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
 
 RESIDENT_BYTES = 1 << 30  # a split up to this size is held on the device
 _STREAM_BYTES = 1 << 26  # what one call's batches may take where they are streamed
+_AHEAD_BYTES = 1 << 30  # what batches made on demand may take that are on their way
 _MOST_STEPS = 256
+_MOST_AHEAD = 3
 
 
 class Feed:
-    """Inputs of compiled calls: up to `steps` batches each, made one call ahead.
+    """Inputs of compiled calls: up to `steps` batches each, made ahead of the calls.
 
     Args:
       table: the training split.
       order: which rows make batch t.
-      resident: hold the split on the device; None decides by its size.
+      resident: hold the split on the device; None decides by its size. Columns that are made on
+        demand never are.
+      seed: of what is drawn for such columns.
 
     Attributes:
       columns: the split as it is handed to every call; empty where batches are streamed.
@@ -36,48 +43,76 @@ class Feed:
       waited: seconds that `take` has waited for input.
     """
 
-    def __init__(self, table: Table, order: Order | Streams, resident: bool | None = None) -> None:
+    def __init__(
+        self, table: Table, order: Order | Streams, resident: bool | None = None, seed: int = 0
+    ) -> None:
         sizes = {name: column.nbytes for name, column in table.columns.items()}
-        self._table, self._order = table, order
+        self._table, self._order, self._seed = table, order, seed
         resident = sum(sizes.values()) <= RESIDENT_BYTES if resident is None else resident
-        self.columns = dict(table.columns) if resident else {}
-        batch_bytes = sum(sizes.values()) * order.batch_size // len(table)
-        self.steps = _MOST_STEPS
-        if not resident:
-            self.steps = max(1, min(_MOST_STEPS, _STREAM_BYTES // max(1, batch_bytes)))
+        self.columns = dict(table.columns) if resident and not table.lazy else {}
+        batch_bytes = max(1, sum(sizes.values()) * order.batch_size // len(table))
+        self.steps, self._most_ahead = _MOST_STEPS, 1
+        if table.lazy:
+            self.steps = 1
+            self._most_ahead = max(1, min(_MOST_AHEAD, _AHEAD_BYTES // batch_bytes))
+        elif not self.columns:
+            self.steps = max(1, min(_MOST_STEPS, _STREAM_BYTES // batch_bytes))
         self.waited = 0.0
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._ahead: tuple[tuple[int, int], Future[Any]] | None = None
+        # A second one begins a batch while the last images of the one before are decoded.
+        self._workers = ThreadPoolExecutor(min(2, self._most_ahead), thread_name_prefix="feed")
+        self._ahead: dict[tuple[int, int], Future[Any]] = {}
 
     def prepare(self, step: int, n: int) -> None:
-        """Start making the input of the `n` steps from `step`."""
-        self._ahead = (step, n), self._worker.submit(self.make, step, n)
+        """Start making the input of the `n` steps from `step`, and of single steps after it."""
+        wanted = [(step, n), *((step + i, 1) for i in range(1, self._most_ahead))]
+        for call, unwanted in self._ahead.items():
+            if call not in wanted:
+                unwanted.cancel()
+        self._ahead = {
+            call: self._ahead.get(call) or self._workers.submit(self.make, *call) for call in wanted
+        }
 
     def take(self, step: int, n: int) -> Any:
         """The input of the `n` steps from `step`, waiting for it where it is not ready."""
         start = time.perf_counter()
-        if self._ahead is None or self._ahead[0] != (step, n):
+        if (step, n) not in self._ahead:
             self.prepare(step, n)
-        assert self._ahead is not None
-        ready = self._ahead[1].result()
-        self._ahead = None
+        ready = self._ahead.pop((step, n)).result()
         self.waited += time.perf_counter() - start
         return ready
 
     def make(self, step: int, n: int) -> Any:
         """Rows, (steps, batch), or batches of that shape; only the first `n` steps count."""
         rows = np.zeros((self.steps, self._order.batch_size), np.int32)
+        epochs = np.zeros_like(rows)
         for i in range(n):
-            rows[i] = self._order.rows(step + i)
+            rows[i], epochs[i] = self._order.rows(step + i), self._order.epochs(step + i)
         if self.columns:
             return rows
-        batches = self._table[rows[:n]]
+        batches = self._table.drawn(rows[:n], epochs[:n], self._seed)
         room = self.steps - n
+        if not room:
+            return batches
         return {k: np.pad(v, ((0, room),) + ((0, 0),) * (v.ndim - 1)) for k, v in batches.items()}
 
     def close(self) -> None:
-        """Stop the worker."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        """Stop the workers."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+
+def batches(
+    table: Table,
+    plan: Iterable[tuple[Integer[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]],
+) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of a split at (rows, mask) pairs, with their `mask`, made ahead of their use."""
+    with ThreadPoolExecutor(2, thread_name_prefix="batches") as workers:
+        ahead: deque[Future[dict[str, np.ndarray]]] = deque()
+        for rows, mask in plan:
+            ahead.append(workers.submit(lambda r, m: {**table[r], "mask": m}, rows, mask))
+            if len(ahead) > 2:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def fetch(columns: Mapping[str, jax.Array], given: Any) -> Any:

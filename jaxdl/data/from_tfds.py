@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ import numpy as np
 
 from jaxdl.data import pixels
 from jaxdl.data.cache import cached, fingerprint
+from jaxdl.data.crops import Crop
+from jaxdl.data.photos import Photos
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
-_BLOCK = 8192  # examples in memory in their encoded form at a time
+_BLOCK = 2048  # examples in memory in their encoded form at a time
+_MANY = 100_000  # examples that take so long to go through that it should be said
+
+_log = logging.getLogger("jaxdl")
 
 
 def tfds(
@@ -30,11 +36,15 @@ def tfds(
     size: int | None = None,
     data_dir: str | None = None,
     cache: bool = True,
+    crop: Crop | None = None,
 ) -> dict[str, Table]:
     """A data set that TFDS has prepared as array_record, read into memory.
 
     Each feature of fixed shape becomes a column of its own name: images are uint8, class labels
     int32, texts str. A feature of varying length, such as a sequence, is refused.
+
+    With `crop` images stay on the disk, and are decoded as they are needed; the rest is read into
+    memory, by default without texts and what varies in length.
 
     Args:
       dataset: name as TFDS has it, such as 'mnist', 'imagenette/160sq' or 'mnist:3.0.1'.
@@ -43,23 +53,30 @@ def tfds(
       validation: the same of the validation split.
       columns: the features to read; by default all.
       size: scale images to cover a square with sides of so many pixels, and keep its middle.
-        Needed where images differ in size.
+        Needed, or `crop`, where images differ in size.
       data_dir: where the data is prepared; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
       cache: keep the decoded images in the user's cache folder, which makes the next run start
-        faster by what decoding takes (four seconds for MNIST).
+        faster by what decoding takes (four seconds for MNIST). With `crop`, what is kept are the
+        labels, which stand between the images and take as long to read as these.
+      crop: what is seen of each image, at random in training; see `Crop`.
 
     Raises:
       UserError: the data set is unknown or not prepared, a split unknown, empty, or in part the
         same as another one, a feature unknown or of varying shape, or an example damaged.
     """
+    if size is not None and crop is not None:
+        raise UserError(
+            f"tfds {dataset!r}: give size, to hold the images in memory, or crop, to decode them "
+            "as they are needed; not both"
+        )
     builder = _builder(dataset, data_dir)
     instructions = {"train": train, "validation": validation, "test": test}
     wanted = {role: part for role, part in instructions.items() if part is not None}
     _require_disjoint(builder, dataset, wanted)
-    features = _features(builder, dataset, columns, size)
+    features = _features(builder, dataset, columns, size, crop)
     classes = {f.name: f.classes for f in features}.get("label", ())
     return {
-        role: Table(_load(builder, part, features, cache), _where(dataset, part), classes)
+        role: Table(_load(builder, part, features, cache, crop), _where(dataset, part), classes)
         for role, part in wanted.items()
     }
 
@@ -205,7 +222,11 @@ def _intervals(builder: Any, dataset: str, part: str, role: str) -> list[tuple[s
 
 
 def _features(
-    builder: Any, dataset: str, columns: tuple[str, ...] | None, size: int | None
+    builder: Any,
+    dataset: str,
+    columns: tuple[str, ...] | None,
+    size: int | None,
+    crop: Crop | None,
 ) -> list[_Feature]:
     described = dict(sorted(builder.info.features.items()))  # TFDS has them in any order
     for name in columns or ():
@@ -221,9 +242,13 @@ def _features(
     features, refused = [], {}
     for name in described if columns is None else columns:
         try:
-            features.append(_feature(name, described[name], shapes[name], size))
+            features.append(_feature(name, described[name], shapes[name], size, crop))
         except ValueError as error:
             refused[name] = str(error)
+    if crop is not None:
+        _require_image(features, dataset)
+    if crop is not None and columns is None:
+        return [feature for feature in features if feature.dtype != object]
     if refused:
         name, reason = next(iter(refused.items()))
         raise UserError(
@@ -233,18 +258,29 @@ def _features(
     return features
 
 
-def _feature(name: str, described: Any, tensor: Any, size: int | None) -> _Feature:
+def _require_image(features: list[_Feature], dataset: str) -> None:
+    if not any(feature.image for feature in features):
+        there = ", ".join(feature.name for feature in features)
+        raise UserError(
+            f"tfds {dataset!r}: crop is of images, the columns are {there}; leave it out"
+        )
+
+
+def _feature(
+    name: str, described: Any, tensor: Any, size: int | None, crop: Crop | None
+) -> _Feature:
     """Raises ValueError, with the reason, if the feature is no column."""
     import tensorflow_datasets
 
     if isinstance(tensor, dict):
         raise ValueError("is a structure of several")
     is_image = isinstance(described, tensorflow_datasets.features.Image)
-    resize = is_image and size is not None
-    shape = (size, size, *tensor.shape[2:]) if resize else tuple(tensor.shape)
+    side = crop.size if crop is not None else size
+    resize = is_image and side is not None
+    shape = (side, side, *tensor.shape[2:]) if resize else tuple(tensor.shape)
     dtype = np.dtype(tensor.np_dtype)
     if None in shape:
-        raise ValueError("varies in size (give size)" if is_image else "varies in length")
+        raise ValueError("varies in size (give size or crop)" if is_image else "varies in length")
     if is_image and dtype != np.uint8:
         raise ValueError(f"is an image of {dtype}")
     is_label = isinstance(described, tensorflow_datasets.features.ClassLabel)
@@ -258,18 +294,102 @@ def _feature(name: str, described: Any, tensor: Any, size: int | None) -> _Featu
     return _Feature(name, shape, dtype, is_image, resize, classes)
 
 
+class Records:
+    """The encoded images of a split, each read when it is asked for.
+
+    Args:
+      builder: of the data set.
+      part: which examples.
+      feature: the name of the images.
+    """
+
+    def __init__(self, builder: Any, part: str, feature: str) -> None:
+        from tensorflow_datasets.core import decode
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        self._builder, self._part, self._feature = builder, part, feature
+        self._parsed = tf_example_pb2.Example.FromString
+        raw = decode.DeserializeMethod.RAW_BYTES
+        with _naming_damage(builder, part):
+            self._records = builder.as_data_source(split=part, deserialize_method=raw)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, i: int) -> bytes:
+        """The bytes of image i."""
+        with _naming_damage(self._builder, self._part):
+            # One at a time: reading several takes array_record threads of its own, and longer.
+            example = self._parsed(self._records[i])
+            found = example.features.feature[self._feature].bytes_list.value
+        if not found:
+            raise UserError(_lacking(self._builder, self._part, i, self._feature))
+        return found[0]
+
+    def name(self, i: int) -> str:
+        """Its number in the split."""
+        return f"{_where(self._builder.info.full_name, self._part)} example {i}"
+
+    def fingerprint(self) -> bytes:
+        """Of the names and sizes of the files, and of the part: the whole would take minutes."""
+        files = [(file.name, file.stat().st_size) for file in _files(self._builder, self._part)]
+        return sha256(repr((self._builder.info.full_name, self._part, files)).encode()).digest()
+
+
+def _files(builder: Any, part: str) -> list[Path]:
+    return [Path(f.filename) for f in builder.info.splits[part].file_instructions]
+
+
+def _lacking(builder: Any, part: str, i: int, feature: str) -> str:
+    return (
+        f"{_where(builder.info.full_name, part)}: example {i} has no {feature!r}; the files in "
+        f"{builder.data_path} are damaged, so prepare the data set again"
+    )
+
+
 def _load(
-    builder: Any, part: str, features: list[_Feature], cache: bool
+    builder: Any, part: str, features: list[_Feature], cache: bool, crop: Crop | None
+) -> Mapping[str, np.ndarray | Photos]:
+    if crop is None:
+        images = any(feature.image for feature in features)
+        return _load_held(builder, part, features, cache and images, fingerprint)
+    photos = {
+        f.name: Photos(Records(builder, part, f.name), crop, f.shape[-1])
+        for f in features
+        if f.image
+    }
+    others = [f for f in features if f.name not in photos]
+    count = builder.info.splits[part].num_examples
+    if others and count > _MANY:
+        names = ", ".join(f.name for f in others)
+        _log.warning("%s: reads %s of %s examples", _where(builder.name, part), names, f"{count:,}")
+    # The files may hold 150 GB: that their names, sizes and times are the same must do.
+    held = _load_held(builder, part, others, cache, _stamp) if others else {}
+    columns: dict[str, np.ndarray | Photos] = {**photos, **held}
+    return {f.name: columns[f.name] for f in features}
+
+
+def _stamp(file: Path) -> str:
+    about = file.stat()
+    return f"{about.st_size} bytes at {about.st_mtime_ns}"
+
+
+def _load_held(
+    builder: Any,
+    part: str,
+    features: list[_Feature],
+    cache: bool,
+    identify: Callable[[Path], str],
 ) -> Mapping[str, np.ndarray]:
-    if not cache or not any(feature.image for feature in features):
+    """Columns in memory, cached for as long as `identify` says the same of each file."""
+    if not cache:
         return _read(builder, part, features)
-    files = [Path(f.filename) for f in builder.info.splits[part].file_instructions]
     with _naming_damage(builder, part):
-        contents = [fingerprint(file) for file in files]
+        contents = [identify(file) for file in _files(builder, part)]
     texts = [f for f in features if f.dtype == object]  # no file of arrays takes them
     others = [f for f in features if f.dtype != object]
     key = repr((builder.info.full_name, part, contents, others, pixels.version()))
-    columns = {**cached(key, lambda: _read(builder, part, others))}
+    columns = {**cached(key, lambda: _read(builder, part, others))} if others else {}
     if texts:
         columns |= _read(builder, part, texts)
     return {f.name: columns[f.name] for f in features}
@@ -301,10 +421,7 @@ def _read(builder: Any, part: str, features: list[_Feature]) -> dict[str, np.nda
         for f in features:
             values = [example[f.name] for example in examples]
             if any(value is None for value in values):  # the record was cut off, or lacks it
-                raise UserError(
-                    f"{where}: example {start + values.index(None)} has no {f.name!r}; the files "
-                    f"in {builder.data_path} are damaged, so prepare the data set again"
-                )
+                raise UserError(_lacking(builder, part, start + values.index(None), f.name))
             if f.image:
                 names = [f"{where} example {start + i}" for i in range(len(values))]
                 block = columns[f.name][start : start + len(values)]

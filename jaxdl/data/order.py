@@ -56,6 +56,11 @@ class Order:
         parts = [self._epoch(int(e))[within[epoch == e]] for e in np.unique(epoch)]
         return np.concatenate(parts)
 
+    def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The epoch to which each row of that batch belongs, from 0."""
+        place = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        return place // self.examples
+
     @functools.lru_cache(maxsize=2)  # noqa: B019  a run has one order
     def _epoch(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -106,6 +111,10 @@ class Streams:
         """The rows of the split that make the batch of a step."""
         length = self.steps_per_epoch
         return (np.arange(self.batch_size) * length + step % length).astype(np.int32)
+
+    def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The epoch to which each row of that batch belongs, from 0."""
+        return np.full(self.batch_size, step // self.steps_per_epoch)
 
 
 def onwards(

@@ -1,4 +1,4 @@
-"""Encoded images to arrays of pixels. The only file that knows Pillow."""
+"""Encoded images of every kind to arrays of pixels. The only file that knows Pillow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from jaxdl.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Pillow reads more; these alone are opened, since some of the others start programs (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -82,7 +86,7 @@ def decode(
             try:
                 pixels[i] = _decode_one(image, pixels.shape[1:], resize)
             except Exception as error:  # Pillow raises ten types for damaged files
-                raise UserError(f"{where(i)}: {_reason(image, error)}") from error
+                raise UserError(f"{where(i)}: {reason(image, error)}") from error
 
     # Of small images Python's part is the larger one, and threads are in each other's way.
     threads = os.cpu_count() if resize or pixels[0].nbytes > _SMALL else 1
@@ -90,35 +94,38 @@ def decode(
         list(pool.map(fill, range(0, len(encoded), _CHUNK)))
 
 
-def _decode_one(
-    encoded: bytes | Path, shape: tuple[int, ...], resize: bool
-) -> UInt8[np.ndarray, "height width channels"]:
-    from PIL import Image, ImageOps
+def whole(encoded: bytes | Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    """An image of any of the usual formats in its own size, upright, as `decode` converts it.
 
-    height, width, channels = shape
-    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
-    with Image.open(stream, formats=_FORMATS) as file:
-        image: Image.Image = file
-        if image.mode.startswith(("I", "F")):
-            raise ValueError("more than 8 bits a channel; convert it to 8")
-        if resize:
-            image = ImageOps.exif_transpose(image)
-        if image.mode != _MODES[channels]:
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = image.convert(_MODES[channels])
-        if resize:
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        elif image.size != (width, height):
-            raise ValueError(
-                f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
-                "set size to resize the images"
-            )
-        # Twice as quick for small images as numpy.asarray(image).
-        return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+    Raises what Pillow does where it is not sound; `reason` tells it in words.
+    """
+    return _array(_opened(encoded, channels, upright=True), channels)
 
 
-def _reason(encoded: bytes | Path, error: Exception) -> str:
+def is_upright(encoded: bytes) -> bool:
+    """Whether an image is sound as far as its head goes, and no camera noted that it is turned."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(BytesIO(encoded), formats=_FORMATS) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except Exception:  # what it is, `whole` will tell
+        return False
+
+
+def scaled(
+    image: UInt8[np.ndarray, "height width channels"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "new_height new_width channels"]:
+    """An image in another size, (height, width), smoothed where it shrinks: linear filter."""
+    from PIL import Image
+
+    channels = image.shape[-1]
+    shown = Image.fromarray(image[..., 0] if channels == 1 else image)
+    return _array(shown.resize(size[::-1], Image.Resampling.BILINEAR), channels)
+
+
+def reason(encoded: bytes | Path, error: Exception) -> str:
+    """Why an image could not be decoded, and what to do."""
     from PIL import UnidentifiedImageError
 
     if isinstance(encoded, Path) and not encoded.is_file():
@@ -133,3 +140,43 @@ def _reason(encoded: bytes | Path, error: Exception) -> str:
     if isinstance(error, ValueError):
         return str(error)
     return f"a damaged image ({error}); remove or replace it"
+
+
+def _decode_one(
+    encoded: bytes | Path, shape: tuple[int, ...], resize: bool
+) -> UInt8[np.ndarray, "height width channels"]:
+    from PIL import Image, ImageOps
+
+    height, width, channels = shape
+    image = _opened(encoded, channels, upright=resize)
+    if resize:
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    elif image.size != (width, height):
+        raise ValueError(
+            f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
+            "set size to resize the images"
+        )
+    return _array(image, channels)
+
+
+def _opened(encoded: bytes | Path, channels: int, upright: bool) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+    with Image.open(stream, formats=_FORMATS) as file:
+        image: Image.Image = file
+        if image.mode.startswith(("I", "F")):
+            raise ValueError("more than 8 bits a channel; convert it to 8")
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        if image.mode != _MODES[channels]:
+            if "transparency" in image.info:
+                image = image.convert("RGBA")
+            image = image.convert(_MODES[channels])
+        image.load()  # before the file is closed
+        return image
+
+
+def _array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    # Twice as quick for small images as numpy.asarray(image).
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)

@@ -21,7 +21,11 @@ from jaxtyping import Float, UInt8
 from jaxdl.data.addition import addition
 from jaxdl.data.builtin import blobs, digits, polynomial
 from jaxdl.data.captions import captions
+from jaxdl.data.crops import Crop
+from jaxdl.data.folders import images
 from jaxdl.data.from_tfds import tfds
+from jaxdl.data.jpeg import encode
+from jaxdl.data.photos import Held, Photos
 from jaxdl.data.shapes import shapes, twin_captions
 from jaxdl.data.table import Table
 from jaxdl.data.text import split, text
@@ -30,6 +34,8 @@ from jaxdl.errors import UserError
 
 # Sources that are small and offline already.
 _OWN_TWINS = (blobs, digits, polynomial, shapes)
+
+_CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # A clause of 3 to 15 plain words and the mark it ends in.
 _CLAUSE = re.compile(r"\b[A-Za-z][a-z]*(?:\s[a-z]+){2,14}[.,;:]")
@@ -56,6 +62,23 @@ def mnist() -> dict[str, Table]:
             table.classes,
         )
         for role, table in digits().items()
+    }
+
+
+def cifar10() -> dict[str, Table]:
+    """CIFAR-10's twin: the digits of MNIST's, each in a colour of its own, on 32×32.
+
+    Returns:
+      1197 train, 300 validation and 300 test examples; `image` (N, 32, 32, 3) uint8 and `label`
+      (N,) int32, under CIFAR-10's names.
+    """
+    return {
+        role: Table(
+            {"image": _tinted(table.columns["image"]), "label": table.columns["label"]},
+            f"twin of cifar10, {role} split",
+            _CIFAR,
+        )
+        for role, table in mnist().items()
     }
 
 
@@ -97,9 +120,50 @@ def translation() -> dict[str, Table]:
     return _dealt({"de": _column(german), "en": _column(english)}, "twin of translation")
 
 
+def photographs(crop: Crop, classes: int) -> dict[str, Table]:
+    """The twin of photographs that are decoded as they are needed: drawn shapes, as JPEGs.
+
+    A small or a large circle, square or triangle in one of four colours, four times: 48 pixels
+    high, and 48, 44, 40 or 36 wide.
+
+    Args:
+      crop: as for the original.
+      classes: how many the original has, over which the 24 kinds are spread, in alphabetical
+        order: of two, one is the large ones.
+
+    Returns:
+      About 1100 train, 300 validation and 300 test examples; `image` (N, size, size, 3) uint8, and
+      `label` (N,) int32.
+    """
+    drawn = {
+        role: {name: column[_alone(table)] for name, column in table.columns.items()}
+        for role, table in shapes(900, 240, 240, size=48).items()
+    }
+    kinds = sorted({*drawn["train"]["caption"]})
+    number = {kind: i * classes // len(kinds) for i, kind in enumerate(kinds)}
+    tables = {}
+    for role, columns in drawn.items():
+        where = f"twin of photographs, {role} split"
+        cuts = [slice(side, 48 - side) for side in (0, 2, 4, 6)]
+        encoded = Held([encode(x[:, cut]) for x in columns["image"] for cut in cuts], where)
+        label = np.array([number[kind] for kind in columns["caption"] for _ in cuts], np.int32)
+        tables[role] = Table({"image": Photos(encoded, crop), "label": label}, where)
+    return tables
+
+
+def _alone(table: Table) -> np.ndarray:
+    """The rows with one shape."""
+    return np.array([" a " not in caption for caption in table.columns["caption"]])
+
+
+# How many classes those have whose twin is `photographs`, by the name that TFDS has for them.
+PHOTOGRAPHS = {"imagenet2012": 1000, "imagenet_samples": 1000, "imagenette": 10}
+
+
 # By the name that TFDS has for the original. All splits, whether the original has them or not:
 # a config may cut its validation split from the train split.
 TWINS: dict[str, Callable[[], dict[str, Table]]] = {
+    "cifar10": cifar10,
     "mnist": mnist,
     "sentiment": sentiment,
     "tiny_shakespeare": tiny_shakespeare,
@@ -148,7 +212,7 @@ def twin_of(
     """
     if source in _OWN_TWINS:
         return source(**settings)
-    if source is not tfds and source not in STAND_INS:
+    if source not in (tfds, *STAND_INS) and settings.get("crop") is None:
         raise UserError(
             f"no twin of data source {source.__name__!r}, which reads your own data; leave out "
             "--config.data.twin"
@@ -156,15 +220,22 @@ def twin_of(
     call = inspect.signature(source).bind(**settings)
     call.apply_defaults()
     given = call.arguments
+    if source is images and given["crop"] is not None:
+        return photographs(given["crop"], classes=2)  # how many there are, only the images tell
     if source in STAND_INS:
         takes = inspect.signature(STAND_INS[source]).parameters
         return STAND_INS[source](**{name: given[name] for name in takes})
-    name = re.split("[/:]", given["dataset"])[0]
-    if name not in TWINS:
-        raise UserError(f"no twin of {given['dataset']!r}; there are twins of {', '.join(TWINS)}")
+    name, crop = re.split("[/:]", given["dataset"])[0], given["crop"]
+    twins = TWINS if crop is None else PHOTOGRAPHS
+    if name not in twins:
+        how = "" if crop is None else " with crop"
+        raise UserError(
+            f"no twin of {given['dataset']!r}{how}; there are twins of {', '.join(twins)}"
+        )
+    made = TWINS[name]() if crop is None else photographs(crop, PHOTOGRAPHS[name])
     return {
         role: _only(table, given["columns"])
-        for role, table in TWINS[name]().items()
+        for role, table in made.items()
         if given[role] is not None
     }
 
@@ -219,6 +290,13 @@ def _framed(small: UInt8[np.ndarray, "n 8 8 1"]) -> UInt8[np.ndarray, "n 28 28 1
     enlarge = _interpolation(8, 20)
     large = enlarge @ small[..., 0].astype(np.float64) @ enlarge.T * (255 / 16)
     return np.pad(np.rint(large).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))[..., None]
+
+
+def _tinted(grey: UInt8[np.ndarray, "n 28 28 1"]) -> UInt8[np.ndarray, "n 32 32 3"]:
+    """In a black frame of 2, with a third, two thirds or all of its red, green and blue."""
+    light = (np.arange(len(grey))[:, None] // 3 ** np.arange(3) % 3 + 1) / 3
+    colored = np.rint(grey * light[:, None, None, :]).astype(np.uint8)
+    return np.pad(colored, ((0, 0), (2, 2), (2, 2), (0, 0)))
 
 
 def _interpolation(old: int, new: int) -> Float[np.ndarray, "new old"]:

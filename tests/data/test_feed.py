@@ -6,8 +6,9 @@ import pytest
 
 from jaxdl.data import feed as module
 from jaxdl.data.feed import Feed, fetch
-from jaxdl.data.order import Order
-from jaxdl.data.table import Table
+from jaxdl.data.order import Order, once
+from jaxdl.data.table import Lazy, Table
+from jaxdl.errors import UserError
 
 TABLE = Table({"x": np.arange(60, dtype=np.float32).reshape(20, 3), "label": np.arange(20)})
 ORDER = Order(20, 6, seed=3)
@@ -59,3 +60,95 @@ def test_what_goes_wrong_in_the_worker_surfaces(feed, monkeypatch):
     feed.prepare(0, 1)
     with pytest.raises(ZeroDivisionError):
         feed.take(0, 1)
+
+
+# ---- Columns that are made on demand
+
+
+class Drawn(Lazy):
+    """Values that tell what they were drawn for; row 13 cannot be read where `bad`."""
+
+    def __init__(self, bad=False):
+        self.shape, self.dtype, self.bad, self.asked = (20, 2), np.dtype(np.int64), bad, []
+
+    def __getitem__(self, rows):
+        return np.stack([rows, rows], -1)
+
+    def drawn(self, rows, epochs, seed):
+        self.asked.append(rows.shape)
+        if self.bad and (rows == 13).any():
+            raise UserError("13.jpg: a damaged image")
+        return np.stack([rows, 100 * epochs + seed], -1)
+
+    def fingerprint(self):
+        return np.zeros(32, np.uint8)
+
+    def digests(self):
+        return np.zeros((20, 1), np.uint8)
+
+
+@pytest.fixture
+def lazy():
+    feed = Feed(Table({"x": Drawn(), "label": np.arange(20)}), ORDER, resident=True, seed=7)
+    yield feed
+    feed.close()
+
+
+@pytest.mark.parametrize("first", [0, 5, 1000])
+def test_batches_on_demand_are_drawn_for_the_epoch_of_each_row(lazy, first):
+    assert lazy.steps == 1 and not lazy.columns  # never resident
+    for step in range(first, first + 8):
+        batch = lazy.take(step, 1)
+        np.testing.assert_array_equal(batch["x"][0, :, 0], ORDER.rows(step))
+        np.testing.assert_array_equal(batch["x"][0, :, 1], 100 * ORDER.epochs(step) + 7)
+        np.testing.assert_array_equal(batch["label"][0], ORDER.rows(step))
+        lazy.prepare(step + 1, 1)
+    assert lazy.make(0, 0)["x"].shape == (1, 6, 2)  # for its shape
+
+
+def test_several_batches_are_on_their_way_and_none_is_made_twice(lazy):
+    for step in range(5):
+        lazy.take(step, 1)
+        lazy.prepare(step + 1, 1)
+    for future in lazy._ahead.values():
+        future.result()
+    assert lazy._table.columns["x"].asked == [(1, 6)] * (5 + module._MOST_AHEAD)
+
+
+def test_batches_ahead_take_no_more_than_they_may(monkeypatch):
+    monkeypatch.setattr(module, "_AHEAD_BYTES", 2 * 6 * (2 * 8 + 8))
+    table = Table({"x": Drawn(), "label": np.arange(20)})
+    assert Feed(table, ORDER)._most_ahead == 2
+    monkeypatch.setattr(module, "_AHEAD_BYTES", 1)
+    assert Feed(table, ORDER)._most_ahead == 1
+
+
+def test_a_bad_example_stops_at_its_own_batch():
+    feed = Feed(Table({"x": Drawn(bad=True)}), ORDER)
+    bad = next(t for t in range(4) if 13 in ORDER.rows(t))
+    for step in range(bad):
+        feed.take(step, 1)
+        feed.prepare(step + 1, 1)
+    with pytest.raises(UserError, match=r"13\.jpg: a damaged image"):
+        feed.take(bad, 1)
+    feed.close()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20, 21])
+def test_batches_of_evaluation_come_in_order(size):
+    table = Table({"x": Drawn(), "label": np.arange(20)})
+    expected = list(once(20, size))
+    found = list(module.batches(table, once(20, size)))
+    assert len(found) == len(expected)
+    for batch, (rows, mask) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(batch["x"], np.stack([rows, rows], -1))
+        np.testing.assert_array_equal(batch["label"], rows)
+        np.testing.assert_array_equal(batch["mask"], mask)
+
+
+def test_what_goes_wrong_in_evaluation_surfaces():
+    plan = [(np.array([0]), np.array([True])), (np.array([99]), np.array([True]))]
+    batches = module.batches(TABLE, plan)
+    assert next(batches)["label"] == 0
+    with pytest.raises(IndexError):
+        next(batches)

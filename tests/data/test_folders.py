@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data import duplicates, images, validate
+from jaxdl.data import Crop, Photos, duplicates, images, validate
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -185,8 +185,41 @@ def test_refuses_a_split_that_no_image_falls_into(tmp_path, refuses):
         (dict(test_fraction=1.0), "test_fraction=1.0"),
         (dict(validation_fraction=-0.5), "validation_fraction=-0.5"),
         (dict(size=10**7), "GB"),
+        (dict(size=None), "give size"),
+        (dict(crop=Crop(4)), "one of the two"),
     ],
 )
 def test_refuses_settings(cats_and_dogs, refuses, settings, fragment):
     with refuses("images", fragment):
         images(str(cats_and_dogs), **{"size": 4, **settings})
+
+
+def test_with_crop_images_stay_on_the_disk(cats_and_dogs, refuses):
+    held = images(str(cats_and_dogs), size=4)
+    splits = images(str(cats_and_dogs), crop=Crop(4, resize=4))
+    validate(splits)
+    for role, table in splits.items():
+        image, label = table.columns["image"], table.columns["label"]
+        assert isinstance(image, Photos) and image.shape == (len(table), 4, 4, 3)
+        np.testing.assert_array_equal(image[:], held[role].columns["image"])
+        np.testing.assert_array_equal(label, held[role].columns["label"])
+        assert table.classes == held[role].classes
+    (cats_and_dogs / "cat" / "0.png").write_bytes(b"")
+    with refuses(cats_and_dogs / "cat" / "0.png", "empty file"):
+        for table in images(str(cats_and_dogs), crop=Crop(4)).values():
+            table.drawn(np.arange(len(table)), np.zeros(len(table), int), 0)
+
+
+def test_imagenets_tree(tmp_path):
+    for split, count in (("train", 3), ("val", 2)):
+        for wnid in ("n01440764", "n01443537"):
+            for i in range(count):
+                draw(tmp_path / split / wnid / f"{wnid}_{i}.JPEG", size=(50 + i, 40))
+    splits = images(str(tmp_path), crop=Crop(16))
+    assert {role: t.columns["label"].tolist() for role, t in splits.items()} == {
+        "train": [0, 0, 0, 1, 1, 1], "validation": [0, 0, 1, 1],
+    }  # fmt: skip
+    assert splits["train"].classes == ("n01440764", "n01443537")
+    np.testing.assert_allclose(
+        splits["validation"].columns["image"][:], np.full((4, 16, 16, 3), RED), atol=3
+    )

@@ -6,7 +6,7 @@ import pytest
 import tiny_tfds
 from tiny_tfds import ANY_SIZE, IMAGE, LABEL, TEXT, sequence, tensor
 
-from jaxdl.data import duplicates, from_tfds, tfds, validate
+from jaxdl.data import Crop, Photos, duplicates, from_tfds, tfds, validate
 
 
 @pytest.fixture
@@ -163,6 +163,8 @@ def test_without_a_cache_nothing_is_written(shapes):
         (dict(dataset="shapes", columns=("image", "lable")), ["did you mean 'label'?"]),
         (dict(dataset="shapes", columns=()), ["columns"]),
         (dict(dataset="shapes", size=0), ["size=0"]),
+        (dict(dataset="shapes", size=4, crop=Crop(4)), ["size", "crop", "not both"]),
+        (dict(dataset="shapes", columns=("label",), crop=Crop(4)), ["crop", "label"]),
     ],
 )
 def test_refuses(shapes, refuses, settings, fragments):
@@ -229,6 +231,75 @@ def test_names_damaged_files(root, shapes, refuses, damage):
         file.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"\x07" * 70000)
     with refuses("shapes", "damaged"):
         tfds("shapes")
+
+
+@pytest.fixture
+def wild(root, png):
+    """Images of all sizes, as imagenet2012 has them, and a text."""
+    examples = [
+        {
+            "image": png(np.full((5 + i, 30 - i, 3), 10 * i, np.uint8)),
+            "label": [i % 3],
+            "file_name": b"%d.JPEG" % i,
+        }
+        for i in range(20)
+    ]
+    features = {"image": ANY_SIZE, "label": LABEL, "file_name": TEXT}
+    tiny_tfds.write(root, "wild", {"train": examples}, features)
+    return examples
+
+
+def test_with_crop_images_are_read_on_demand(wild):
+    settings = dict(dataset="wild", train="train[:15]", test="train[15:]")
+    held = tfds(size=4, columns=("image", "label"), **settings)
+    splits = tfds(crop=Crop(4, resize=4), **settings)
+    validate(splits)
+    for role, table in splits.items():
+        assert list(table.columns) == ["image", "label"] and isinstance(
+            table.columns["image"], Photos
+        )
+        np.testing.assert_array_equal(table.columns["image"][:], held[role].columns["image"])
+        np.testing.assert_array_equal(table.columns["label"], held[role].columns["label"])
+    prints = [bytes(table.columns["image"].fingerprint()) for table in splits.values()]
+    assert len(set(prints)) == 2
+    again = tfds(crop=Crop(9), **settings)["train"].columns["image"]
+    assert bytes(again.fingerprint()) == prints[0]
+    named = tfds("wild", test=None, crop=Crop(4), columns=("file_name", "image"))["train"]
+    assert named.columns["file_name"][:2].tolist() == ["0.JPEG", "1.JPEG"]
+
+
+def test_with_crop_labels_come_from_the_cache(root, wild, monkeypatch):
+    labels = tfds("wild", test=None, crop=Crop(4))["train"].columns["label"]
+    with monkeypatch.context() as patch:
+        patch.setattr(from_tfds, "_read", None)
+        again = tfds("wild", test=None, crop=Crop(4))["train"].columns["label"]
+    np.testing.assert_array_equal(again, labels)
+    (root / "wild").rename(root / "old")
+    changed = [{**example, "label": [2]} for example in wild]
+    features = {"image": ANY_SIZE, "label": LABEL, "file_name": TEXT}
+    tiny_tfds.write(root, "wild", {"train": changed}, features)
+    assert set(tfds("wild", test=None, crop=Crop(4))["train"].columns["label"]) == {2}
+
+
+@pytest.mark.parametrize(
+    ("change", "fragments"),
+    [
+        (lambda example: {**example, "image": b""}, ["wild", "example 3", "empty file"]),
+        (lambda example: {**example, "image": b"<html>"}, ["example 3", "not an image"]),
+        (lambda example: {"label": [0]}, ["example 3", "no 'image'", "prepare"]),
+    ],
+)
+def test_with_crop_the_bad_image_is_named(root, wild, refuses, change, fragments):
+    wild[3] = change(wild[3])
+    features = {"image": ANY_SIZE, "label": LABEL}
+    (root / "wild").rename(root / "old")
+    tiny_tfds.write(root, "wild", {"train": wild}, features)
+    table = tfds("wild", test=None, crop=Crop(4))["train"]
+    table[np.array([2, 4])]
+    with refuses(*fragments):
+        table[np.array([2, 3])]
+    with refuses(*fragments):
+        table.drawn(np.array([3]), np.array([0]), 0)
 
 
 def test_mnist(tfds_dir):

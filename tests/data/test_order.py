@@ -35,6 +35,13 @@ def test_a_batch_depends_on_seed_and_step_alone(order, steps):
         assert forwards[t].dtype == np.int32 and len(forwards[t]) == order.batch_size
 
 
+@given(orders(), st.integers(0, 10**4))
+def test_every_place_knows_its_epoch(order, step):
+    first = step * order.batch_size
+    expected = [place // order.examples for place in range(first, first + order.batch_size)]
+    assert order.epochs(step).tolist() == expected
+
+
 def test_epochs_and_seeds_differ():
     epochs = [tuple(Order(100, 100, seed).rows(t)) for seed in (0, 1) for t in range(5)]
     assert len(set(epochs)) == 10
@@ -131,6 +138,7 @@ def test_streams_continue_row_by_row(examples, data, step):
     np.testing.assert_array_equal(np.sort(epoch), np.arange(length * streams.batch_size))
     np.testing.assert_array_equal(streams.rows(step + length), rows)
     assert examples - len(epoch) < streams.batch_size
+    assert streams.epochs(step).tolist() == [step // length] * streams.batch_size
 
 
 @given(st.integers(1, 50), st.integers(1, 60))

@@ -7,7 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxdl.data import Table
+from jaxdl.data import Lazy, Table
+
+
+class Sums(Lazy):
+    """Each value is its row; in training, of what it is drawn for, in digits."""
+
+    def __init__(self, examples, views=1):
+        self.shape, self.dtype, self.views = (examples,), np.dtype(np.int64), views
+
+    def __getitem__(self, rows):
+        return np.arange(len(self))[rows]
+
+    def drawn(self, rows, epochs, seed):
+        return rows + 100 * epochs + 10_000 * seed
+
+    def fingerprint(self):
+        return np.full(32, len(self), np.uint8)
+
+    def digests(self):
+        return np.arange(len(self), dtype=np.uint8)[:, None]
 
 
 @given(st.integers(1, 20).flatmap(
@@ -43,3 +62,26 @@ def test_refuses_what_is_no_array():
     assert done.stderr.endswith(
         "UserError: the arrays given: column 'x' is of type list; convert it with numpy.asarray\n"
     )
+
+
+def test_lazy_columns_are_drawn_and_others_indexed():
+    table = Table({"x": np.arange(5) * 10, "lazy": Sums(5)})
+    rows, epochs = np.array([[3, 0], [4, 3]]), np.array([[0, 1], [1, 2]])
+    np.testing.assert_array_equal(table[rows]["lazy"], rows)
+    drawn = table.drawn(rows, epochs, seed=7)
+    np.testing.assert_array_equal(drawn["x"], rows * 10)
+    np.testing.assert_array_equal(drawn["lazy"], [[70_003, 70_100], [70_104, 70_203]])
+    assert list(table.lazy) == ["lazy"] and table.columns["lazy"].nbytes == 40
+    identity = table.identity()
+    np.testing.assert_array_equal(identity["lazy"], np.full(32, 5))
+    np.testing.assert_array_equal(identity["x"], table.columns["x"])
+
+
+def test_views():
+    assert Table({"x": np.zeros(5)}).views == 1
+    assert Table({"x": np.zeros(5), "a": Sums(5), "b": Sums(5, views=10)}).views == 10
+
+
+def test_refuses_a_lazy_column_of_another_length(refuses):
+    with refuses("one length", "'lazy': 4"):
+        Table({"x": np.zeros(5), "lazy": Sums(4)})

@@ -4,7 +4,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxdl.data import TWINS, arrays, digits, duplicates, load, polynomial, text, tfds, twin_of
+from jaxdl.data import (
+    TWINS,
+    Crop,
+    Photos,
+    arrays,
+    digits,
+    duplicates,
+    images,
+    load,
+    polynomial,
+    text,
+    tfds,
+    twin_of,
+)
 
 
 def schema(table):
@@ -35,6 +48,15 @@ def test_texts_look_like_the_original(tfds_dir, name):
     original = tfds(name)["train"]
     twin = twin_of(tfds, {"dataset": name})["train"]
     assert schema(twin) == schema(original) and twin.classes == original.classes
+
+
+def test_cifar10_looks_like_the_original(tfds_dir):
+    columns = ("image", "label")
+    settings = dict(train="train[:500]", test=None, columns=columns, cache=False)
+    original = tfds("cifar10", **settings)["train"]
+    twin = twin_of(tfds, {"dataset": "cifar10", "columns": columns})["train"]
+    assert schema(twin) == schema(original) and twin.classes == original.classes
+    assert len(np.unique(twin.columns["image"].max((1, 2)), axis=0)) > 20  # colours
 
 
 def test_sentiment_can_be_learnt():
@@ -108,7 +130,38 @@ def test_small_sources_are_their_own_twins():
     )
 
 
+@pytest.mark.parametrize("name", ["imagenet2012", "imagenette/160sq"])
+def test_photographs(name):
+    crop = Crop(24, views=10)
+    settings = {"dataset": name, "validation": "validation", "test": None, "crop": crop}
+    splits = load("tfds", twin=True, **settings)
+    assert set(splits) == {"train", "validation"} and len(splits["train"]) > 1000
+    for table in splits.values():
+        assert isinstance(table.columns["image"], Photos) and table.columns["image"].crop == crop
+        assert len(set(table.columns["label"])) == (24 if name == "imagenet2012" else 10)
+    again = load("tfds", twin=True, **settings)["train"]
+    np.testing.assert_array_equal(again.identity()["image"], splits["train"].identity()["image"])
+
+
+def test_photographs_can_be_learnt():
+    """Of images, whose twin has two classes: the sizes of the shapes, by how much is not dark."""
+    splits = twin_of(images, {"path": "none", "crop": Crop(40)})
+    counts = {
+        role: (
+            np.mean(table.columns["image"][:].max(-1) > 100, axis=(1, 2)),
+            table.columns["label"],
+        )
+        for role, table in splits.items()
+    }
+    covered, label = counts["train"]
+    middle = (covered[label == 0].mean() + covered[label == 1].mean()) / 2
+    covered, label = counts["test"]
+    assert ((covered < middle) == label).mean() > 0.8 and 0.3 < label.mean() < 0.7
+
+
 def test_refuses(refuses):
+    with refuses("'mnist'", "with crop", "imagenet2012"):
+        twin_of(tfds, {"dataset": "mnist", "crop": Crop(4)})
     with refuses("'arrays'", "own data", "twin"):
         twin_of(arrays, {"train": "a.npz"})
     with refuses("'images'", "own data"):

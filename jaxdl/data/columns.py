@@ -1,0 +1,121 @@
+"""What transforms are made of: a function of one column, made a function of the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, Num, PRNGKeyArray
+
+from jaxdl.errors import UserError
+
+Batch = Mapping[str, Array]
+Transform = Callable[[Batch, PRNGKeyArray], Batch]
+Change = Callable[[Array, PRNGKeyArray], Array]
+
+
+def map_column(column: str, name: str, change: Change) -> Transform:
+    """A transform that changes one column; `name` is the transform's, for messages."""
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        return {**batch, column: change(find_column(batch, column, name), key)}
+
+    return transform
+
+
+def map_images(column: str, name: str, change: Change) -> Transform:
+    """A transform that changes a column of images, (batch, height, width, channels)."""
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        return {**batch, column: change(find_images(batch, column, name), key)}
+
+    return transform
+
+
+def map_colors(column: str, name: str, change: Change, channels: tuple[int, ...]) -> Transform:
+    """A transform of images as floats from 0, black, to 1, white, in so many channels.
+
+    The column holds such floats, or uint8 from 0 to 255, and holds the same afterwards: what the
+    change makes is clipped to the range and, for uint8, rounded.
+    """
+
+    def changed(
+        x: Num[Array, "batch height width channels"], key: PRNGKeyArray
+    ) -> Num[Array, "batch height width channels"]:
+        if x.shape[-1] not in channels:
+            raise UserError(
+                f"{name}: column {column!r} has {x.shape[-1]} channels, not "
+                f"{' or '.join(map(str, channels))}"
+            )
+        if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UserError(
+                f"{name}: column {column!r} holds {x.dtype}; colours are uint8 from 0 to 255, or "
+                "floats from 0 to 1"
+            )
+        white = 255 if x.dtype == jnp.uint8 else 1
+        done = change(x.astype(jnp.promote_types(x.dtype, jnp.float32)) / white, key)
+        return restore(jnp.clip(done, 0, 1) * white, x)
+
+    return map_images(column, name, changed)
+
+
+def find_column(batch: Batch, column: str, name: str) -> Array:
+    """A column of the batch.
+
+    Raises:
+      UserError: there is none.
+    """
+    if column not in batch:
+        raise UserError(f"{name}: no column {column!r}; the batch has {', '.join(sorted(batch))}")
+    return batch[column]
+
+
+def find_images(batch: Batch, column: str, name: str) -> Num[Array, "batch height width channels"]:
+    """A column of images.
+
+    Raises:
+      UserError: there is none, or it has not four axes.
+    """
+    x = find_column(batch, column, name)
+    if x.ndim != 4:
+        raise UserError(
+            f"{name}: column {column!r} has shape {x.shape}, not (batch, height, width, "
+            "channels); put it before any transform that flattens"
+        )
+    return x
+
+
+def floating(x: Num[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """Integers as float32; floats as they are."""
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+
+
+def restore(values: Float[Array, "*shape"], like: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
+    """Values as the type of `like`; rounded, for integers."""
+    return (values if jnp.issubdtype(like.dtype, jnp.inexact) else jnp.round(values)).astype(
+        like.dtype
+    )
+
+
+def require_finite(name: str, **settings: float | tuple[float, ...]) -> None:
+    """Refuse settings that are no numbers, or infinite.
+
+    Raises:
+      UserError: naming the first.
+    """
+    for setting, value in settings.items():
+        if not all(map(math.isfinite, value if isinstance(value, tuple) else (value,))):
+            raise UserError(f"{name}: {setting}={value}; it must be finite")
+
+
+def require_between(name: str, low: float, high: float, **settings: float) -> None:
+    """Refuse settings outside low … high, both allowed.
+
+    Raises:
+      UserError: naming the first.
+    """
+    for setting, value in settings.items():
+        if not (low <= value <= high and math.isfinite(value)):
+            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise UserError(f"{name}: {setting}={value}; it must be finite and {limits}")
