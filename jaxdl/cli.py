@@ -22,6 +22,8 @@ _CONFIG = (
     "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "
     "often as you like"
 )
+_DRAWN = (".png", ".pdf", ".svg")
+_MOST_DRAWN = 100  # images in a figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
+    from jaxdl.checkpoints import Checkpoints
     from jaxdl.runs import Run
     from jaxdl.training.check import check_shapes
     from jaxdl.training.loop import train as run_loop
@@ -54,7 +57,7 @@ def train(options: argparse.Namespace, overrides: list[str]) -> None:
     run.check_claim(config)
     result = run.result()
     if result is None:
-        experiment = _experiment(config)
+        experiment = _experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
         check_shapes(experiment)
         run.claim(config)
         result = run_loop(experiment, run)
@@ -70,7 +73,7 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
 
     folder = _existing(options.workdir)
     run = Run(folder)
-    step, metrics, examples = measure(_experiment(run.config()), run)
+    step, metrics, examples = measure(_experiment(run.config(), resumed=True), run)
     print(f"step {step:,}")
     for name, value in metrics.items():
         print(f"{name:24} {value:.6g}   over {examples[name.partition('/')[0]]:,} examples")
@@ -102,9 +105,7 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
         )
     folder = _existing(options.workdir)
     if options.output is not None:
-        _writable(Path(options.output).parent, "--output")
-        if Path(options.output).is_dir():
-            raise UserError(f"--output {options.output}: is a directory; name a file")
+        _creatable(options.output, "--output")
     set_up_cache()
     from jaxdl.generation import make_draw
     from jaxdl.runs import Run, replace_text
@@ -133,6 +134,37 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.output is not None:
         Path(options.output).parent.mkdir(parents=True, exist_ok=True)
         replace_text(Path(options.output), "\n".join(texts) + "\n")
+
+
+def predict(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Say what a run makes of images."""
+    if options.top < 1:
+        raise UserError(f"--top: expected at least 1, got {options.top}")
+    folder = _existing(options.workdir)
+    if options.figure is not None:
+        _creatable(options.figure, "--figure", _DRAWN)
+    set_up_cache()
+    from jaxdl.runs import Run
+    from jaxdl.training.predictor import Predictor, image_files
+
+    paths = image_files(options.images)
+    if options.figure is not None and len(paths) > _MOST_DRAWN:
+        raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(paths)}; give fewer")
+    seen, answered = [], []
+    for prediction in Predictor(Run(folder))(paths, options.top):
+        answered.append(prediction.answers)
+        if options.figure is not None:
+            seen.append(prediction.pixels)
+    width = max(len(name) for answers in answered for name, _ in answers)
+    for path, answers in zip(paths, answered, strict=True):
+        print(path)
+        for name, value in answers:
+            print(f"    {name:{width}}  {value:.4f}")
+    if options.figure is not None:
+        from jaxdl.figures import gallery, save
+
+        titles = [f"{name}  {value:.3f}" for (name, value), *_ in answered]
+        save(gallery(seen, titles), Path(options.figure))
 
 
 def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -180,6 +212,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--count", type=int, default=1, help="how many to write (1)")
     command.add_argument("--output", metavar="FILE", help="also write them to a file")
     command.set_defaults(command=sample)
+
+    command = commands.add_parser("predict", help="say what a run makes of images")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of them")
+    command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--top", type=int, default=5, metavar="K", help="classes to name (5)")
+    command.add_argument("--figure", metavar="FILE", help="also draw the images, with the first")
+    command.set_defaults(command=predict)
 
     command = commands.add_parser("check", help="say all that can be known before training")
     command.add_argument("--config", required=True, **config)
@@ -231,11 +270,11 @@ def set_up_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def _experiment(config: dict[str, Any]) -> Experiment:
+def _experiment(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
     set_up_cache()
     from jaxdl.training.experiment import Experiment
 
-    return Experiment.of(config)
+    return Experiment.of(config, resumed=resumed)
 
 
 def _existing(folder: str) -> Path:
@@ -249,6 +288,15 @@ def _writable(folder: Path, option: str = "--workdir") -> None:
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{option} {folder}: cannot be written ({there}); choose another")
+
+
+def _creatable(file: str, option: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuse a file that could not be written, without writing it."""
+    _writable(Path(file).parent, option)
+    if Path(file).is_dir():
+        raise UserError(f"{option} {file}: is a directory; name a file")
+    if suffixes and Path(file).suffix not in suffixes:
+        raise UserError(f"{option} {file}: name a file that ends in {' or '.join(suffixes)}")
 
 
 def _conclude(result: dict[str, Any], run: Run) -> None:

@@ -6,6 +6,7 @@ name it in the config as `'package.module:function'`.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ def learning_curves(run: Finished) -> Figure:
 def confusion(run: Finished) -> Figure:
     """The confusion matrix of each evaluated split; the diagonal, which dwarfs it, is left pale.
 
+    Up to 20 classes are named, where the data names them.
+
     Raises:
       UserError: the task measured none.
     """
@@ -97,8 +100,35 @@ def confusion(run: Finished) -> Figure:
                         fontsize=7,
                         color=color,
                     )
-            ax.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
+            known = run.experiment.splits[name.partition("/")[0]].classes[: len(matrix)]
+            names = [*known, *map(str, range(len(known), len(matrix)))]
+            ax.set_xticks(range(len(names)), names, rotation=90 * (len(max(names, key=len)) > 2))
+            ax.set_yticks(range(len(names)), names)
         ax.set(xlabel="predicted", ylabel="true", title=name)
+    return figure
+
+
+def class_accuracy(run: Finished) -> Figure:
+    """The accuracy of each class, on each evaluated split; of many classes the ten ends.
+
+    Raises:
+      UserError: the task measured none.
+    """
+    tables = {k: v for k, v in run.tables.items() if k.endswith("/class_accuracy")}
+    if not any(tables.values()):
+        raise UserError("config.figures: 'class_accuracy' needs a classification task")
+    figure, axes = _canvas(len(tables), side=5.0)
+    for ax, (name, accuracies) in zip(axes, tables.items(), strict=True):
+        ranked = sorted(accuracies.items(), key=lambda item: item[1])
+        if len(ranked) > 20:
+            ranked = ranked[:10] + ranked[-10:]
+            ax.axhline(9.5, color=_GREY, ls="--", lw=1)
+            name += f", the worst and best ten of {len(accuracies)} classes"
+        labels, values = zip(*ranked, strict=True)
+        ax.barh(range(len(values)), values, color=_BLUE)
+        ax.set_yticks(range(len(labels)), [label[:24] for label in labels], fontsize=7)
+        ax.invert_yaxis()
+        ax.set(xlabel="accuracy", xlim=(0, 1), title=name)
     return figure
 
 
@@ -114,15 +144,25 @@ def captions(run: Finished) -> Figure:
     if not written or images is None:
         raise UserError("config.figures: 'captions' needs a task that writes about images")
     pairs = written[f"{split}/written"][:8]
-    figure, _ = _canvas(1, side=6.5)
+    colors = ["black" if text == asked else _RED for text, asked in pairs]
+    return gallery(list(images[: len(pairs)]), [text for text, _ in pairs], colors)
+
+
+def gallery(
+    images: Sequence[np.ndarray], titles: Sequence[str], colors: Sequence[str] | None = None
+) -> Figure:
+    """Images (height, width, channels) in a grid, each under its title, which may have a color."""
+    columns = min(len(images), max(4, math.isqrt(len(images))))
+    rows = -(-len(images) // columns)
+    figure, _ = _canvas(1)
     figure.clear()
-    axes = figure.subplots(2, 4).ravel()
-    for ax in axes:
+    figure.set_size_inches(2.1 * columns, 2.6 * rows)
+    for i, (image, title) in enumerate(zip(images, titles, strict=True)):
+        ax = figure.add_subplot(rows, columns, i + 1)
         ax.axis("off")
-    for ax, image, (text, asked) in zip(axes, images, pairs, strict=False):
-        ax.imshow(image.squeeze(), cmap="gray")
-        color = "black" if text == asked else _RED
-        ax.set_title("\n".join(textwrap.wrap(text, 24)), fontsize=8, color=color)
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray")
+        wrapped = "\n".join(textwrap.wrap(title, 24))
+        ax.set_title(wrapped, fontsize=8, color=colors[i] if colors else "black")
     return figure
 
 
@@ -188,6 +228,7 @@ def descent_path(run: Finished) -> Figure:
 
 FIGURES: dict[str, Callable[[Finished], Figure]] = {
     "captions": captions,
+    "class_accuracy": class_accuracy,
     "confusion": confusion,
     "descent_path": descent_path,
     "polynomial_fit": polynomial_fit,
@@ -196,10 +237,21 @@ FIGURES: dict[str, Callable[[Finished], Figure]] = {
 
 def draw(figures: Mapping[str, Callable[[Finished], Figure]], run: Finished, folder: Path) -> None:
     """Draw the learning curves and the given figures into a folder, as PNG."""
-    folder.mkdir(exist_ok=True)
     for name, function in {"learning_curves": learning_curves, **figures}.items():
-        path = folder / f"{name.rpartition(':')[2]}.png"
-        function(run).savefig(path, dpi=120, bbox_inches="tight")
+        save(function(run), folder / f"{name.rpartition(':')[2]}.png")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure to a file; its suffix says in which format.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another") from None
 
 
 def _series(

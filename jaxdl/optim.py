@@ -62,11 +62,17 @@ def cosine(peak: float, total: int, floor: float = 0.0) -> Schedule:
     return schedule
 
 
+def linear(peak: float, total: int, floor: float = 0.0) -> Schedule:
+    """From `peak` to `floor` along a line over `total` steps, by default to the end of the run."""
+    return lambda step: peak + (floor - peak) * jnp.clip(step / total, 0, 1)
+
+
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
     "exponential": exponential,
     "geometric": geometric,
+    "linear": linear,
     "stepwise": stepwise,
 }
 

@@ -5,18 +5,38 @@ import pytest
 from jaxdl import config as cfg
 from jaxdl.runs import Run
 from jaxdl.training import devices
-from jaxdl.training.check import check
+from jaxdl.training.check import check, check_shapes
 from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
+# What takes a minute or more to compile: networks of 50 layers and more, or of 100 MB and more.
+LARGE = ("resnet34", "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "plain56",
+         "alexnet", "vgg19")  # fmt: skip
 
-@pytest.mark.parametrize("name", sorted(cfg.shipped()))
-def test_config(name, tmp_path, monkeypatch):
+
+def small(name):
+    """A shipped config, on its twin, for two steps."""
     overrides = ["data.twin=true", "training.steps=2", "training.evaluate_every.steps=2"]
     config = cfg.read(name, overrides, REGISTRIES)
     if "buckets" in config["training"]:  # two show it, and each takes seconds to compile
         config["training"]["buckets"] = 2
+    if "crop" in config["data"]:
+        config["data"]["crop"] |= {"size": 64, "resize": 72}
+        config["training"] |= {"batch_size": 4, "eval_batch_size": 4}
+    if "sizes" in config["training"]:
+        config["training"]["sizes"] = ((48, 1),)
+    return config
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(cfg.shipped()) if n.endswith(LARGE)])
+def test_large_config(name):
+    check_shapes(Experiment.of(small(name)))
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(cfg.shipped()) if not n.endswith(LARGE)])
+def test_config(name, tmp_path, monkeypatch):
+    config = small(name)
     experiment = Experiment.of(config)
     check(experiment, say=lambda line: None)
 

@@ -50,6 +50,7 @@ CLOSED_FORMS = {
         {"name": "cosine", "peak": 2.0, "floor": 0.5},
         0.5 + 1.5 * (1 + np.cos(np.pi * T / 100)) / 2,
     ),
+    "linear": ({"name": "linear", "peak": 2.0, "floor": 0.5}, 2 - 1.5 * T / 100),
     "ended cosine": (
         {"name": "cosine", "peak": 2.0, "total": 50},
         np.where(T < 50, 1 + np.cos(np.pi * T / 50), 0),

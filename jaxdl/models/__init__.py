@@ -11,32 +11,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jaxdl.models.airbench import Airbench
+from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
 from jaxdl.models.cnn import MnistCNN
-from jaxdl.models.functional import Model, functional
+from jaxdl.models.functional import Model, functional, settled
+from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.mlp import MLP
 from jaxdl.models.polynomial import Polynomial
+from jaxdl.models.resnet import CifarResNet, ResNet
 from jaxdl.models.sequence import SequenceClassifier
+from jaxdl.models.vgg import VGG
 
 MODELS: dict[str, Callable[..., Any]] = {
+    "airbench": Airbench,
+    "alexnet": AlexNet,
+    "alexnet_grouped": AlexNetGrouped,
     "captioner": Captioner,
+    "cifar_resnet": CifarResNet,
     "encoder_decoder": EncoderDecoder,
+    "googlenet": GoogLeNet,
     "language_model": LanguageModel,
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
     "polynomial": Polynomial,
+    "resnet": ResNet,
     "sequence_classifier": SequenceClassifier,
+    "vgg": VGG,
 }
 
 __all__ = [
     "MLP",
     "MODELS",
+    "VGG",
+    "Airbench",
+    "AlexNet",
+    "AlexNetGrouped",
     "Captioner",
+    "CifarResNet",
     "EncoderDecoder",
+    "GoogLeNet",
     "LanguageModel",
     "MnistCNN",
     "Model",
     "Polynomial",
+    "ResNet",
     "SequenceClassifier",
     "functional",
+    "settled",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+
+from jaxdl.errors import UserError
 
 Params = Any
 Variables = Any
@@ -30,12 +33,16 @@ class Model(NamedTuple):
         begun, given what they are conditioned on: nothing, a sentence to translate, an image.
       write: (params, variables, carry, tokens, key, train) -> (logits, carry), of tokens
         (batch, time) that follow what was written before: the logits of what follows each.
+      features: (params, variables, inputs, names) -> {name: outputs}, of the modules at those
+        paths (`layer4/2/conv1`), in evaluation. Under `jit` no more is computed than they need. Of
+        a module that is called several times, the last outputs.
     """
 
     init: Callable[..., tuple[Params, Variables]]
     apply: Callable[..., tuple[Any, Variables]]
     begin: Callable[..., Carry] | None = None
     write: Callable[..., tuple[Any, Carry]] | None = None
+    features: Callable[..., dict[str, Any]] | None = None
 
 
 def functional(module: nn.Module) -> Model:
@@ -96,6 +103,63 @@ def functional(module: nn.Module) -> Model:
             method="write",
         )
 
+    def features(
+        params: Params, variables: Variables, inputs: tuple[Any, ...], names: Sequence[str]
+    ) -> dict[str, Any]:
+        def captured(wanted: Callable[[str], bool]) -> dict[str, Any]:
+            _, sown = module.apply(
+                {"params": params, **variables},
+                *inputs,
+                **mode(train=False),
+                capture_intermediates=lambda m, method: (
+                    method == "__call__" and wanted("/".join(m.path))
+                ),
+                mutable=["intermediates"],
+            )
+            return _outputs(sown.get("intermediates", {}))
+
+        if isinstance(names, str):
+            raise UserError(f"features: expected names in a list, got {names!r} alone")
+        found = captured(lambda path: path in names)
+        for name in names:
+            if name not in found:
+                raise _unknown(name, jax.eval_shape(lambda: captured(bool)))
+        return {name: found[name] for name in names}
+
     if not hasattr(module, "write"):
-        return Model(init, apply)
-    return Model(init, apply, begin, write)
+        return Model(init, apply, features=features)
+    return Model(init, apply, begin, write, features)
+
+
+def settled(model: Model) -> Model:
+    """The model, which behaves in training as in evaluation, for fine-tuning.
+
+    Batch norm uses its statistics and leaves them as they are, and nothing is dropped.
+    """
+
+    def apply(
+        params: Params, variables: Variables, inputs: tuple[Any, ...], key: Any, train: bool
+    ) -> tuple[Any, Variables]:
+        return model.apply(params, variables, inputs, None, False)
+
+    return model._replace(apply=apply)
+
+
+def _unknown(name: str, there: Mapping[str, Any]) -> UserError:
+    near = difflib.get_close_matches(name, there, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    outer = ", ".join(path for path in there if "/" not in path)
+    return UserError(
+        f"features: no module {name!r}; {hint}It has {outer or 'none'}, and those inside"
+    )
+
+
+def _outputs(captured: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Path -> the last outputs of each module, from what Linen captured."""
+    found: dict[str, Any] = {}
+    for name, inner in captured.items():
+        if isinstance(inner, Mapping):
+            found |= _outputs(inner, f"{path}/{name}".lstrip("/"))
+        elif name == "__call__" and path:
+            found[path] = inner[-1]
+    return found

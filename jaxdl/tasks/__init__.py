@@ -45,7 +45,7 @@ class Task(Protocol):
         """What is measured of each example; `jaxdl.metrics` sums it."""
 
     def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
-        """The metrics to report, from the means over a split: numbers, or tables as lists."""
+        """The metrics to report, from the means over a split: numbers, lists or dicts."""
 
     def predict(self, outputs: Any) -> Any:
         """What a user asks of the model, per example: a class, a number."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
@@ -21,12 +23,19 @@ class Classification:
     """Cross-entropy over classes, in nats.
 
     With two classes the model may have one output an example, the logit of class 1 (logistic
-    regression); otherwise it has one an example and class.
+    regression); otherwise it has one an example and class. In training it may have several heads,
+    (batch, heads, classes), the main one first; all else is of the main one.
+
+    A batch with columns `other_label` and `share` (batch,) holds examples of two classes each:
+    `share` of the label, the rest of the other (`jaxdl.data.mixing` makes such). The loss is
+    weighted alike; the metrics are of the label.
 
     Args:
       classes: number of classes, at least 2. Labels run from 0 to classes - 1.
       label_smoothing: ε in [0, 1); the target is (1 - ε) one-hot + ε/classes
         (Szegedy et al. 2016, section 7). The reported loss is without it.
+      auxiliary: what the loss of each head but the first counts (GoogLeNet's two: Szegedy et al.
+        2015, section 5).
       top: also report the share of examples with the label among the `top` likeliest.
       confusion: report the confusion matrix, [label][prediction] counts, where classes are few.
       input: column of the model's input.
@@ -35,6 +44,7 @@ class Classification:
 
     classes: int
     label_smoothing: float = 0.0
+    auxiliary: float = 0.3
     top: int | None = None
     confusion: bool = True
     input: str = "image"
@@ -48,6 +58,8 @@ class Classification:
             raise UserError(f"classes must be at least 2, got {self.classes}")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if not 0 <= self.auxiliary < math.inf:
+            raise UserError(f"auxiliary must be finite and at least 0, got {self.auxiliary}")
         if self.top is not None and not 1 < self.top < self.classes:
             raise UserError(f"top must lie between 1 and classes={self.classes}, got {self.top}")
 
@@ -56,8 +68,16 @@ class Classification:
         return (batch[self.input],)
 
     def loss(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
-        """Cross-entropy of each example with the smoothed label, (batch,)."""
-        return self._cross_entropy(outputs, batch, self.label_smoothing)
+        """Cross-entropy of each example with the smoothed label or labels, over heads, (batch,)."""
+        heads = outputs if outputs.ndim == 3 else self._logits(outputs)[:, None]
+        log_p = jax.nn.log_softmax(heads, axis=-1)
+        # The loss is linear in log_p, so heads can be added up before labels are looked at.
+        log_p = log_p[:, 0] + self.auxiliary * jnp.sum(log_p[:, 1:], axis=1)
+        loss = self._cross_entropy(log_p, batch[self.label], self.label_smoothing)
+        if "other_label" in batch:
+            other = self._cross_entropy(log_p, batch["other_label"], self.label_smoothing)
+            loss = batch["share"] * loss + (1 - batch["share"]) * other
+        return loss
 
     def weight(self, batch: Mapping[str, Any]) -> Array:
         """Each example counts once, (batch,)."""
@@ -68,24 +88,37 @@ class Classification:
         return 0.0
 
     def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
-        """Loss, accuracy, top-k and the cell of the confusion matrix, of each example."""
-        label = self._label(batch)
+        """Loss, accuracy, top-k, and the cells of the tables, of each example."""
+        label, logits = _integers(batch[self.label]), self._logits(outputs)
         prediction = self.predict(outputs)
+        hit = prediction == label
         shown: dict[str, Mean | Count] = {
-            "loss": Mean(self._cross_entropy(outputs, batch, 0.0)),
-            "accuracy": Mean((prediction == label).astype(jnp.float32)),
+            "loss": Mean(self._cross_entropy(jax.nn.log_softmax(logits, axis=-1), label, 0.0)),
+            "accuracy": Mean(hit.astype(jnp.float32)),
+            "class_accuracy": Count(2 * label + hit, 2 * self.classes),
         }
         if self.top:
-            _, best = jax.lax.top_k(self._logits(outputs), self.top)
-            hit = jnp.any(best == label[:, None], axis=-1)
-            shown[f"top{self.top}_accuracy"] = Mean(hit.astype(jnp.float32))
+            _, best = jax.lax.top_k(logits, self.top)
+            among = jnp.any(best == label[:, None], axis=-1)
+            shown[f"top{self.top}_accuracy"] = Mean(among.astype(jnp.float32))
         if self.confusion and self.classes <= 100:
             shown["confusion"] = Count(label * self.classes + prediction, self.classes**2)
         return shown
 
     def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
-        """The means, and the confusion matrix as rows of counts."""
-        shown: dict[str, Any] = {k: float(v) for k, v in means.items() if k != "confusion"}
+        """The means, and two tables.
+
+        `class_accuracy` has the accuracy of each class of which there are examples, by its name;
+        `confusion` has rows of counts.
+        """
+        tables = ("class_accuracy", "confusion")
+        shown: dict[str, Any] = {k: float(v) for k, v in means.items() if k not in tables}
+        missed, hit = means["class_accuracy"].reshape(self.classes, 2).T
+        shown["class_accuracy"] = {
+            name: float(hits / (hits + misses))
+            for name, hits, misses in zip(self._names(table.classes), hit, missed, strict=True)
+            if hits + misses
+        }
         if "confusion" in means:
             matrix = means["confusion"].reshape(self.classes, self.classes)
             shown["confusion"] = matrix.astype(int).tolist()
@@ -94,6 +127,30 @@ class Classification:
     def predict(self, outputs: Float[Array, "batch *outputs"]) -> Array:
         """The likeliest class, (batch,)."""
         return jnp.argmax(self._logits(outputs), axis=-1)
+
+    def probabilities(
+        self, outputs: Float[Array, "batch *outputs"]
+    ) -> Float[Array, "batch classes"]:
+        """The probability of each class."""
+        return jax.nn.softmax(self._logits(outputs), axis=-1)
+
+    def shown(
+        self, outputs: Float[Array, "batch *outputs"], classes: Sequence[str], top: int
+    ) -> list[list[tuple[str, float]]]:
+        """The `top` likeliest classes of each example, and their probabilities.
+
+        Args:
+          outputs: of the model.
+          classes: their names; a class that has none is called by its number.
+          top: how many.
+        """
+        probabilities = np.asarray(self.probabilities(outputs))
+        names = self._names(classes)
+        best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top]
+        return [
+            [(names[i], float(row[i])) for i in order]
+            for row, order in zip(probabilities, best, strict=True)
+        ]
 
     def output_shapes(self, batch: Mapping[str, Any]) -> list[tuple[int, ...]]:
         """A logit an example and class; or, of two classes, that of class 1 alone."""
@@ -118,16 +175,25 @@ class Classification:
                 "config.task.classes says how many there are"
             )
 
-    def _label(self, batch: Mapping[str, Any]) -> Array:
-        # int32, since classes² does not fit the uint8 of many data sets.
-        return jnp.asarray(batch[self.label]).astype(jnp.int32)
+    def _names(self, classes: Sequence[str]) -> list[str]:
+        """Each class's name, or number; both where two have one name (ImageNet's 'crane')."""
+        names = [*classes, *map(str, range(len(classes), self.classes))][: self.classes]
+        times = Counter(names)
+        return [f"{name} ({i})" if times[name] > 1 else name for i, name in enumerate(names)]
 
-    def _logits(self, outputs: Num[Array, "batch *outputs"]) -> Array:
+    def _logits(self, outputs: Num[Array, "batch *outputs"]) -> Num[Array, "batch classes"]:
+        """Of the main head; two for each example where the model has one."""
         if outputs.ndim == 1:
             return jnp.stack([jnp.zeros_like(outputs), outputs], axis=-1)
-        return outputs
+        return outputs[:, 0] if outputs.ndim == 3 else outputs
 
-    def _cross_entropy(self, outputs: Array, batch: Mapping[str, Any], smoothing: float) -> Array:
-        log_p = jax.nn.log_softmax(self._logits(outputs), axis=-1)
-        chosen = jnp.take_along_axis(log_p, self._label(batch)[:, None], axis=-1)[:, 0]
+    def _cross_entropy(
+        self, log_p: Float[Array, "batch classes"], label: Any, smoothing: float
+    ) -> Float[Array, " batch"]:
+        chosen = jnp.take_along_axis(log_p, _integers(label)[:, None], axis=-1)[:, 0]
         return -(1 - smoothing) * chosen - smoothing * jnp.mean(log_p, axis=-1)
+
+
+def _integers(label: Any) -> Int[Array, " batch"]:
+    # int32, since classes² does not fit the uint8 of many data sets.
+    return jnp.asarray(label).astype(jnp.int32)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
+from jaxdl.models.onednn import TARGETS
 from jaxdl.optim import paths
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import count
@@ -29,6 +30,8 @@ def check(experiment: Experiment, say: Callable[[str], None] = print) -> None:
         _data(experiment, say)
         check_shapes(experiment)
         state, batch = _abstract(experiment)
+        if start := experiment.init_from:
+            say(f"init_from   {start.path}: {start.fill(state.params, state.variables)}")
         outputs = jax.eval_shape(experiment.prediction, state, batch)
         splits = ", ".join(experiment.evaluated) or "nothing"
         say(f"shapes      the train step and evaluation of {splits} fit; predicts {_show(outputs)}")
@@ -43,16 +46,20 @@ def check_shapes(experiment: Experiment) -> None:
     """Trace the model, the train step and every evaluation, without computing.
 
     Raises:
-      UserError: the model cannot take the data, or the task cannot use what the model gives.
+      UserError: the model cannot take the data, or the task cannot use what the model gives, or
+        what the run is to start from does not fit the model.
     """
     with experiment.precision.enabled():
         _check_model(experiment)
         _check_steps(experiment)
+        if experiment.init_from:
+            state, _ = _abstract(experiment)
+            experiment.init_from.fill(state.params, state.variables)
 
 
 def _check_model(experiment: Experiment) -> None:
     model = experiment.model
-    batch = experiment.first_batch("train", experiment.order.batch_size)
+    batch = experiment.training_batch(experiment.order.batch_size)
     given = jax.eval_shape(lambda b: experiment.transform(b, jax.random.key(0)), batch)
 
     def outputs(batch: Any) -> Any:
@@ -103,7 +110,9 @@ def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
     """FLOPs and memory of one step, by XLA's own analysis."""
-    compiled = experiment.devices.compiled(experiment.step, state, batch, donate=(0,))
+    devices = experiment.devices
+    results = (devices.held(state), devices.replicated)
+    compiled = devices.compiled(experiment.step, state, batch, donate=(0,), results=results)
     flops = (compiled.cost_analysis() or {}).get("flops", 0.0) / experiment.order.batch_size
     say(f"compute     {flops / 1e6:,.3f} MFLOP an example and training step")
     memory = compiled.memory_analysis()
@@ -118,7 +127,14 @@ def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], N
 def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
     """That the step can be compiled where there is no such device."""
     for platform in PLATFORMS:
-        export = jax.export.export(jax.jit(experiment.step), platforms=[platform])
+        export = jax.export.export(
+            jax.jit(experiment.step),
+            platforms=[platform],
+            # Only this machine will run it, so its own targets need be stable no longer than that.
+            disabled_checks=[
+                jax.export.DisabledSafetyCheck.custom_call(t) for t in TARGETS.values()
+            ],
+        )
         lowered = functools.partial(export, state, batch)
         _traced(lowered, f"config.model: does not lower for {platform}")
     say(f"lowers for  {', '.join(PLATFORMS)}")
@@ -137,10 +153,11 @@ def _table(params: Any) -> list[str]:
 
 def _abstract(experiment: Experiment) -> tuple[Any, Any]:
     """Shapes of the state and of a training batch."""
-    batch = experiment.first_batch("train", experiment.order.batch_size)
+    batch = experiment.training_batch(experiment.order.batch_size)
     state = jax.eval_shape(experiment.initial, batch, jnp.zeros((), jnp.uint32))
     devices = experiment.devices
-    return devices.abstract(state), devices.abstract(batch, devices.spread())
+    held = devices.held(state)
+    return devices.abstract(state, held), devices.abstract(batch, devices.spread())
 
 
 def _traced(function: Callable[[], Any], what: str) -> Any:

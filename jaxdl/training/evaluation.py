@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data.feed import batches
 from jaxdl.data.order import once, onwards
 from jaxdl.data.table import Table
+from jaxdl.errors import UserError
 from jaxdl.generation import Rules, beam_search, extend, make_draw
 from jaxdl.metrics import Total, means, merge, total
 from jaxdl.models.functional import Model
@@ -81,6 +84,31 @@ def make_writing(
     return writing
 
 
+def averaged(model: Model) -> Model:
+    """The model, whose outputs for images (batch, views, …) are the mean over the views.
+
+    Of the probabilities that its logits stand for, as a logarithm (Krizhevsky et al. 2012, section
+    4.1). Other images, (batch, …), are treated as ever.
+    """
+
+    def apply(params: Any, variables: Any, inputs: Any, key: Any, train: bool) -> tuple[Any, Any]:
+        images, *others = inputs
+        if images.ndim != 5:
+            return model.apply(params, variables, inputs, key, train)
+        merged = images.reshape(-1, *images.shape[2:])
+        logits, variables = model.apply(params, variables, (merged, *others), key, train)
+        if getattr(logits, "ndim", 0) != 2 or logits.shape[1] < 2:
+            raise UserError(
+                "config.data.crop.views: only of a model that gives a logit for each class can "
+                "several views be averaged; set it to 1"
+            )
+        wide = jnp.promote_types(logits.dtype, jnp.float32)
+        log_p = jax.nn.log_softmax(logits.astype(wide)).reshape(*images.shape[:2], -1)
+        return jax.nn.logsumexp(log_p, axis=1) - math.log(images.shape[1]), variables
+
+    return model._replace(apply=apply)
+
+
 def transformed(function: Callable[[State, Batch], Any], transform: Transform) -> Callable:
     """The function of a state and a batch, of the transformed batch."""
 
@@ -110,9 +138,9 @@ def written(
       place: puts a batch where `writing` wants it.
     """
     vocabulary, texts = table.vocabularies[task.tokens], []
-    for rows, mask in once(len(table), batch_size):
-        tokens = np.asarray(writing(state, place({**table[rows], "mask": mask})))
-        texts += [vocabulary.decode(row) for row in tokens[mask]]
+    for batch in batches(table, once(len(table), batch_size)):
+        tokens = np.asarray(writing(state, place(batch)))
+        texts += [vocabulary.decode(row) for row in tokens[batch["mask"]]]
     return texts
 
 
@@ -138,9 +166,9 @@ def evaluate(
     Returns:
       Metrics by name.
     """
-    totals, batches = [], once if state.carry is None else onwards
-    for rows, mask in batches(len(table), batch_size):
-        found, carry = evaluation(state, place({**table[rows], "mask": mask}))
+    totals, plan = [], once if state.carry is None else onwards
+    for batch in batches(table, plan(len(table), batch_size)):
+        found, carry = evaluation(state, place(batch))
         totals.append(found)
         state = replace(state, carry=carry)
     return task.report(means(merge(jax.device_get(totals))), table)

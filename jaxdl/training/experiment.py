@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +22,12 @@ from jaxdl.data.transforms import TRANSFORMS, compose
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.generation import Rules
-from jaxdl.models import MODELS, Model, functional
+from jaxdl.models import MODELS, Model, functional, settled
 from jaxdl.tasks import TASKS, LanguageModeling, Task
 from jaxdl.training import step as steps
-from jaxdl.training.devices import Devices
+from jaxdl.training.devices import Devices, Placement
 from jaxdl.training.evaluation import (
+    averaged,
     make_evaluation,
     make_prediction,
     make_writing,
@@ -33,6 +35,7 @@ from jaxdl.training.evaluation import (
 )
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State, digest
+from jaxdl.training.transfer import InitFrom
 
 # Which nodes of a config name a callable, and what they can name.
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
@@ -61,6 +64,10 @@ class Training:
         back-propagation through time). Evaluation likewise.
       buckets: to how many lengths token columns may be cut, each batch to the shortest that holds
         it; batches are then made of examples of like length.
+      sizes: (side, duration) pairs: to which size images are scaled down, and for how long, one
+        after the other from the start of the run; then they keep theirs (progressive resizing).
+      freeze_statistics: batch norm normalises by its running statistics and leaves them as they
+        are, and nothing is dropped: the model as in evaluation, as for fine-tuning a few layers.
       resident: hold the training split on the device; by default if it is below 1 GiB.
       log_every: how often the training loss is recorded.
       evaluate_every: how often all other splits are evaluated; also at the end.
@@ -79,6 +86,8 @@ class Training:
     shuffle: bool = True
     carry: bool = False
     buckets: int = 1
+    sizes: tuple[tuple[int, Any], ...] = ()
+    freeze_statistics: bool = False
     resident: bool | None = None
     log_every: Mapping[str, Any] = field(default_factory=lambda: {"steps": 50})
     evaluate_every: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 1})
@@ -94,6 +103,8 @@ class Training:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
         if self.average is not None and not 0 < self.average < 1:
             raise UserError(f"config.training.average: must be in (0, 1), got {self.average}")
+        if self.carry and self.freeze_statistics:
+            raise UserError("config.training: freeze_statistics is not for models with a carry")
         if self.carry and self.buckets > 1:
             raise UserError("config.training: carry keeps the order of the split, buckets do not")
 
@@ -140,9 +151,12 @@ class Settings:
         device, always and in training alone; `twin=True` takes a small built-in twin instead.
       optimizer: name and arguments of the optimiser; see `jaxdl.optim.build`.
       training: see `Training`.
+      init_from: a weight file or the directory of a run to start from, or see `InitFrom`. A run
+        that has a checkpoint goes on from that.
       seed: of all randomness, at least 0.
       precision: see `Precision`.
       devices: how many to use; by default all.
+      placement: what of the state each device holds: all ('replicated') or its share ('fsdp').
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
     """
@@ -152,9 +166,11 @@ class Settings:
     data: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     training: Mapping[str, Any]
+    init_from: str | Mapping[str, Any] | None = None
     seed: int = 0
     precision: Mapping[str, Any] = field(default_factory=dict)
     devices: int | None = None
+    placement: Placement = "replicated"
     target: Mapping[str, Any] | None = None
     figures: tuple[str, ...] = ()
 
@@ -180,11 +196,16 @@ class Experiment:
     devices: Devices
     target: Target | None
     figures: Mapping[str, Callable]
+    init_from: InitFrom | None
     seed: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Experiment:
+    def of(cls, config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
         """Build everything that a config names, and load its data.
+
+        Args:
+          config: as `jaxdl.config.read` gives it.
+          resumed: there is a checkpoint, so that what `config.init_from` names need not be there.
 
         Raises:
           UserError: anything in the config or the data that cannot be.
@@ -203,6 +224,9 @@ class Experiment:
                 "not; it needs the task language_modeling, without conditions"
             )
         build_model(settings.model, None)  # a slip in it is told before the data is read
+        init_from = None if settings.init_from is None else InitFrom.of(settings.init_from)
+        if init_from and not resumed:
+            init_from.arrays()
         transform, augment = (build_transforms(settings.data, k) for k in ("transforms", "augment"))
         splits = _data(settings.data)
         sizes = {name: len(v) for name, v in splits["train"].vocabularies.items()}
@@ -215,7 +239,7 @@ class Experiment:
         clock = optim.Clock(total, order.steps_per_epoch)
         for table in splits.values():
             task.check(table)
-        devices = Devices.of(settings.devices)
+        devices = Devices.of(settings.devices, settings.placement)
         devices.check_batch(batch_size, "config.training.batch_size")
         devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
         every = {
@@ -240,6 +264,7 @@ class Experiment:
             devices=devices,
             target=None if settings.data.get("twin") else target,  # published for the real data
             figures=figures,
+            init_from=None if resumed else init_from,
             seed=settings.seed,
         )
 
@@ -265,7 +290,7 @@ class Experiment:
             plain: Callable = steps.least_squares(self.model, self.task, self.precision)
         else:
             plain = steps.make_step(
-                self.model,
+                settled(self.model) if self.training.freeze_statistics else self.model,
                 self.task,
                 self.optimizer,
                 precision=self.precision,
@@ -275,19 +300,25 @@ class Experiment:
                 plain = steps.accumulate(plain, self.training.accumulate)
         if isinstance(self.order, Streams):
             plain = steps.continued(plain, self.order.steps_per_epoch)
-        return transformed(self._bucketed(plain), compose([self.augment, self.transform]))
+        plain = self._resized(self._bucketed(plain))
+        return transformed(plain, compose([self.augment, self.transform]))
 
     @functools.cached_property
     def evaluation(self) -> Callable:
         """The evaluation, of untransformed batches."""
-        plain = make_evaluation(self.model, self.task, precision=self.precision)
+        plain = make_evaluation(self._seeing, self.task, precision=self.precision)
         return transformed(self._bucketed(plain), self.transform)
 
     @functools.cached_property
     def prediction(self) -> Callable:
         """The predictions, of untransformed batches."""
-        plain = make_prediction(self.model, self.task, precision=self.precision)
+        plain = make_prediction(self._seeing, self.task, precision=self.precision)
         return transformed(plain, self.transform)
+
+    @property
+    def _seeing(self) -> Model:
+        """The model, of as many views of an example as evaluation is given."""
+        return averaged(self.model) if self.splits["train"].views > 1 else self.model
 
     @property
     def writes(self) -> LanguageModeling | None:
@@ -322,6 +353,18 @@ class Experiment:
         columns = tuple(self.splits["train"].vocabularies)
         return steps.bucketed(function, columns, self.lengths) if self.lengths else function
 
+    def _resized(self, step: Callable) -> Callable:
+        lengths, path = list[int](), "config.training.sizes"
+        for i, (size, length) in enumerate(self.training.sizes):
+            duration = self.clock.steps(length, f"{path}[{i}]")
+            if size < 1 or duration is None:
+                raise UserError(
+                    f"{path}[{i}]: expected a size and a duration, got {size}, {length}"
+                )
+            lengths.append(duration)
+        sizes = tuple(size for size, _ in self.training.sizes)
+        return steps.resized(step, sizes, tuple(itertools.accumulate(lengths))) if sizes else step
+
     @property
     def description(self) -> dict[str, Any]:
         """What must be known of the data to use what was learnt from it, or to go on learning."""
@@ -332,7 +375,7 @@ class Experiment:
                 for name, column in train.columns.items()
             },
             "examples": {name: len(table) for name, table in self.splits.items()},
-            "sha256": {name: digest(dict(t.columns)) for name, t in self.splits.items()},
+            "sha256": {name: digest(t.identity()) for name, t in self.splits.items()},
             "classes": list(train.classes),
             "vocabularies": {name: v.to_json() for name, v in train.vocabularies.items()},
         }
@@ -342,11 +385,17 @@ class Experiment:
         step = steps.indexed(self.step, lambda state, rows: fetch(columns, rows))
         return steps.repeat(step)(state, given, n)
 
-    def initial(self, batch: Any, seed: Any) -> State:
-        """The state before the first step, from the shapes of a batch; a pure function."""
+    def initial(self, batch: Any, seed: Any, learnt: Any = None) -> State:
+        """The state before the first step, from the shapes of a batch; a pure function.
+
+        `learnt` are (params, variables) to start from, instead of what the seed draws.
+        """
+        model = self.model
+        if learnt is not None:
+            model = model._replace(init=lambda key, inputs: learnt)
         least = isinstance(self.optimizer, optim.LeastSquares)
         return steps.init(
-            self.model,
+            model,
             self.task,
             optax.identity() if least else self.optimizer,
             self.transform(batch, jax.random.key(0)),
@@ -356,10 +405,12 @@ class Experiment:
             carry=self.order.batch_size if self.training.carry else None,
         )
 
-    def init(self) -> State:
-        """The state before the first step, on the devices."""
-        first, seed = self.first_batch("train", 1), jnp.asarray(self.seed, jnp.uint32)
-        return self.devices.compiled(self.initial, first, seed, once=True)(first, seed)
+    def init(self, learnt: Any = None) -> State:
+        """The state before the first step, on the devices; see `initial`."""
+        first, seed = self.training_batch(1), jnp.asarray(self.seed, jnp.uint32)
+        given = first, seed, jax.device_put(learnt, self.devices.held(learnt))
+        held = self.devices.held(jax.eval_shape(self.initial, *given))
+        return self.devices.compiled(self.initial, *given, once=True, results=held)(*given)
 
     def first_batch(self, split: str, size: int) -> Any:
         """The first rows of a split, as a batch on the devices (repeating the first to fill)."""
@@ -367,9 +418,15 @@ class Experiment:
         batch = table[np.where(np.arange(size) < len(table), np.arange(size), 0)]
         return self.devices.scatter(batch) if size > 1 else self.devices.replicate(batch)
 
+    def training_batch(self, size: int) -> Any:
+        """A batch of the first example alone, as training sees it, on the devices."""
+        first = self.splits["train"].drawn(np.zeros(1, int), np.zeros(1, int), self.seed)
+        batch = {name: np.repeat(value, size, axis=0) for name, value in first.items()}
+        return self.devices.scatter(batch) if size > 1 else self.devices.replicate(batch)
+
     def feed(self) -> Feed:
         """The input of compiled calls."""
-        return Feed(self.splits["train"], self.order, self.training.resident)
+        return Feed(self.splits["train"], self.order, self.training.resident, self.seed)
 
 
 def build_model(node: Any, vocabularies: Mapping[str, int] | None) -> Model:
@@ -435,12 +492,20 @@ def _data(node: Mapping[str, Any]) -> Mapping[str, Table]:
     if not isinstance(twin, bool):
         raise UserError(f"config.data.twin: expected true or false, got {twin!r}")
     tokenize = _token_columns(settings.pop("tokenize", None))
+    if settings.get("crop") is not None:
+        settings["crop"] = _crop(settings["crop"])
     source, arguments = cfg.choose(settings, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(source, arguments, "config.data")
     try:
         return data.load(source, twin=twin, tokenize=tokenize, **arguments)
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
+
+
+def _crop(node: Any) -> data.Crop:
+    if not isinstance(node, Mapping):
+        raise UserError(f"config.data.crop: expected a dict, such as dict(size=224), got {node!r}")
+    return cfg.call(data.Crop, node, "config.data.crop")
 
 
 def _token_columns(node: Any) -> dict[str, data.Tokens]:

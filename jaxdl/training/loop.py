@@ -54,7 +54,7 @@ class _Loop:
         self.rate = experiment.rate and jax.jit(experiment.rate)
         self.metrics: dict[str, float] = {}
         self.tables: dict[str, Any] = {}
-        self.started = self.saved = time.perf_counter()
+        self.started = self.saved = self.since = time.perf_counter()
         self.earlier_seconds = self.compile_seconds = self.training_seconds = 0.0
 
     def run(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class _Loop:
         step, pace, unread, asked = first, Pace(self.feed.steps), None, 0
         n = min(pace.steps, self._until_event(step))
         self.progress.restart(step)
-        since = time.perf_counter()
+        self.since = time.perf_counter()
         while step < total and not asked:
             given = self.experiment.devices.scatter(self.feed.take(step, n), axis=1)
             state, summaries = call(state, columns, given, jnp.int32(n))
@@ -83,14 +83,14 @@ class _Loop:
             if evaluate or save:
                 self._record(*unread)
                 unread = None
-                self.training_seconds += time.perf_counter() - since
+                self.training_seconds += time.perf_counter() - self.since
                 if evaluate:
                     self._evaluate(step, state)
                 if save:
                     self._save(step, state)
                 self.progress.restart(step)
                 pace.restart()
-                since = time.perf_counter()
+                self.since = time.perf_counter()
         self.feed.close()
         self.checkpoints.wait()
         if asked and step < total:
@@ -101,11 +101,16 @@ class _Loop:
     def _start(self) -> State:
         """The newest sound checkpoint, or the state before the first step."""
         state = self.experiment.init()
-        restored = self.checkpoints.restore(self.experiment.devices.abstract(state))
+        devices = self.experiment.devices
+        restored = self.checkpoints.restore(devices.abstract(state, devices.held(state)))
         if restored is not None:
             state, notes = restored
             self.earlier_seconds = notes["wall_seconds"]
             self.progress.say(f"resumed at step {int(state.step):,}")
+        elif start := self.experiment.init_from:
+            filled = start.fill(state.params, state.variables)
+            state = self.experiment.init((filled.params, filled.variables))
+            self.progress.say(f"init_from {start.path}: {filled}")
         self.out.start(int(state.step), self.experiment.description)
         return state
 
@@ -113,7 +118,9 @@ class _Loop:
         """One compilation for training, and one for evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
         given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
-        call = devices.compiled(self.experiment.call, state, columns, given, n, donate=(0,))
+        args, held = (state, columns, given, n), devices.held(state)
+        results = (held, devices.replicated)
+        call = devices.compiled(self.experiment.call, *args, donate=(0,), results=results)
         self.measure = Measure(self.experiment, state)
         self.compile_seconds = time.perf_counter() - began
         return call
@@ -147,7 +154,7 @@ class _Loop:
                 if self.rate is not None:
                     line["learning_rate"] = float(self.rate(step + i))
                 self.out.log(step + i + 1, line)
-        running = time.perf_counter() - self.started - self.compile_seconds
+        running = self.training_seconds + time.perf_counter() - self.since
         self.progress.show(step + n, float(values["loss"][-1]), self.feed.waited / running)
 
     def _refuse(self, step: int, values: dict[str, float]) -> None:
@@ -199,6 +206,7 @@ class _Loop:
             "parameters": count(state.params),
             "wall_seconds": round(self._wall_seconds(), 3),
             "examples_per_second": round(examples / max(1e-9, self.training_seconds), 1),
+            "data_wait_share": round(self.feed.waited / max(1e-9, self.training_seconds), 4),
             "compile_seconds": round(self.compile_seconds, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }

@@ -63,7 +63,8 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
       UserError: nothing was saved, or nothing that is sound.
     """
     with experiment.precision.enabled():
-        like = experiment.devices.abstract(experiment.init())
+        state, devices = experiment.init(), experiment.devices
+        like = devices.abstract(state, devices.held(state))
         restored = Checkpoints(run.checkpoints).restore(like)
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")

@@ -4,6 +4,7 @@
     accumulate(step, n)                           the same update, the batch in n parts
     continued(step, period)                       batches that continue one another
     bucketed(step, columns, lengths)              token columns cut to what a batch needs
+    resized(step, sizes, ends)                    smaller images in the early steps
     indexed(step, fetch)                          batches named by rows of a data set
     repeat(step)                                  many steps in one compiled call
 
@@ -297,6 +298,34 @@ def bucketed(
         longest = jnp.max(jnp.stack([jnp.max(jnp.sum(batch[c] != 0, axis=1)) for c in columns]))
         place = jnp.searchsorted(jnp.asarray(lengths), longest)
         return jax.lax.switch(place, [cut(length) for length in lengths], state, dict(batch))
+
+    return run
+
+
+def resized(step: Callable, sizes: tuple[int, ...], ends: tuple[int, ...]) -> Callable:
+    """The step, of smaller images until step `ends[-1]`: progressive resizing.
+
+    Small images are quick, and enough to begin with (Howard 2018, DAWNBench; Tan and Le 2021,
+    "EfficientNetV2", section 4). One program holds a branch for each size.
+
+    Args:
+      step: of floating-point images, columns of four axes.
+      sizes: side of the images, up to each of
+      ends: ascending step numbers; from the last one on, images are left as they are.
+    """
+
+    def run(state: State, batch: Batch) -> Any:
+        def shrunk(size: int) -> Callable[[State, Batch], Any]:
+            def small(x: jax.Array) -> jax.Array:
+                return jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")
+
+            return lambda state, batch: step(
+                state, {k: small(x) if x.ndim == 4 else x for k, x in batch.items()}
+            )
+
+        branches = [*(shrunk(size) for size in sizes), step]
+        place = jnp.searchsorted(jnp.asarray(ends), state.step, side="right")
+        return jax.lax.switch(place, branches, state, dict(batch))
 
     return run
 

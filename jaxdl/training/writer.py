@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config as cfg
-from jaxdl.checkpoints import Checkpoints
 from jaxdl.data import abc, pixels
-from jaxdl.data.vocabulary import Vocabulary, from_json
+from jaxdl.data.vocabulary import Vocabulary
 from jaxdl.errors import UserError
 from jaxdl.generation import Draw, Rules, beam_search, extend
 from jaxdl.runs import Run
-from jaxdl.tasks import TASKS, LanguageModeling
+from jaxdl.tasks import LanguageModeling
 from jaxdl.training.devices import jit
-from jaxdl.training.experiment import build_model, build_transforms
-from jaxdl.training.precision import Precision
+from jaxdl.training.learnt import Learnt
 from jaxdl.training.state import fold
 
 _CHUNK = 16  # tokens a compiled call: what a reader sees at a time
@@ -38,20 +35,14 @@ class Writer:
     """
 
     def __init__(self, run: Run) -> None:
-        config = run.config()
-        self._columns, self.vocabularies = _described(run)
-        task = cfg.build(config["task"], TASKS, "config.task")
-        sizes = {name: len(vocabulary) for name, vocabulary in self.vocabularies.items()}
-        self.model = build_model(config["model"], sizes)
-        self._transform = build_transforms(config["data"])
-        if not isinstance(task, LanguageModeling) or self.model.write is None:
+        learnt = Learnt(run)
+        if not isinstance(learnt.task, LanguageModeling) or learnt.model.write is None:
             raise UserError(f"--workdir {run.folder}: its model does not write sequences")
-        self.task = task
-        precision = cfg.call(Precision, config.get("precision", {}), "config.precision")
-        state = Checkpoints(run.checkpoints).read()
-        learnt = state["params"] if state.get("average") is None else state["average"]
-        self.learnt = precision.to_compute(learnt), state["variables"] or {}
-        self.step = int(state["step"])
+        self.task, self.model, self.vocabularies = learnt.task, learnt.model, learnt.vocabularies
+        self._columns, self._transform = learnt.columns, learnt.transform
+        state = learnt.state
+        self.learnt = learnt.precision.to_compute(state.evaluated), state.variables
+        self.step = int(state.step)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -161,18 +152,6 @@ class Writer:
     def _begin(self, conditions: tuple[Any, ...]) -> Any:
         assert self.model.begin is not None
         return self.model.begin(*self.learnt, 1, conditions)
-
-
-def _described(run: Run) -> tuple[Mapping[str, Any], dict[str, Vocabulary]]:
-    """Columns and vocabularies of the data that the run has learnt from."""
-    try:
-        data = run.data()
-        columns, vocabularies = data["columns"], data["vocabularies"]
-        return columns, {name: from_json(vocabularies[name]) for name in vocabularies}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{run.folder / 'data.json'}: damaged ({type(error).__name__}: {error}); restore it"
-        ) from None
 
 
 def _encoded(vocabulary: Vocabulary, text: str, option: str) -> list[int]:

@@ -46,6 +46,10 @@ MODELS = {
         "training": CONFIG["training"] | {"carry": True, "eval_batch_size": 16},
     },
 }
+MODELS["fsdp"] = MODELS["mlp"] | {
+    "model": {"name": "mlp", "outputs": 10, "hidden": (1024, 128)},
+    "placement": "fsdp",
+}
 DEVICES = (1, 2, 8)
 
 
@@ -57,19 +61,24 @@ def initial(model):
 
 
 def run_on(number, model, start):
-    """Losses of 30 steps, the rows that made them, and the metrics of the test split."""
+    """Losses of 30 steps, the rows that made them, the metrics of the test split, and how many
+    bytes of the state the first device holds.
+    """
     from jaxdl.training.experiment import Experiment
     from jaxdl.training.measure import Measure
 
     experiment = Experiment.of(CONFIG | MODELS[model] | {"devices": number})
     devices, feed = experiment.devices, experiment.feed()
-    state, columns = devices.replicate(start), devices.replicate(feed.columns)
+    state, columns = jax.device_put(start, devices.held(start)), devices.replicate(feed.columns)
     given = devices.scatter(feed.make(0, 30), axis=1)
     assert len(given.sharding.device_set) == number
-    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(30))
+    results = (devices.held(state), devices.replicated)
+    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(30), results=results)
     state, summaries = call(state, columns, given, jnp.int32(30))
     metrics, _ = Measure(experiment, state)(state)
-    return np.asarray(summaries["loss"])[:30].tolist(), np.asarray(given)[:30].tolist(), metrics
+    losses, rows = np.asarray(summaries["loss"])[:30].tolist(), np.asarray(given)[:30].tolist()
+    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
+    return losses, rows, metrics, held
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +98,19 @@ def runs():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_devices_do_not_change_the_numbers(runs, model):
-    losses, rows, metrics = runs[f"{model} on 1"]
+    losses, rows, metrics, _ = runs[f"{model} on 1"]
     assert losses[-1] < 0.8 * losses[0]
     for number in DEVICES[1:]:
-        other_losses, other_rows, other_metrics = runs[f"{model} on {number}"]
+        other_losses, other_rows, other_metrics, _ = runs[f"{model} on {number}"]
         assert other_rows == rows
         np.testing.assert_allclose(other_losses, losses, rtol=1e-5)
         assert other_metrics == pytest.approx(metrics, rel=1e-5)
+
+
+def test_fsdp_shares_the_state_out(runs):
+    (*_, whole), (*_, share) = runs["fsdp on 1"], runs["fsdp on 8"]
+    assert whole / 8 < share < whole / 5  # small arrays are held by all
+    assert runs["mlp on 8"][-1] == runs["mlp on 1"][-1]
 
 
 def test_a_batch_that_does_not_divide_is_refused(runs):

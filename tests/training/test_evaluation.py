@@ -9,10 +9,11 @@ import pytest
 import jaxdl
 from jaxdl.data.tokens import Tokens, tokenize
 from jaxdl.data.vocabulary import Characters, Words
+from jaxdl.errors import UserError
 from jaxdl.generation import Rules
 from jaxdl.models import MLP, EncoderDecoder, LanguageModel
 from jaxdl.training.devices import jit
-from jaxdl.training.evaluation import make_writing, written
+from jaxdl.training.evaluation import averaged, make_evaluation, make_writing, written
 from jaxdl.training.step import begin
 
 TASK = jaxdl.Classification(classes=3, input="features")
@@ -68,6 +69,40 @@ def test_the_average_is_what_is_evaluated_and_predicts(state, evaluation):
     assert (jaxdl.make_prediction(MODEL, TASK)(other, batch) == 2).all()
     got = jaxdl.evaluate(evaluation, TASK, other, split(33), BATCH)
     assert got["accuracy"] == pytest.approx((TABLE["label"] == 2).mean())
+
+
+def test_probabilities_are_averaged_over_the_views():
+    """And several views that are all the same are as one."""
+    task = jaxdl.Classification(classes=3)
+    model = jaxdl.functional(MLP(outputs=3))
+    views = jnp.asarray(RNG.normal(size=(4, 10, 2, 2, 3)), jnp.float32)
+    label = jnp.asarray([0, 1, 2, 0])
+    state = jaxdl.init(model, task, optax.sgd(1.0), {"image": views[:, 0], "label": label})
+    layer = jax.device_get(state.params["Dense_0"])
+    logits = np.asarray(views).reshape(4, 10, 12) @ layer["kernel"] + layer["bias"]
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    mean = (p / p.sum(-1, keepdims=True)).mean(axis=1)
+    evaluation = make_evaluation(averaged(model), task)
+    mask = jnp.asarray([True, True, True, False])
+    found, _ = evaluation(state, {"image": views, "label": label, "mask": mask})
+    assert float(found["loss"].weight) == 3
+    expected = -np.log(mean[np.arange(4), label])[:3].sum()
+    assert float(found["loss"].sum) == pytest.approx(expected, rel=1e-5)
+    same = {"image": jnp.repeat(views[:, :1], 10, axis=1), "label": label, "mask": mask}
+    one = {"image": views[:, 0], "label": label, "mask": mask}
+    for name, total in evaluation(state, one)[0].items():
+        many = evaluation(state, same)[0][name]
+        np.testing.assert_allclose(many.sum, total.sum, rtol=1e-5, err_msg=name)
+
+
+def test_one_logit_has_no_views_to_average():
+    task = jaxdl.Classification(classes=2)
+    model = jaxdl.functional(MLP(outputs=1))
+    views = jnp.zeros((4, 10, 2, 2, 3))
+    batch = {"image": views[:, 0], "label": jnp.zeros(4, int), "mask": jnp.ones(4, bool)}
+    state = jaxdl.init(model, task, optax.sgd(1.0), batch)
+    with pytest.raises(UserError, match=r"views: .* a logit for each class .* set it to 1"):
+        make_evaluation(averaged(model), task)(state, {**batch, "image": views})
 
 
 # ---- Sequences

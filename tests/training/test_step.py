@@ -1,5 +1,7 @@
 """The step and its combinators, each against the plain step."""
 
+from dataclasses import replace
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -334,3 +336,20 @@ def test_a_bucket_is_the_shortest_that_holds_the_batch():
     for longest, expected in ((1, 2), (2, 2), (3, 5), (5, 5), (6, 9), (9, 9)):
         tokens = jnp.ones((3, 9), jnp.uint8) * (jnp.arange(9) < jnp.asarray([[1], [longest], [1]]))
         assert length(state, {"tokens": tokens}) == expected
+
+
+def test_resized_images_are_small_early():
+    state = jaxdl.State(*jnp.zeros((6, 1)))
+
+    def seen(state, batch):
+        x = batch["image"]
+        return jnp.array([x.shape[1], x.shape[2]]) + 0 * state.step, jnp.ptp(x), batch["label"]
+
+    small = jit(jaxdl.resized(seen, (4, 8), (10, 15)))
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 16)[:, None, None], (3, 16, 16, 1))
+    for step, size in ((0, 4), (9, 4), (10, 8), (14, 8), (15, 16), (99, 16)):
+        state = replace(state, step=jnp.int32(step))
+        shape, spread, label = small(state, {"image": ramp, "label": jnp.arange(3)})
+        assert shape.tolist() == [size, size]
+        assert label.tolist() == [0, 1, 2]
+        assert 1 - 1.01 / size < spread <= 1  # averaged down, not cut

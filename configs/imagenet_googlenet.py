@@ -1,0 +1,16 @@
+"""GoogLeNet on ImageNet: 69.78 % top-1 (torchvision's reference, with batch norm).
+
+jaxdl train --config configs/imagenet_googlenet.py --workdir runs/imagenet_googlenet
+
+`--config.model.batch_norm=false` is the paper's (Szegedy et al. 2015).
+"""
+
+from imagenet_resnet50 import imagenet
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """ResNet-50's recipe, with the two auxiliary heads at 0.3; 13,004,888 parameters."""
+    config = imagenet("googlenet", top1=0.69778, batch_norm=True, auxiliary=True)
+    config.task.auxiliary = 0.3
+    return config

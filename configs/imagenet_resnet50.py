@@ -1,0 +1,52 @@
+"""ResNet-50 on ImageNet: 76.13 % top-1 (torchvision's reference), 90 epochs.
+
+jaxdl train --config configs/imagenet_resnet50.py --workdir runs/imagenet_resnet50
+
+From a folder tree instead of TFDS (`ILSVRC/train/n01440764/*.JPEG`, `ILSVRC/val/n01440764/*.JPEG`):
+`--config.data.source=images --config.data.path=ILSVRC`. On an accelerator:
+`--config.precision.compute=bfloat16`.
+"""
+
+from ml_collections import ConfigDict
+
+# Means and deviations of ImageNet's pixels, as all published weights expect them.
+PIXELS = dict(name="standardize", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+def get_config() -> ConfigDict:
+    """SGD with momentum, batch 256, warm-up and cosine, label smoothing; 25,557,032 parameters."""
+    return imagenet("resnet", top1=0.76130, depth=50, zero_init=True)
+
+
+def imagenet(model: str, top1: float, **settings: object) -> ConfigDict:
+    """The recipe for a network: He et al. 2015, with Goyal et al. 2017's start.
+
+    Args:
+      model: its name.
+      top1: the accuracy that torchvision documents for it.
+      **settings: of the model.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.data = dict(
+        source="tfds",
+        dataset="imagenet2012",
+        train="train",
+        test="validation",
+        crop=dict(size=224, resize=256),
+        transforms=(PIXELS,),
+        augment=(dict(name="random_flip"),),
+    )
+    config.model = dict(name=model, outputs=1000, **settings)
+    config.task = dict(name="classification", classes=1000, top=5, label_smoothing=0.1)
+    config.optimizer = dict(
+        name="sgd",
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,  # spares norms and biases
+        learning_rate=dict(name="cosine", peak=0.1, warmup=dict(epochs=5)),
+    )
+    config.training = dict(batch_size=256, epochs=90, eval_batch_size=256)
+    config.target = dict(metric="test/accuracy", value=top1, source="torchvision's reference model")
+    config.figures = ("class_accuracy",)
+    return config

@@ -1,0 +1,50 @@
+"""Learning curves of several runs in one figure: training loss, and a metric of evaluation.
+
+python experiments/compare.py runs/plain56 runs/resnet56 --metric test/accuracy --figure gap.png
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxdl.runs import Run
+
+
+def series(history: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a metric, (points,) each."""
+    lines = [line for line in history if line.get(name) is not None]
+    return np.array([line["step"] for line in lines]), np.array([line[name] for line in lines])
+
+
+def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running means over a 25th of the points."""
+    width = max(1, len(values) // 25)
+    return steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid")
+
+
+def main(folders: list[str], metric: str, path: str) -> None:
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, measured = figure.subplots(1, 2)
+    for folder in folders:
+        history = Run(folder).history()
+        loss.plot(*smooth(*series(history, "loss")), label=Path(folder).name)
+        steps, values = series(history, metric)
+        measured.plot(steps, values, marker="o", ms=3, label=Path(folder).name)
+        print(f"{folder:40} step {steps[-1]:,}  {metric} {values[-1]:.4f}")
+    loss.set(xlabel="step", ylabel="training loss", yscale="log")
+    measured.set(xlabel="step", ylabel=metric)
+    for ax in (loss, measured):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--metric", default="test/accuracy")
+    parser.add_argument("--figure", required=True)
+    options = parser.parse_args()
+    main(options.runs, options.metric, options.figure)

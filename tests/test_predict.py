@@ -1,0 +1,209 @@
+"""`jaxdl predict`: what runs make of images, from their directories alone."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.cli import main
+from jaxdl.data.builtin import digits
+from jaxdl.models import functional
+from jaxdl.models.cnn import MnistCNN
+from jaxdl.runs import Run
+from jaxdl.training.learnt import Learnt
+from jaxdl.training.predictor import Predictor
+
+MODEL = {"name": "mnist_cnn", "widths": (4,), "kernels": (3,), "strides": (2,), "dense": 8}
+CONFIG = {
+    "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
+    "model": MODEL,
+    "task": {"name": "classification", "classes": 10},
+    "optimizer": {"name": "adam", "learning_rate": 1e-2},
+    "training": {"batch_size": 50, "steps": 3, "average": 0.5, "evaluate": ()},
+}
+
+
+def start(folder, config):
+    """Train a config."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.py").write_text(f"def get_config():\n    return {config!r}\n")
+    main(["train", "--config", str(folder / "config.py"), "--workdir", str(folder / "run")])
+    return folder / "run"
+
+
+def paint(folder, color, count, size=(20, 16)):
+    """So many images of about one colour."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(len(color))
+    for i in range(count):
+        noise = rng.integers(0, 60, (*size, 3))
+        Image.fromarray((noise + color).astype(np.uint8)).save(folder / f"{i}.png")
+
+
+@pytest.fixture(scope="session")
+def digit_run(tmp_path_factory):
+    """A run, and images of its kind: (workdir, folder of 40 images, their pixels)."""
+    folder = tmp_path_factory.mktemp("digits")
+    images = digits()["test"].columns["image"][:40]
+    (folder / "images").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(folder / "images" / f"{i:02}.png")
+    return start(folder, CONFIG), folder / "images", images
+
+
+@pytest.fixture(scope="session")
+def photo_run(tmp_path_factory):
+    """A run on images that are cropped as they are read, ten views of each in evaluation."""
+    folder = tmp_path_factory.mktemp("photos")
+    paint(folder / "data" / "red", (150, 0, 0), 12)
+    paint(folder / "data" / "blue", (0, 0, 150), 12)
+    crop = {"size": 8, "resize": 10, "views": 10}
+    data = {"source": "images", "path": str(folder / "data"), "crop": crop}
+    run = start(folder, {
+        **CONFIG,
+        "data": {**data, "transforms": ({"name": "scale"},)},
+        "model": {**MODEL, "outputs": 2},
+        "task": {"name": "classification", "classes": 2},
+        "training": {"batch_size": 6, "steps": 30, "evaluate": ()},
+    })  # fmt: skip
+    shutil.rmtree(folder / "data")  # what a run has learnt is in its directory
+    return run
+
+
+@pytest.fixture
+def predict(capsys):
+    """Runs `jaxdl predict` in this process: (exit status, stdout, stderr)."""
+
+    def predict(workdir, *words):
+        status = 0
+        capsys.readouterr()
+        try:
+            main(["predict", "--workdir", str(workdir), *map(str, words)])
+        except SystemExit as stop:
+            status = stop.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return predict
+
+
+def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):
+    workdir, folder, images = digit_run
+    state = Learnt(Run(workdir)).state
+    model = functional(MnistCNN(**{k: v for k, v in MODEL.items() if k != "name"}))
+    inputs = (jnp.asarray(images, jnp.float32) / 16,)
+    logits, _ = model.apply(state.average, state.variables, inputs, None, False)
+    expected = np.asarray(jax.nn.softmax(logits))
+    paths = sorted(folder.iterdir())
+    found = list(Predictor(Run(workdir))(paths, top=10))
+    assert [prediction.path for prediction in found] == paths
+    for prediction, row, image in zip(found, expected, images, strict=True):
+        names, values = zip(*prediction.answers, strict=True)
+        assert list(values) == sorted(values, reverse=True)
+        np.testing.assert_allclose(values, row[[int(name) for name in names]], atol=1e-5)
+        np.testing.assert_array_equal(prediction.pixels, image)
+
+
+def test_what_is_printed(digit_run, predict):
+    workdir, folder, _ = digit_run
+    status, out, err = predict(workdir, folder / "03.png", folder / "01.png", "--top", "3")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert [lines[0], lines[4]] == [str(folder / "03.png"), str(folder / "01.png")]
+    assert len(lines) == 8 and {len(line) for line in lines[1:4] + lines[5:]} == {4 + 1 + 2 + 6}
+    status, out, _ = predict(workdir, folder)
+    assert status == 0 and len(out.splitlines()) == 40 * 6
+    # More classes than there are: all of them. Also of any other image, in any shape and colour.
+    other = folder.parent / "photo.jpg"
+    Image.fromarray(np.full((30, 50, 3), 90, np.uint8)).save(other)
+    status, out, _ = predict(workdir, other, "--top", "50")
+    assert status == 0 and len(out.splitlines()) == 11
+
+
+def test_photos_are_seen_as_evaluation_sees_them(photo_run, predict, tmp_path):
+    paint(tmp_path / "red", (150, 0, 0), 2, size=(31, 40))
+    paint(tmp_path / "blue", (0, 0, 150), 2)
+    status, out, err = predict(photo_run, tmp_path / "blue", tmp_path / "red", "--top", "1")
+    assert (status, err) == (0, "")
+    answers = [line.split() for line in out.splitlines()[1::2]]
+    assert [name for name, _ in answers] == ["blue", "blue", "red", "red"]
+    (first, *_) = Predictor(Run(photo_run))([tmp_path / "red" / "0.png"], top=2)
+    assert first.pixels.shape == (8, 8, 3) and sum(p for _, p in first.answers) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("run", ["digit_run", "photo_run"])
+def test_a_figure(run, digit_run, predict, tmp_path, request):
+    found = request.getfixturevalue(run)
+    workdir = found[0] if isinstance(found, tuple) else found
+    file = tmp_path / "new" / "figure.png"
+    status, _, err = predict(workdir, digit_run[1], "--figure", file)
+    assert (status, err) == (0, "")
+    with Image.open(file) as figure:
+        assert np.asarray(figure).std() > 10 and figure.width > 800
+
+
+WRONG = {
+    "top": (["{images}", "--top", "0"], "--top: expected at least 1, got 0"),
+    "no top": (["{images}", "--top", "five"], "invalid int value: 'five'"),
+    "no image": ([], "the following arguments are required: IMAGE"),
+    "no file": (["{images}/00.png", "gone.png"], "gone.png: no such file"),
+    "no folder": (["{images}/gone"], "gone: no such file; give images, or folders of them"),
+    "an empty folder": (["{tmp}"], "a folder without images"),
+    "no picture": ([__file__], "not an image"),
+    "damaged": (["{images}/00.png", "{tmp}/../short.png"], "short.png: "),
+    "figure's place": (["{images}", "--figure", "/dev/null/a.png"], "--figure /dev/null: cannot"),
+    "figure's name": (["{images}", "--figure", "a.txt"], "--figure a.txt: name a file that ends"),
+    "figure's folder": (["{images}", "--figure", "{tmp}"], "is a directory; name a file"),
+    "a vast figure": (["{images}"] * 3 + ["--figure", "a.png"], "--figure: shows up to 100 images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mistake", "run"),
+    [(mistake, "digit_run") for mistake in WRONG]
+    + [(mistake, "photo_run") for mistake in ("no picture", "damaged")],
+)
+def test_a_mistake_is_one_line(digit_run, predict, tmp_path, mistake, run, request):
+    found = request.getfixturevalue(run)
+    workdir = found[0] if isinstance(found, tuple) else found
+    empty, images = tmp_path / "empty", digit_run[1]
+    empty.mkdir()
+    (tmp_path / "short.png").write_bytes((images / "00.png").read_bytes()[:60])
+    words, told = WRONG[mistake]
+    words = [word.format(images=images, tmp=empty) for word in words]
+    status, out, err = predict(workdir, *words)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1 and told in err, err
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda run: shutil.rmtree(run / "checkpoints"), "no checkpoint yet"),
+        (lambda run: (run / "config.json").unlink(), "holds no run"),
+        (lambda run: (run / "data.json").write_text("{"), "data.json: not JSON"),
+        (lambda run: (run / "data.json").write_text('{"columns": {}}'), "data.json: damaged"),
+    ],
+)
+def test_a_damaged_run_is_one_line(digit_run, predict, tmp_path, damage, told):
+    run = shutil.copytree(digit_run[0], tmp_path / "run")
+    damage(run)
+    status, _, err = predict(run, digit_run[1])
+    assert status == 2 and told in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("blobs_logistic", "its input, is no image"),
+        ("bishop_descent", "its task has nothing to say of an image"),
+    ],
+)
+def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told):
+    words = ["--workdir", str(tmp_path / "run"), "--config.training.steps=1"]
+    main(["train", "--config", config, *words, "--config.figures=()"])
+    status, _, err = predict(tmp_path / "run", digit_run[1])
+    assert status == 2 and told in err and len(err.splitlines()) == 1, err
