@@ -10,9 +10,10 @@ from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
-# What takes a minute or more to compile: networks of 50 layers and more, or of 100 MB and more.
-LARGE = ("resnet34", "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "plain56",
-         "alexnet", "vgg19")  # fmt: skip
+# What takes a minute or more to compile, or holds 60 million parameters and more. Of ImageNet's
+# recipe imagenette_resnet18 is trained.
+LARGE = ("alexnet", "googlenet", "imagenet_resnet18", "plain56", "resnet34", "resnet50", "resnet56",
+         "resnet101", "resnet110", "resnet152", "vgg19")  # fmt: skip
 
 
 def small(name):
