@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from interleaved import Variant, race, report, serve
+from trained import steps_of
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,8 @@ def images(work: Work, path: str) -> None:
 def jaxdl_steps(work: Work, path: str, onednn: str) -> Callable[[int], object]:
     """Steps of the shipped config, as the training loop makes them."""
     os.environ["JAXDL_ONEDNN"] = onednn
-    import jax
-    import jax.numpy as jnp
-
     from jaxdl.cli import read_config
     from jaxdl.models.onednn import available
-    from jaxdl.training.experiment import Experiment
-    from jaxdl.training.loop import Pace
 
     if onednn == "1" and not available():
         raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")
@@ -73,34 +69,7 @@ def jaxdl_steps(work: Work, path: str, onednn: str) -> Callable[[int], object]:
     # Neither crop nor augmentation, which PyTorch is not asked for either.
     transforms = config["data"]["transforms"]
     config["data"] = dict(source="arrays", train=path, transforms=transforms)
-    experiment = Experiment.of(config)
-    devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
-    columns = devices.replicate(feed.columns)
-    given = devices.scatter(feed.make(0, 0), axis=1)
-    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(0), donate=(0,))
-    step, pace = 0, Pace(feed.steps)
-
-    def steps(n: int) -> None:
-        nonlocal state, step
-        end, unread = step + n, []
-        pace.restart()
-        while step < end:
-            k = min(pace.steps, end - step)
-            given = devices.scatter(feed.take(step, k), axis=1)
-            state, summaries = call(state, columns, given, jnp.int32(k))
-            step += k
-            feed.prepare(step, min(pace.steps, max(1, end - step)))
-            unread.append((k, summaries))
-            if len(unread) > 1:  # of the call before: this one is computing meanwhile
-                read(*unread.pop(0), pace)
-        read(*unread.pop(), pace)
-
-    def read(k: int, summaries: dict[str, jax.Array], pace: Pace) -> None:
-        if not np.asarray(summaries["finite"])[:k].all():
-            raise FloatingPointError(f"not finite near step {step}")
-        pace.tick(k)
-
-    return steps
+    return steps_of(config)
 
 
 def torch_steps(name: str, path: str, how: str) -> Callable[[int], object]:

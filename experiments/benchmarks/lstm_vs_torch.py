@@ -24,13 +24,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from interleaved import Variant, race, report, serve
-
-if TYPE_CHECKING:  # a process times one framework, and loads that alone
-    from jaxdl.training.experiment import Experiment
+from trained import steps_of
 
 
 class Work(NamedTuple):
@@ -68,48 +66,16 @@ def tokens(work: Work, path: str) -> None:
     np.savez(path, tokens=(1 + np.cumsum(steps, 1) % (work.vocabulary - 1)).astype(np.int32))
 
 
-def experiment_of(work: Work, path: str) -> Experiment:
+def config_of(work: Work, path: str) -> dict[str, Any]:
     """jaxdl's language model, data and optimiser."""
-    from jaxdl.training.experiment import Experiment
-
-    return Experiment.of(
-        dict(
-            data=dict(source="arrays", train=path),
-            model=dict(
-                name="language_model",
-                vocabulary=work.vocabulary,
-                hidden=work.hidden,
-                layers=work.layers,
-            ),
-            task=dict(name="language_modeling"),
-            optimizer=dict(name="adam", learning_rate=1e-3),
-            training=dict(batch_size=work.batch, epochs=1),
-        )
+    model = dict(name="language_model", vocabulary=work.vocabulary, hidden=work.hidden)
+    return dict(
+        data=dict(source="arrays", train=path),
+        model=model | dict(layers=work.layers),
+        task=dict(name="language_modeling"),
+        optimizer=dict(name="adam", learning_rate=1e-3),
+        training=dict(batch_size=work.batch, epochs=1),
     )
-
-
-def jaxdl_train(work: Work, path: str) -> Callable[[int], object]:
-    """Steps as the training loop makes them."""
-    import jax.numpy as jnp
-
-    experiment = experiment_of(work, path)
-    devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
-    columns = devices.replicate(feed.columns)
-    given = devices.scatter(feed.make(0, 0), axis=1)
-    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(0), donate=(0,))
-    step = 0
-
-    def steps(n: int) -> None:
-        nonlocal state, step
-        while n:
-            k = min(n, feed.steps)
-            given = devices.scatter(feed.take(step, k), axis=1)
-            state, summaries = call(state, columns, given, jnp.int32(k))
-            if not np.asarray(summaries["finite"])[:k].all():
-                raise FloatingPointError(f"not finite near step {step}")
-            step, n = step + k, n - k
-
-    return steps
 
 
 def jaxdl_write(work: Work, path: str) -> Callable[[int], object]:
@@ -118,8 +84,9 @@ def jaxdl_write(work: Work, path: str) -> Callable[[int], object]:
     import jax.numpy as jnp
 
     from jaxdl.generation import Rules, extend, make_draw
+    from jaxdl.training.experiment import Experiment
 
-    experiment = experiment_of(work, path)
+    experiment = Experiment.of(config_of(work, path))
     model, state = experiment.model, experiment.init()
     learnt = state.params, state.variables
     write = functools.partial(extend, model, draw=make_draw(0.8), rules=Rules())
@@ -250,7 +217,7 @@ def ready(name: str, do: str, framework: str, how: str, path: str) -> Callable[[
     """What a variant's process times."""
     work = WORK[name]
     if framework == "jaxdl":
-        return {"train": jaxdl_train, "write": jaxdl_write}[do](work, path)
+        return steps_of(config_of(work, path)) if do == "train" else jaxdl_write(work, path)
     return {"train": torch_train, "write": torch_write}[do](work, path, how)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from interleaved import Variant, race, report, serve
+from trained import steps_of
 
 BATCH = 100
 # Config, and steps that take about a second.
@@ -44,12 +45,7 @@ def images(path: str) -> None:
 
 def jaxdl_steps(work: str, path: str) -> Callable[[int], object]:
     """Steps of the shipped config, as the training loop makes them."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxdl.cli import read_config
-    from jaxdl.training.experiment import Experiment
-    from jaxdl.training.loop import Pace
 
     overrides = [
         "data.source=arrays",
@@ -57,34 +53,7 @@ def jaxdl_steps(work: str, path: str) -> Callable[[int], object]:
         f"training.batch_size={BATCH}",
         "data.augment=()",  # PyTorch is not asked for it either
     ]
-    experiment = Experiment.of(read_config(WORK[work][0], overrides))
-    devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
-    columns = devices.replicate(feed.columns)
-    given = devices.scatter(feed.make(0, 0), axis=1)
-    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(0), donate=(0,))
-    step, pace = 0, Pace(feed.steps)
-
-    def steps(n: int) -> None:
-        nonlocal state, step
-        end, unread = step + n, []
-        pace.restart()
-        while step < end:
-            k = min(pace.steps, end - step)
-            given = devices.scatter(feed.take(step, k), axis=1)
-            state, summaries = call(state, columns, given, jnp.int32(k))
-            step += k
-            feed.prepare(step, min(pace.steps, max(1, end - step)))
-            unread.append((k, summaries))
-            if len(unread) > 1:  # of the call before: this one is computing meanwhile
-                read(*unread.pop(0), pace)
-        read(*unread.pop(), pace)
-
-    def read(k: int, summaries: dict[str, jax.Array], pace: Pace) -> None:
-        if not np.asarray(summaries["finite"])[:k].all():
-            raise FloatingPointError(f"not finite near step {step}")
-        pace.tick(k)
-
-    return steps
+    return steps_of(read_config(WORK[work][0], overrides))
 
 
 def torch_steps(work: str, path: str, how: str) -> Callable[[int], object]:
