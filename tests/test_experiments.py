@@ -27,12 +27,29 @@ def test_sentiment_baseline(root):
     assert "features, C = " in told and "test/accuracy" in told
 
 
-def test_summarize(root, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        main(["train", "--config", "blobs_logistic", "--workdir", str(tmp_path / str(seed)),
+        main(["train", "--config", "blobs_logistic", "--workdir", str(folder / str(seed)),
               f"--config.seed={seed}", "--config.training.steps=5"])  # fmt: skip
-    told = run(root, "summarize.py", tmp_path / "0", tmp_path / "1")
+    return folder / "0", folder / "1"
+
+
+def test_summarize(root, two_runs):
+    told = run(root, "summarize.py", *two_runs)
     assert "2 runs, seeds 0, 1" in told and "test/accuracy" in told and "±" in told
+
+
+def test_compare(root, two_runs, tmp_path):
+    told = run(root, "compare.py", *two_runs, "--figure", tmp_path / "both.png")
+    assert all(f"{folder}" in told for folder in two_runs) and "test/accuracy 0." in told
+    assert (tmp_path / "both.png").stat().st_size > 10_000
+
+
+def test_image_pipeline(root, tfds_dir):
+    told = run(root, "benchmarks/image_pipeline.py", "--rounds", "1")
+    assert "simplejpeg alone" in told and "jaxdl" in told
 
 
 def test_startup(root):
