@@ -1,4 +1,4 @@
-"""Real data, whole runs, published numbers: `pytest -m slow` (some two hours on 2 cores)."""
+"""Real data, whole runs, published numbers: `pytest -m slow -n 0` (some two hours on 2 cores)."""
 
 import pytest
 
