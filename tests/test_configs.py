@@ -10,10 +10,15 @@ from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
-# What takes half a minute and more to compile is only traced. cifar10_fast stands for CIFAR-10;
-# images that are decoded on demand are trained on in tests/training/test_on_demand.py.
+# What takes half a minute and more to compile is only traced, unless with `-m slow`. cifar10_fast
+# stands for CIFAR-10; images decoded on demand, translations and captions have tests of their own.
 LARGE = ("alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18", "resnet20", "resnet34",
-         "resnet50", "resnet56", "resnet101", "resnet110", "resnet152")  # fmt: skip
+         "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "captions_lstm",
+         "shakespeare_gru", "shakespeare_large", "translation_lstm")  # fmt: skip
+TRAINED = [
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith(LARGE) else name
+    for name in sorted(cfg.shipped())
+]
 
 
 def small(name):
@@ -35,7 +40,7 @@ def test_large_config(name):
     check_shapes(Experiment.of(small(name)))
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(cfg.shipped()) if not n.endswith(LARGE)])
+@pytest.mark.parametrize("name", TRAINED)
 def test_config(name, tmp_path, monkeypatch):
     config = small(name)
     experiment = Experiment.of(config)
