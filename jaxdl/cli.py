@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from jaxdl import caches
 from jaxdl import config as cfg
 from jaxdl.errors import UserError
 
@@ -265,8 +266,7 @@ def set_up_cache() -> None:
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "jaxdl" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(caches.folder("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

@@ -9,6 +9,7 @@ arguments. So the signature is the schema, and there is no second one to keep in
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import importlib.util
@@ -17,9 +18,10 @@ import json
 import logging
 import math
 import sys
+import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jaxdl.errors import UserError
 
@@ -338,9 +340,14 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     """The value, as the type that the annotation asks for.
 
     JSON knows no tuples, so a sequence is a tuple here and becomes a list where one is annotated.
+    Where a dataclass is annotated, a dict holds its arguments.
     """
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+    if (node := _dataclass(hint)) and not (value is None or isinstance(value, node)):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{path}: expected a dict of {_name(node)}'s arguments, got {value!r}")
+        return call(node, value, path)
     # typeguard lets True pass for an int, as Python does; in a config it is a slip.
     slip = isinstance(value, bool) and hint in (int, float, int | None, float | None)
     for candidate in [value, list(value)] if isinstance(value, tuple) else [value]:
@@ -351,6 +358,15 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         if not slip:
             return candidate
     raise UserError(f"{path}: expected {_name(hint)}, got {value!r}")
+
+
+def _dataclass(hint: Any) -> type | None:
+    """The dataclass that an annotation asks for, alone or beside None."""
+    parts = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
+    match [part for part in parts if part is not types.NoneType]:
+        case [thing] if inspect.isclass(thing) and dataclasses.is_dataclass(thing):
+            return thing
+    return None
 
 
 def _name(thing: Any) -> str:

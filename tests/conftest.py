@@ -27,6 +27,24 @@ def tfds_dir():
     return Path(folder)
 
 
+@pytest.fixture
+def call(capsys):
+    """Runs a command of jaxdl in this process: (exit status, stdout, stderr)."""
+    from jaxdl.cli import main
+
+    def call(*words):
+        status = 0
+        capsys.readouterr()
+        try:
+            main(list(map(str, words)))
+        except SystemExit as stop:
+            status = stop.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def root():
     """The checkout."""

@@ -8,8 +8,6 @@ import sys
 import numpy as np
 import pytest
 
-from jaxdl.cli import main
-
 DIGITS = """
 from ml_collections import ConfigDict
 def get_config():
@@ -32,19 +30,9 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(call):
     """Runs a command in this process: (exit status, stdout, stderr)."""
-
-    def run(*words):
-        status = 0
-        try:
-            main(list(map(str, words)))
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
+    return call
 
 
 def arrays(tmp_path, name="data", labels=None, images=None, n=20):

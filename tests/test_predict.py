@@ -74,20 +74,9 @@ def photo_run(tmp_path_factory):
 
 
 @pytest.fixture
-def predict(capsys):
+def predict(call):
     """Runs `jaxdl predict` in this process: (exit status, stdout, stderr)."""
-
-    def predict(workdir, *words):
-        status = 0
-        capsys.readouterr()
-        try:
-            main(["predict", "--workdir", str(workdir), *map(str, words)])
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return predict
+    return lambda workdir, *words: call("predict", "--workdir", workdir, *words)
 
 
 def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):

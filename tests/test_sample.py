@@ -40,20 +40,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def sample(capsys):
+def sample(call):
     """Runs `jaxdl sample` in this process: (exit status, stdout, stderr)."""
-
-    def sample(workdir, *words):
-        status = 0
-        capsys.readouterr()
-        try:
-            main(["sample", "--workdir", str(workdir), *map(str, words)])
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return sample
+    return lambda workdir, *words: call("sample", "--workdir", workdir, *words)
 
 
 def test_a_text_depends_on_the_seed_alone(runs, sample, tmp_path):

@@ -19,7 +19,7 @@ def steps_of(config: Mapping[str, Any]) -> Callable[[int], object]:
     devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
     columns = devices.replicate(feed.columns)
     given = devices.scatter(feed.make(0, 0), axis=1)
-    call = devices.compiled(experiment.call, state, columns, given, jnp.int32(0), donate=(0,))
+    call = devices.compiled_step(experiment.call, state, columns, given, jnp.int32(0))
     step, pace = 0, Pace(feed.steps)
 
     def steps(n: int) -> None:

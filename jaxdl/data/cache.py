@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl import caches
+
 
 def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
     """What `make` returns, from the cache if it was made for this key before.
@@ -30,7 +32,7 @@ def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[st
 
 def folder() -> Path:
     """Where the cache is: in the user's own cache folder, and safe to delete at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdl" / "data"
+    return caches.folder("data")
 
 
 def fingerprint(path: Path) -> str:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from jaxdl import caches
 from jaxdl.models.geometry import Geometry, Shape
 
 SOURCE = Path(__file__).with_suffix(".cc")
@@ -145,7 +146,7 @@ def _built(library: Path, include: Path) -> Path:
     ]  # fmt: skip
     oneDNN = metadata.version("onednn-cpu-gomp")
     made_of = [SOURCE.read_text(), jaxlib.__version__, version, oneDNN, *command]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdl" / "onednn"
+    folder = caches.folder("onednn")
     path = folder / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()}.so"
     if path.exists():
         return path

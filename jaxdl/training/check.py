@@ -110,9 +110,7 @@ def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
     """FLOPs and memory of one step, by XLA's own analysis."""
-    devices = experiment.devices
-    results = (devices.held(state), devices.replicated)
-    compiled = devices.compiled(experiment.step, state, batch, donate=(0,), results=results)
+    compiled = experiment.devices.compiled_step(experiment.step, state, batch)
     flops = (compiled.cost_analysis() or {}).get("flops", 0.0) / experiment.order.batch_size
     say(f"compute     {flops / 1e6:,.3f} MFLOP an example and training step")
     memory = compiled.memory_analysis()
@@ -156,8 +154,7 @@ def _abstract(experiment: Experiment) -> tuple[Any, Any]:
     batch = experiment.training_batch(experiment.order.batch_size)
     state = jax.eval_shape(experiment.initial, batch, jnp.zeros((), jnp.uint32))
     devices = experiment.devices
-    held = devices.held(state)
-    return devices.abstract(state, held), devices.abstract(batch, devices.spread())
+    return devices.abstract_state(state), devices.abstract(batch, devices.spread())
 
 
 def _traced(function: Callable[[], Any], what: str) -> Any:

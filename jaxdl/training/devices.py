@@ -118,6 +118,15 @@ class Devices:
         jitted = jit(function, once=once, donate_argnums=donate, out_shardings=results)
         return jitted.lower(*args).compile()
 
+    def compiled_step(self, step: Callable, state: Any, *args: Any) -> Any:
+        """`(state, …) -> (state, …)`, compiled: the state, donated, comes back as it is `held`."""
+        results = (self.held(state), self.replicated)
+        return self.compiled(step, state, *args, donate=(0,), results=results)
+
+    def abstract_state(self, state: Any) -> Any:
+        """Shapes, types and shardings of a state, as it is `held`."""
+        return self.abstract(state, self.held(state))
+
     def abstract(self, tree: Any, shardings: Any = None) -> Any:
         """Shapes, types and shardings of a tree, replicated unless said otherwise.
 

@@ -226,7 +226,7 @@ class Experiment:
         build_model(settings.model, None)  # a slip in it is told before the data is read
         init_from = None if settings.init_from is None else InitFrom.of(settings.init_from)
         if init_from and not resumed:
-            init_from.arrays()
+            _ = init_from.arrays  # what cannot be read is told before the data is
         transform, augment = (build_transforms(settings.data, k) for k in ("transforms", "augment"))
         splits = _data(settings.data)
         sizes = {name: len(v) for name, v in splits["train"].vocabularies.items()}
@@ -492,20 +492,12 @@ def _data(node: Mapping[str, Any]) -> Mapping[str, Table]:
     if not isinstance(twin, bool):
         raise UserError(f"config.data.twin: expected true or false, got {twin!r}")
     tokenize = _token_columns(settings.pop("tokenize", None))
-    if settings.get("crop") is not None:
-        settings["crop"] = _crop(settings["crop"])
     source, arguments = cfg.choose(settings, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(source, arguments, "config.data")
     try:
         return data.load(source, twin=twin, tokenize=tokenize, **arguments)
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
-
-
-def _crop(node: Any) -> data.Crop:
-    if not isinstance(node, Mapping):
-        raise UserError(f"config.data.crop: expected a dict, such as dict(size=224), got {node!r}")
-    return cfg.call(data.Crop, node, "config.data.crop")
 
 
 def _token_columns(node: Any) -> dict[str, data.Tokens]:

@@ -101,14 +101,14 @@ class _Loop:
     def _start(self) -> State:
         """The newest sound checkpoint, or the state before the first step."""
         state = self.experiment.init()
-        devices = self.experiment.devices
-        restored = self.checkpoints.restore(devices.abstract(state, devices.held(state)))
+        restored = self.checkpoints.restore(self.experiment.devices.abstract_state(state))
         if restored is not None:
             state, notes = restored
             self.earlier_seconds = notes["wall_seconds"]
             self.progress.say(f"resumed at step {int(state.step):,}")
         elif start := self.experiment.init_from:
             filled = start.fill(state.params, state.variables)
+            start.forget()
             state = self.experiment.init((filled.params, filled.variables))
             self.progress.say(f"init_from {start.path}: {filled}")
         self.out.start(int(state.step), self.experiment.description)
@@ -118,9 +118,7 @@ class _Loop:
         """One compilation for training, and one for evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
         given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
-        args, held = (state, columns, given, n), devices.held(state)
-        results = (held, devices.replicated)
-        call = devices.compiled(self.experiment.call, *args, donate=(0,), results=results)
+        call = devices.compiled_step(self.experiment.call, state, columns, given, n)
         self.measure = Measure(self.experiment, state)
         self.compile_seconds = time.perf_counter() - began
         return call

@@ -63,8 +63,7 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
       UserError: nothing was saved, or nothing that is sound.
     """
     with experiment.precision.enabled():
-        state, devices = experiment.init(), experiment.devices
-        like = devices.abstract(state, devices.held(state))
+        like = experiment.devices.abstract_state(experiment.init())
         restored = Checkpoints(run.checkpoints).restore(like)
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,8 +53,9 @@ class InitFrom:
         arguments = {"path": node} if isinstance(node, str) else node
         return cfg.call(cls, arguments, "config.init_from")
 
+    @functools.cached_property
     def arrays(self) -> dict[str, Any]:
-        """What was learnt, by the names that the file or the run has.
+        """What was learnt, by the names that the file or the run has; read once, until `forget`.
 
         Raises:
           UserError: it cannot be read.
@@ -74,7 +76,7 @@ class InitFrom:
         Raises:
           UserError: it cannot be read, or does not fit.
         """
-        arrays = self.arrays()
+        arrays = self.arrays
         try:
             arrays = self._renamed(arrays)
             if not self._place.is_dir():
@@ -82,6 +84,10 @@ class InitFrom:
             return fill(arrays, params, variables, exclude=self.exclude, strict=self.strict)
         except UserError as error:
             raise UserError(f"config.init_from: {self.path}: {error}") from None
+
+    def forget(self) -> None:
+        """Let go of what was read, which may be large."""
+        self.__dict__.pop("arrays", None)
 
     @property
     def _place(self) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxdl import weights
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.cli import main
 from jaxdl.errors import UserError
@@ -49,19 +50,13 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, call):
     """Runs a command on CONFIG with these settings: (exit status, stdout, stderr)."""
 
     def run(command, init_from, *words, **changes):
         config = {**CONFIG, **changes, "init_from": init_from}
         (tmp_path / "config.py").write_text(f"def get_config():\n    return {config!r}\n")
-        status = 0
-        try:
-            main([command, "--config", str(tmp_path / "config.py"), *map(str, words)])
-        except SystemExit as stop:
-            status = stop.code
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        return call(command, "--config", tmp_path / "config.py", *words)
 
     return run
 
@@ -122,6 +117,13 @@ def test_check_tells_what_is_loaded(source, run):
     status, out, err = run("check", start)
     assert (status, err) == (0, "")
     assert re.search(r"^init_from   .*prefixed.safetensors: 10 loaded, 0 fresh, 0 un", out, re.M)
+
+
+def test_a_file_is_read_once(source, run, tmp_path, monkeypatch):
+    read, paths = weights.read, []
+    monkeypatch.setattr(weights, "read", lambda path: paths.append(path) or read(path))
+    status, _, err = run("train", str(source[0] / "a.safetensors"), "--workdir", tmp_path / "run")
+    assert (status, err, len(paths)) == (0, "", 1)
 
 
 WRONG = {
