@@ -25,7 +25,10 @@ def get_config() -> ConfigDict:
         learning_rate=dict(name="linear", peak=1.5, warmup=dict(epochs=2.3), floor=0.1),
         groups=(
             ("whiten/kernel", None),
-            ("bias", dict(learning_rate=dict(name="linear", peak=96.0, warmup=dict(epochs=2.3)))),
+            (
+                "BatchNorm_\\d+/bias",
+                dict(learning_rate=dict(name="linear", peak=96.0, warmup=dict(epochs=2.3))),
+            ),
             (".*", {}),
         ),
     )

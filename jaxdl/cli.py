@@ -139,8 +139,10 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def predict(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say what a run makes of images."""
-    if options.top < 1:
+    if options.top is not None and options.top < 1:
         raise UserError(f"--top: expected at least 1, got {options.top}")
+    if options.score is not None and not 0 <= options.score <= 1:
+        raise UserError(f"--score: expected 0 to 1, got {options.score}")
     folder = _existing(options.workdir)
     if options.figure is not None:
         _creatable(options.figure, "--figure", _DRAWN)
@@ -152,20 +154,22 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.figure is not None and len(paths) > _MOST_DRAWN:
         raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(paths)}; give fewer")
     seen, answered = [], []
-    for prediction in Predictor(Run(folder))(paths, options.top):
+    for prediction in Predictor(Run(folder))(paths, options.top, options.score):
         answered.append(prediction.answers)
         if options.figure is not None:
             seen.append(prediction.pixels)
-    width = max(len(name) for answers in answered for name, _ in answers)
+    width = max((len(answer.name) for answers in answered for answer in answers), default=0)
     for path, answers in zip(paths, answered, strict=True):
         print(path)
-        for name, value in answers:
-            print(f"    {name:{width}}  {value:.4f}")
+        for name, value, box in answers:
+            place = "" if box is None else "  at " + ", ".join(f"{corner:.1f}" for corner in box)
+            print(f"    {name:{width}}  {value:.4f}{place}")
+        if not answers:
+            print("    nothing; a lower --score shows more")
     if options.figure is not None:
-        from jaxdl.figures import gallery, save
+        from jaxdl.figures import answers_gallery, save
 
-        titles = [f"{name}  {value:.3f}" for (name, value), *_ in answered]
-        save(gallery(seen, titles), Path(options.figure))
+        save(answers_gallery(seen, answered), Path(options.figure))
 
 
 def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -217,8 +221,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("predict", help="say what a run makes of images")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of them")
     command.add_argument("--workdir", required=True, **workdir)
-    command.add_argument("--top", type=int, default=5, metavar="K", help="classes to name (5)")
-    command.add_argument("--figure", metavar="FILE", help="also draw the images, with the first")
+    command.add_argument("--top", type=int, metavar="K", help="classes (5) or boxes (all) to name")
+    command.add_argument(
+        "--score", type=float, metavar="S", help="the least score of those (0, of boxes 0.3)"
+    )
+    command.add_argument(
+        "--figure", metavar="FILE", help="also draw the images, with the first class, or with boxes"
+    )
     command.set_defaults(command=predict)
 
     command = commands.add_parser("check", help="say all that can be known before training")

@@ -64,7 +64,7 @@ class Progress:
     def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Tell of an evaluation, on a line that stays."""
         numbers = {k: v for k, v in metrics.items() if isinstance(v, float)}
-        telling = ("accuracy", "rmse", "r2", "loss")
+        telling = ("accuracy", "mAP50", "rmse", "r2", "loss")
         self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(telling)][:1])
         self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 

@@ -11,10 +11,13 @@ from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
 # What takes half a minute and more to compile is only traced, unless with `-m slow`. cifar10_fast
-# stands for CIFAR-10; images decoded on demand, translations and captions have tests of their own.
-LARGE = ("alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18", "resnet20", "resnet34",
+# stands for CIFAR-10, driving_deeptesla for the larger ones; images decoded on demand, boxes,
+# translations and captions have tests of their own.
+LARGE = ("fcos", "retinanet",
+         "alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18", "resnet20", "resnet34",
          "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "captions_lstm",
-         "shakespeare_gru", "shakespeare_large", "translation_lstm")  # fmt: skip
+         "driving_lstm", "driving_pilotnet", "shakespeare_gru", "shakespeare_large",
+         "translation_lstm")  # fmt: skip
 TRAINED = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(LARGE) else name
     for name in sorted(cfg.shipped())
@@ -30,6 +33,8 @@ def small(name):
     if "crop" in config["data"]:
         config["data"]["crop"] |= {"size": 64, "resize": 72}
         config["training"] |= {"batch_size": 4, "eval_batch_size": 4}
+    if isinstance(config["data"].get("size"), tuple):  # of a detector
+        config["data"]["size"] = (64, 96)
     if "sizes" in config["training"]:
         config["training"]["sizes"] = ((48, 1),)
     return config

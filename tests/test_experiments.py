@@ -63,6 +63,12 @@ def test_mnist_vs_torch(root):
     assert "jaxdl" in told and "PyTorch, eager" in told
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("torchvision"), reason="compares with torchvision")
+def test_detection_vs_torch(root):
+    told = run(root, "benchmarks/detection_vs_torch.py", "nms", "--rounds", "1")
+    assert "jaxdl, best 100" in told and "torchvision" in told
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="compares with PyTorch")
 @pytest.mark.parametrize("do", ["train", "write"])
 def test_lstm_vs_torch(root, do):

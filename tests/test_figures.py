@@ -8,6 +8,7 @@ import pytest
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES, Finished
+from jaxdl.tasks import Regression
 
 COLUMNS = {"label": np.arange(3)}
 
@@ -58,3 +59,65 @@ def test_of_many_classes_the_ends_are_shown():
 def test_figures_of_what_was_not_measured(name):
     with pytest.raises(UserError, match=f"config.figures: '{name}' needs a classification task"):
         FIGURES[name](finished({"test/written": []}))
+
+
+# ---- Steering
+
+
+def driven(images=None, split="test", **columns):
+    """A finished run of two drives of 20 frames, and what it predicted."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-1, 1, 40).astype(np.float32)
+    table = {
+        "image": rng.integers(0, 255, (40, 6, 10, 3), np.uint8) if images is None else images,
+        "steering": angle,
+        "drive": np.repeat([0, 1], 20),
+        "frame": np.tile(np.arange(100, 120), 2),
+        **columns,
+    }
+    task = Regression(input="image", target="steering", group="drive")
+    metrics = {f"{split}/drive{d}/{m}": 0.5 for d in (0, 1) for m in ("r2", "mae")}
+    experiment = SimpleNamespace(splits={split: Table(table)}, task=task)
+    tables = {"validation/predictions": [], f"{split}/predictions": (angle / 2).tolist()}
+    return Finished(experiment, None, {"metrics": metrics}, tables, ())
+
+
+def test_steering_shows_each_drive_against_its_frames():
+    run = driven()
+    angle = run.experiment.splits["test"].columns["steering"]
+    for number, ax in enumerate(FIGURES["steering"](run).axes):
+        human, network = ax.lines[:2]
+        here = slice(20 * number, 20 * number + 20)
+        for line, expected in ((human, angle[here]), (network, angle[here] / 2)):
+            np.testing.assert_array_equal(line.get_xdata(), np.arange(100, 120))
+            np.testing.assert_allclose(line.get_ydata(), expected)
+        assert f"test/drive{number}: R² 0.500" in ax.get_title("left")
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_the_strip_shows_the_sharpest_turn_of_each_eighth(clips):
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((6, 10, 3), np.uint8)
+    if clips:
+        images = np.stack([images + 100, images], axis=1)
+    run = driven(images)
+    angle = run.experiment.splits["test"].columns["steering"]
+    panels = FIGURES["steering_strip"](run).axes
+    rows = [int(ax.images[0].get_array()[0, 0, 0]) for ax in panels]
+    assert rows == [5 * i + np.argmax(np.abs(angle[5 * i : 5 * i + 5])) for i in range(8)]
+    for row, ax in zip(rows, panels, strict=True):
+        assert ax.get_title() == f"drive {row // 20}, frame {100 + row % 20}"
+        assert texts(ax.texts) == [f"{angle[row]:+.2f}", f"{angle[row] / 2:+.2f}"]
+        for wheel, turn in ((0, angle[row]), (1, angle[row] / 2)):
+            (x0, x1), (y0, y1) = ax.lines[3 * wheel].get_data()  # the spoke to the right
+            assert np.degrees(np.arctan2(y1 - y0, x1 - x0)) == pytest.approx(25 * turn, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["steering", "steering_strip"])
+def test_steering_of_what_is_no_drive(name):
+    with pytest.raises(UserError, match=f"config.figures: '{name}' needs a regression task"):
+        FIGURES[name](finished({"test/confusion": []}))
+
+
+def test_the_strip_needs_images():
+    with pytest.raises(UserError, match="'steering_strip' needs images, and 'image' is none"):
+        FIGURES["steering_strip"](driven(np.zeros((40, 3))))

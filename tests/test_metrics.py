@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.metrics import Count, Mean, means, merge, total
+from jaxdl.metrics import Count, Each, Mean, means, merge, total
 
 
 def batch_total(values, weights, bins, mask):
@@ -57,3 +57,13 @@ def test_narrow_values_are_summed_in_float32(dtype):
 
 def test_a_mean_of_nothing_is_not_a_number():
     assert np.isnan(means(merge([{"x": total(Mean(jnp.ones(3)), jnp.zeros(3, bool))}]))["x"])
+
+
+def test_what_is_kept_of_each_example_comes_in_order_without_padding():
+    kept = [
+        {"x": total(Each({"a": a, "b": -a}), mask)}
+        for a, mask in [(jnp.arange(3.0), jnp.ones(3)), (jnp.arange(3.0, 6), jnp.arange(3) < 2)]
+    ]
+    got = means(merge([merge(kept[:1]), merge(kept[1:])]))["x"]
+    np.testing.assert_array_equal(got["a"], [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(got["b"], [0, -1, -2, -3, -4])

@@ -73,6 +73,19 @@ def photo_run(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="session")
+def boxes_run(tmp_path_factory):
+    """A run of a small detector, which has learnt nothing yet."""
+    return start(tmp_path_factory.mktemp("boxes"), {
+        "data": {"source": "drawn_boxes", "size": (32, 48), "train_examples": 8,
+                 "transforms": ({"name": "scale"},)},
+        "model": {"name": "tiny_detector:TinyDetector"},
+        "task": {"name": "retinanet", "classes": 3, "threshold": 0.0},
+        "optimizer": {"name": "adam", "learning_rate": 1e-3},
+        "training": {"batch_size": 4, "steps": 2, "evaluate": ()},
+    })  # fmt: skip
+
+
 @pytest.fixture
 def predict(call):
     """Runs `jaxdl predict` in this process: (exit status, stdout, stderr)."""
@@ -90,7 +103,7 @@ def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):
     found = list(Predictor(Run(workdir))(paths, top=10))
     assert [prediction.path for prediction in found] == paths
     for prediction, row, image in zip(found, expected, images, strict=True):
-        names, values = zip(*prediction.answers, strict=True)
+        names, values, _ = zip(*prediction.answers, strict=True)
         assert list(values) == sorted(values, reverse=True)
         np.testing.assert_allclose(values, row[[int(name) for name in names]], atol=1e-5)
         np.testing.assert_array_equal(prediction.pixels, image)
@@ -120,10 +133,43 @@ def test_photos_are_seen_as_evaluation_sees_them(photo_run, predict, tmp_path):
     answers = [line.split() for line in out.splitlines()[1::2]]
     assert [name for name, _ in answers] == ["blue", "blue", "red", "red"]
     (first, *_) = Predictor(Run(photo_run))([tmp_path / "red" / "0.png"], top=2)
-    assert first.pixels.shape == (8, 8, 3) and sum(p for _, p in first.answers) == pytest.approx(1)
+    assert first.pixels.shape == (8, 8, 3) and sum(
+        answer.value for answer in first.answers
+    ) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("run", ["digit_run", "photo_run"])
+def test_boxes_are_in_pixels_of_the_image_as_it_was(boxes_run, predict, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, size in {"small": (32, 48), "wide": (64, 192)}.items():
+        shown = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size[0] // 8, size[1] // 8, 1)))
+        Image.fromarray(shown.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    small, wide = Predictor(Run(boxes_run))(
+        [tmp_path / "small.png", tmp_path / "wide.png"], score=0
+    )
+    for prediction, (height, width) in ((small, (32, 48)), (wide, (64, 192))):
+        assert prediction.pixels.shape == (height, width, 3)
+        assert {answer.name for answer in prediction.answers} == {"circle", "square", "triangle"}
+        boxes = np.array([answer.box for answer in prediction.answers])
+        assert len(boxes) > 10 and np.all(boxes >= 0)
+        assert np.all(boxes[:, ::2] <= width) and np.all(boxes[:, 1::2] <= height)
+    assert max(answer.box[2] for answer in wide.answers) > 48  # the canvas ends there
+    status, out, err = predict(boxes_run, tmp_path / "wide.png", "--score", "0", "--top", "2")
+    name, value, *place = out.splitlines()[1].replace(" at ", " ").replace(",", "").split()
+    assert (status, err, len(out.splitlines())) == (0, "", 3)
+    assert name == wide.answers[0].name and float(value) == pytest.approx(
+        wide.answers[0].value, abs=1e-4
+    )
+    np.testing.assert_allclose(np.array(place, float), wide.answers[0].box, atol=0.06)
+
+
+def test_where_nothing_is_found_that_is_said(boxes_run, predict, digit_run):
+    status, out, err = predict(boxes_run, digit_run[1] / "00.png", "--score", "1")
+    assert (status, err) == (0, "") and out.splitlines()[1:] == [
+        "    nothing; a lower --score shows more"
+    ]
+
+
+@pytest.mark.parametrize("run", ["digit_run", "photo_run", "boxes_run"])
 def test_a_figure(run, digit_run, predict, tmp_path, request):
     found = request.getfixturevalue(run)
     workdir = found[0] if isinstance(found, tuple) else found
@@ -137,6 +183,7 @@ def test_a_figure(run, digit_run, predict, tmp_path, request):
 WRONG = {
     "top": (["{images}", "--top", "0"], "--top: expected at least 1, got 0"),
     "no top": (["{images}", "--top", "five"], "invalid int value: 'five'"),
+    "score": (["{images}", "--score", "1.5"], "--score: expected 0 to 1, got 1.5"),
     "no image": ([], "the following arguments are required: IMAGE"),
     "no file": (["{images}/00.png", "gone.png"], "gone.png: no such file"),
     "no folder": (["{images}/gone"], "gone: no such file; give images, or folders of them"),
@@ -153,7 +200,11 @@ WRONG = {
 @pytest.mark.parametrize(
     ("mistake", "run"),
     [(mistake, "digit_run") for mistake in WRONG]
-    + [(mistake, "photo_run") for mistake in ("no picture", "damaged")],
+    + [
+        (mistake, run)
+        for run in ("photo_run", "boxes_run")
+        for mistake in ("no picture", "damaged")
+    ],
 )
 def test_a_mistake_is_one_line(digit_run, predict, tmp_path, mistake, run, request):
     found = request.getfixturevalue(run)

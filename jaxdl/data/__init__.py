@@ -8,7 +8,8 @@ name it in the config as `'package.module:function'`. Its parameters are what a 
 Columns have the same names everywhere: `image` (uint8, (examples, height, width, channels)),
 `label` (int32, (examples,)), `features` (float32, (examples, features)), `x` and `target` (float,
 (examples,)), `text` (str, (examples,)), of which `tokenize` makes `tokens` (integers, (examples,
-time), 0 where padded). A name that a source of your own adds is as good; `mask` alone is taken.
+time), 0 where padded), and those of images with boxes, which `jaxdl.data.boxes` names. A name that
+a source of your own adds is as good; `mask` alone is taken.
 
 A column is an array in memory, or `Lazy`: made on demand, such as the `Photos` of a data set that
 does not fit, which are decoded and cropped in threads as batches need them.
@@ -21,9 +22,11 @@ from typing import Any
 
 from jaxdl.data import tokens
 from jaxdl.data.addition import addition
+from jaxdl.data.boxes import coco, drawn_boxes, tfds_boxes, voc, yolo
 from jaxdl.data.builtin import bayes_accuracy, blobs, digits, polynomial
 from jaxdl.data.captions import captions
 from jaxdl.data.checks import duplicates, validate
+from jaxdl.data.clips import Clips, clip
 from jaxdl.data.crops import Crop
 from jaxdl.data.files import arrays, csv, standardization
 from jaxdl.data.folders import images
@@ -43,14 +46,19 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
     "arrays": arrays,
     "blobs": blobs,
     "captions": captions,
+    "coco": coco,
     "csv": csv,
     "digits": digits,
+    "drawn_boxes": drawn_boxes,
     "images": images,
     "polynomial": polynomial,
     "shapes": shapes,
     "text": text,
     "tfds": tfds,
+    "tfds_boxes": tfds_boxes,
     "tunes": tunes,
+    "voc": voc,
+    "yolo": yolo,
 }
 
 
@@ -60,6 +68,7 @@ def load(
     *,
     twin: bool = False,
     tokenize: Mapping[str, Tokens | Mapping[str, Any]] | None = None,
+    clips: Clips | Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Table]:
     """Read a data set, or the small twin that stands in for it offline, and validate it.
@@ -68,6 +77,7 @@ def load(
       source: a name in `SOURCES`, or a function such as stand there.
       twin: the twin in place of the data; same columns, dtypes, shapes and labels.
       tokenize: token columns to make of text columns: name -> settings, as `Tokens` takes them.
+      clips: of images in the order of time, the clips that end with each; as `Clips` takes it.
       **settings: the source's own parameters.
 
     Raises:
@@ -88,7 +98,9 @@ def load(
         columns = {k: v if isinstance(v, Tokens) else Tokens(**v) for k, v in tokenize.items()}
         splits = tokens.tokenize(splits, columns)
     validate(splits)
-    return splits
+    if clips is None:
+        return splits
+    return clip(splits, clips if isinstance(clips, Clips) else Clips(**clips))
 
 
 __all__ = [
@@ -96,6 +108,7 @@ __all__ = [
     "SOURCES",
     "TWINS",
     "Characters",
+    "Clips",
     "Crop",
     "Lazy",
     "Photos",
@@ -109,8 +122,11 @@ __all__ = [
     "bayes_accuracy",
     "blobs",
     "captions",
+    "clip",
+    "coco",
     "csv",
     "digits",
+    "drawn_boxes",
     "duplicates",
     "images",
     "load",
@@ -119,8 +135,11 @@ __all__ = [
     "standardization",
     "text",
     "tfds",
+    "tfds_boxes",
     "tokenize",
     "tunes",
     "twin_of",
     "validate",
+    "voc",
+    "yolo",
 ]

@@ -10,28 +10,58 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray
 
 from jaxdl.data.columns import (
+    Batch,
     Transform,
+    find_column,
     floating,
     map_images,
     require_between,
     require_finite,
     restore,
 )
+from jaxdl.data.moves import mirrored_pictures
 from jaxdl.errors import UserError
 
 _TRIES = 10  # rectangles drawn until one fits, as torchvision does
 
 
-def random_flip(column: str = "image") -> Transform:
-    """Mirror left and right, each image with probability ½."""
+def random_flip(
+    column: str = "image", negate: tuple[str, ...] = (), boxes: str | None = None
+) -> Transform:
+    """Mirror left and right, each image with probability ½.
 
-    def flipped(
-        x: Num[Array, "batch height width channels"], key: PRNGKeyArray
-    ) -> Num[Array, "batch height width channels"]:
-        mirrored: Bool[Array, " batch"] = jax.random.bernoulli(key, shape=x.shape[:1])
-        return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    Args:
+      column: of the images.
+      negate: columns of numbers (batch,) whose sign turns where the image is mirrored, such as the
+        angle of a steering wheel.
+      boxes: the column of boxes, where there is one: they are mirrored too. Pictures then stay at
+        the left of their canvases, as wide as `extent` says.
+    """
 
-    return map_images(column, "random_flip", flipped)
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        count = len(find_column(batch, column, "random_flip"))
+        mirrored = jax.random.bernoulli(key, shape=(count,))
+
+        def flipped(
+            x: Num[Array, "batch height width channels"], key: PRNGKeyArray
+        ) -> Num[Array, "batch height width channels"]:
+            return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+
+        if boxes is None:
+            done = {**map_images(column, "random_flip", flipped)(batch, key)}
+        else:
+            done = {**batch, **mirrored_pictures(batch, mirrored, column, boxes)}
+        for name in negate:
+            x = find_column(batch, name, "random_flip")
+            if x.ndim != 1 or x.dtype == bool or jnp.issubdtype(x.dtype, jnp.unsignedinteger):
+                raise UserError(
+                    f"random_flip: column {name!r} holds {x.dtype}{list(x.shape)}; the sign of one "
+                    "number an example can be turned"
+                )
+            done[name] = jnp.where(mirrored, -x, x)
+        return done
+
+    return transform
 
 
 def random_crop(

@@ -93,6 +93,59 @@ def pca_color(
     return map_colors(column, "pca_color", shifted, (3,))
 
 
+def random_shadow(
+    probability: float = 0.5, light: tuple[float, float] = (0.3, 0.8), column: str = "image"
+) -> Transform:
+    """Darken what lies on one side of a line, each image with a probability.
+
+    The line runs from anywhere on the upper edge to anywhere on the lower one, as those who
+    steered Udacity's simulator had it (Yadav 2016, "An augmentation based deep neural network
+    approach to learn human driving behavior"), and either side is as likely.
+
+    Args:
+      probability: that an image has a shadow.
+      light: bounds of the factor by which it is darker, drawn for each image.
+      column: of the images: uint8, or floats from 0 to 1.
+    """
+    require_between("random_shadow", 0, 1, probability=probability)
+    if not 0 <= light[0] <= light[1] <= 1:
+        raise UserError(f"random_shadow: light={light}; give bounds from 0 to 1, the lower first")
+
+    def shaded(
+        x: Float[Array, "batch height width channels"], key: PRNGKeyArray
+    ) -> Float[Array, "batch height width channels"]:
+        drawn = jax.random.uniform(key, (5, len(x), 1, 1), x.dtype)
+        coin, side, top, bottom, depth = drawn
+        down, right = (jnp.linspace(0, 1, size) for size in x.shape[1:3])
+        edge = top + (bottom - top) * down[:, None]
+        dark = ((right < edge) == (side < 0.5)) & (coin < probability)
+        factor = jnp.where(dark, light[0] + (light[1] - light[0]) * depth, 1)
+        return x * factor[..., None]
+
+    return map_colors(column, "random_shadow", shaded, (1, 3))
+
+
+def yuv(column: str = "image") -> Transform:
+    """Luma and two differences of colour in place of red, green and blue (ITU-R BT.601).
+
+    The full range, as in JPEG (JFIF 1.02): Y from black to white, U and V halfway where grey.
+
+    Args:
+      column: of the images: uint8, or floats from 0 to 1.
+    """
+
+    def converted(
+        x: Float[Array, "batch height width channels=3"], key: PRNGKeyArray
+    ) -> Float[Array, "batch height width channels=3"]:
+        luma = jax.vmap(gray)(x)
+        red, _, blue = _LUMA
+        u = 0.5 + (x[..., 2:] - luma) / (2 - 2 * blue)
+        v = 0.5 + (x[..., :1] - luma) / (2 - 2 * red)
+        return jnp.concatenate([luma, u, v], axis=-1)
+
+    return map_colors(column, "yuv", converted, (3,))
+
+
 def blend(other: Float[Array, "..."], image: Image, factor: Scalar) -> Image:
     """From `other` at factor 0 to the image at 1, and as far again beyond; clipped."""
     return jnp.clip(other + factor * (image - other), 0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Num, PRNGKeyArray
 
@@ -25,9 +26,16 @@ def map_column(column: str, name: str, change: Change) -> Transform:
 
 
 def map_images(column: str, name: str, change: Change) -> Transform:
-    """A transform that changes a column of images, (batch, height, width, channels)."""
+    """A transform that changes a column of images, (batch, height, width, channels).
+
+    Of clips, (batch, time, height, width, channels), all frames are changed alike: what is drawn
+    for an image is drawn once for a clip.
+    """
 
     def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        x = find_column(batch, column, name)
+        if x.ndim == 5:  # the key is that of every frame, and so is what is drawn with it
+            return {**batch, column: jax.vmap(change, in_axes=(1, None), out_axes=1)(x, key)}
         return {**batch, column: change(find_images(batch, column, name), key)}
 
     return transform

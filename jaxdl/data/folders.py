@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from jaxdl.data import pixels
 from jaxdl.data.crops import Crop
 from jaxdl.data.photos import Files, Photos
-from jaxdl.data.splits import require_fractions
+from jaxdl.data.splits import hashed_roles, require_fractions
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
@@ -95,14 +94,9 @@ def _by_folder(root: Path) -> dict[str, _Labelled]:
 
 
 def _by_hash(root: Path, test: float, validation: float) -> dict[str, _Labelled]:
-    wanted = {"train": True, "validation": validation > 0, "test": test > 0}
-    splits: dict[str, _Labelled] = {role: [] for role, is_wanted in wanted.items() if is_wanted}
-    for file, name in _labelled(root):
-        digest = sha256(file.encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
-        role = "test" if place < test else "validation" if place < test + validation else "train"
-        splits[role].append((file, name))
-    return splits
+    name = dict(_labelled(root))
+    parts = hashed_roles(name, test, validation)
+    return {role: [(file, name[file]) for file in part] for role, part in parts.items()}
 
 
 def _labelled(root: Path, split: str = "") -> _Labelled:

@@ -69,14 +69,14 @@ def tfds(
             f"tfds {dataset!r}: give size, to hold the images in memory, or crop, to decode them "
             "as they are needed; not both"
         )
-    builder = _builder(dataset, data_dir)
+    builder = prepared(dataset, data_dir)
     instructions = {"train": train, "validation": validation, "test": test}
     wanted = {role: part for role, part in instructions.items() if part is not None}
-    _require_disjoint(builder, dataset, wanted)
+    require_disjoint(builder, dataset, wanted)
     features = _features(builder, dataset, columns, size, crop)
     classes = {f.name: f.classes for f in features}.get("label", ())
     return {
-        role: Table(_load(builder, part, features, cache, crop), _where(dataset, part), classes)
+        role: Table(_load(builder, part, features, cache, crop), named(dataset, part), classes)
         for role, part in wanted.items()
     }
 
@@ -102,7 +102,8 @@ class _Feature:
     classes: tuple[str, ...]
 
 
-def _where(dataset: str, part: str) -> str:
+def named(dataset: str, part: str) -> str:
+    """What to call a split in a message."""
     return f"tfds {dataset!r} split {part!r}"
 
 
@@ -120,7 +121,7 @@ def _offline() -> Iterator[None]:
         logger.disabled = disabled
 
 
-def _builder(dataset: str, data_dir: str | None) -> Any:
+def prepared(dataset: str, data_dir: str | None) -> Any:
     """The data set's builder, once it is certain that there is data that can be read."""
     import tensorflow_datasets
 
@@ -182,7 +183,8 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
-def _require_disjoint(builder: Any, dataset: str, wanted: Mapping[str, str]) -> None:
+def require_disjoint(builder: Any, dataset: str, wanted: Mapping[str, str]) -> None:
+    """Refuse split instructions, by role, that are unknown, empty, or have examples in common."""
     taken: list[tuple[str, int, int, str]] = []
     for role, part in wanted.items():
         for name, start, stop in _intervals(builder, dataset, part, role):
@@ -323,12 +325,12 @@ class Records:
             example = self._parsed(self._records[i])
             found = example.features.feature[self._feature].bytes_list.value
         if not found:
-            raise UserError(_lacking(self._builder, self._part, i, self._feature))
+            raise UserError(lacking(self._builder, self._part, i, self._feature))
         return found[0]
 
     def name(self, i: int) -> str:
         """Its number in the split."""
-        return f"{_where(self._builder.info.full_name, self._part)} example {i}"
+        return f"{named(self._builder.info.full_name, self._part)} example {i}"
 
     def fingerprint(self) -> bytes:
         """Of the names and sizes of the files, and of the part: the whole would take minutes."""
@@ -340,9 +342,10 @@ def _files(builder: Any, part: str) -> list[Path]:
     return [Path(f.filename) for f in builder.info.splits[part].file_instructions]
 
 
-def _lacking(builder: Any, part: str, i: int, feature: str) -> str:
+def lacking(builder: Any, part: str, i: int, feature: str) -> str:
+    """That an example is without what the data set says it has."""
     return (
-        f"{_where(builder.info.full_name, part)}: example {i} has no {feature!r}; the files in "
+        f"{named(builder.info.full_name, part)}: example {i} has no {feature!r}; the files in "
         f"{builder.data_path} are damaged, so prepare the data set again"
     )
 
@@ -362,7 +365,7 @@ def _load(
     count = builder.info.splits[part].num_examples
     if others and count > _MANY:
         names = ", ".join(f.name for f in others)
-        _log.warning("%s: reads %s of %s examples", _where(builder.name, part), names, f"{count:,}")
+        _log.warning("%s: reads %s of %s examples", named(builder.name, part), names, f"{count:,}")
     # The files may hold 150 GB: that their names, sizes and times are the same must do.
     held = _load_held(builder, part, others, cache, _stamp) if others else {}
     columns: dict[str, np.ndarray | Photos] = {**photos, **held}
@@ -401,14 +404,14 @@ def _naming_damage(builder: Any, part: str) -> Iterator[None]:
         yield
     except Exception as error:  # whatever the C++ of array_record raises
         raise UserError(
-            f"{_where(builder.info.full_name, part)}: cannot be read ({_line(error)}); the files "
+            f"{named(builder.info.full_name, part)}: cannot be read ({_line(error)}); the files "
             f"in {builder.data_path} are damaged, so prepare the data set again"
         ) from error
 
 
 def _read(builder: Any, part: str, features: list[_Feature]) -> dict[str, np.ndarray]:
     """Every example of a split, column by column, in the order of its files."""
-    where = _where(builder.info.full_name, part)
+    where = named(builder.info.full_name, part)
     count = builder.info.splits[part].num_examples
     columns: dict[str, np.ndarray] = {
         f.name: pixels.room(count, f.shape, where)  # type: ignore[arg-type]
@@ -417,11 +420,11 @@ def _read(builder: Any, part: str, features: list[_Feature]) -> dict[str, np.nda
     }
     blocks: dict[str, list[np.ndarray]] = {f.name: [] for f in features if not f.image}
     start = 0
-    for examples in _examples(builder, part, features):
+    for examples in in_blocks(builder, part):
         for f in features:
             values = [example[f.name] for example in examples]
             if any(value is None for value in values):  # the record was cut off, or lacks it
-                raise UserError(_lacking(builder, part, start + values.index(None), f.name))
+                raise UserError(lacking(builder, part, start + values.index(None), f.name))
             if f.image:
                 names = [f"{where} example {start + i}" for i in range(len(values))]
                 block = columns[f.name][start : start + len(values)]
@@ -447,10 +450,8 @@ def _texts(values: list[bytes], start: int, where: str) -> np.ndarray:
     return texts
 
 
-def _examples(
-    builder: Any, part: str, features: list[_Feature]
-) -> Iterator[list[Mapping[str, Any]]]:
-    """Blocks of examples, images still encoded."""
+def in_blocks(builder: Any, part: str) -> Iterator[list[Mapping[str, Any]]]:
+    """The examples of a split, some at a time, images still encoded."""
     import tensorflow_datasets
 
     stay_encoded = {  # those that are not read too: TFDS would decode them for nothing

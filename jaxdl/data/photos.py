@@ -103,7 +103,79 @@ class Held:
         return sha256(b"".join(self.images)).digest()
 
 
-class Photos(Lazy):
+class Decoded(Lazy):
+    """A column of images that are decoded in threads, uint8, (examples, height, width, channels).
+
+    Args:
+      encoded: the images, of any of the usual formats.
+      shape: of what is made of one: (height, width, channels). Of channels, 1 is grey, 3 are red,
+        green and blue, 4 keep the transparency.
+      threads: how many decode; by default one for each core that this process may use.
+    """
+
+    def __init__(
+        self, encoded: Encoded, shape: tuple[int, int, int], threads: int | None = None
+    ) -> None:
+        self.encoded = encoded
+        self.shape = (len(encoded), *shape)
+        self.dtype = np.dtype(np.uint8)
+        self._pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="decoded")
+        self._all = np.arange(len(encoded))
+
+    def fingerprint(self) -> UInt8[np.ndarray, " bytes"]:
+        """Of the encoded images: see there."""
+        return np.frombuffer(self.encoded.fingerprint(), np.uint8)
+
+    def digests(self) -> UInt8[np.ndarray, "examples bytes"]:
+        """Of the bytes of each image."""
+
+        def digest(place: int, i: int, into: np.ndarray) -> None:
+            found = blake2b(self.encoded.read(i), digest_size=into.size).digest()
+            into[:] = np.frombuffer(found, np.uint8)
+
+        return self._made(self._all, (16,), digest)
+
+    def _made(
+        self,
+        rows: Integer[np.ndarray, " batch"],
+        shape: tuple[int, ...],
+        make: Callable[[int, int, np.ndarray], None],
+    ) -> UInt8[np.ndarray, "batch ..."]:
+        """What `make(place, row, into)` makes of each row, in all threads."""
+        made = np.empty((len(rows), *shape), np.uint8)
+        self._fill(made, rows, make)
+        return made
+
+    def _fill(
+        self,
+        made: UInt8[np.ndarray, "batch ..."],
+        rows: Integer[np.ndarray, " batch"],
+        make: Callable[[int, int, np.ndarray], None],
+    ) -> None:
+        def fill(start: int) -> None:
+            for place in range(start, min(start + _CHUNK, len(rows))):
+                make(place, int(rows[place]), made[place])
+
+        list(self._pool.map(fill, range(0, len(rows), _CHUNK)))
+
+    def _whole(self, i: int, upright: bool = True) -> UInt8[np.ndarray, "height width channels"]:
+        """Image i in its own size: turned, where a camera noted so, or as it is stored."""
+        encoded = self.encoded.read(i)
+        plain = self.shape[-1] == 3 and jpeg.size(encoded) is not None
+        image = jpeg.decode(encoded) if plain else None
+        return self._opened(i, encoded, upright) if image is None else image
+
+    def _opened(
+        self, i: int, encoded: bytes, upright: bool = True
+    ) -> UInt8[np.ndarray, "height width channels"]:
+        """The same by Pillow, which takes all kinds, or an error that names the image."""
+        try:
+            return pixels.whole(encoded, self.shape[-1], upright=upright)
+        except Exception as error:  # Pillow raises ten types for damaged files
+            raise UserError(f"{self.encoded.name(i)}: {pixels.reason(encoded, error)}") from error
+
+
+class Photos(Decoded):
     """A column of images, uint8, (examples, size, size, channels).
 
     Indexing gives what evaluation sees, decoded and scaled as Pillow does (and so as torchvision's
@@ -123,12 +195,8 @@ class Photos(Lazy):
     def __init__(
         self, encoded: Encoded, crop: Crop, channels: int = 3, threads: int | None = None
     ) -> None:
-        self.encoded, self.crop = encoded, crop
-        self.shape = (len(encoded), crop.size, crop.size, channels)
-        self.dtype = np.dtype(np.uint8)
-        self.views = crop.views
-        self._pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="photos")
-        self._all = np.arange(len(encoded))
+        super().__init__(encoded, (crop.size, crop.size, channels), threads)
+        self.crop, self.views = crop, crop.views
 
     def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "..."]:
         """Images (..., size, size, channels); with ten views (..., 10, size, size, channels)."""
@@ -160,35 +228,6 @@ class Photos(Lazy):
 
         return self._made(rows.ravel(), self.shape[1:], draw).reshape(*rows.shape, *self.shape[1:])
 
-    def fingerprint(self) -> UInt8[np.ndarray, " bytes"]:
-        """Of the encoded images: see there."""
-        return np.frombuffer(self.encoded.fingerprint(), np.uint8)
-
-    def digests(self) -> UInt8[np.ndarray, "examples bytes"]:
-        """Of the bytes of each image."""
-
-        def digest(place: int, i: int, into: np.ndarray) -> None:
-            found = blake2b(self.encoded.read(i), digest_size=into.size).digest()
-            into[:] = np.frombuffer(found, np.uint8)
-
-        return self._made(self._all, (16,), digest)
-
-    def _made(
-        self,
-        rows: Integer[np.ndarray, " batch"],
-        shape: tuple[int, ...],
-        make: Callable[[int, int, np.ndarray], None],
-    ) -> UInt8[np.ndarray, "batch ..."]:
-        """What `make(place, row, into)` makes of each row, in all threads."""
-        made = np.empty((len(rows), *shape), np.uint8)
-
-        def fill(start: int) -> None:
-            for place in range(start, min(start + _CHUNK, len(rows))):
-                make(place, int(rows[place]), made[place])
-
-        list(self._pool.map(fill, range(0, len(rows), _CHUNK)))
-        return made
-
     def _part(
         self, i: int, choose: Callable[[int, int], Box]
     ) -> UInt8[np.ndarray, "height width channels"]:
@@ -205,18 +244,6 @@ class Photos(Lazy):
         top, left = round(box.top / shrink), round(box.left / shrink)
         bottom, right = (box.top + box.height) / shrink, (box.left + box.width) / shrink
         return image[top : round(bottom), left : round(right)]
-
-    def _whole(self, i: int) -> UInt8[np.ndarray, "height width channels"]:
-        encoded = self.encoded.read(i)
-        plain = self.shape[-1] == 3 and jpeg.size(encoded) is not None
-        image = jpeg.decode(encoded) if plain else None
-        return self._opened(i, encoded) if image is None else image
-
-    def _opened(self, i: int, encoded: bytes) -> UInt8[np.ndarray, "height width channels"]:
-        try:
-            return pixels.whole(encoded, self.shape[-1])
-        except Exception as error:  # Pillow raises ten types for damaged files
-            raise UserError(f"{self.encoded.name(i)}: {pixels.reason(encoded, error)}") from error
 
 
 def shrinkage(box: Box, size: int) -> int:

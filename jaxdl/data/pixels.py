@@ -94,12 +94,42 @@ def decode(
         list(pool.map(fill, range(0, len(encoded), _CHUNK)))
 
 
-def whole(encoded: bytes | Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
-    """An image of any of the usual formats in its own size, upright, as `decode` converts it.
+def whole(
+    encoded: bytes | Path, channels: int, *, upright: bool = True
+) -> UInt8[np.ndarray, "height width channels"]:
+    """An image of any of the usual formats in its own size, as `decode` converts it.
 
     Raises what Pillow does where it is not sound; `reason` tells it in words.
+
+    Args:
+      encoded: the file's contents, or its path.
+      channels: 1, 3 or 4.
+      upright: turned, where a camera noted so; otherwise as it is stored.
     """
-    return _array(_opened(encoded, channels, upright=True), channels)
+    return _array(_opened(encoded, channels, upright), channels)
+
+
+def read(path: Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+    """An image file in its own size, upright, as `decode` converts it.
+
+    Raises:
+      UserError: it is missing, damaged or no image.
+    """
+    try:
+        return whole(path, channels)
+    except Exception as error:  # Pillow raises ten types for damaged files
+        raise UserError(f"{path}: {reason(path, error)}") from error
+
+
+def size(encoded: bytes | Path, *, upright: bool = True) -> tuple[int, int]:
+    """Height and width of an image, from its head; else as `whole`."""
+    from PIL import ExifTags, Image
+
+    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+    with Image.open(stream, formats=_FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        height, width = image.height, image.width
+    return (width, height) if upright and turned else (height, width)
 
 
 def is_upright(encoded: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -10,8 +12,16 @@ from jaxdl.data.splits import random_state, require_fractions
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
-_SHAPES = ("circle", "square", "triangle")
-_COLOURS = {"red": (230, 50, 40), "green": (50, 190, 60), "blue": (60, 90, 240),
+SHAPES = ("circle", "square", "triangle")
+_HALF = math.sqrt(math.pi) / 2  # of the square's side
+_INNER = math.sqrt(math.pi / math.sqrt(27))  # radius of the circle in the triangle
+# Half the height and width of each, in radii of a circle of its area.
+REACH = {
+    "circle": (1.0, 1.0),
+    "square": (_HALF, _HALF),
+    "triangle": (1.5 * _INNER, math.sqrt(3) * _INNER),
+}
+COLOURS = {"red": (230, 50, 40), "green": (50, 190, 60), "blue": (60, 90, 240),
             "yellow": (240, 215, 40)}  # fmt: skip
 _SIZES = ("small", "large")
 _RADII = (0.095, 0.16)  # of the circle, in sides of the image; other shapes have its area
@@ -70,7 +80,7 @@ def _split(count: int, size: int, random: np.random.RandomState, where: str) -> 
     sentences: list[str] = []
     for start in range(0, count, _CHUNK):
         here = image[start : start + _CHUNK]
-        kinds = random.randint((len(_SHAPES), len(_COLOURS), len(_SIZES)), size=(_CHUNK, 2, 3))
+        kinds = random.randint((len(SHAPES), len(COLOURS), len(_SIZES)), size=(_CHUNK, 2, 3))
         is_pair = random.rand(_CHUNK) < 2 / 3
         is_vertical = random.rand(_CHUNK) < 1 / 2
         centres = _centres(is_pair, is_vertical, random)
@@ -81,8 +91,7 @@ def _split(count: int, size: int, random: np.random.RandomState, where: str) -> 
 
 def _sentence(kinds: list[list[int]], is_pair: bool, is_vertical: bool) -> str:
     first, second = (
-        f"a {_SIZES[size]} {list(_COLOURS)[colour]} {_SHAPES[shape]}"
-        for shape, colour, size in kinds
+        f"a {_SIZES[size]} {list(COLOURS)[colour]} {SHAPES[shape]}" for shape, colour, size in kinds
     )
     return f"{first} {'above' if is_vertical else 'left of'} {second}" if is_pair else first
 
@@ -110,32 +119,58 @@ def _draw(
 ) -> UInt8[np.ndarray, "n size size 3"]:
     tone = random.uniform(15, 45, (len(kinds), 1, 1, 3))
     image = tone + random.normal(0, 6, (len(kinds), size, size, 1))
-    place = (np.arange(size) + 0.5) / size
     for which in (0, 1):
         shape, colour, large = kinds[:, which].T
-        down = place[:, None] - centres[:, which, 0, None, None]
-        right = place - centres[:, which, 1, None, None]
-        radius = (np.array(_RADII)[large] * random.uniform(0.95, 1.05, len(kinds)))[:, None, None]
-        # Within half a pixel of the edge a pixel is covered in part.
-        cover = np.clip(0.5 - size * _distance(shape, down, right, radius), 0, 1)[..., None]
-        if which == 1:
-            cover *= is_pair[:, None, None, None]
-        light = random.uniform(0.8, 1, (len(kinds), 1, 1, 1))
-        paint = np.array(list(_COLOURS.values()))[colour][:, None, None] * light
-        image += cover * (paint - image)
+        radius = np.array(_RADII)[large] * random.uniform(0.95, 1.05, len(kinds)) * size
+        light = random.uniform(0.8, 1, (len(kinds), 1))
+        shades = np.array(list(COLOURS.values()))[colour] * light
+        for i in np.flatnonzero(is_pair) if which == 1 else range(len(kinds)):
+            paint(image[i], SHAPES[shape[i]], centres[i, which] * size, radius[i], shades[i])
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def _distance(
-    shape: Int[np.ndarray, " n"],
-    down: Float[np.ndarray, "n size 1"],
-    right: Float[np.ndarray, "n 1 size"],
-    radius: Float[np.ndarray, "n 1 1"],
-) -> Float[np.ndarray, "n size size"]:
-    """From the edge of each shape to each place, negative inside; all have a circle's area."""
-    circle = np.hypot(down, right) - radius
-    square = np.maximum(np.abs(down), np.abs(right)) - radius * np.sqrt(np.pi) / 2
-    inner = radius * np.sqrt(np.pi / np.sqrt(27))  # radius of the circle in the triangle
-    below = down - inner / 2  # from the triangle's centre, so that it stands in its middle
-    triangle = np.maximum(below, (np.sqrt(3) * np.abs(right) - below) / 2) - inner
-    return np.choose(shape[:, None, None], [circle, square, triangle])
+def paint(
+    image: Float[np.ndarray, "height width channels"],
+    shape: str,
+    centre: Float[np.ndarray, " 2"],
+    radius: float,
+    colour: Float[np.ndarray, " channels"],
+) -> None:
+    """Paint a shape on an image, in place.
+
+    Args:
+      image: numbers of any range.
+      shape: one of `SHAPES`.
+      centre: of its box, (down, right), in pixels.
+      radius: in pixels, of the circle; the other shapes have its area. `REACH` tells their boxes.
+      colour: in the numbers of the image.
+    """
+    reach = np.array(REACH[shape]) * radius
+    start = np.maximum(0, np.floor(centre - reach).astype(int) - 1)
+    stop = np.minimum(image.shape[:2], np.ceil(centre + reach).astype(int) + 1)
+    # A pixel's middle is half a pixel on.
+    down = (np.arange(start[0], stop[0]) + 0.5 - centre[0])[:, None]
+    right = (np.arange(start[1], stop[1]) + 0.5 - centre[1])[None, :]
+    distance = _DISTANCES[shape](down, right, radius)
+    # Within half a pixel of the edge a pixel is covered in part.
+    cover = np.clip(0.5 - distance, 0, 1).astype(image.dtype)[..., None]
+    window = image[start[0] : stop[0], start[1] : stop[1]]
+    window += cover * (colour.astype(image.dtype) - window)
+
+
+def _from_circle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+    """From the edge of the shape to each place, negative inside; so of the others."""
+    return np.hypot(down, right) - radius
+
+
+def _from_square(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+    return np.maximum(np.abs(down), np.abs(right)) - radius * _HALF
+
+
+def _from_triangle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+    inner = radius * _INNER
+    below = down - inner / 2  # from the triangle's centre, so that its box is in the middle
+    return np.maximum(below, (np.sqrt(3) * np.abs(right) - below) / 2) - inner
+
+
+_DISTANCES = {"circle": _from_circle, "square": _from_square, "triangle": _from_triangle}

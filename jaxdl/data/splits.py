@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import sha256
+
 import numpy as np
 from jaxtyping import Int
 
@@ -25,6 +28,18 @@ def random_state(source: str, seed: int, stream: int = 0) -> np.random.RandomSta
     if not 0 <= seed < 2**32:
         raise UserError(f"{source}: seed={seed}; a seed is a whole number from 0 to 2³² - 1")
     return np.random.RandomState([seed, stream])
+
+
+def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[str, list[str]]:
+    """Names for each split whose share is above 0, by a hash: each stays when others are added."""
+    wanted = {"train": True, "validation": validation > 0, "test": test > 0}
+    splits: dict[str, list[str]] = {role: [] for role, is_wanted in wanted.items() if is_wanted}
+    for name in names:
+        digest = sha256(name.encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
+        role = "test" if place < test else "validation" if place < test + validation else "train"
+        splits[role].append(name)
+    return splits
 
 
 def partition(

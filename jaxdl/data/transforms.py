@@ -9,8 +9,9 @@ neighbour.
     scale, standardize, flatten, unroll              here: what a model needs of its input
     random_flip, random_crop, random_affine,         augment.py: where things are in an image,
     random_erasing, cutout                           and what is cut out of it
-    color_jitter, pca_color                          color.py
+    color_jitter, pca_color, random_shadow, yuv      color.py
     rand_augment                                     rand_augment.py: both, drawn from a list
+    random_zoom, mosaic                              moves.py: images with boxes
     mixup, cutmix, mix                               mixing.py: two examples in one
 """
 
@@ -24,9 +25,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Num, PRNGKeyArray
 
 from jaxdl.data.augment import cutout, random_affine, random_crop, random_erasing, random_flip
-from jaxdl.data.color import color_jitter, pca_color
+from jaxdl.data.color import color_jitter, pca_color, random_shadow, yuv
 from jaxdl.data.columns import Batch, Transform, floating, map_column, require_finite
 from jaxdl.data.mixing import cutmix, mix, mixup
+from jaxdl.data.moves import mosaic, random_zoom
 from jaxdl.data.rand_augment import rand_augment
 from jaxdl.errors import UserError
 
@@ -102,13 +104,17 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "flatten": flatten,
     "mix": mix,
     "mixup": mixup,
+    "mosaic": mosaic,
     "pca_color": pca_color,
     "rand_augment": rand_augment,
     "random_affine": random_affine,
     "random_crop": random_crop,
     "random_erasing": random_erasing,
     "random_flip": random_flip,
+    "random_shadow": random_shadow,
+    "random_zoom": random_zoom,
     "scale": scale,
     "standardize": standardize,
     "unroll": unroll,
+    "yuv": yuv,
 }

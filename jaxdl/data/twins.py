@@ -4,13 +4,14 @@ A twin has the columns, dtypes, shapes and classes of its original, and is learn
 config can be tried out end to end with no download. Its figures mean nothing. Texts are the help
 topics that come with Python, in English; their wording differs a little between its versions.
 
-To add one, write a function that returns the splits and name it in `TWINS`, or in `STAND_INS`
-where it stands for a source of a user's own files.
+To add one, write a function that returns the splits and name it in `TWINS`, in `BOXES`, or in
+`STAND_INS` where it stands for a source of a user's own files.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxdl.data.addition import addition
+from jaxdl.data.boxes import coco, drawn_boxes, drawn_cells, tfds_boxes, voc, yolo
 from jaxdl.data.builtin import blobs, digits, polynomial
 from jaxdl.data.captions import captions
 from jaxdl.data.crops import Crop
@@ -26,6 +28,7 @@ from jaxdl.data.folders import images
 from jaxdl.data.from_tfds import tfds
 from jaxdl.data.jpeg import encode
 from jaxdl.data.photos import Held, Photos
+from jaxdl.data.road import road
 from jaxdl.data.shapes import shapes, twin_captions
 from jaxdl.data.table import Table
 from jaxdl.data.text import split, text
@@ -33,7 +36,9 @@ from jaxdl.data.tunes import tunes, twin_tunes
 from jaxdl.errors import UserError
 
 # Sources that are small and offline already.
-_OWN_TWINS = (blobs, digits, polynomial, shapes)
+_OWN_TWINS = (blobs, digits, drawn_boxes, polynomial, shapes)
+
+_PIXELS = 20_000_000  # of drawn images, which takes a second
 
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -164,11 +169,16 @@ PHOTOGRAPHS = {"imagenet2012": 1000, "imagenet_samples": 1000, "imagenette": 10}
 # a config may cut its validation split from the train split.
 TWINS: dict[str, Callable[[], dict[str, Table]]] = {
     "cifar10": cifar10,
+    "driving": road,
     "mnist": mnist,
     "sentiment": sentiment,
     "tiny_shakespeare": tiny_shakespeare,
     "translation": translation,
 }
+
+
+# Those of data with boxes, of which all splits have canvases of a size.
+BOXES: dict[str, Callable[[tuple[int, int]], dict[str, Table]]] = {"bccd": drawn_cells}
 
 
 def documents(validation_fraction: float, test_fraction: float) -> dict[str, Table]:
@@ -185,13 +195,30 @@ def sums(
     return addition(digits, 5 * few, few, min(few, validation_examples), smaller_digits, seed)
 
 
+def drawn_files(size: tuple[int, int]) -> dict[str, Table]:
+    """The twin of a user's own images with boxes: `drawn_boxes`, fewer the larger they are."""
+    few = max(16, min(200, _PIXELS // math.prod(size)))
+    return drawn_boxes(few, few // 4, few // 4, size)
+
+
+def drawn_lists(
+    size: tuple[int, int], validation: object | None, test: object | None
+) -> dict[str, Table]:
+    """The same, of those splits that are asked for."""
+    asked = {"train": True, "validation": validation is not None, "test": test is not None}
+    return {role: table for role, table in drawn_files(size).items() if asked[role]}
+
+
 # By the source of a user's own files, or of more. What stands in takes those of its settings that
 # it names.
 STAND_INS: dict[Callable[..., dict[str, Table]], Callable[..., dict[str, Table]]] = {
     addition: sums,
     captions: twin_captions,
+    coco: drawn_lists,
     text: documents,
     tunes: twin_tunes,
+    voc: drawn_lists,
+    yolo: drawn_files,
 }
 
 
@@ -212,7 +239,7 @@ def twin_of(
     """
     if source in _OWN_TWINS:
         return source(**settings)
-    if source not in (tfds, *STAND_INS) and settings.get("crop") is None:
+    if source not in (tfds, tfds_boxes, *STAND_INS) and settings.get("crop") is None:
         raise UserError(
             f"no twin of data source {source.__name__!r}, which reads your own data; leave out "
             "--config.data.twin"
@@ -225,19 +252,24 @@ def twin_of(
     if source in STAND_INS:
         takes = inspect.signature(STAND_INS[source]).parameters
         return STAND_INS[source](**{name: given[name] for name in takes})
-    name, crop = re.split("[/:]", given["dataset"])[0], given["crop"]
-    twins = TWINS if crop is None else PHOTOGRAPHS
+    made = _prepared(given)
+    columns = given.get("columns")
+    return {role: _only(t, columns) for role, t in made.items() if given[role] is not None}
+
+
+def _prepared(given: Mapping[str, Any]) -> dict[str, Table]:
+    """All splits of the twin of what `tfds` or, with boxes, `tfds_boxes` would read."""
+    name, crop = re.split("[/:]", given["dataset"])[0], given.get("crop")
+    boxes = "objects" in given
+    twins: Mapping[str, Any] = BOXES if boxes else TWINS if crop is None else PHOTOGRAPHS
     if name not in twins:
-        how = "" if crop is None else " with crop"
+        how = " with boxes" if boxes else "" if crop is None else " with crop"
         raise UserError(
             f"no twin of {given['dataset']!r}{how}; there are twins of {', '.join(twins)}"
         )
-    made = TWINS[name]() if crop is None else photographs(crop, PHOTOGRAPHS[name])
-    return {
-        role: _only(table, given["columns"])
-        for role, table in made.items()
-        if given[role] is not None
-    }
+    if boxes:
+        return BOXES[name](given["size"])
+    return TWINS[name]() if crop is None else photographs(crop, PHOTOGRAPHS[name])
 
 
 def _only(table: Table, names: tuple[str, ...] | None) -> Table:

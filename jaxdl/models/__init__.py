@@ -14,6 +14,8 @@ from typing import Any
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
 from jaxdl.models.cnn import MnistCNN
+from jaxdl.models.detector import Detector
+from jaxdl.models.driving import DeepTesla, PilotNet, PilotNetLSTM
 from jaxdl.models.functional import Model, functional, settled
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
@@ -29,11 +31,15 @@ MODELS: dict[str, Callable[..., Any]] = {
     "alexnet_grouped": AlexNetGrouped,
     "captioner": Captioner,
     "cifar_resnet": CifarResNet,
+    "detector": Detector,
+    "deep_tesla": DeepTesla,
     "encoder_decoder": EncoderDecoder,
     "googlenet": GoogLeNet,
     "language_model": LanguageModel,
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
+    "pilotnet": PilotNet,
+    "pilotnet_lstm": PilotNetLSTM,
     "polynomial": Polynomial,
     "resnet": ResNet,
     "sequence_classifier": SequenceClassifier,
@@ -49,11 +55,15 @@ __all__ = [
     "AlexNetGrouped",
     "Captioner",
     "CifarResNet",
+    "DeepTesla",
+    "Detector",
     "EncoderDecoder",
     "GoogLeNet",
     "LanguageModel",
     "MnistCNN",
     "Model",
+    "PilotNet",
+    "PilotNetLSTM",
     "Polynomial",
     "ResNet",
     "SequenceClassifier",

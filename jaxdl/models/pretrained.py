@@ -141,9 +141,12 @@ def renamed(tensors: Arrays, paths: Iterable[str]) -> dict[str, Any]:
     """PyTorch's tensors under these paths and with our axes.
 
     What belongs to none of them keeps its name, with slashes; the counters of batches, which
-    nothing here counts, are left out.
+    nothing here counts, are left out. The names of torchvision's older files are known too.
     """
-    path_of = {torch_name(path): path for path in paths}
+    paths = list(paths)
+    path_of = {_older_name(path): path for path in paths} | {
+        torch_name(path): path for path in paths
+    }
     return {
         path: _outputs_last(path, tensor)
         for name, tensor in tensors.items()
@@ -156,6 +159,13 @@ def torch_name(path: str) -> str:
     """`layer1/0/conv1/kernel` -> `layer1.0.conv1.weight`."""
     *modules, leaf = path.split("/")
     return ".".join([*modules, _TORCH.get(leaf, leaf)])
+
+
+def _older_name(path: str) -> str:
+    """Torchvision's before 0.13, when the convolutions of a detector were not wrapped."""
+    path = re.sub(r"(_blocks/\d+)/0/", r"\1/", path)
+    path = re.sub(r"_head/conv/(\d+)/0/", lambda i: f"_head/conv/{2 * int(i[1])}/", path)
+    return torch_name(path)
 
 
 def _outputs_first(path: str, x: np.ndarray) -> np.ndarray:

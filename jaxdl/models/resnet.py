@@ -154,17 +154,24 @@ class Stage(nn.Module):
         return x
 
 
-def _body(
+def _stem(x: Array, train: bool, width: int = 64, *, pool: bool = True) -> Array:
+    """The first convolution of ImageNet's networks, and the maximum behind it, or none."""
+    x = _conv(width, 7, 2, name="conv1")(x)
+    x = _norm(relu=True, name="bn1")(x, train=train)
+    return max_pool(x, 3, 2, padding=1) if pool else x
+
+
+def _stages(
     x: Array,
     train: bool,
     width: int,
     counts: tuple[int, ...],
     *,
-    preactivation: bool,
+    preactivation: bool = False,
     remat: bool,
     **options: Any,
-) -> Array:
-    """Stages 'layer1', …, of which each but the first halves the image and doubles the width.
+) -> tuple[Array, ...]:
+    """What stages 'layer1', … give, each but the first of half the size and twice the width.
 
     Args:
       x: what the first layer gives, behind its activation.
@@ -178,13 +185,17 @@ def _body(
     kind: Any = PreactivationBlock if preactivation else Block
     if remat:
         kind = nn.remat(kind, static_argnums=(2,))  # of __call__(self, x, train)
+    found = []
     for i, count in enumerate(counts):
         strides = [1 if i == 0 else 2] + [1] * (count - 1)
         blocks = [functools.partial(kind, width << i, stride, **options) for stride in strides]
         if i == 0 and preactivation:
             blocks[0] = functools.partial(blocks[0], first=True)
         x = Stage(tuple(blocks), name=f"layer{i + 1}")(x, train)
-    return _norm(relu=True, name="bn")(x, train=train) if preactivation else x
+        found.append(x)
+    if preactivation:
+        found[-1] = _norm(relu=True, name="bn")(x, train=train)
+    return tuple(found)
 
 
 def _classify(x: Array, outputs: int) -> Array:
@@ -229,12 +240,9 @@ class ResNet(nn.Module):
                 "ReLU a zero scale would never learn; leave one of the two out"
             )
         check_images(x)
-        x = _conv(64, 7, 2, name="conv1")(x)
-        x = _norm(relu=True, name="bn1")(x, train=train)
-        x = max_pool(x, 3, 2, padding=1)
         options = {} if self.preactivation else {"zero_init": self.zero_init}
-        x = _body(
-            x,
+        stages = _stages(
+            _stem(x, train),
             train,
             64,
             _BLOCKS[self.depth],
@@ -243,7 +251,36 @@ class ResNet(nn.Module):
             remat=self.remat,
             **options,
         )
-        return _classify(x, self.outputs)
+        return _classify(stages[-1], self.outputs)
+
+
+class Trunk(nn.Module):
+    """What the stages of a `ResNet` give, for networks that look at images in several sizes.
+
+    Attributes:
+      depth, remat: as in `ResNet`.
+      width: outputs of the first convolution, and of the 3x3 convolutions of the first stage.
+      pool: without, everything is twice as fine, at four times the work.
+      stages: how many of the four.
+    """
+
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    width: int = 64
+    pool: bool = True
+    stages: int = 4
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: Features, train: bool) -> tuple[Float[Array, "batch _ _ _"], ...]:
+        """Of each stage (batch, height / stride, …, features), the finest first."""
+        return _stages(
+            _stem(x, train, self.width, pool=self.pool),
+            train,
+            self.width,
+            _BLOCKS[self.depth][: self.stages],
+            bottleneck=self.depth >= 50,
+            remat=self.remat,
+        )
 
 
 class CifarResNet(nn.Module):
@@ -288,7 +325,7 @@ class CifarResNet(nn.Module):
         check_images(x)
         x = _conv(16, 3, name="conv1")(x)
         x = _norm(relu=True, name="bn1")(x, train=train)
-        x = _body(
+        stages = _stages(
             x,
             train,
             16,
@@ -297,4 +334,4 @@ class CifarResNet(nn.Module):
             preactivation=self.preactivation,
             remat=self.remat,
         )
-        return _classify(x, self.outputs)
+        return _classify(stages[-1], self.outputs)

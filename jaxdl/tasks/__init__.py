@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
-import numpy as np
 
 from jaxdl.data.table import Table
-from jaxdl.metrics import Count, Mean
+from jaxdl.metrics import Metric
 from jaxdl.tasks.classification import Classification
+from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
 from jaxdl.tasks.regression import Regression
 
@@ -41,14 +41,21 @@ class Task(Protocol):
     def penalty(self, params: Any) -> Any:
         """What the objective adds for the parameters themselves, a scalar."""
 
-    def metrics(self, outputs: Any, batch: Batch) -> dict[str, Mean | Count]:
+    def metrics(self, outputs: Any, batch: Batch) -> dict[str, Metric]:
         """What is measured of each example; `jaxdl.metrics` sums it."""
 
-    def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
-        """The metrics to report, from the means over a split: numbers, lists or dicts."""
+    def report(self, means: Mapping[str, Any], table: Table) -> dict[str, Any]:
+        """The metrics to report, from the means over a split: numbers, lists or dicts.
 
-    def predict(self, outputs: Any) -> Any:
-        """What a user asks of the model, per example: a class, a number."""
+        Of a metric that is `Each`, there are the values of all examples, in the split's order.
+        """
+
+    def predict(self, outputs: Any, batch: Batch) -> Any:
+        """What a user asks of the model, per example: a class, a number, boxes.
+
+        The batch needs no more than the columns that `inputs` reads, and what says how to read
+        the outputs, such as how large a picture is.
+        """
 
     def check(self, table: Table) -> None:
         """Refuse a split with an example that cannot be learnt, naming it.
@@ -63,6 +70,8 @@ class Task(Protocol):
 
 TASKS: dict[str, Callable[..., Any]] = {
     "classification": Classification,
+    "fcos": FCOS,
     "language_modeling": LanguageModeling,
     "regression": Regression,
+    "retinanet": RetinaNet,
 }

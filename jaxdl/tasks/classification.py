@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -15,7 +14,8 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.metrics import Count, Mean
+from jaxdl.metrics import Count, Mean, Metric
+from jaxdl.tasks.answer import Answer, class_names
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Classification:
     def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
         """Loss, accuracy, top-k, and the cells of the tables, of each example."""
         label, logits = _integers(batch[self.label]), self._logits(outputs)
-        prediction = self.predict(outputs)
+        prediction = self.predict(outputs, batch)
         hit = prediction == label
-        shown: dict[str, Mean | Count] = {
+        shown: dict[str, Metric] = {
             "loss": Mean(self._cross_entropy(jax.nn.log_softmax(logits, axis=-1), label, 0.0)),
             "accuracy": Mean(hit.astype(jnp.float32)),
             "class_accuracy": Count(2 * label + hit, 2 * self.classes),
@@ -114,9 +114,10 @@ class Classification:
         tables = ("class_accuracy", "confusion")
         shown: dict[str, Any] = {k: float(v) for k, v in means.items() if k not in tables}
         missed, hit = means["class_accuracy"].reshape(self.classes, 2).T
+        names = class_names(table.classes, self.classes)
         shown["class_accuracy"] = {
             name: float(hits / (hits + misses))
-            for name, hits, misses in zip(self._names(table.classes), hit, missed, strict=True)
+            for name, hits, misses in zip(names, hit, missed, strict=True)
             if hits + misses
         }
         if "confusion" in means:
@@ -124,7 +125,7 @@ class Classification:
             shown["confusion"] = matrix.astype(int).tolist()
         return shown
 
-    def predict(self, outputs: Float[Array, "batch *outputs"]) -> Array:
+    def predict(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
         """The likeliest class, (batch,)."""
         return jnp.argmax(self._logits(outputs), axis=-1)
 
@@ -135,20 +136,27 @@ class Classification:
         return jax.nn.softmax(self._logits(outputs), axis=-1)
 
     def shown(
-        self, outputs: Float[Array, "batch *outputs"], classes: Sequence[str], top: int
-    ) -> list[list[tuple[str, float]]]:
-        """The `top` likeliest classes of each example, and their probabilities.
+        self,
+        outputs: Float[Array, "batch *outputs"],
+        batch: Mapping[str, Any],
+        classes: Sequence[str],
+        top: int | None = None,
+        score: float | None = None,
+    ) -> list[list[Answer]]:
+        """The likeliest classes of each example, and their probabilities.
 
         Args:
           outputs: of the model.
+          batch: what they are of.
           classes: their names; a class that has none is called by its number.
-          top: how many.
+          top: how many; by default five.
+          score: the least probability of what is shown.
         """
         probabilities = np.asarray(self.probabilities(outputs))
-        names = self._names(classes)
-        best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top]
+        names = class_names(classes, self.classes)
+        best = np.argsort(-probabilities, axis=-1, kind="stable")[:, : top or 5]
         return [
-            [(names[i], float(row[i])) for i in order]
+            [Answer(names[i], float(row[i])) for i in order if row[i] >= (score or 0)]
             for row, order in zip(probabilities, best, strict=True)
         ]
 
@@ -174,12 +182,6 @@ class Classification:
                 f"0…{self.classes - 1} ({len(wrong)} such); labels start at 0, and "
                 "config.task.classes says how many there are"
             )
-
-    def _names(self, classes: Sequence[str]) -> list[str]:
-        """Each class's name, or number; both where two have one name (ImageNet's 'crane')."""
-        names = [*classes, *map(str, range(len(classes), self.classes))][: self.classes]
-        times = Counter(names)
-        return [f"{name} ({i})" if times[name] > 1 else name for i, name in enumerate(names)]
 
     def _logits(self, outputs: Num[Array, "batch *outputs"]) -> Num[Array, "batch classes"]:
         """Of the main head; two for each example where the model has one."""

@@ -82,7 +82,7 @@ class LanguageModeling:
     def metrics(self, outputs: Logits, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Loss and accuracy of each example, weighted by its tokens."""
         targets, tokens = self._targets(batch), self.weight(batch)
-        right = (self.predict(outputs) == targets) & (targets != 0)
+        right = (self.predict(outputs, batch) == targets) & (targets != 0)
         each = jnp.maximum(tokens, 1)
         return {
             "loss": Mean(self._cross_entropy(outputs, batch, 0.0) / each, tokens),
@@ -118,7 +118,7 @@ class LanguageModeling:
             texts.setdefault(key, []).append(text)
         return [tuple(texts[key]) for key in keys]
 
-    def predict(self, outputs: Logits) -> Array:
+    def predict(self, outputs: Logits, batch: Mapping[str, Any]) -> Array:
         """The likeliest next token at each place, (batch, time)."""
         return jnp.argmax(outputs, axis=-1)
 

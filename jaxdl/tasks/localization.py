@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdl.boxes import box_iou
+
 
 def localization_error(
     guesses: Int[Array, "batch guesses"],
@@ -29,25 +31,3 @@ def localization_error(
     fits = (box_iou(boxes, truth) > 0.5) & mask[:, None, :]
     right = (guesses == label[:, None]) & jnp.any(fits, axis=-1)
     return 1.0 - jnp.any(right, axis=-1).astype(jnp.float32)
-
-
-def box_iou(
-    boxes: Float[Array, "*batch boxes corners=4"], others: Float[Array, "*batch others corners=4"]
-) -> Float[Array, "*batch boxes others"]:
-    """Intersection over union of each box with each other one; 0 where both are empty.
-
-    A box is its least and its greatest corner, (x₁, y₁, x₂, y₂), in any units; its sides are
-    differences, so of corners that are pixels of the box, count on the greatest by one first.
-    """
-    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
-    least = jnp.maximum(boxes[..., :2], others[..., :2])
-    greatest = jnp.minimum(boxes[..., 2:], others[..., 2:])
-    shared = _area(least, greatest)
-    union = _area(boxes[..., :2], boxes[..., 2:]) + _area(others[..., :2], others[..., 2:]) - shared
-    return shared / jnp.where(union > 0, union, 1)
-
-
-def _area(
-    least: Float[Array, "*boxes 2"], greatest: Float[Array, "*boxes 2"]
-) -> Float[Array, "*boxes"]:
-    return jnp.prod(jnp.maximum(greatest - least, 0), axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +14,10 @@ from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.metrics import Mean
+from jaxdl.metrics import Each, Mean, Metric
+
+_GROUPS = 20  # more are no longer read
+_LISTED = 10_000  # predictions that tables.json holds at most, of a split
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Regression:
       l2: λ of eq. 1.4, at least 0.
       input: column of the model's input.
       target: column of the target, (examples,).
+      group: column of whole numbers, (examples,), such as the drive that a frame is of: each group
+        is also reported apart, next to what can be had without a model.
+      zero_weight: what an example whose target is exactly 0 counts in the objective, where others
+        count 1. For targets that are mostly 0. The reported loss is without it.
     """
 
     loss_name: Literal["squares", "absolute"] = "squares"
@@ -36,24 +44,32 @@ class Regression:
     l2: float = 0.0
     input: str = "features"
     target: str = "target"
+    group: str | None = None
+    zero_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that rewards large weights."""
+        """Refuse a penalty that rewards large weights, and weights that reward errors."""
         if self.l2 < 0:
             raise UserError(f"l2 must be at least 0, got {self.l2}")
+        if not 0 < self.zero_weight < math.inf:
+            raise UserError(f"zero_weight must be finite and above 0, got {self.zero_weight}")
 
     def inputs(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
         """The input column."""
         return (batch[self.input],)
 
     def loss(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
-        """½(y - t)² or |y - t|, (batch,)."""
-        error = outputs - batch[self.target]
-        return 0.5 * jnp.square(error) if self.loss_name == "squares" else jnp.abs(error)
+        """½(y - t)² or |y - t|, times the weight of the example, (batch,)."""
+        loss = self._loss(outputs, batch)
+        return loss if self.zero_weight == 1 else loss * self.weight(batch).astype(loss.dtype)
 
     def weight(self, batch: Mapping[str, Any]) -> Array:
-        """Each example counts once, (batch,)."""
-        return jnp.ones(len(batch[self.target]))
+        """`zero_weight` where the target is 0, and 1 elsewhere, (batch,)."""
+        return jnp.where(batch[self.target] == 0, self.zero_weight, 1.0)
+
+    def _loss(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
+        error = outputs - batch[self.target]
+        return 0.5 * jnp.square(error) if self.loss_name == "squares" else jnp.abs(error)
 
     def penalty(self, params: Any) -> Any:
         """l2/2 times the squared norm of the parameters."""
@@ -62,25 +78,35 @@ class Regression:
         return 0.5 * self.l2 * sum(jnp.sum(jnp.square(w)) for w in jax.tree.leaves(params))
 
     def metrics(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Errors of each example."""
+        """Errors of each example; with groups, also what was predicted."""
         error = outputs - batch[self.target].astype(outputs.dtype)
-        return {
-            "loss": Mean(self.loss(outputs, batch)),
+        shown: dict[str, Metric] = {
+            "loss": Mean(self._loss(outputs, batch)),
             "mse": Mean(jnp.square(error)),
             "mae": Mean(jnp.abs(error)),
         }
+        return shown if self.group is None else {**shown, "predictions": Each(outputs)}
 
-    def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
+    def report(self, means: Mapping[str, Any], table: Table) -> dict[str, Any]:
         """loss, mse, rmse, mae, and R² = 1 - mse / variance of the targets.
 
-        R² is nan where all targets are equal.
+        R² is nan where all targets are equal. With groups, also those of `_apart` of each, as
+        `drive0/mae`, and of a split that is not large the table `predictions`.
         """
-        variance = float(np.var(table.columns[self.target], dtype=np.float64))
-        shown = {name: float(means[name]) for name in ("loss", "mse", "mae")}
-        r2 = 1 - shown["mse"] / variance if variance > 0 else float("nan")
-        return {**shown, "rmse": shown["mse"] ** 0.5, "r2": r2}
+        target = np.asarray(table.columns[self.target], np.float64)
+        shown: dict[str, Any] = {name: float(means[name]) for name in ("loss", "mse", "mae")}
+        shown |= {"rmse": shown["mse"] ** 0.5, "r2": _r2(shown["mse"], target)}
+        if self.group is None:
+            return shown
+        predicted, group = np.asarray(means["predictions"], np.float64), table.columns[self.group]
+        for value in np.unique(group):
+            here = _apart(predicted[group == value], target[group == value])
+            shown |= {f"{self.group}{value}/{name}": number for name, number in here.items()}
+        if len(table) <= _LISTED:
+            shown["predictions"] = predicted.tolist()
+        return shown
 
-    def predict(self, outputs: Float[Array, " batch"]) -> Array:
+    def predict(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
         """The number itself."""
         return outputs
 
@@ -98,3 +124,47 @@ class Regression:
                 f"{table.where}: column {self.target!r} must hold one number an example, "
                 f"got shape {shape} of {table.columns[self.target].dtype}"
             )
+        if self.group is not None:
+            self._check_group(table, self.group)
+
+    def _check_group(self, table: Table, name: str) -> None:
+        table.require((name,), "Set config.task.group, or leave it out")
+        group = table.columns[name]
+        if group.ndim != 1 or group.dtype.kind not in "iu":
+            raise UserError(
+                f"{table.where}: column {name!r} must hold one whole number an example to be "
+                f"config.task.group, got shape {group.shape} of {group.dtype}"
+            )
+        if (count := len(np.unique(group))) > _GROUPS:
+            raise UserError(
+                f"{table.where}: column {name!r} makes {count} groups, and each is reported apart; "
+                f"choose a config.task.group of at most {_GROUPS}"
+            )
+
+
+def _apart(
+    predicted: Float[np.ndarray, " examples"], target: Float[np.ndarray, " examples"]
+) -> dict[str, float]:
+    """mae, rmse and r2 of a group, in the order of time, and the mae of what is no model.
+
+    Of the constants the mean has the least squared error, R² = 0, and the median the least
+    absolute one. Both are those of the group itself, which no model knows: a constant learnt from
+    other examples does no better. `mae_of_previous` repeats the target of the example before, and
+    leaves out the first: it sees the truth.
+    """
+    error = predicted - target
+    mse = float(np.mean(error**2))
+    steps = np.abs(np.diff(target))
+    return {
+        "mae": float(np.mean(np.abs(error))),
+        "rmse": mse**0.5,
+        "r2": _r2(mse, target),
+        "mae_of_mean": float(np.mean(np.abs(target - target.mean()))),
+        "mae_of_median": float(np.mean(np.abs(target - np.median(target)))),
+        "mae_of_previous": float(steps.mean()) if len(steps) else math.nan,
+    }
+
+
+def _r2(mse: float, target: Float[np.ndarray, " examples"]) -> float:
+    variance = float(np.var(target))
+    return 1 - mse / variance if variance > 0 else math.nan

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
+from jaxdl.metrics import Kept, Total
 from jaxdl.models.onednn import TARGETS
 from jaxdl.optim import paths
 from jaxdl.training.experiment import Experiment
@@ -93,10 +94,17 @@ def _check_steps(experiment: Experiment) -> None:
             write = functools.partial(jax.eval_shape, experiment.writing, state, batch)
             _traced(write, f"config: writing for {split} fails")
             metrics |= {f"{split}/{name}": 0.0 for name in task.scores}
-        zeros = {name: np.zeros(total.sum.shape) for name, total in totals.items()}
+        zeros = {name: _zeros(total, len(table)) for name, total in totals.items()}
         metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros, table)}
     if experiment.target:
         experiment.target.met(metrics)
+
+
+def _zeros(found: Total | Kept, examples: int) -> Any:
+    """What `jaxdl.metrics.means` gives, were all of it zeros."""
+    if isinstance(found, Total):
+        return np.zeros(found.sum.shape)
+    return jax.tree.map(lambda x: np.zeros((examples, *x.shape[1:]), x.dtype), found.value)
 
 
 def _data(experiment: Experiment, say: Callable[[str], None]) -> None:

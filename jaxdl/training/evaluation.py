@@ -17,7 +17,7 @@ from jaxdl.data.order import once, onwards
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.generation import Rules, beam_search, extend, make_draw
-from jaxdl.metrics import Total, means, merge, total
+from jaxdl.metrics import Kept, Total, means, merge, total
 from jaxdl.models.functional import Model
 from jaxdl.tasks import LanguageModeling, Task
 from jaxdl.training.precision import Precision
@@ -27,11 +27,11 @@ from jaxdl.training.step import Batch, Transform, forward
 
 def make_evaluation(
     model: Model, task: Task, *, precision: Precision | None = None
-) -> Callable[[State, Batch], tuple[dict[str, Total], Any]]:
+) -> Callable[[State, Batch], tuple[dict[str, Total | Kept], Any]]:
     """The pure function `(state, batch) -> (totals, carry)` of a batch with `mask` (batch,)."""
     precision = precision or Precision()
 
-    def evaluation(state: State, batch: Batch) -> tuple[dict[str, Total], Any]:
+    def evaluation(state: State, batch: Batch) -> tuple[dict[str, Total | Kept], Any]:
         outputs, _, carry = forward(model, task, precision, state.evaluated, state, batch, None)
         metrics = task.metrics(outputs, batch)
         return {name: total(metric, batch["mask"]) for name, metric in metrics.items()}, carry
@@ -47,7 +47,7 @@ def make_prediction(
 
     def prediction(state: State, batch: Batch) -> Any:
         outputs, *_ = forward(model, task, precision, state.evaluated, state, batch, None)
-        return task.predict(outputs)
+        return task.predict(outputs, batch)
 
     return prediction
 
@@ -145,7 +145,7 @@ def written(
 
 
 def evaluate(
-    evaluation: Callable[[State, Batch], tuple[dict[str, Total], Any]],
+    evaluation: Callable[[State, Batch], tuple[dict[str, Total | Kept], Any]],
     task: Task,
     state: State,
     table: Table,

@@ -148,7 +148,8 @@ class Settings:
       model: name and arguments of the model.
       task: name and arguments of the task.
       data: source and arguments; `transforms` and `augment` list what is done to a batch on the
-        device, always and in training alone; `twin=True` takes a small built-in twin instead.
+        device, always and in training alone; `clips` makes clips of images; `twin=True` takes a
+        small built-in twin instead.
       optimizer: name and arguments of the optimiser; see `jaxdl.optim.build`.
       training: see `Training`.
       init_from: a weight file or the directory of a run to start from, or see `InitFrom`. A run
@@ -492,18 +493,27 @@ def _data(node: Mapping[str, Any]) -> Mapping[str, Table]:
     if not isinstance(twin, bool):
         raise UserError(f"config.data.twin: expected true or false, got {twin!r}")
     tokenize = _token_columns(settings.pop("tokenize", None))
+    clips = settings.pop("clips", None)
+    if clips is not None:
+        clips = cfg.call(data.Clips, _mapping(clips, "config.data.clips"), "config.data.clips")
     source, arguments = cfg.choose(settings, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(source, arguments, "config.data")
     try:
-        return data.load(source, twin=twin, tokenize=tokenize, **arguments)
+        return data.load(source, twin=twin, tokenize=tokenize, clips=clips, **arguments)
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
 
 
 def _token_columns(node: Any) -> dict[str, data.Tokens]:
     columns = {} if node is None else node
-    for path, value in {"": columns, **(columns if isinstance(columns, Mapping) else {})}.items():
-        if not isinstance(value, Mapping):
-            at = f"config.data.tokenize.{path}".rstrip(".")
-            raise UserError(f"{at}: expected a dict, got {value!r}")
-    return {k: cfg.call(data.Tokens, v, f"config.data.tokenize.{k}") for k, v in columns.items()}
+    path = "config.data.tokenize"
+    return {
+        k: cfg.call(data.Tokens, _mapping(v, f"{path}.{k}"), f"{path}.{k}")
+        for k, v in _mapping(columns, path).items()
+    }
+
+
+def _mapping(node: Any, path: str) -> Mapping[str, Any]:
+    if not isinstance(node, Mapping):
+        raise UserError(f"{path}: expected a dict, got {node!r}")
+    return node

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import UserError
-from jaxdl.figures import Finished, draw
+from jaxdl.figures import Finished, draw, preview
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
 from jaxdl.training.experiment import Experiment
@@ -174,6 +174,7 @@ class _Loop:
         self.metrics, self.tables = self.measure(state)
         self.out.log(step, self.metrics)
         self.progress.evaluated(step, self.metrics)
+        preview(self.experiment.figures, self.experiment, state, step, self.out.figures)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})

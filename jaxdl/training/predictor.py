@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxdl.data import pixels
+from jaxdl.data.boxes import fit
 from jaxdl.data.photos import Files, Photos
 from jaxdl.errors import UserError
 from jaxdl.runs import Run
+from jaxdl.tasks.answer import Answer
 from jaxdl.training.devices import jit
 from jaxdl.training.evaluation import averaged, transformed
 from jaxdl.training.learnt import Learnt
@@ -29,14 +31,21 @@ class Prediction(NamedTuple):
 
     Attributes:
       path: of the image.
-      pixels: as the model was given it, (height, width, channels).
-      answers: (name, value) pairs, as the task shows them: of classification, the likeliest
-        classes and their probabilities.
+      pixels: (height, width, channels), as the model was given it; where there may be boxes, as it
+        was.
+      answers: what the task says of it: the likeliest classes, or boxes.
     """
 
     path: Path
     pixels: UInt8[np.ndarray, "height width channels"]
-    answers: Sequence[tuple[str, float]]
+    answers: Sequence[Answer]
+
+
+class Seen(NamedTuple):
+    """Some of the images: the batch that they make, and as they are shown."""
+
+    batch: dict[str, np.ndarray]
+    pixels: Sequence[UInt8[np.ndarray, "height width channels"]]
 
 
 class Predictor:
@@ -60,39 +69,67 @@ class Predictor:
         self._task, self._shape, self._state = task, tuple(column["shape"]), learnt.state
         self._program = jit(transformed(self._outputs, learnt.transform))
 
-    def __call__(self, paths: Sequence[Path], top: int) -> Iterator[Prediction]:
+    def __call__(
+        self, paths: Sequence[Path], top: int | None = None, score: float | None = None
+    ) -> Iterator[Prediction]:
         """Predictions of images, in their order, from one compiled program.
 
         Args:
-          paths: of the images; each is scaled and cropped to what the model was trained on.
-          top: how many classes to name.
+          paths: of the images; each is scaled, and perhaps cropped, to what the model was trained
+            on.
+          top: how many classes or boxes to name at most.
+          score: the least score of those.
 
         Raises:
           UserError: an image is missing or damaged.
         """
         see, size = self._sight(paths), max(1, min(len(paths), _BATCH))
         for start in range(0, len(paths), size):
-            images = see(slice(start, start + size))
-            full = images[np.arange(size) % len(images)]  # the last batch, filled up
+            part = paths[start : start + size]
+            seen = see(slice(start, start + size))
+            rows = np.arange(size) % len(part)  # the last batch, filled up
+            batch = {name: column[rows] for name, column in seen.batch.items()}
             with self._learnt.precision.enabled():
-                outputs = self._program(self._state, {self._task.input: full})[: len(images)]
-                answers = self._task.shown(outputs, self._learnt.classes, top)
-            shown = images if images.ndim == 4 else images[:, _MIDDLE]
-            yield from map(Prediction, paths[start : start + size], shown, answers)
+                outputs = self._program(self._state, batch)
+                answers = self._task.shown(outputs, batch, self._learnt.classes, top, score)
+            yield from map(Prediction, part, seen.pixels, answers[: len(part)])
 
-    def _sight(self, paths: Sequence[Path]) -> Callable[[slice], UInt8[np.ndarray, "..."]]:
+    def _sight(self, paths: Sequence[Path]) -> Callable[[slice], Seen]:
         """What makes of some of the images what evaluation would see of them."""
+        column = self._task.input
+        if "extent" in self._learnt.columns:
+            return lambda rows: self._on_canvases(paths[rows])
         if self._learnt.crop is not None:
             files = Files(Path(), [str(path) for path in paths])
-            return Photos(files, self._learnt.crop, self._shape[-1]).__getitem__
+            photos = Photos(files, self._learnt.crop, self._shape[-1])
 
-        def see(rows: slice) -> UInt8[np.ndarray, "images height width channels"]:
+            def look(rows: slice) -> Seen:
+                images = photos[rows]
+                return Seen(
+                    {column: images}, [*(images if images.ndim == 4 else images[:, _MIDDLE])]
+                )
+
+            return look
+
+        def see(rows: slice) -> Seen:
             part = paths[rows]
             images = np.empty((len(part), *self._shape), np.uint8)
             pixels.decode(part, images, lambda i: str(part[i]), resize=True)
-            return images
+            return Seen({column: images}, [*images])
 
         return see
+
+    def _on_canvases(self, paths: Sequence[Path]) -> Seen:
+        """The images as they are, and scaled to fit what a detector was trained on."""
+        images = [pixels.read(path, self._shape[-1]) for path in paths]
+        fitted = [fit(image, self._shape[:2]) for image in images]
+        canvases, scales, extents = zip(*fitted, strict=True)
+        batch = {
+            self._task.input: np.stack(canvases),
+            "scale": np.array(scales, np.float32),
+            "extent": np.array(extents, np.float32),
+        }
+        return Seen(batch, images)
 
     def _outputs(self, state: State, batch: Batch) -> Any:
         model, precision = averaged(self._learnt.model), self._learnt.precision

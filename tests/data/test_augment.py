@@ -31,6 +31,8 @@ from jaxdl.data.transforms import (
     random_crop,
     random_erasing,
     random_flip,
+    random_shadow,
+    yuv,
 )
 
 MIXING = {"cutmix": cutmix(), "mix": mix(mixup=1.0), "mixup": mixup(alpha=1.0)}
@@ -38,6 +40,7 @@ COLORS = {
     "color_jitter": color_jitter(0.4, 0.4, 0.4, hue=0.1),
     "pca_color": pca_color(),
     "rand_augment": rand_augment(),
+    "random_shadow": random_shadow(),
 }
 RANDOM = {
     "cutout": cutout(3),
@@ -70,8 +73,9 @@ def image_of(transform, x, seed=0):
 
 
 def test_every_random_transform_is_here():
-    plain = {"flatten", "scale", "standardize", "unroll"}
-    assert set(TRANSFORMS) == set(RANDOM) | plain
+    plain = {"flatten", "scale", "standardize", "unroll", "yuv"}
+    with_boxes = {"mosaic", "random_zoom"}  # in test_moves.py
+    assert set(TRANSFORMS) == set(RANDOM) | plain | with_boxes
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -155,6 +159,16 @@ def test_flip_is_each_image_or_its_mirror():
     assert (same | mirrored).all()
     assert 150 < (mirrored & ~same).sum() < 250
     np.testing.assert_array_equal(image_of(random_flip(), done), x)  # the same key again
+
+
+def test_flip_turns_the_sign_of_columns_where_it_mirrors():
+    x, angle = images(400, shape=(2, 3, 1)), np.linspace(-1, 1, 400, dtype=np.float32)
+    batch = {"image": jnp.asarray(x), "angle": jnp.asarray(angle), "gear": -jnp.arange(400)}
+    done = random_flip(negate=("angle", "gear"))(batch, jax.random.key(0))
+    mirrored = (done["image"] != x).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(done["image"], image_of(random_flip(), x))
+    np.testing.assert_array_equal(done["angle"], np.where(mirrored, -angle, angle))
+    np.testing.assert_array_equal(done["gear"], np.where(mirrored, 1, -1) * np.arange(400))
 
 
 FILLS = {"zero": "constant", "reflect": "reflect"}  # as NumPy calls them
@@ -363,6 +377,45 @@ def test_pca_color_adds_components_by_their_deviation():
     np.testing.assert_allclose(np.corrcoef(alpha.T), np.eye(3), atol=0.06)
 
 
+def test_shadows_lie_on_one_side_of_a_line():
+    x = np.full((400, 20, 30, 3), 0.8, np.float32)
+    done = image_of(random_shadow(0.6, (0.25, 0.75)), x)
+    dark = (done != x).all(-1)
+    np.testing.assert_array_equal(dark, (done != x).any(-1))
+    shaded = dark.any(axis=(1, 2))
+    assert 200 < shaded.sum() < 280
+    depths, sides, slopes = [], 0, []
+    for image, shadow in zip(done[shaded, ..., 0] / 0.8, dark[shaded], strict=True):
+        depths.append(image[shadow][0])
+        np.testing.assert_array_equal(image[shadow], depths[-1])
+        edge = shadow if shadow[:, 0].any() else ~shadow  # what is left of the line
+        sides += edge is shadow
+        width = edge.sum(axis=1)
+        np.testing.assert_array_equal(edge, np.arange(30) < width[:, None])
+        line = width[0] + (width[-1] - width[0]) * np.linspace(0, 1, 20)
+        np.testing.assert_allclose(width, line, atol=1.01)
+        slopes.append(width[-1] - width[0])
+    assert 0.25 <= min(depths) < 0.3 and 0.7 < max(depths) <= 0.75
+    assert 0.35 < sides / shaded.sum() < 0.65
+    assert min(slopes) < -15 and max(slopes) > 15
+
+
+def test_yuv_is_that_of_jpeg():
+    pure = 255 * np.array(np.meshgrid([0, 1], [0, 1], [0, 1]), np.uint8).reshape(3, 2, 4)
+    x = np.stack([np.moveaxis(pure, 0, -1), *images(16, shape=(2, 4, 3))])
+    done = image_of(yuv(), x)
+    assert done.dtype == np.uint8
+    matrix = [
+        [0.299, 0.587, 0.114],
+        [-0.168735892, -0.331264108, 0.5],
+        [0.5, -0.418687589, -0.081312411],
+    ]
+    expected = x @ np.transpose(matrix) + [0, 127.5, 127.5]
+    np.testing.assert_allclose(done, expected, atol=0.5 + 1e-3)
+    pillow = np.stack([np.asarray(Image.fromarray(one).convert("YCbCr")) for one in x])
+    assert np.abs(done.astype(int) - pillow).max() <= 1  # whose grey is 128
+
+
 @pytest.fixture
 def photo():
     """(24, 20, 3) bytes, with a bias to dark, and a channel of few levels."""
@@ -534,6 +587,9 @@ def test_mix_is_either():
         (lambda: pca_color(vectors=((1.0, 0.0, 0.0),)), "1 rows"),
         (lambda: rand_augment(layers=-1), "layers=-1"),
         (lambda: rand_augment(magnitude=31), "magnitude=31; it must be from 0 to 30"),
+        (lambda: random_shadow(probability=-0.1), "probability=-0.1"),
+        (lambda: random_shadow(light=(0.8, 0.3)), "light=(0.8, 0.3); give bounds from 0 to 1"),
+        (lambda: random_shadow(light=(0.5, 1.5)), "light=(0.5, 1.5)"),
         (lambda: mixup(alpha=-1.0), "alpha=-1.0"),
         (lambda: cutmix(alpha=float("inf")), "alpha=inf"),
         (lambda: mix(cutmix=-1.0), "mix: cutmix=-1.0"),
@@ -552,6 +608,9 @@ def test_refuses_settings(refuses, make, fragment):
         (rand_augment(), images(shape=(4, 4, 4)), ("rand_augment", "4 channels, not 1 or 3")),
         (pca_color(), images(dtype=np.int32), ("pca_color", "holds int32", "floats from 0 to 1")),
         (cutout(2, value=(1.0, 2.0)), images(), ("cutout", "2 numbers", "3 channels")),
+        (yuv(), images(shape=(6, 5, 1)), ("yuv", "1 channels, not 3")),
+        (random_flip(negate=("angle",)), images(), ("random_flip", "no column 'angle'")),
+        (random_flip(negate=("image",)), images(), ("random_flip", "'image' holds uint8")),
         (mixup(column="x"), images(), ("mixup", "no column 'x'")),
         (mixup(label="y"), images(), ("mixup", "no column 'y'")),
         (compose([mixup(), cutmix()]), images(), ("cutmix", "mixed already")),

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
+
 
 def write(root, name, splits, features, file_format="array_record"):
     """Write `splits`, {'train': [example, …]}, to the data_dir `root`; returns their folder.
 
-    An example is a dict of what tf.Example holds: bytes, or a list of int or of float. Features
-    are those of features.json, such as stand below.
+    An example is a dict of what tf.Example holds: bytes, or a list of int or of float, which may be
+    empty where it is an array. Features are those of features.json, such as stand below.
     """
     folder = root / name / "1.0.0"
     folder.mkdir(parents=True)
@@ -81,10 +83,11 @@ def _example(values):
         feature = example.features.feature[name]
         if isinstance(value, bytes):
             feature.bytes_list.value.append(value)
-        elif isinstance(value[0], float):
-            feature.float_list.value.extend(value)
         else:
-            feature.int64_list.value.extend(value)
+            is_float = np.asarray(value).dtype.kind == "f"
+            numbers = feature.float_list if is_float else feature.int64_list
+            numbers.SetInParent()  # though there may be none
+            numbers.value.extend(value)
     return example.SerializeToString()
 
 

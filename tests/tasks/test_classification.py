@@ -65,7 +65,7 @@ def test_one_logit_is_two_classes():
     np.testing.assert_allclose(
         task.loss(logit, {"label": label}), task.loss(both, {"label": label}), rtol=1e-6
     )
-    assert task.predict(logit).tolist() == [0, 0, 1, 1]
+    assert task.predict(logit, {}).tolist() == [0, 0, 1, 1]
     chances = task.probabilities(logit)
     np.testing.assert_allclose(chances[:, 1], 1 / (1 + np.exp(-np.asarray(logit))), rtol=1e-5)
     np.testing.assert_allclose(chances.sum(-1), 1, rtol=1e-6)
@@ -111,7 +111,7 @@ def test_auxiliary_heads_add_to_the_loss_alone(mixed):
         Classification(4, label_smoothing=0.1, auxiliary=0.0).loss(heads, batch), main, rtol=1e-6
     )
     assert report(task, heads, batch) == report(task, heads[:, 0], batch)
-    assert task.predict(heads).tolist() == task.predict(heads[:, 0]).tolist()
+    assert task.predict(heads, {}).tolist() == task.predict(heads[:, 0], {}).tolist()
 
 
 def test_many_classes_have_no_confusion_matrix():

@@ -112,7 +112,7 @@ def test_inputs_are_the_conditions_and_all_tokens_but_the_last():
     assert image is batch["image"] and source is batch["source"]
     assert tokens.tolist() == [[0, 1], [3, 4]]
     assert task.given(batch) == (image, source)
-    assert task.predict(jnp.eye(3)[None]).tolist() == [[0, 1, 2]]
+    assert task.predict(jnp.eye(3)[None], {}).tolist() == [[0, 1, 2]]
     assert isinstance(task, Task) and task.reduction == "mean" and task.penalty({}) == 0
 
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.tasks.localization import box_iou, localization_error
+from jaxdl.tasks.localization import localization_error
 
 
 def iou(a, b):
@@ -18,15 +18,6 @@ def iou(a, b):
 def drawn(rng, *shape):
     """Boxes from 0 to 11, some of them empty."""
     return np.concatenate(np.sort(rng.integers(0, 12, (2, *shape, 2)), axis=0), axis=-1)
-
-
-def test_iou_counts_the_squares_that_are_shared():
-    rng = np.random.default_rng(0)
-    boxes, others = drawn(rng, 40), drawn(rng, 30)
-    expected = [[iou(a, b) for b in others] for a in boxes]
-    done = box_iou(jnp.asarray(boxes, jnp.float32), jnp.asarray(others, jnp.float32))
-    np.testing.assert_allclose(done, expected, rtol=1e-6)
-    assert (np.array(expected) > 0.5).any() and (np.array(expected) == 0).any()
 
 
 def test_an_image_is_right_if_any_guess_has_class_and_box():

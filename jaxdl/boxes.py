@@ -1,0 +1,188 @@
+"""Boxes: what they share, how they are written relative to anchors, and which of them to keep.
+
+A box is its least and its greatest corner, (x₁, y₁, x₂, y₂), x to the right and y down, in any
+units; its sides are differences, so of corners that are pixels of the box, count on the greatest by
+one first. All functions are pure, and run inside `jit` and `vmap`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Num
+
+Boxes = Float[Array, "*batch boxes corners=4"]
+Others = Float[Array, "*batch others corners=4"]
+Box = Float[Array, "*#boxes corners=4"]
+Number = Float[Array, "*boxes"]
+
+_LEAST = 1e-12  # an area that is divided by: of a box a millionth wide
+_GROWTH = math.log(1000 / 16)  # of a side relative to its anchor's, in R-CNN's code
+
+
+class Level(NamedTuple):
+    """What a detector says of the places of one level of its pyramid, row by row.
+
+    Attributes:
+      logits: of each class, independent of one another: there is no class for the background.
+      deltas: a box relative to its anchor, in the code of the head: of FCOS as `decode_distances`
+        takes it, of RetinaNet as `decode_offsets`.
+      quality: logit of how good the box is, FCOS's centre-ness; None where the head gives none.
+      anchors: boxes in pixels of the inputs, the same for each image.
+    """
+
+    logits: Float[Array, "batch anchors classes"]
+    deltas: Float[Array, "batch anchors code=4"]
+    quality: Float[Array, "batch anchors"] | None
+    anchors: Float[Array, "anchors corners=4"]
+
+
+# ---- Measures
+
+
+def area(boxes: Float[Array, "*boxes corners=4"]) -> Number:
+    """Of each box; 0 where a side is negative."""
+    left, top, right, bottom = _columns(boxes)
+    return jnp.maximum(right - left, 0) * jnp.maximum(bottom - top, 0)
+
+
+def centre(boxes: Float[Array, "*boxes corners=4"]) -> Float[Array, "*boxes 2"]:
+    """The middle of each box, (x, y)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def box_iou(boxes: Boxes, others: Others) -> Float[Array, "*batch boxes others"]:
+    """Intersection over union of each box with each other one; 0 where both are empty."""
+    return paired_iou(boxes[..., :, None, :], others[..., None, :, :])
+
+
+def paired_iou(boxes: Box, others: Box) -> Number:
+    """Intersection over union of each box with its counterpart; 0 where both are empty."""
+    shared, union = _overlap(boxes, others)
+    return shared / jnp.maximum(union, _LEAST)
+
+
+def giou(boxes: Box, others: Box) -> Number:
+    """Generalized intersection over union of each box with its counterpart, in [-1, 1].
+
+    IoU less the share of the smallest box around both that neither covers (Rezatofighi et al. 2019,
+    algorithm 1): so boxes that are apart have a gradient too. It is finite for empty boxes.
+    """
+    shared, union = _overlap(boxes, others)
+    least = jnp.minimum(boxes[..., :2], others[..., :2])
+    greatest = jnp.maximum(boxes[..., 2:], others[..., 2:])
+    hull = area(jnp.concatenate([least, greatest], -1))
+    return shared / jnp.maximum(union, _LEAST) - (hull - union) / jnp.maximum(hull, _LEAST)
+
+
+def _overlap(boxes: Array, others: Array) -> tuple[Array, Array]:
+    """Areas of intersection and union."""
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = map(_columns, (boxes, others))
+    wide = jnp.maximum(jnp.minimum(right, right2) - jnp.maximum(left, left2), 0)
+    high = jnp.maximum(jnp.minimum(bottom, bottom2) - jnp.maximum(top, top2), 0)
+    shared = wide * high
+    return shared, area(boxes) + area(others) - shared
+
+
+def clip(boxes: Boxes, extent: Num[Array, "*#batch 2"]) -> Boxes:
+    """The part of each box that is inside an image of this (height, width)."""
+    height, width = extent[..., None, 0], extent[..., None, 1]
+    most = jnp.stack([width, height, width, height], -1)
+    return jnp.clip(boxes, 0, most)
+
+
+def _columns(boxes: Array) -> tuple[Array, ...]:
+    """Apart, a CPU computes with them several times as fast."""
+    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+
+
+def _sides(boxes: Array) -> Array:
+    return boxes[..., 2:] - boxes[..., :2]
+
+
+# ---- Codes relative to anchors
+
+
+def encode_distances(boxes: Box, anchors: Box) -> Box:
+    """From the centre of its anchor to the left, top, right and bottom side of each box.
+
+    In sides of the anchor, which are positive (Tian et al. 2019, equations 1 and 4). Of a centre
+    outside the box a distance is negative.
+    """
+    at, units = centre(anchors), _sides(anchors)
+    return jnp.concatenate([(at - boxes[..., :2]) / units, (boxes[..., 2:] - at) / units], -1)
+
+
+def decode_distances(code: Box, anchors: Box) -> Box:
+    """The boxes of which `encode_distances` gives this code."""
+    at, units = centre(anchors), _sides(anchors)
+    return jnp.concatenate([at - code[..., :2] * units, at + code[..., 2:] * units], -1)
+
+
+def encode_offsets(boxes: Box, anchors: Box) -> Box:
+    """Offset of the centre in sides of the anchor, and logarithm of the ratio of sides.
+
+    (dx, dy, dw, dh) of R-CNN (Girshick et al. 2014, appendix C), for boxes and anchors whose sides
+    are positive.
+    """
+    units = _sides(anchors)
+    offset = (centre(boxes) - centre(anchors)) / units
+    return jnp.concatenate([offset, jnp.log(_sides(boxes) / units)], -1)
+
+
+def decode_offsets(code: Box, anchors: Box) -> Box:
+    """The boxes of which `encode_offsets` gives this code; 62.5 times as wide at most."""
+    units = _sides(anchors)
+    at = centre(anchors) + code[..., :2] * units
+    half = jnp.exp(jnp.minimum(code[..., 2:], _GROWTH)) * units / 2
+    return jnp.concatenate([at - half, at + half], -1)
+
+
+# ---- Which to keep
+
+
+def nms(
+    boxes: Float[Array, "boxes corners=4"],
+    scores: Float[Array, " boxes"],
+    iou_threshold: float | Float[Array, ""],
+    limit: int,
+    labels: Int[Array, " boxes"] | None = None,
+) -> tuple[Int[Array, "{limit}"], Bool[Array, "{limit}"]]:
+    """Non-maximum suppression: the best boxes that overlap no better one.
+
+    Greedy: the box of the highest score is kept, those that overlap it are dropped, and so on.
+
+    Args:
+      boxes: one at least.
+      scores: of each; a box of score -∞ is not there. Of equal scores the first box counts as
+        better.
+      iou_threshold: boxes overlap where their intersection over union is above it.
+      limit: how many are kept at most.
+      labels: class of each box; boxes of two classes do not overlap.
+
+    Returns:
+      Indices of what is kept, best first, and which of them are real: the others are 0.
+    """
+
+    order = jnp.arange(len(boxes), dtype=jnp.int32)
+
+    def going(state: tuple[Array, Array, Array, Array]) -> Array:
+        count, _, _, highest = state
+        return (count < limit) & (highest > -jnp.inf)
+
+    def keep(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        count, kept, left, highest = state
+        # The first of the highest, as `argmax` gives it, for which a CPU takes ten times as long.
+        best = jnp.min(jnp.where(left == highest, order, len(boxes)))
+        gone = paired_iou(boxes[best], boxes) > iou_threshold
+        if labels is not None:
+            gone &= labels == labels[best]
+        left = jnp.where(gone | (order == best), -jnp.inf, left)
+        return count + 1, kept.at[count].set(best), left, jnp.max(left)
+
+    start = jnp.int32(0), jnp.zeros(limit, jnp.int32), scores, jnp.max(scores)
+    count, kept, _, _ = lax.while_loop(going, keep, start)
+    return kept, jnp.arange(limit) < count

@@ -1,0 +1,146 @@
+"""Clips: of each example also the frames that lead up to it, gathered as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b, sha256
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer, Shaped, UInt8
+
+from jaxdl.data.table import Lazy, Table
+from jaxdl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Clips:
+    """How images become clips; `config.data.clips` sets these.
+
+    The image of each example becomes a clip that ends with it; other columns stay as they are, and
+    so are those of the last frame. A clip stays within one recording: the examples of the same
+    `within`, as far as their frame numbers have no gap. What would be before the beginning of it
+    is its first frame.
+
+    Args:
+      length: frames a clip.
+      stride: each frame is so many behind the one before.
+      within: columns in which the examples of a recording are equal, such as ('drive',).
+      frame: column of the frame numbers.
+      column: of the images.
+
+    Raises:
+      UserError: a length or stride below 1.
+    """
+
+    length: int
+    stride: int = 1
+    within: tuple[str, ...] = ()
+    frame: str = "frame"
+    column: str = "image"
+
+    def __post_init__(self) -> None:
+        """Refuse clips of nothing."""
+        for name in ("length", "stride"):
+            if getattr(self, name) < 1:
+                raise UserError(f"clips: {name}={getattr(self, name)}; it must be at least 1")
+
+
+class Frames(Lazy):
+    """A column of clips, (examples, length, ...), that are gathered when they are asked for.
+
+    Args:
+      frames: the single ones, in memory.
+      rows: those of each clip.
+    """
+
+    def __init__(
+        self, frames: Shaped[np.ndarray, "frames ..."], rows: Integer[np.ndarray, "examples length"]
+    ) -> None:
+        self.frames, self.rows = frames, rows
+        self.shape, self.dtype = (*rows.shape, *frames.shape[1:]), frames.dtype
+
+    def __getitem__(self, rows: Any) -> Shaped[np.ndarray, "..."]:
+        """Clips (..., length, height, width, channels)."""
+        return self.frames[self.rows[rows]]
+
+    def drawn(
+        self, rows: Integer[np.ndarray, "*batch"], epochs: Integer[np.ndarray, "*batch"], seed: int
+    ) -> Shaped[np.ndarray, "*batch length ..."]:
+        """The same in every epoch."""
+        return self[rows]
+
+    def fingerprint(self) -> UInt8[np.ndarray, " bytes"]:
+        """Of the frames, and of which of them make each clip."""
+        digest = sha256(np.ascontiguousarray(self.frames).data)
+        digest.update(np.ascontiguousarray(self.rows, np.int64).data)
+        return np.frombuffer(digest.digest(), np.uint8)
+
+    def digests(self) -> UInt8[np.ndarray, "examples bytes"]:
+        """Those of its frames, side by side."""
+        frames = np.ascontiguousarray(self.frames)
+        each = [blake2b(frame.data, digest_size=16).digest() for frame in frames]
+        found = np.frombuffer(b"".join(each), np.uint8).reshape(len(each), -1)
+        return found[self.rows].reshape(len(self), -1)
+
+
+def clip(splits: Mapping[str, Table], clips: Clips) -> dict[str, Table]:
+    """The splits, with clips in place of images.
+
+    Raises:
+      UserError: a column is missing or not of its kind, or two examples of a recording have one
+        frame number.
+    """
+    return {role: _clipped(table, clips) for role, table in splits.items()}
+
+
+def _clipped(table: Table, clips: Clips) -> Table:
+    table.require((clips.column, clips.frame, *clips.within), "Set config.data.clips")
+    images = table.columns[clips.column]
+    if isinstance(images, Lazy):
+        raise UserError(
+            f"{table.where}: clips are of images in memory, and column {clips.column!r} is made "
+            "on demand; leave out config.data.crop"
+        )
+    for name in (clips.frame, *clips.within):
+        column = table.columns[name]
+        if column.ndim != 1 or column.dtype.kind not in "iub":
+            raise UserError(
+                f"{table.where}: column {name!r} must hold one whole number an example to tell "
+                f"where clips begin, got shape {column.shape} of {column.dtype}"
+            )
+    frames = Frames(images, _rows(table, clips))
+    return replace(table, columns={**table.columns, clips.column: frames})
+
+
+def _rows(table: Table, clips: Clips) -> Int[np.ndarray, "examples length"]:
+    """The frames of each clip, whatever the order of the examples."""
+    number = table.columns[clips.frame].astype(np.int64)
+    recording = [table.columns[name] for name in clips.within]
+    order = np.lexsort((number, *recording))  # by recording, then by number
+    new = _changes(recording, order)
+    gap = np.diff(number[order])
+    if (twice := np.flatnonzero(~new[1:] & (gap == 0))).size:
+        first, second = order[twice[0]], order[twice[0] + 1]
+        raise UserError(
+            f"{table.where}: examples {first} and {second} are both {clips.frame} "
+            f"{number[first]}; name the columns that tell their recordings apart in "
+            "config.data.clips.within"
+        )
+    new[1:] |= gap != 1
+    place = np.arange(len(order))
+    begin = np.maximum.accumulate(np.where(new, place, 0))
+    back = np.arange(clips.length - 1, -1, -1) * clips.stride
+    rows = np.empty((len(order), clips.length), np.int64)
+    rows[order] = order[np.maximum(begin[:, None], place[:, None] - back)]
+    return rows
+
+
+def _changes(columns: list[np.ndarray], order: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Where, in this order, any of the columns is not what it was at the example before."""
+    new = np.zeros(len(order), bool)
+    new[0] = True
+    for column in columns:
+        new[1:] |= column[order][1:] != column[order][:-1]
+    return new

@@ -1,0 +1,233 @@
+"""Augmentation of images with boxes: what is moved in the image is moved in the boxes too.
+
+The columns are those of `jaxdl.data.boxes`. An object is dropped, which is to have label -1 and a
+box of 0, where less of it is left than `keep`, or less than a pixel a side; of a crowd all that is
+left stays, since nothing is to be found there. `random_flip` and colours are in augment.py and
+color.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
+
+from jaxdl.data.columns import (
+    Batch,
+    Transform,
+    find_column,
+    find_images,
+    floating,
+    require_between,
+    require_finite,
+    restore,
+)
+from jaxdl.errors import UserError
+
+Corners = Float[Array, "*boxes corners=4"]
+Pair = Float[Array, "*batch 2"]  # down and right
+
+
+def random_zoom(
+    zoom: tuple[float, float] = (0.5, 2.0), keep: float = 0.3, column: str = "image"
+) -> Transform:
+    """Scale each picture by a factor, and move it: what is too large is cropped, anywhere.
+
+    A smaller picture is laid anywhere on its canvas, with zeros before and behind it. `scale`
+    follows, and `extent` ends where the picture does.
+
+    Args:
+      zoom: least and greatest factor; its logarithm is uniform, so half is as likely as double.
+      keep: least share of a box that must still be seen for its object to stay.
+      column: of the images. Integers stay integers, rounded.
+    """
+    require_finite("random_zoom", zoom=zoom)
+    _require_keep("random_zoom", keep)
+    if not 0 < zoom[0] <= zoom[1]:
+        raise UserError(f"random_zoom: zoom={zoom}; give two factors above 0, the lower first")
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        x, objects = _found(batch, column, "random_zoom")
+        size = jnp.array(x.shape[1:3], jnp.float32)
+        factors, places = jax.random.split(key)
+        low, high = map(math.log, zoom)
+        factor = jnp.exp(jax.random.uniform(factors, (len(x),), minval=low, maxval=high))
+        scaled = factor[:, None] * batch["extent"]
+        shift = jax.random.uniform(places, scaled.shape) * (size - scaled)
+        extent = jnp.minimum(jnp.ceil(shift + scaled), size)
+        # Between pixels it is interpolated, so what is at an edge leaves a trace beyond.
+        inside = _window(jnp.zeros_like(extent), extent, (x.shape[1], x.shape[2]))
+        return {
+            **batch,
+            column: jnp.where(inside, jax.vmap(_moved)(x, factor, shift), 0),
+            **objects.moved(factor, shift).seen(jnp.zeros(2), size, keep).columns(),
+            "extent": extent,
+            "scale": batch["scale"] * factor,
+        }
+
+    return transform
+
+
+def mosaic(
+    probability: float = 1.0, keep: float = 0.3, limit: int | None = None, column: str = "image"
+) -> Transform:
+    """Four pictures in the corners of one canvas (Bochkovskiy et al. 2020, section 3.3).
+
+    They are those of an example and of the next three of its batch. They meet at a point in the
+    middle 40 % of the canvas each way; each is scaled to cover its corner, and cropped there at
+    random. `scale` is the example's own.
+
+    Args:
+      probability: of each example; the others stay as they are.
+      keep: least share of a box that must still be seen for its object to stay.
+      limit: room for objects afterwards, of which those behind are dropped; by default as many as
+        the batch has room for. What is dropped is in the image all the same, so give enough.
+      column: of the images. Integers stay integers, rounded.
+    """
+    require_between("mosaic", 0, 1, probability=probability)
+    _require_keep("mosaic", keep)
+    if limit is not None and limit < 1:
+        raise UserError(f"mosaic: limit={limit}; there must be room for at least 1 object")
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        x, objects = _found(batch, column, "mosaic")
+        size = jnp.array(x.shape[1:3], jnp.float32)
+        coins, points, places = jax.random.split(key, 3)
+        used = jax.random.bernoulli(coins, probability, (len(x),))
+        meet = jnp.round(jax.random.uniform(points, (len(x), 2), minval=0.3, maxval=0.7) * size)
+        laid, parts, factors = jnp.zeros_like(x), [], []
+        for i, place in enumerate(jax.random.uniform(places, (4, len(x), 2))):
+            corner = jnp.array([i // 2, i % 2])
+            start, stop = jnp.where(corner, meet, 0), jnp.where(corner, size, meet)
+            extent = jnp.roll(batch["extent"], -i, axis=0)
+            factor = jnp.max((stop - start) / extent, axis=1)
+            shift = start + place * (stop - start - factor[:, None] * extent)
+            moved = jax.vmap(_moved)(jnp.roll(x, -i, axis=0), factor, shift)
+            laid = jnp.where(_window(start, stop, (x.shape[1], x.shape[2])), moved, laid)
+            parts.append(objects.rolled(i).moved(factor, shift).seen(start, stop, keep))
+            factors.append(factor)
+        together = Objects(*(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True)))
+        room = objects.labels.shape[1] if limit is None else limit
+        mixed = {
+            column: laid,
+            **together.packed(room).columns(),
+            "extent": jnp.broadcast_to(size, (len(x), 2)),
+            "scale": batch["scale"] * factors[0],
+        }
+        own = {**batch, **objects.packed(room).columns()}
+        return {**batch, **{k: jnp.where(_like(used, v), v, own[k]) for k, v in mixed.items()}}
+
+    return transform
+
+
+def mirrored_pictures(
+    batch: Batch, mirrored: Bool[Array, " batch"], column: str, boxes: str
+) -> dict[str, Array]:
+    """The columns of images and of boxes, some of them mirrored, as `random_flip` has them."""
+    x = find_images(batch, column, "random_flip")
+    width = find_column(batch, "extent", "random_flip")[:, 1, None]
+    place, last = jnp.arange(x.shape[2]), jnp.round(width).astype(jnp.int32) - 1
+    source = jnp.where(mirrored[:, None] & (place <= last), last - place, place)
+    sides = find_column(batch, boxes, "random_flip")
+    left, top, right, bottom = jnp.moveaxis(sides, -1, 0)
+    turned = jnp.stack([width - right, top, width - left, bottom], axis=-1)
+    changed = mirrored[:, None] & (find_column(batch, "labels", "random_flip") >= 0)
+    return {
+        column: jax.vmap(lambda image, columns: image[:, columns])(x, source),
+        boxes: jnp.where(changed[..., None], turned, sides),
+    }
+
+
+class Objects(NamedTuple):
+    """The objects of a batch of images, padded; pure functions move them."""
+
+    boxes: Float[Array, "batch objects corners=4"]
+    labels: Int[Array, "batch objects"]
+    crowd: Bool[Array, "batch objects"]
+
+    def columns(self) -> dict[str, Array]:
+        """As a batch has them."""
+        return self._asdict()
+
+    def rolled(self, by: int) -> Objects:
+        """Those of the image so many places further on."""
+        return Objects(*(jnp.roll(each, -by, axis=0) for each in self))
+
+    def moved(self, factor: Float[Array, " batch"], shift: Float[Array, "batch 2"]) -> Objects:
+        """Scaled, and then shifted (down, right)."""
+        boxes = self.boxes * factor[:, None, None] + jnp.tile(shift[:, ::-1], 2)[:, None]
+        return self._replace(boxes=boxes)
+
+    def seen(
+        self,
+        start: Float[Array, "*#batch 2"],
+        stop: Float[Array, "*#batch 2"],
+        keep: float,
+    ) -> Objects:
+        """What is seen of them in a window, from (top, left) to (bottom, right)."""
+        least, most = (jnp.tile(jnp.atleast_2d(end)[:, ::-1], 2)[:, None] for end in (start, stop))
+        boxes = jnp.clip(self.boxes, least, most)
+        sides, whole = (each[..., 2:] - each[..., :2] for each in (boxes, self.boxes))
+        share = jnp.prod(sides, axis=-1) / jnp.maximum(jnp.prod(whole, axis=-1), 1e-6)
+        stays = (self.labels >= 0) & jnp.all(sides >= 1, axis=-1) & (self.crowd | (share >= keep))
+        return Objects(
+            jnp.where(stays[..., None], boxes, 0),
+            jnp.where(stays, self.labels, -1),
+            self.crowd & stays,
+        )
+
+    def packed(self, room: int) -> Objects:
+        """The real ones first, in their order, and room for so many."""
+        order = jnp.argsort(self.labels < 0, axis=1, stable=True)[:, :room]
+        boxes, labels, crowd = (
+            jnp.take_along_axis(each, order if each.ndim == 2 else order[..., None], axis=1)
+            for each in self
+        )
+        more = ((0, 0), (0, room - order.shape[1]))
+        return Objects(
+            jnp.pad(boxes, (*more, (0, 0))),
+            jnp.pad(labels, more, constant_values=-1),
+            jnp.pad(crowd, more),
+        )
+
+
+def _found(
+    batch: Batch, column: str, name: str
+) -> tuple[Num[Array, "batch height width channels"], Objects]:
+    for needed in ("extent", "scale"):
+        find_column(batch, needed, name)
+    objects = Objects(*(find_column(batch, field, name) for field in Objects._fields))
+    return find_images(batch, column, name), objects
+
+
+def _moved(
+    image: Num[Array, "height width channels"], factor: Float[Array, ""], shift: Float[Array, "2"]
+) -> Num[Array, "height width channels"]:
+    """Scaled and then shifted (down, right): linear, smoothed where it shrinks, 0 from outside."""
+    scale = jnp.broadcast_to(factor, (2,))
+    moved = jax.image.scale_and_translate(
+        floating(image), image.shape, (0, 1), scale, shift, method="linear"
+    )
+    return restore(moved, image)
+
+
+def _window(
+    start: Float[Array, "batch 2"], stop: Float[Array, "batch 2"], size: tuple[int, int]
+) -> Bool[Array, "batch height width 1"]:
+    """Which pixels lie in a window."""
+    inside = []
+    for axis, length in enumerate(size):
+        place = jnp.arange(length)
+        inside.append((place >= start[:, axis, None]) & (place < stop[:, axis, None]))
+    return inside[0][:, :, None, None] & inside[1][:, None, :, None]
+
+
+def _like(used: Bool[Array, " batch"], column: Array) -> Bool[Array, "batch ..."]:
+    return used.reshape(-1, *(1,) * (column.ndim - 1))
+
+
+def _require_keep(name: str, keep: float) -> None:
+    require_between(name, 0, 1, keep=keep)

@@ -1,0 +1,88 @@
+"""Which classes are told apart, and images under what was said of them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxdl.errors import UserError
+from jaxdl.figures.canvas import BLUE, GREY, canvas, grid
+from jaxdl.figures.finished import Finished
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def confusion(run: Finished) -> Figure:
+    """The confusion matrix of each evaluated split; the diagonal, which dwarfs it, is left pale.
+
+    Up to 20 classes are named, where the data names them.
+
+    Raises:
+      UserError: the task measured none.
+    """
+    tables = {k: np.array(v) for k, v in run.tables.items() if k.endswith("/confusion")}
+    if not tables:
+        raise UserError("config.figures: 'confusion' needs a classification task with confusion")
+    figure, axes = canvas(len(tables), side=5.0)
+    for ax, (name, matrix) in zip(axes, tables.items(), strict=True):
+        errors = matrix - np.diag(np.diag(matrix))
+        ax.imshow(errors, cmap="Reds", vmax=max(1, errors.max()))
+        if len(matrix) <= 20:
+            for row, column in np.ndindex(matrix.shape):
+                if matrix[row, column]:
+                    color = "white" if errors[row, column] > errors.max() / 2 else "black"
+                    ax.text(
+                        column,
+                        row,
+                        str(matrix[row, column]),
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color=color,
+                    )
+            known = run.experiment.splits[name.partition("/")[0]].classes[: len(matrix)]
+            names = [*known, *map(str, range(len(known), len(matrix)))]
+            ax.set_xticks(range(len(names)), names, rotation=90 * (len(max(names, key=len)) > 2))
+            ax.set_yticks(range(len(names)), names)
+        ax.set(xlabel="predicted", ylabel="true", title=name)
+    return figure
+
+
+def class_accuracy(run: Finished) -> Figure:
+    """The accuracy of each class, on each evaluated split; of many classes the ten ends.
+
+    Raises:
+      UserError: the task measured none.
+    """
+    tables = {k: v for k, v in run.tables.items() if k.endswith("/class_accuracy")}
+    if not any(tables.values()):
+        raise UserError("config.figures: 'class_accuracy' needs a classification task")
+    figure, axes = canvas(len(tables), side=5.0)
+    for ax, (name, accuracies) in zip(axes, tables.items(), strict=True):
+        ranked = sorted(accuracies.items(), key=lambda item: item[1])
+        if len(ranked) > 20:
+            ranked = ranked[:10] + ranked[-10:]
+            ax.axhline(9.5, color=GREY, ls="--", lw=1)
+            name += f", the worst and best ten of {len(accuracies)} classes"
+        labels, values = zip(*ranked, strict=True)
+        ax.barh(range(len(values)), values, color=BLUE)
+        ax.set_yticks(range(len(labels)), [label[:24] for label in labels], fontsize=7)
+        ax.invert_yaxis()
+        ax.set(xlabel="accuracy", xlim=(0, 1), title=name)
+    return figure
+
+
+def gallery(
+    images: Sequence[np.ndarray], titles: Sequence[str], colors: Sequence[str] | None = None
+) -> Figure:
+    """Images (height, width, channels) in a grid, each under its title, which may have a color."""
+    figure, axes = grid(len(images), least=4, width=2.1, height=2.6)
+    for i, (ax, image, title) in enumerate(zip(axes, images, titles, strict=True)):
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray")
+        wrapped = "\n".join(textwrap.wrap(title, 24))
+        ax.set_title(wrapped, fontsize=8, color=colors[i] if colors else "black")
+    return figure
