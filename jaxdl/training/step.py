@@ -376,12 +376,16 @@ def least_squares(
     2006, eqs. 1.2, 1.4 and 3.15; λ is the task's `l2`).
 
     Raises:
-      UserError: the task has no squared error to minimise.
+      UserError: the task has no squared error to minimise, or weighs its examples.
     """
     precision = precision or Precision()
     regression = task if isinstance(task, Regression) else None
     if regression is None or regression.loss_name != "squares":
         raise UserError("config.optimizer: least_squares needs a regression task on squares")
+    if regression.zero_weight != 1:
+        raise UserError(
+            "config.task.zero_weight: least_squares counts all examples alike; set it to 1"
+        )
 
     def step(state: State, batch: Batch) -> tuple[State, Summary]:
         flat, restore = ravel_pytree(state.params)

@@ -214,6 +214,8 @@ def test_least_squares_is_exact_from_any_start():
 def test_least_squares_needs_squares():
     with pytest.raises(UserError, match="squares"):
         least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
+    with pytest.raises(UserError, match="zero_weight: least_squares counts all examples alike"):
+        least_squares(jaxdl.functional(Polynomial(order=1)), jaxdl.Regression(zero_weight=0.5))
 
 
 # ---- Sequences
