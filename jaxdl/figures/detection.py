@@ -184,7 +184,8 @@ class _Page:
         """The left upper corner of the text, beside or in the box, or None if there is no room."""
         wide, high = self._point * 0.62 * _FONT * len(text), self._point * (1.25 * _FONT + 2.4)
         x = min(max(box[0], 0), max(0, self._width - wide))
-        for y in (box[1] - high, box[1], box[3], box[3] - high):
+        clipped = max(0, min(box[1], self._height - high))
+        for y in (box[1] - high, box[1], box[3], box[3] - high, clipped):
             area = (x, y, x + wide, y + high)
             inside = -0.5 <= y <= self._height - high
             if inside and not any(_touch(area, other) for other in self._taken):

@@ -195,7 +195,8 @@ class Detection(ABC):
           top: how many at most; by default all.
           score: the least of what is shown; by default 0.3.
         """
-        found = {name: np.asarray(x) for name, x in self.predict(outputs, batch).items()}
+        predict = jax.jit(self.predict)
+        found = {name: np.asarray(x) for name, x in predict(outputs, batch).items()}
         least = 0.3 if score is None else score
         names, scale = class_names(classes, self.classes), np.asarray(batch["scale"])
         boxes = found["boxes"] / scale[:, None, None]
