@@ -6,7 +6,8 @@ What a researcher imports, each part alone, with no config and no command line:
     task = jaxdl.Classification(classes=10)           what is learnt
     step = jaxdl.make_step(model, task, optimizer)    (state, batch) -> (state, summary)
     jaxdl.accumulate, jaxdl.indexed, jaxdl.repeat,    functions of such functions
-    jaxdl.continued, jaxdl.bucketed, jaxdl.resized
+    jaxdl.continued, jaxdl.bucketed, jaxdl.resized,
+    jaxdl.population
     jaxdl.jit                                         compiles them, as the command line does
     jaxdl.evaluate                                    every example exactly once
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         indexed,
         init,
         make_step,
+        population,
         repeat,
         resized,
     )
@@ -51,7 +53,7 @@ _HOMES = {
     "jaxdl.training.state": ("State",),
     "jaxdl.training.step": (
         *("accumulate", "bucketed", "continued", "indexed", "init", "make_step", "repeat"),
-        "resized",
+        *("population", "resized"),
     ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -79,6 +81,7 @@ __all__ = [
     "make_evaluation",
     "make_prediction",
     "make_step",
+    "population",
     "repeat",
     "resized",
 ]

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,19 +31,23 @@ from jaxdl.errors import UserError
 
 _log = logging.getLogger("jaxdl")
 
+_STEP = re.compile("0|[1-9][0-9]*")  # a step as it is written: 8, not 08
+
 
 class Checkpoints:
     """The checkpoints of a run.
 
     Args:
       folder: where they are; made when the first is saved.
-      keep: how many of the newest to keep, at least 1.
+      keep: how many of the newest to keep, at least 1; the best is kept beside them.
+      best: restore and read the best one instead of the newest.
     """
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    def __init__(self, folder: Path, keep: int = 3, best: bool = False) -> None:
         if keep < 1:
             raise UserError(f"config.training.keep: expected at least 1, got {keep}")
-        self._folder, self._keep = folder.absolute(), keep
+        self._folder, self._keep, self._best = folder.absolute(), keep, best
+        logging.getLogger("absl").addFilter(_said_once)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._newest: int | None = None  # the step that was saved or restored last
@@ -51,12 +56,14 @@ class Checkpoints:
         """The steps that were saved, oldest first."""
         if not self._folder.is_dir():
             return []
-        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+        names = (path.name for path in self._folder.iterdir())
+        return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
     def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
         """Save a state; returns once it is copied, and writes in the background.
 
         A step that is already saved is left alone. An error of the previous save is raised here.
+        `notes` are JSON values; where they have `best`, its `step` names the best one so far.
         """
         self.wait()
         if step == self._newest:
@@ -65,16 +72,20 @@ class Checkpoints:
 
         partial = self._folder / f"partial-{step}"
         contents = {"arrays": _arrays(state), "notes": dict(notes or {})}
-        try:
-            self._clear(step)
-            partial.mkdir(parents=True)
-            (partial / "contents.json").write_text(json.dumps(contents, indent=1))
-        except OSError as error:
-            raise self._unwritable(error) from error
+        if jax.process_index() == 0:  # of several processes, one writes what is not Orbax's
+            try:
+                self._clear(step)
+                partial.mkdir(parents=True)
+                (partial / "contents.json").write_text(json.dumps(contents, indent=1))
+            except OSError as error:
+                raise self._unwritable(error) from error
+        ocp.multihost.sync_global_processes(f"jaxdl checkpoint {step}")
         checkpointer = ocp.StandardCheckpointer()
         # A copy, because training goes on in the very buffers that Orbax is reading.
         checkpointer.save(partial / "state", jax.tree.map(jnp.copy, state))
-        self._pending = self._writer.submit(self._seal, checkpointer, partial, step)
+        self._pending = self._writer.submit(
+            self._seal, checkpointer, partial, step, _best_step(contents["notes"])
+        )
         self._newest = step
 
     def wait(self) -> None:
@@ -91,7 +102,7 @@ class Checkpoints:
                 raise self._unwritable(error) from error
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The newest sound checkpoint and its notes; None where nothing was ever saved.
+        """The newest (or best) sound checkpoint and its notes; None where nothing was ever saved.
 
         Args:
           like: a pytree of the state's structure, shapes, types and shardings.
@@ -107,7 +118,7 @@ class Checkpoints:
         return self._load(step, like)
 
     def read(self) -> dict[str, Any]:
-        """The state of the newest sound checkpoint, as nested dicts of arrays on one device.
+        """The state of the newest (or best) sound checkpoint, in nested dicts, on one device.
 
         For those who want what was learnt and not to train on: no config, code or data is needed.
 
@@ -133,7 +144,7 @@ class Checkpoints:
         for step in reversed(steps):
             damage = verify(self._folder / str(step))
             if damage is None:
-                return step
+                return self._best_of(step) if self._best else step
             _log.warning("%s; trying the checkpoint before it", damage)
         if steps:
             raise UserError(
@@ -141,6 +152,19 @@ class Checkpoints:
                 "Restore them from a backup, or train anew in another --workdir"
             )
         return None
+
+    def _best_of(self, newest: int) -> int:
+        """The best step, as the newest sound checkpoint has it."""
+        notes = json.loads((self._folder / str(newest) / "contents.json").read_text())["notes"]
+        step = _best_step(notes)
+        if step is None:
+            raise UserError(
+                f"{self._folder}: no best checkpoint; config.training.best names the metric by "
+                "which to choose"
+            )
+        if damage := verify(self._folder / str(step)):
+            raise UserError(f"{damage}; it was the best, so leave out --best")
+        return step
 
     def _load(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         import orbax.checkpoint as ocp
@@ -182,29 +206,42 @@ class Checkpoints:
             "make room and run again"
         )
 
-    def _seal(self, checkpointer: Any, partial: Path, step: int) -> None:
+    def _seal(self, checkpointer: Any, partial: Path, step: int, best: int | None) -> None:
         checkpointer.wait_until_finished()
         checkpointer.close()
+        if jax.process_index() > 0:
+            return
         manifest = {"step": step, "sha256": _digests(partial)}
         with open(partial / "manifest.json", "w") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         partial.rename(self._folder / str(step))
-        for old in self.steps()[: -self._keep]:
+        for old in {*self.steps()[: -self._keep]} - {best}:
             shutil.rmtree(self._folder / str(old))
+
+
+def _said_once(record: logging.LogRecord) -> bool:
+    """Keeps out the stacks that Orbax's threads log: `Checkpoints.wait` raises the same error."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in one line; None where every file is as it was written."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        expected = dict(manifest["sha256"])
+        expected = dict(manifest["sha256"].items())
         if manifest["step"] != int(folder.name):
             return f"{folder}: the manifest is of another checkpoint"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
         return f"{folder}: no readable manifest.json ({type(error).__name__})"
-    found = _digests(folder)
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink():  # what it leads to may change, and is not ours to delete
+            return f"{folder}: {path.name} is a symbolic link"
+    try:
+        found = _digests(folder)
+    except OSError as error:
+        return f"{folder}: cannot be read ({error})"
     for name in sorted({*expected, *found}):
         if name not in found:
             return f"{folder}: {name} is missing"
@@ -213,6 +250,11 @@ def verify(folder: Path) -> str | None:
         if found[name] != expected[name]:
             return f"{folder}: {name} is damaged (its SHA-256 differs)"
     return None
+
+
+def _best_step(notes: Mapping[str, Any]) -> int | None:
+    best = notes.get("best")
+    return best and int(best["step"])
 
 
 def _arrays(state: Any) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import functools
 import logging
 import os
 import sys
@@ -46,25 +48,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
-    from jaxdl.checkpoints import Checkpoints
     from jaxdl.runs import Run
-    from jaxdl.training.check import check_shapes
-    from jaxdl.training.loop import train as run_loop
+    from jaxdl.training import processes
 
     if options.config is None:
         _existing(options.workdir)
-    run = Run(options.workdir)
-    config = read_config(options.config, overrides) if options.config else run.config()
+    with contextlib.ExitStack() as stack:
+        if options.distributed is None and (options.processes, options.process) != (None, None):
+            raise UserError("--processes: needs --distributed HOST:PORT, the address of process 0")
+        if options.distributed is not None:
+            team = options.distributed, options.processes, options.process, options.patience
+            stack.enter_context(processes.joined(*team))
+        run = Run(options.workdir, processes.leads())
+        stack.enter_context(run.locked())
+        config = read_config(options.config, overrides) if options.config else run.config()
+        result, before = _train(config, run)
+        if processes.leads():
+            if before:
+                print(f"{options.workdir}: finished before; this is its result")
+            _conclude(result, run)
+
+
+def _train(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
+    """The result, and whether it was there before."""
+    from jaxdl.checkpoints import Checkpoints
+    from jaxdl.training.check import check_shapes
+    from jaxdl.training.loop import train as run_loop
+
     run.check_claim(config)
-    result = run.result()
-    if result is None:
-        experiment = _experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
-        check_shapes(experiment)
-        run.claim(config)
-        result = run_loop(experiment, run)
-    else:
-        print(f"{options.workdir}: finished before; this is its result")
-    _conclude(result, run)
+    if result := run.result():
+        return result, True
+    experiment = _experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
+    check_shapes(experiment)
+    run.claim(config)
+    return run_loop(experiment, run), False
 
 
 def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -73,7 +90,7 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.training.measure import measure
 
     folder = _existing(options.workdir)
-    run = Run(folder)
+    run = Run(folder, best=options.best)
     step, metrics, examples = measure(_experiment(run.config(), resumed=True), run)
     print(f"step {step:,}")
     for name, value in metrics.items():
@@ -89,6 +106,20 @@ def check(options: argparse.Namespace, overrides: list[str]) -> None:
 
     run_check(_experiment(config))
     print("ready to train")
+
+
+def sweep(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Train a grid of runs with several seeds each, or what is missing of it."""
+    set_up_cache()
+    from jaxdl.training.sweep import Sweep, Sweeper
+
+    asked = None
+    if options.config is not None:
+        read = functools.partial(read_config, options.config)
+        asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds)
+    elif options.seeds is not None:
+        raise UserError("--seeds: needs --config; without it a sweep is resumed as it was")
+    Sweeper(options.workdir, asked, options.together).run(_train)
 
 
 def sample(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -116,7 +147,7 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
     usual = 1.0 if options.input is None else 0.0
     temperature = usual if options.temperature is None else options.temperature
     draw = make_draw(temperature, options.top_k, options.top_p)
-    writer = Writer(Run(folder))
+    writer = Writer(Run(folder, best=options.best))
     given = writer.condition(options.input)
     texts = []
     for i in range(options.count):
@@ -154,7 +185,7 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.figure is not None and len(paths) > _MOST_DRAWN:
         raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(paths)}; give fewer")
     seen, answered = [], []
-    for prediction in Predictor(Run(folder))(paths, options.top, options.score):
+    for prediction in Predictor(Run(folder, best=options.best))(paths, options.top, options.score):
         answered.append(prediction.answers)
         if options.figure is not None:
             seen.append(prediction.pixels)
@@ -170,6 +201,29 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
         from jaxdl.figures import answers_gallery, save
 
         save(answers_gallery(seen, answered), Path(options.figure))
+
+
+def inspect(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Tell what is in a run, a checkpoint or a weight file."""
+    from jaxdl.training.inspection import inspect as tell
+
+    tell(Path(options.place))
+
+
+def export(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Write what a run has learnt, to be used without jaxdl."""
+    if options.batch is not None and options.batch < 1:
+        raise UserError(f"--batch: expected at least 1, got {options.batch}")
+    folder, output = _existing(options.workdir), Path(options.output)
+    _writable(output, "--output")
+    from jaxdl.runs import Run
+    from jaxdl.training.export import export as write
+
+    written = write(Run(folder, best=options.best), output, options.batch)
+    for way in ("inputs", "outputs"):
+        for name, array in written[way].items():
+            print(f"{way[:-1]:8} {name}: {array['dtype']}[{', '.join(map(str, array['shape']))}]")
+    print(f"step {written['step']:,}, {written['parameters']:,} parameters, is in {output}")
 
 
 def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -188,18 +242,65 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     config: dict[str, Any] = {"metavar": "FILE", "help": _CONFIG}
     workdir: dict[str, Any] = {"metavar": "DIR", "help": "the run directory"}
+    best: dict[str, Any] = {
+        "action": "store_true",
+        "help": "the best checkpoint, by config.training.best, not the newest",
+    }
 
     command = commands.add_parser("train", help="train, or resume what is in the workdir")
     command.add_argument("--config", **config)
     command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT",
+        help="be one of several processes; without an address as Slurm, Open MPI, Kubernetes say",
+    )
+    command.add_argument("--processes", type=int, metavar="N", help="how many, with an address")
+    command.add_argument("--process", type=int, metavar="I", help="which one this is, 0 to N - 1")
+    command.add_argument(
+        "--patience", type=int, default=600, metavar="SECONDS", help="end where others hang (600)"
+    )
     command.set_defaults(command=train)
 
     command = commands.add_parser("evaluate", help="measure the newest checkpoint again")
     command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--best", **best)
     command.set_defaults(command=evaluate)
+
+    command = commands.add_parser(
+        "sweep",
+        help="train a grid of runs, each with several seeds",
+        description="Train every combination of the given values, each with several seeds, and "
+        "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate=0.1,0.3 "
+        "has two values: commas separate, except inside brackets and quotes, so "
+        "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
+        "brackets. Run it again, or with --workdir alone, to resume.",
+    )
+    command.add_argument("--config", metavar="FILE", help=f"{_CONFIG}; v1,v2 tries both values")
+    command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
+    command.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds of each, from the config's upwards (1)"
+    )
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--together",
+        action="store_true",
+        default=None,
+        help="train in one program whatever can be, not only what is faster so",
+    )
+    how.add_argument(
+        "--in-turn",
+        action="store_false",
+        dest="together",
+        help="train one run after the other",
+    )
+    command.set_defaults(command=sweep)
 
     command = commands.add_parser("sample", help="write with what a run has learnt")
     command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--best", **best)
     command.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
     command.add_argument(
         "--input", metavar="TEXT", help="what it answers to: a text to translate, an image's path"
@@ -221,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("predict", help="say what a run makes of images")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of them")
     command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--best", **best)
     command.add_argument("--top", type=int, metavar="K", help="classes (5) or boxes (all) to name")
     command.add_argument(
         "--score", type=float, metavar="S", help="the least score of those (0, of boxes 0.3)"
@@ -229,6 +331,19 @@ def _parser() -> argparse.ArgumentParser:
         "--figure", metavar="FILE", help="also draw the images, with the first class, or with boxes"
     )
     command.set_defaults(command=predict)
+
+    command = commands.add_parser("inspect", help="tell what is in a run, and whether it is sound")
+    command.add_argument(
+        "place", metavar="DIR", help="a run, one of its checkpoints, or a weight file"
+    )
+    command.set_defaults(command=inspect)
+
+    command = commands.add_parser("export", help="write what a run has learnt, to use elsewhere")
+    command.add_argument("--workdir", required=True, **workdir)
+    command.add_argument("--best", **best)
+    command.add_argument("--output", required=True, metavar="FOLDER", help="where to")
+    command.add_argument("--batch", type=int, metavar="N", help="examples a call (any number)")
+    command.set_defaults(command=export)
 
     command = commands.add_parser("check", help="say all that can be known before training")
     command.add_argument("--config", required=True, **config)

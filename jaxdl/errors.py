@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line: what is wrong, where, and the remedy. The command line prints it
     without a traceback and exits with status 2.
     """
+
+
+class Diverged(UserError):
+    """Training has come to numbers that are not finite."""

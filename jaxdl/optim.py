@@ -107,11 +107,16 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     """A schedule, from a number or from a node of `SCHEDULES`.
 
     Durations among its arguments may be given in epochs. Every schedule also takes `warmup`, a
-    duration over which the rate first rises linearly from 0.
+    duration over which the rate first rises linearly from 0. What no config can hold, a schedule
+    that is made already or an array with a number, stays as it is: populations have traced ones.
 
     Raises:
       UserError: unknown name or key, or a rate that is not a positive number.
     """
+    if callable(node):
+        return node
+    if isinstance(node, jax.Array):
+        return lambda step: node
     if isinstance(node, int | float) and not isinstance(node, bool):
         node = {"name": "constant", "value": float(node)}
     if not isinstance(node, Mapping):

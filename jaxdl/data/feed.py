@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Int, Integer
 
 from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
@@ -33,6 +33,8 @@ class Feed:
     Args:
       table: the training split.
       order: which rows make batch t.
+      local: places in a batch that are made; by default all. Of several processes each makes those
+        that its devices hold.
       resident: hold the split on the device; None decides by its size. Columns that are made on
         demand never are.
       seed: of what is drawn for such columns.
@@ -44,13 +46,19 @@ class Feed:
     """
 
     def __init__(
-        self, table: Table, order: Order | Streams, resident: bool | None = None, seed: int = 0
+        self,
+        table: Table,
+        order: Order | Streams,
+        resident: bool | None = None,
+        seed: int = 0,
+        local: Int[np.ndarray, " local"] | None = None,
     ) -> None:
+        self._local = np.arange(order.batch_size) if local is None else local
         sizes = {name: column.nbytes for name, column in table.columns.items()}
         self._table, self._order, self._seed = table, order, seed
         resident = sum(sizes.values()) <= RESIDENT_BYTES if resident is None else resident
         self.columns = dict(table.columns) if resident and not table.lazy else {}
-        batch_bytes = max(1, sum(sizes.values()) * order.batch_size // len(table))
+        batch_bytes = max(1, sum(sizes.values()) * len(self._local) // len(table))
         self.steps, self._most_ahead = _MOST_STEPS, 1
         if table.lazy:
             self.steps = 1
@@ -83,10 +91,11 @@ class Feed:
 
     def make(self, step: int, n: int) -> Any:
         """Rows, (steps, batch), or batches of that shape; only the first `n` steps count."""
-        rows = np.zeros((self.steps, self._order.batch_size), np.int32)
+        rows = np.zeros((self.steps, len(self._local)), np.int32)
         epochs = np.zeros_like(rows)
         for i in range(n):
-            rows[i], epochs[i] = self._order.rows(step + i), self._order.epochs(step + i)
+            rows[i] = self._order.rows(step + i)[self._local]
+            epochs[i] = self._order.epochs(step + i)[self._local]
         if self.columns:
             return rows
         batches = self._table.drawn(rows[:n], epochs[:n], self._seed)

@@ -39,6 +39,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = print) -> None:
         say(f"parameters  {count(state.params):,}")
         for row in _table(state.params):
             say(row)
+        _placement(experiment, state, say)
         _cost(experiment, state, batch, say)
         _lowering(experiment, state, batch, say)
 
@@ -94,17 +95,24 @@ def _check_steps(experiment: Experiment) -> None:
             write = functools.partial(jax.eval_shape, experiment.writing, state, batch)
             _traced(write, f"config: writing for {split} fails")
             metrics |= {f"{split}/{name}": 0.0 for name in task.scores}
-        zeros = {name: _zeros(total, len(table)) for name, total in totals.items()}
-        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(zeros, table)}
+        blank = {name: _blank(total, len(table)) for name, total in totals.items()}
+        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(blank, table)}
     if experiment.target:
         experiment.target.met(metrics)
+    if experiment.training.best:
+        experiment.training.best.better(metrics, None)
 
 
-def _zeros(found: Total | Kept, examples: int) -> Any:
-    """What `jaxdl.metrics.means` gives, were all of it zeros."""
+def _blank(found: Total | Kept, examples: int) -> Any:
+    """What `jaxdl.metrics.means` might give: zeros, and of what is kept of each example -1.
+
+    As a label that is no object, so that nothing is there to be evaluated.
+    """
     if isinstance(found, Total):
         return np.zeros(found.sum.shape)
-    return jax.tree.map(lambda x: np.zeros((examples, *x.shape[1:]), x.dtype), found.value)
+    return jax.tree.map(
+        lambda x: np.full((examples, *x.shape[1:]), -1).astype(x.dtype), found.value
+    )
 
 
 def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
@@ -114,6 +122,15 @@ def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
     clock, size = experiment.clock, experiment.order.batch_size
     epochs = clock.total / clock.steps_per_epoch
     say(f"run         {clock.total:,} steps of {size} examples, {epochs:.2f} epochs")
+
+
+def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -> None:
+    """What of the state a device holds."""
+    devices = experiment.devices
+    mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
+    whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    held, all_of_it = (f"{size / 2**20:,.1f} MiB" for size in (devices.share(state), whole))
+    say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
 
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
@@ -147,14 +164,23 @@ def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str
 
 
 def _table(params: Any) -> list[str]:
-    """Path, shape, type and size of every parameter."""
+    """Path, shape, type and size of every parameter, and the axes along which it is cut."""
     leaves = jax.tree.leaves(params)
     rows = [
-        (path, _show(leaf), f"{leaf.size:,}")
+        (path, _show(leaf), f"{leaf.size:,}", _cut(leaf.sharding))
         for path, leaf in zip(paths(params), leaves, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [f"  {p:{widths[0]}}  {shape:{widths[1]}}  {n:>{widths[2]}}" for p, shape, n in rows]
+    return [
+        f"  {p:{widths[0]}}  {shape:{widths[1]}}  {n:>{widths[2]}}  {cut}".rstrip()
+        for p, shape, n, cut in rows
+    ]
+
+
+def _cut(sharding: Any) -> str:
+    if sharding.is_fully_replicated:
+        return ""
+    return f"cut along ({', '.join(axis or '-' for axis in sharding.spec)})"
 
 
 def _abstract(experiment: Experiment) -> tuple[Any, Any]:

@@ -1,20 +1,26 @@
-"""Devices: the mesh, who holds what, and compiling for it. The same for one device or many."""
+"""Devices: the mesh, who holds what, and compiling for it. The same for one device or many.
+
+With several processes (`jaxdl.training.processes`) every one runs the same program. The mesh spans
+the devices of all, and each process brings the rows of a batch that its own devices hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
+from jaxdl import config as cfg
 from jaxdl.errors import UserError
 from jaxdl.training.compiler import compiler_options
+from jaxdl.training.placement import Placement, check_rules, specs
 
-Placement = Literal["replicated", "fsdp"]
-_WHOLE = 1 << 16  # arrays of fewer numbers are not worth gathering: every device holds them
+_AXES = ("data", "model")
 
 
 def jit(function: Callable, *, once: bool = False, **options: Any) -> Any:
@@ -31,33 +37,47 @@ def jit(function: Callable, *, once: bool = False, **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class Devices:
-    """A mesh with one axis, `data`, over which batches are spread.
+    """A mesh with two axes: over `data` batches are spread, over `model` what a placement says.
 
     Attributes:
       mesh: the mesh.
-      placement: of the state: 'replicated', or 'fsdp', where each device holds a share of every
-        large array and XLA gathers it where it is used (Rajbhandari et al. 2020, "ZeRO").
+      placement: of the state; see `jaxdl.training.placement`.
     """
 
     mesh: Mesh
     placement: Placement = "replicated"
 
     @classmethod
-    def of(cls, number: int | None = None, placement: Placement = "replicated") -> Devices:
-        """The first `number` devices; by default all.
+    def of(
+        cls, number: int | Mapping[str, int] | None = None, placement: Placement = "replicated"
+    ) -> Devices:
+        """The first so many devices.
+
+        Args:
+          number: how many, all along `data`; or how many along each axis, as dict(data=4, model=2),
+            where `data` takes the rest if it is not named; by default all.
+          placement: of the state.
 
         Raises:
-          UserError: there are not so many.
+          UserError: there are not so many, or the placement does not fit the mesh.
         """
         there = jax.devices()
-        number = len(there) if number is None else number
-        if not 1 <= number <= len(there):
+        sizes = _sizes(number, len(there))
+        total = sizes["data"] * sizes["model"]
+        if min(sizes.values()) < 1 or total > len(there):
             raise UserError(
-                f"config.devices: {number} asked for, but JAX sees {len(there)} "
+                f"config.devices: {total} asked for, but JAX sees {len(there)} "
                 f"({there[0].platform}); choose 1 to {len(there)}"
             )
-        axes = (AxisType.Auto,)  # explicit axes do not fit Linen's batch norm, LSTM and Embed
-        return cls(jax.make_mesh((number,), ("data",), axes, devices=there[:number]), placement)
+        if jax.process_count() > 1 and total != len(there):
+            raise UserError(
+                f"config.devices: {total} of {len(there)}, but with several processes all devices "
+                "take part; leave it out"
+            )
+        check_rules(placement, sizes)
+        auto = (AxisType.Auto,) * 2  # explicit axes do not fit Linen's batch norm, LSTM and Embed
+        shape = tuple(sizes[axis] for axis in _AXES)
+        return cls(jax.make_mesh(shape, _AXES, auto, devices=there[:total]), placement)
 
     @property
     def replicated(self) -> NamedSharding:
@@ -65,20 +85,19 @@ class Devices:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def spread(self, axis: int = 0) -> NamedSharding:
-        """Devices hold equal shares along an axis."""
+        """Devices hold equal shares along an axis of a batch."""
         return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, "data"))
 
     def held(self, state: Any) -> Any:
-        """The sharding of each array of a state: by `placement`, along its largest axis that
-        divides over the devices.
-        """
-        return jax.tree.map(self._held, state)
+        """The sharding of each array of a `State`, by `placement`."""
+        found = specs(self.placement, self.mesh.shape, state)
+        return jax.tree.map(lambda spec: NamedSharding(self.mesh, spec), found)
 
-    def _held(self, leaf: Any) -> NamedSharding:
-        fitting = [i for i, size in enumerate(leaf.shape) if size % self.mesh.size == 0]
-        if self.placement == "replicated" or np.prod(leaf.shape) < _WHOLE or not fitting:
-            return self.replicated
-        return self.spread(max(fitting, key=lambda axis: leaf.shape[axis]))
+    def share(self, state: Any) -> int:
+        """Bytes of a `State` that one device holds."""
+        shards = jax.tree.map(lambda x, s: s.shard_shape(x.shape), state, self.held(state))
+        sizes = jax.tree.map(lambda x, s: int(np.prod(s)) * x.dtype.itemsize, state, shards)
+        return sum(jax.tree.leaves(sizes))
 
     def check_batch(self, size: int, path: str) -> None:
         """Refuse a batch that does not divide.
@@ -86,20 +105,39 @@ class Devices:
         Raises:
           UserError: the devices cannot have equal shares.
         """
-        number = self.mesh.size
+        number = self.mesh.shape["data"]
         if size % number:
             raise UserError(
                 f"{path}: {size} does not divide over {number} devices; choose a multiple of "
                 f"{number}, or fewer with config.devices"
             )
 
+    def local(self, size: int) -> Int[np.ndarray, " local"]:
+        """The rows of a batch that devices of this process hold, ascending."""
+        held = self.spread().addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[index] for index in held]))
+
     def replicate(self, tree: Any) -> Any:
-        """The tree on every device."""
-        return jax.device_put(tree, self.replicated)
+        """The tree, of which every process has the whole, on every device."""
+        if jax.process_count() == 1:
+            return jax.device_put(tree, self.replicated)
+        return jax.tree.map(self._everywhere, tree)
+
+    def _everywhere(self, leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, self.replicated)
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, self.replicated, whole.__getitem__)
 
     def scatter(self, tree: Any, axis: int = 0) -> Any:
-        """The tree spread over the devices along an axis."""
-        return jax.device_put(tree, self.spread(axis))
+        """The tree spread over the devices along an axis; each process has its `local` rows."""
+        return jax.make_array_from_process_local_data(self.spread(axis), tree)
+
+    def gathered(self, tree: Any) -> Any:
+        """The tree, in arrays that every process can read whole."""
+        if jax.process_count() == 1:
+            return tree
+        return jax.jit(lambda tree: tree, out_shardings=self.replicated)(tree)
 
     def compiled(
         self,
@@ -141,3 +179,19 @@ class Devices:
         return jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, kind(x.dtype), sharding=s), tree, shardings
         )
+
+
+def _sizes(number: int | Mapping[str, int] | None, there: int) -> dict[str, int]:
+    """Devices along each axis."""
+    if not isinstance(number, Mapping):
+        return {"data": there if number is None else number, "model": 1}
+    for axis in number:
+        if axis not in _AXES:
+            raise UserError(f"config.devices.{axis}: unknown; {cfg.suggestion(axis, _AXES)}")
+    model = number.get("model", 1)
+    if "data" not in number and (model < 1 or there % model):
+        raise UserError(
+            f"config.devices.model: {model} does not divide the {there} devices that JAX sees; "
+            "choose a divisor, or set data too"
+        )
+    return {"data": there // model, "model": model, **number}

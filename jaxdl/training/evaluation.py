@@ -126,6 +126,7 @@ def written(
     table: Table,
     batch_size: int = 256,
     place: Callable[[Any], Any] = lambda batch: batch,
+    local: Any = slice(None),
 ) -> list[str]:
     """What the model writes for each example of a split, as text.
 
@@ -136,11 +137,14 @@ def written(
       table: the split.
       batch_size: examples a batch; the last one is padded.
       place: puts a batch where `writing` wants it.
+      local: which rows of a batch this process makes, as an index.
     """
     vocabulary, texts = table.vocabularies[task.tokens], []
-    for batch in batches(table, once(len(table), batch_size)):
+    plan = list(once(len(table), batch_size))
+    mine = batches(table, ((rows[local], mask[local]) for rows, mask in plan))
+    for batch, (_, mask) in zip(mine, plan, strict=True):
         tokens = np.asarray(writing(state, place(batch)))
-        texts += [vocabulary.decode(row) for row in tokens[batch["mask"]]]
+        texts += [vocabulary.decode(row) for row in tokens[mask]]
     return texts
 
 
@@ -151,6 +155,7 @@ def evaluate(
     table: Table,
     batch_size: int = 256,
     place: Callable[[Any], Any] = lambda batch: batch,
+    local: Any = slice(None),
 ) -> dict[str, Any]:
     """The task's report on a split.
 
@@ -162,12 +167,14 @@ def evaluate(
       table: the split; each example counts once, whatever the batch size.
       batch_size: examples a batch; the last one is padded and masked.
       place: puts a batch where the evaluation wants it.
+      local: which rows of a batch this process makes, as an index.
 
     Returns:
       Metrics by name.
     """
     totals, plan = [], once if state.carry is None else onwards
-    for batch in batches(table, plan(len(table), batch_size)):
+    whole = plan(len(table), batch_size)
+    for batch in batches(table, ((rows[local], mask[local]) for rows, mask in whole)):
         found, carry = evaluation(state, place(batch))
         totals.append(found)
         state = replace(state, carry=carry)

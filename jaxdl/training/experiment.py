@@ -25,7 +25,7 @@ from jaxdl.generation import Rules
 from jaxdl.models import MODELS, Model, functional, settled
 from jaxdl.tasks import TASKS, LanguageModeling, Task
 from jaxdl.training import step as steps
-from jaxdl.training.devices import Devices, Placement
+from jaxdl.training.devices import Devices
 from jaxdl.training.evaluation import (
     averaged,
     make_evaluation,
@@ -33,6 +33,7 @@ from jaxdl.training.evaluation import (
     make_writing,
     transformed,
 )
+from jaxdl.training.placement import Placement
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State, digest
 from jaxdl.training.transfer import InitFrom
@@ -45,6 +46,24 @@ REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "optimizer.learning_rate": optim.SCHEDULES,
     "task": TASKS,
 }
+
+
+@dataclass(frozen=True)
+class Best:
+    """`config.training.best`: what makes one checkpoint better than another.
+
+    Args:
+      metric: of an evaluation, such as 'validation/accuracy'.
+      smaller: whether smaller is better.
+    """
+
+    metric: str
+    smaller: bool = False
+
+    def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
+        """Whether the metrics are better than a value; anything is better than None."""
+        value = measured(self.metric, metrics, "config.training.best.metric")
+        return than is None or (value < than if self.smaller else value > than)
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,8 @@ class Training:
       evaluate_every: how often all other splits are evaluated; also at the end.
       checkpoint_every: how often the state is saved; by default every 30 seconds, which costs
         nothing in exactness. Also at the end, and when a signal stops the run.
-      keep: how many checkpoints to keep.
+      keep: how many checkpoints to keep, of the newest.
+      best: see `Best`; the checkpoint with the best value is kept too.
       evaluate: the splits to evaluate, by default all but 'train'.
     """
 
@@ -93,6 +113,7 @@ class Training:
     evaluate_every: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 1})
     checkpoint_every: Mapping[str, Any] | None = None
     keep: int = 3
+    best: Best | None = None
     evaluate: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -131,13 +152,19 @@ class Target:
         Raises:
           UserError: the metric was not measured.
         """
-        if self.metric not in metrics:
-            raise UserError(
-                f"config.target.metric: unknown {self.metric!r}; "
-                f"{cfg.suggestion(self.metric, metrics)}"
-            )
-        value = metrics[self.metric]
+        value = measured(self.metric, metrics, "config.target.metric")
         return value <= self.value if self.smaller else value >= self.value
+
+
+def measured(name: str, metrics: Mapping[str, float], path: str) -> float:
+    """The metric of a name.
+
+    Raises:
+      UserError: it was not measured.
+    """
+    if name not in metrics:
+        raise UserError(f"{path}: unknown {name!r}; {cfg.suggestion(name, metrics)}")
+    return metrics[name]
 
 
 @dataclass(frozen=True)
@@ -156,8 +183,10 @@ class Settings:
         that has a checkpoint goes on from that.
       seed: of all randomness, at least 0.
       precision: see `Precision`.
-      devices: how many to use; by default all.
-      placement: what of the state each device holds: all ('replicated') or its share ('fsdp').
+      devices: how many to use, or how many along each axis of the mesh, dict(data=…, model=…);
+        by default all, along `data`.
+      placement: what of the state each device holds: all ('replicated'), its share ('fsdp'), or
+        by (regular expression, rule) pairs; see `jaxdl.training.placement`.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
     """
@@ -170,7 +199,7 @@ class Settings:
     init_from: str | Mapping[str, Any] | None = None
     seed: int = 0
     precision: Mapping[str, Any] = field(default_factory=dict)
-    devices: int | None = None
+    devices: int | Mapping[str, int] | None = None
     placement: Placement = "replicated"
     target: Mapping[str, Any] | None = None
     figures: tuple[str, ...] = ()
@@ -409,25 +438,29 @@ class Experiment:
     def init(self, learnt: Any = None) -> State:
         """The state before the first step, on the devices; see `initial`."""
         first, seed = self.training_batch(1), jnp.asarray(self.seed, jnp.uint32)
-        given = first, seed, jax.device_put(learnt, self.devices.held(learnt))
-        held = self.devices.held(jax.eval_shape(self.initial, *given))
+        held = self.devices.held(jax.eval_shape(self.initial, first, seed, learnt))
+        parts = None if learnt is None else (held.params, held.variables)
+        given = first, seed, learnt if parts is None else jax.device_put(learnt, parts)
         return self.devices.compiled(self.initial, *given, once=True, results=held)(*given)
 
     def first_batch(self, split: str, size: int) -> Any:
         """The first rows of a split, as a batch on the devices (repeating the first to fill)."""
         table = self.splits[split]
-        batch = table[np.where(np.arange(size) < len(table), np.arange(size), 0)]
+        rows = self.devices.local(size) if size > 1 else np.zeros(1, int)
+        batch = table[np.where(rows < len(table), rows, 0)]
         return self.devices.scatter(batch) if size > 1 else self.devices.replicate(batch)
 
     def training_batch(self, size: int) -> Any:
         """A batch of the first example alone, as training sees it, on the devices."""
         first = self.splits["train"].drawn(np.zeros(1, int), np.zeros(1, int), self.seed)
-        batch = {name: np.repeat(value, size, axis=0) for name, value in first.items()}
+        times = len(self.devices.local(size)) if size > 1 else 1
+        batch = {name: np.repeat(value, times, axis=0) for name, value in first.items()}
         return self.devices.scatter(batch) if size > 1 else self.devices.replicate(batch)
 
     def feed(self) -> Feed:
         """The input of compiled calls."""
-        return Feed(self.splits["train"], self.order, self.training.resident, self.seed)
+        local = self.devices.local(self.order.batch_size)
+        return Feed(self.splits["train"], self.order, self.training.resident, self.seed, local)
 
 
 def build_model(node: Any, vocabularies: Mapping[str, int] | None) -> Model:

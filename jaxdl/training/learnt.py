@@ -11,7 +11,7 @@ from jaxdl.data.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.runs import Run
 from jaxdl.tasks import TASKS, Task
-from jaxdl.training.experiment import build_model, build_transforms
+from jaxdl.training.experiment import Settings, build_model, build_transforms
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State
 
@@ -34,7 +34,7 @@ class Learnt:
     """
 
     def __init__(self, run: Run) -> None:
-        config = run.config()
+        settings = cfg.call(Settings, run.config(), "config")
         self._run = run
         try:
             data = run.data()
@@ -46,21 +46,21 @@ class Learnt:
                 f"{run.folder / 'data.json'}: damaged ({type(error).__name__}: {error}); restore it"
             ) from None
         sizes = {name: len(vocabulary) for name, vocabulary in self.vocabularies.items()}
-        self.task: Task = cfg.build(config["task"], TASKS, "config.task")
-        self.model = build_model(config["model"], sizes)
-        self.transform, crop = build_transforms(config["data"]), config["data"].get("crop")
+        self.task: Task = cfg.build(settings.task, TASKS, "config.task")
+        self.model = build_model(settings.model, sizes)
+        self.transform, crop = build_transforms(settings.data), settings.data.get("crop")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
-        self.precision = cfg.call(Precision, config.get("precision", {}), "config.precision")
+        self.precision = cfg.call(Precision, settings.precision, "config.precision")
 
     @functools.cached_property
     def state(self) -> State:
-        """The newest sound checkpoint, without the optimiser's state.
+        """The newest (or best) sound checkpoint, without the optimiser's state.
 
         Raises:
           UserError: there is none.
         """
         with self.precision.enabled():
-            found = Checkpoints(self._run.checkpoints).read()
+            found = Checkpoints(self._run.checkpoints, best=self._run.best).read()
         return State(
             step=found["step"],
             seed=found["seed"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import signal
 import time
@@ -14,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.checkpoints import Checkpoints
-from jaxdl.errors import UserError
+from jaxdl.errors import Diverged
 from jaxdl.figures import Finished, draw, preview
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
+from jaxdl.training.processes import agreed, compare, leads
 from jaxdl.training.state import State, count, digest
 
 _CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
@@ -33,27 +35,39 @@ def train(experiment: Experiment, run: Run, progress: Progress | None = None) ->
       The result, as it is written to result.json.
 
     Raises:
-      UserError: the loss or the gradient is not finite, the disk is full, or no checkpoint is
+      Diverged: the loss or the gradient is not finite.
+      UserError: the disk is full, or no checkpoint is
         sound.
       SystemExit: a signal asked to stop; the state was saved.
     """
-    progress = progress or Progress(experiment.clock.total, experiment.order.batch_size)
+    if progress is None:
+        stream = None if leads() else io.StringIO()
+        progress = Progress(experiment.clock.total, experiment.order.batch_size, stream=stream)
     with experiment.precision.enabled(), StopSignal() as stop:
-        return _Loop(experiment, run, progress, stop).run()
+        return Loop(experiment, run, progress, stop).run()
 
 
-class _Loop:
-    """One run of the loop, and what its parts share."""
+class Loop:
+    """One run of the loop, and what its parts share.
+
+    Args:
+      experiment: what is trained.
+      directory: where it goes.
+      progress: tells of it.
+      stop: asks for its end.
+    """
 
     def __init__(
-        self, experiment: Experiment, out: Run, progress: Progress, stop: StopSignal
+        self, experiment: Experiment, directory: Run, progress: Progress, stop: StopSignal
     ) -> None:
-        self.experiment, self.out, self.progress, self.stop = experiment, out, progress, stop
-        self.checkpoints = Checkpoints(out.checkpoints, experiment.training.keep)
+        self.experiment, self.directory = experiment, directory
+        self.progress, self.stop = progress, stop
+        self.checkpoints = Checkpoints(directory.checkpoints, experiment.training.keep)
         self.feed = experiment.feed()
         self.rate = experiment.rate and jax.jit(experiment.rate)
         self.metrics: dict[str, float] = {}
         self.tables: dict[str, Any] = {}
+        self.best: dict[str, Any] | None = None  # step, metric and value of the best checkpoint
         self.started = self.saved = self.since = time.perf_counter()
         self.earlier_seconds = self.compile_seconds = self.training_seconds = 0.0
 
@@ -64,30 +78,30 @@ class _Loop:
         call = self._compile(state, columns)
         first, total = int(state.step), self.experiment.clock.total
         step, pace, unread, asked = first, Pace(self.feed.steps), None, 0
-        n = min(pace.steps, self._until_event(step))
+        most, n = pace.steps, min(pace.steps, self.until_event(step))
         self.progress.restart(step)
         self.since = time.perf_counter()
         while step < total and not asked:
             given = self.experiment.devices.scatter(self.feed.take(step, n), axis=1)
-            state, summaries = call(state, columns, given, jnp.int32(n))
+            state, summaries = call(state, columns, given, np.int32(n))
             unread, read = (step, n, summaries), unread
             step += n
-            n = min(pace.steps, self._until_event(step))
+            n = min(most, self.until_event(step))
             if step < total:
                 self.feed.prepare(step, n)
             if read:  # of the call before: this one is computing meanwhile
-                self._record(*read)
+                self.record(*read)
                 pace.tick(read[1])
-            asked = self.stop.asked
-            evaluate, save = self._due(step, "evaluate_every"), self._save_due(step) or asked
+            most, asked, save = agreed(pace.steps, self.stop.asked, self.save_due(step))
+            evaluate, save = self.due(step, "evaluate_every"), save or bool(asked)
             if evaluate or save:
-                self._record(*unread)
+                self.record(*unread)
                 unread = None
                 self.training_seconds += time.perf_counter() - self.since
                 if evaluate:
-                    self._evaluate(step, state)
+                    save = self.evaluate(step, state) or save
                 if save:
-                    self._save(step, state)
+                    self.save(step, state)
                 self.progress.restart(step)
                 pace.restart()
                 self.since = time.perf_counter()
@@ -96,7 +110,7 @@ class _Loop:
         if asked and step < total:
             self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
             raise SystemExit(128 + asked)
-        return self._finish(state, step - first)
+        return self.finish(state, step - first)
 
     def _start(self) -> State:
         """The newest sound checkpoint, or the state before the first step."""
@@ -104,42 +118,51 @@ class _Loop:
         restored = self.checkpoints.restore(self.experiment.devices.abstract_state(state))
         if restored is not None:
             state, notes = restored
-            self.earlier_seconds = notes["wall_seconds"]
+            self.earlier_seconds, self.best = notes["wall_seconds"], notes.get("best")
             self.progress.say(f"resumed at step {int(state.step):,}")
         elif start := self.experiment.init_from:
             filled = start.fill(state.params, state.variables)
             start.forget()
             state = self.experiment.init((filled.params, filled.variables))
             self.progress.say(f"init_from {start.path}: {filled}")
-        self.out.start(int(state.step), self.experiment.description)
+        self.directory.start(int(state.step), self.experiment.description)
+        compare(
+            {
+                "config": self.experiment.config,
+                "data set": self.experiment.description,
+                "checkpoint": int(state.step),
+            }
+        )
         return state
 
     def _compile(self, state: State, columns: Any) -> Callable:
         """One compilation for training, and one for evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
-        given, n = devices.scatter(self.feed.make(0, 0), axis=1), jnp.int32(0)
+        given, n = devices.scatter(self.feed.make(0, 0), axis=1), np.int32(0)
         call = devices.compiled_step(self.experiment.call, state, columns, given, n)
         self.measure = Measure(self.experiment, state)
         self.compile_seconds = time.perf_counter() - began
         return call
 
-    def _until_event(self, step: int) -> int:
+    def until_event(self, step: int) -> int:
         """Steps to the next evaluation, checkpoint or the end."""
         periods = (self.experiment.every[name] for name in ("evaluate_every", "checkpoint_every"))
         nearest = [period - step % period for period in periods if period]
         return max(1, min(*nearest, self.experiment.clock.total - step))
 
-    def _due(self, step: int, name: str) -> bool:
+    def due(self, step: int, name: str) -> bool:
+        """Whether what has a period is to be done behind a step."""
         period = self.experiment.every[name]
         return step == self.experiment.clock.total or bool(period and step % period == 0)
 
-    def _save_due(self, step: int) -> bool:
+    def save_due(self, step: int) -> bool:
+        """Whether the state is to be saved behind a step."""
         if self.experiment.training.checkpoint_every is None:
             late = time.perf_counter() - self.saved > _SAVE_SECONDS
             return late or step == self.experiment.clock.total
-        return self._due(step, "checkpoint_every")
+        return self.due(step, "checkpoint_every")
 
-    def _record(self, step: int, n: int, summaries: Any) -> None:
+    def record(self, step: int, n: int, summaries: Any) -> None:
         """Log the summaries of `n` steps from `step`, refusing what is not finite."""
         values = {name: np.asarray(v)[:n] for name, v in summaries.items()}
         finite = values.pop("finite")
@@ -147,11 +170,11 @@ class _Loop:
             i = int(np.argmin(finite))
             self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
         for i in range(n):
-            if self._due(step + i + 1, "log_every"):
+            if self.due(step + i + 1, "log_every"):
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self.rate is not None:
                     line["learning_rate"] = float(self.rate(step + i))
-                self.out.log(step + i + 1, line)
+                self.directory.log(step + i + 1, line)
         running = self.training_seconds + time.perf_counter() - self.since
         self.progress.show(step + n, float(values["loss"][-1]), self.feed.waited / running)
 
@@ -163,36 +186,44 @@ class _Loop:
         seen = ", ".join(f"{name} {value}" for name, value in values.items())
         saved = self.checkpoints.steps()
         newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
-        raise UserError(
+        raise Diverged(
             f"step {step + 1}: not finite ({seen}) after the batch of training examples {named}; "
             f"lower the learning rate, set config.optimizer.clip_norm, or run `jaxdl check` on "
             f"the data; {newest}"
         )
 
-    def _evaluate(self, step: int, state: State) -> None:
-        """Evaluate, and tell."""
+    def evaluate(self, step: int, state: State) -> bool:
+        """Evaluate, and tell; whether it is the best so far, to be saved."""
         self.metrics, self.tables = self.measure(state)
-        self.out.log(step, self.metrics)
+        self.directory.log(step, self.metrics)
         self.progress.evaluated(step, self.metrics)
-        preview(self.experiment.figures, self.experiment, state, step, self.out.figures)
+        preview(self.experiment.figures, self.experiment, state, step, self.directory.figures)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
+        best, before = self.experiment.training.best, self.best["value"] if self.best else None
+        if not best or not best.better(self.metrics, before):
+            return False
+        self.best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
+        return True
 
-    def _save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State) -> None:
+        """Save the state, unless it is not finite."""
         if step and not _all_finite(state.params):  # the loss was finite, the update was not
             self._refuse(step - 1, {"parameters": float("nan")})
-        self.checkpoints.save(step, state, {"wall_seconds": self._wall_seconds()})
+        notes = {"wall_seconds": self._wall_seconds()} | ({"best": self.best} if self.best else {})
+        self.checkpoints.save(step, state, notes)
         self.saved = time.perf_counter()
 
     def _wall_seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self.started
 
-    def _finish(self, state: State, taken: int) -> dict[str, Any]:
+    def finish(self, state: State, taken: int) -> dict[str, Any]:
         """Write result.json and the figures."""
         experiment, target = self.experiment, self.experiment.target
         if not self.metrics:  # killed between its last checkpoint and its result
             self.metrics, self.tables = self.measure(state)
+        state = experiment.devices.gathered(state)
         examples = taken * experiment.order.batch_size
         result = {
             "step": int(state.step),
@@ -201,6 +232,7 @@ class _Loop:
             "target": target
             and {"metric": target.metric, "value": target.value, "source": target.source},
             "met": target and target.met(self.metrics),
+            "best": self.best,
             "seed": experiment.seed,
             "parameters": count(state.params),
             "wall_seconds": round(self._wall_seconds(), 3),
@@ -209,11 +241,11 @@ class _Loop:
             "compile_seconds": round(self.compile_seconds, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }
-        write_json(self.out.folder / "tables.json", self.tables, indent=None)
-        write_json(self.out.folder / "result.json", result)
-        self.out.close()
-        finished = Finished(experiment, state, result, self.tables, self.out.history())
-        draw(experiment.figures, finished, self.out.figures)
+        write_json(self.directory.out / "tables.json", self.tables, indent=None)
+        write_json(self.directory.out / "result.json", result)
+        self.directory.close()
+        finished = Finished(experiment, state, result, self.tables, self.directory.history())
+        draw(experiment.figures, finished, self.directory.figures)
         return result
 
 

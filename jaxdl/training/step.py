@@ -7,6 +7,7 @@
     resized(step, sizes, ends)                    smaller images in the early steps
     indexed(step, fetch)                          batches named by rows of a data set
     repeat(step)                                  many steps in one compiled call
+    population(step)                              many runs at once
 
 All are pure, and compose. None compiles: `jaxdl.training.devices.compiled` does.
 """
@@ -361,6 +362,20 @@ def repeat(step: Callable) -> Callable:
         start = (jnp.zeros((), jnp.int32), jnp.ones((), bool), state, blank)
         _, _, state, summaries = jax.lax.while_loop(more, body, start)
         return state, summaries
+
+    return run
+
+
+def population(step: Callable[..., tuple[State, Summary]]) -> Callable[..., tuple[State, Summary]]:
+    """The step of many runs at once: every array has a leading axis of members.
+
+    Summaries too, but `finite`, which tells whether any member's is: `repeat` then goes on while
+    there is one to go on with, and members that have diverged touch no other.
+    """
+
+    def run(states: State, *given: Any) -> tuple[State, Summary]:
+        states, summaries = jax.vmap(step)(states, *given)
+        return states, {**summaries, "finite": jnp.any(summaries["finite"])}
 
     return run
 

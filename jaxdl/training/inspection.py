@@ -1,0 +1,194 @@
+"""What is in a run, a checkpoint or a weight file, and whether it is sound.
+
+Needs no data, no model and no accelerator, and writes nothing: shapes and types of the arrays stand
+in a file of their own, and of the others only the SHA-256 is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes  # noqa: F401, NumPy knows bfloat16 by it
+import numpy as np
+
+from jaxdl import config as cfg
+from jaxdl import weights
+from jaxdl.checkpoints import verify
+from jaxdl.errors import UserError
+
+Say = Callable[[str], None]
+
+_PARTS = ("model", "task", "data", "optimizer")  # of a config, those that are told
+_CHECKPOINT = ("manifest.json", "contents.json", "state")
+_STEP = re.compile("0|[1-9][0-9]*")  # how a checkpoint is called
+
+
+class Entry(NamedTuple):
+    """An array, but for its numbers."""
+
+    path: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
+def inspect(place: Path, say: Say = print) -> None:
+    """Tell what is in a run directory, in the directory of a checkpoint, or in a weight file.
+
+    Raises:
+      UserError: it is none of these; or, once all is told, the first thing that is damaged.
+    """
+    damage: list[str] = []
+    if place.is_file():
+        entries = [Entry(name, x.dtype, x.shape) for name, x in sorted(weights.read(place).items())]
+        _list(entries, say)
+        say(f"  {'all':12} {_total(entries)}")
+    elif (place / "config.json").exists() or (place / "checkpoints").is_dir():
+        _run(place, say, damage)
+    elif any((place / name).exists() for name in _CHECKPOINT):
+        entries = _checkpoint(place, place.name, say, damage)
+        _list(entries, say)
+        _sum_up(entries, say)
+    elif place.exists():
+        raise UserError(f"{place}: no run (no config.json), no checkpoint and no weight file")
+    else:
+        raise UserError(f"{place}: not found; name a run, a checkpoint or a weight file")
+    if damage:
+        more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+        raise UserError(f"damaged: {damage[0]}{more}")
+
+
+def _run(folder: Path, say: Say, damage: list[str]) -> None:
+    """Tell of a run: its config, checkpoints, newest metrics and result."""
+    config, checkpoints = _json(folder / "config.json", damage), folder / "checkpoints"
+    for part in _PARTS:
+        say(f"{part:12} {_node(config.get(part))}")
+    there = {path.name for path in checkpoints.glob("*")}
+    steps = sorted((name for name in there if _STEP.fullmatch(name)), key=int, reverse=True)
+    newest: list[Entry] = []
+    for step in steps:
+        found = _checkpoint(checkpoints / step, f"{int(step):,}", say, damage)
+        newest = newest or found
+    if not steps:
+        say("checkpoint   none yet")
+    for name in sorted(there - set(steps)):
+        say(f"set aside    {name}")
+    _sum_up(newest, say)
+    for line in _newest(folder / "metrics.jsonl"):
+        say(f"metrics      {_values(line)}")
+    if (folder / "result.json").exists():
+        say(f"result       {_values(_json(folder / 'result.json', damage))}")
+    else:
+        say("result       none yet")
+
+
+def _checkpoint(folder: Path, name: str, say: Say, damage: list[str]) -> list[Entry]:
+    """Tell of a checkpoint; returns its arrays, none of a damaged one that does not say."""
+    fault, unread = verify(folder), list[str]()
+    contents = _json(folder / "contents.json", unread)
+    try:
+        entries = [_entry(*pair) for pair in contents.get("arrays", {}).items()]
+    except (AttributeError, TypeError, ValueError) as error:
+        entries, fault = [], fault or f"{folder / 'contents.json'}: makes no sense ({error})"
+    if fault:
+        damage.append(fault)
+    notes = contents.get("notes")
+    told = f"  {_values(notes)}" if isinstance(notes, Mapping) else ""
+    say(f"checkpoint   {name}  {f'DAMAGED, {fault}' if fault else 'sound'}{told}")
+    return entries
+
+
+def _entry(path: str, kind: str) -> Entry:
+    """Of what contents.json says of an array: `float32[2, 3]`."""
+    match = re.fullmatch(r"(\w+)\[([\d, ]*)\]", kind)
+    if match is None:
+        raise ValueError(f"{path} is {kind!r}")
+    return Entry(path, np.dtype(match[1]), tuple(int(n) for n in re.findall(r"\d+", match[2])))
+
+
+def _list(entries: Sequence[Entry], say: Say) -> None:
+    """Path, type, shape and bytes of every array."""
+    rows = [
+        (path, f"{dtype.name}{list(shape)}", f"{math.prod(shape) * dtype.itemsize:,} bytes")
+        for path, dtype, shape in entries
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for path, kind, size in rows:
+        say(f"  {path:{widths[0]}}  {kind:{widths[1]}}  {size:>{widths[2]}}")
+
+
+def _sum_up(entries: Sequence[Entry], say: Say) -> None:
+    """The arrays, numbers and bytes of each part of a state, and of all."""
+    parts: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if "/" in entry.path:  # step and seed are no parts
+            parts[entry.path.partition("/")[0]].append(entry)
+    for part, of_it in parts.items():
+        say(f"  {part:12} {_total(of_it)}")
+    if entries:
+        say(f"  {'all':12} {_total(entries)}")
+
+
+def _total(entries: Iterable[Entry]) -> str:
+    entries = list(entries)
+    size = sum(entry.size * entry.dtype.itemsize for entry in entries)
+    numbers = sum(entry.size for entry in entries)
+    return f"{len(entries):,} arrays, {numbers:,} numbers, {size:,} bytes"
+
+
+def _newest(path: Path) -> list[dict[str, Any]]:
+    """The last line of metrics.jsonl of training and that of evaluation, where there are such."""
+    newest: dict[bool, dict[str, Any]] = {}
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    for text in lines:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):  # a kill may have cut the last one short
+            continue
+        if isinstance(line, dict):
+            newest["loss" in line] = line
+    return list(newest.values())
+
+
+def _json(path: Path, damage: list[str]) -> dict[str, Any]:
+    """What a file holds; if it cannot be read, nothing, and `damage` says why."""
+    try:
+        return cfg.read_json(path)
+    except UserError as error:
+        damage.append(str(error))
+    except (OSError, RecursionError) as error:
+        damage.append(f"{path}: cannot be read ({error})")
+    return {}
+
+
+def _node(node: Any) -> str:
+    """A part of a config in one line: its name, and its other keys."""
+    if not isinstance(node, Mapping):
+        return "unknown" if node is None else str(node)
+    name = node.get("name", node.get("source", ""))
+    others = {key: value for key, value in node.items() if key not in ("name", "source")}
+    return f"{name}  {_values(others)}".strip()
+
+
+def _values(values: Mapping[str, Any]) -> str:
+    """Names and values in one line; `metrics/…` of nested ones."""
+    said = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            said.append(_values({f"{name}/{inner}": x for inner, x in value.items()}))
+        else:
+            said.append(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}")
+    return "  ".join(said)

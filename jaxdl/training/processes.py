@@ -1,0 +1,165 @@
+"""Several processes that train one model: they join, agree, and never wait for ever.
+
+Each has devices of its own and runs the same program; `jax.distributed` connects them. Process 0
+leads: it alone writes the run directory, and its clock decides. A process that waits in vain, for
+one that was killed or is stuck, says where it stands and ends with exit status 1; started again,
+all resume from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxdl.errors import UserError
+
+_STDERR = 2
+_GOODBYE = 10  # seconds to wait for the others where a signal ends this process
+_patience: int | None = None  # seconds, once joined; a process joins once
+
+
+@contextlib.contextmanager
+def joined(
+    address: str, number: int | None = None, index: int | None = None, patience: int = 300
+) -> Iterator[None]:
+    """Within it this process is one of several.
+
+    Args:
+      address: HOST:PORT of process 0; 'auto' asks the cluster: Slurm, Open MPI, Kubernetes or TPU.
+      number: of processes; by default the cluster says.
+      index: of this one, from 0; by default the cluster says.
+      patience: seconds without progress after which a process prints the stack of every thread and
+        ends.
+
+    Raises:
+      UserError: there is no such cluster, the others did not come, or one of them failed.
+    """
+    global _patience
+    _check(address, number, index, patience)
+    _patience = patience
+    # SIGTERM is ours: the processes agree on the step to stop at, see `agreed`.
+    jax.config.update("jax_enable_preemption_service", False)
+    alive()
+    try:
+        jax.distributed.initialize(
+            None if address == "auto" else address,
+            number,
+            index,
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=max(10, patience // 3),
+            shutdown_timeout_seconds=patience,
+        )
+    except (ValueError, RuntimeError) as error:
+        faulthandler.cancel_dump_traceback_later()
+        _patience = None
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"--distributed {address}: cannot join ({reason}); outside of Slurm, Open MPI, "
+            "Kubernetes and TPU pods give --distributed HOST:PORT --processes N --process I"
+        ) from None
+    faulthandler.enable(_STDERR)  # JAX aborts where others are gone: say where this stood
+    try:
+        yield
+    except BaseException as error:
+        _leave(error)
+    faulthandler.cancel_dump_traceback_later()
+    jax.distributed.shutdown()
+
+
+def leads() -> bool:
+    """Whether this is the process that writes: the first, or the only one."""
+    return _patience is None or jax.process_index() == 0
+
+
+def alive() -> None:
+    """Tell the watchdog of progress: the time that `joined` allows starts anew."""
+    if _patience is not None:
+        faulthandler.dump_traceback_later(_patience, file=_STDERR, exit=True)
+
+
+def meet(name: str) -> None:
+    """Wait until every process has come to the place of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(pace: int, asked: int, save: bool) -> tuple[int, int, bool]:
+    """What all do next: the pace and the saving of process 0, and stop where any was asked to."""
+    alive()
+    if jax.process_count() == 1:
+        return pace, asked, save
+    said = np.asarray(multihost_utils.process_allgather(np.array([pace, asked, save], np.int32)))
+    return int(said[0, 0]), int(said[:, 1].max()), bool(said[0, 2])
+
+
+def compare(seen: Mapping[str, Any]) -> None:
+    """Refuse to go on where processes differ.
+
+    Args:
+      seen: what must be the same for all, by name; JSON values.
+
+    Raises:
+      UserError: naming what differs.
+    """
+    if jax.process_count() == 1:
+        return
+    for name, value in seen.items():
+        text = json.dumps(value, sort_keys=True, default=str)
+        mine = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], np.int32)
+        every = np.asarray(multihost_utils.process_allgather(mine))
+        if (every != every[0]).any():
+            other = int(np.argmax((every != every[0]).any(axis=1)))
+            raise UserError(
+                f"--distributed: process {other} has another {name} than process 0; start all "
+                "with the same command, versions, data and --workdir"
+            )
+
+
+def _check(address: str, number: int | None, index: int | None, patience: int) -> None:
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdecimal()):
+        raise UserError(f"--distributed {address}: give HOST:PORT of process 0, or nothing")
+    if patience < 1:
+        raise UserError(f"--patience: expected at least 1 second, got {patience}")
+    if number is not None and number < 1:
+        raise UserError(f"--processes: expected at least 1, got {number}")
+    if index is not None and (number is None or not 0 <= index < number):
+        raise UserError(f"--process {index}: with --processes N, give 0 to N - 1")
+    if address != "auto" and (number is None) != (index is None):
+        raise UserError("--distributed: give both --processes N and --process I, or neither")
+
+
+def _leave(error: BaseException) -> None:
+    """End this process at once, as the error says: the others may never come to say goodbye."""
+    match error:
+        case SystemExit(code=int(status)):
+            if status >= 128:  # all were asked to stop, and saved together
+                faulthandler.dump_traceback_later(_GOODBYE, file=_STDERR, exit=True)
+                jax.distributed.shutdown()
+                raise error
+        case UserError():
+            status = 2
+            print(f"jaxdl: process {jax.process_index()}: {error}", file=sys.stderr)
+        case jax.errors.JaxRuntimeError():
+            status = 1
+            reason = str(error).strip().partition("\n")[0]
+            print(
+                f"jaxdl: process {jax.process_index()}: lost the others ({reason}); start all "
+                "again to resume",
+                file=sys.stderr,
+            )
+        case _:
+            raise error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,206 @@
+"""What may end a run, at any moment: it goes on as if nothing had been."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxdl import config as cfg
+from jaxdl.checkpoints import Checkpoints
+from jaxdl.data.feed import Feed
+from jaxdl.errors import UserError
+from jaxdl.runs import Run
+from jaxdl.training import loop
+from jaxdl.training.devices import Devices
+from jaxdl.training.experiment import REGISTRIES, Experiment
+from jaxdl.training.measure import Measure
+
+CONFIG = {
+    "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
+    "model": {"name": "mlp", "outputs": 10, "hidden": (256,), "dropout": 0.2},
+    "task": {"name": "classification", "classes": 10},
+    "optimizer": {"name": "adam", "learning_rate": 1e-3},
+    "training": {
+        "batch_size": 50,
+        "steps": 40,
+        "log_every": {"steps": 1},
+        "evaluate_every": {"steps": 20},
+        "checkpoint_every": {"steps": 8},
+        "best": {"metric": "validation/loss", "smaller": True},
+    },
+}
+LONG = {**CONFIG, "training": {**CONFIG["training"], "steps": 10_000}}
+LONG["training"] |= {"evaluate_every": {"steps": 500}, "checkpoint_every": {"steps": 20}}
+
+
+TASKS = ("digits_cnn", "driving_pilotnet", "shapes_fcos", "shakespeare_lstm", "captions_lstm")
+
+
+def claimed(folder, config):
+    run = Run(folder)
+    run.claim(config)
+    return run
+
+
+def train(run):
+    """The result, from what the directory holds."""
+    return loop.train(Experiment.of(run.config()), run)
+
+
+def start(folder, blocks="unlimited"):
+    """Train in a process of its own, whose files can have so many blocks of 1,024 bytes."""
+    words = [sys.executable, "-m", "jaxdl", "train", "--workdir", str(folder)]
+    words = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "-", *words]
+    return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def saved(folder):
+    return sorted(int(p.name) for p in (folder / "checkpoints").glob("[0-9]*"))
+
+
+def told(run):
+    """What was logged and found, the time it took aside."""
+    kept = ("params_sha256", "metrics", "best", "step", "examples")
+    return run.history(), {name: run.result()[name] for name in kept}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = claimed(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+    train(run)
+    return told(run)
+
+
+PHASES = {
+    "compile": (Devices, "compiled_step"),
+    "evaluate": (Measure, "__call__"),
+    "save": (Checkpoints, "save"),
+    "wait for data": (loop.Experiment, "feed"),
+    "log": (Run, "log"),
+}
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_stops_it_in_any_phase(undisturbed, tmp_path, monkeypatch, phase, twice):
+    run, (owner, name) = claimed(tmp_path, CONFIG), PHASES[phase]
+    called, times = getattr(owner, name), [2 if twice else 1]
+
+    def signalled(*args, **options):
+        while times[0]:
+            times[0] -= 1
+            os.kill(os.getpid(), signal.SIGTERM)
+        return called(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, signalled)
+        with pytest.raises(SystemExit) as stopped:
+            train(run)
+    assert stopped.value.code == 128 + signal.SIGTERM and run.result() is None
+    assert twice or saved(tmp_path)
+    train(run)
+    assert told(run) == undisturbed
+
+
+def test_the_best_is_kept_and_named(tmp_path):
+    training = CONFIG["training"] | {"keep": 1, "evaluate_every": {"steps": 4}, "steps": 60}
+    training["best"] = {"metric": "validation/loss"}  # the greatest, which is the first
+    run = claimed(tmp_path, {**CONFIG, "training": training})
+    result = train(run)
+    assert result["best"]["step"] == 4 and result["metrics"]["validation/loss"] < 1
+    assert result["best"]["value"] > 2 and saved(tmp_path) == [4, 60]
+    assert int(Checkpoints(run.checkpoints, best=True).read()["step"]) == 4
+    assert int(Checkpoints(run.checkpoints).read()["step"]) == 60
+
+
+def test_without_a_metric_there_is_no_best(tmp_path):
+    training = {k: v for k, v in CONFIG["training"].items() if k != "best"}
+    run = claimed(tmp_path, {**CONFIG, "training": training})
+    assert train(run)["best"] is None
+    with pytest.raises(UserError, match=r"no best checkpoint; config\.training\.best names"):
+        Checkpoints(run.checkpoints, best=True).read()
+
+
+def test_one_writes_at_a_time(tmp_path, call):
+    run = claimed(tmp_path, CONFIG)
+    with run.locked():
+        status, _, said = call("train", "--workdir", tmp_path)
+        assert status == 2 and f"process {os.getpid()} on {os.uname().nodename} is training" in said
+    assert not saved(tmp_path)
+
+
+def test_a_lock_goes_with_its_owner(tmp_path):
+    hold = f"import time; from jaxdl.runs import Run\nwith Run({str(tmp_path)!r}).locked():\n"
+    hold += " print('held', flush=True)\n time.sleep(600)"
+    owner = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
+    assert owner.stdout.readline() == b"held\n"
+    with pytest.raises(UserError, match=f"process {owner.pid} on "), Run(tmp_path).locked():
+        pass
+    owner.kill()
+    owner.wait()
+    with Run(tmp_path).locked():
+        assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(undisturbed, tmp_path):
+    run = claimed(tmp_path, CONFIG)
+    process = start(tmp_path, blocks=20)  # room for logs, and for no checkpoint
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and said.count("cannot save a checkpoint") == 1, said
+    assert not saved(tmp_path)
+    train(run)
+    assert told(run) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name):
+    given = ("data.twin=true", "training.batch_size=16", "training.steps=8", "figures=()")
+    given += ("training.log_every.steps=1", "training.checkpoint_every.steps=3")
+    config = {**cfg.read(name, given, REGISTRIES), "target": None}
+    expected = claimed(tmp_path / "whole", config)
+    train(expected)
+    for stop_at in range(1, 8):
+        run = claimed(tmp_path / str(stop_at), config)
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(Feed, "take", signalled(Feed.take, stop_at))
+            train(run)
+        train(run)
+        assert told(run) == told(expected), stop_at
+
+
+def signalled(take, stop_at):
+    """`Feed.take`, with a signal while it waits for the input of a step, or of one behind it."""
+
+    def run(feed, step, n):
+        if step + n > stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(feed, step, n)
+
+    return run
+
+
+@pytest.mark.slow
+def test_any_number_of_kills_changes_nothing(tmp_path):
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    for folder in (whole, killed):
+        claimed(folder, LONG)
+    process, began, rng = start(whole), time.time(), random.Random(0)
+    while not saved(whole):
+        time.sleep(0.01)
+    startup = time.time() - began
+    assert process.wait() == 0
+    for _ in range(25):
+        process = start(killed)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, startup + 1))
+        process.kill()
+        process.wait()
+        logged, steps = [line["step"] for line in Run(killed).history()], saved(killed)
+        assert not logged or max(logged) - (steps[-1] if steps else 0) <= 2 * 20
+    assert start(killed).wait() == 0
+    assert told(Run(killed)) == told(Run(whole))
