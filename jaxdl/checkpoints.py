@@ -172,13 +172,17 @@ class Checkpoints:
         folder = self._folder / str(step)
         contents = json.loads((folder / "contents.json").read_text())
         there, here = contents["arrays"], _arrays(like)
-        for name in sorted({*there, *here}):
-            if there.get(name) != here.get(name):
-                raise UserError(
-                    f"{folder}: does not fit this config's model and optimiser ({name} is "
-                    f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here); "
-                    "use the versions and the code that wrote it"
-                )
+        changed = [
+            f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here"
+            for name in sorted({*there, *here})
+            if there.get(name) != here.get(name)
+        ]
+        if changed:
+            more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+            raise UserError(
+                f"{folder}: does not fit this config's model and optimiser "
+                f"({'; '.join(changed[:4])}{more}); use the versions and the code that wrote it"
+            )
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 state = checkpointer.restore(folder / "state", like)

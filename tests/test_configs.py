@@ -10,14 +10,21 @@ from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
-# What takes half a minute and more to compile is only traced, unless with `-m slow`. cifar10_fast
-# stands for CIFAR-10, driving_deeptesla for the larger ones; images decoded on demand, boxes,
-# translations and captions have tests of their own.
-LARGE = ("fcos", "retinanet",
+# What takes long to compile is only traced, unless with `-m slow`. mnist_cnn stands for networks
+# with batch norm, driving_deeptesla for the larger ones; images decoded on demand, boxes,
+# translations, tunes and captions have tests of their own.
+LARGE = ("fcos", "retinanet", "cifar10_fast", "folk_lstm", "pixels_mnist_lstm",
          "alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18", "resnet20", "resnet34",
          "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "captions_lstm",
          "driving_lstm", "driving_pilotnet", "shakespeare_gru", "shakespeare_large",
          "translation_lstm")  # fmt: skip
+# Of those that differ in depth alone one is always traced, the others with `-m slow`.
+ALIKE = ("plain56", "resnet34", "resnet56", "resnet101", "resnet110", "resnet152")
+TRACED = [
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith(ALIKE) else name
+    for name in sorted(cfg.shipped())
+    if name.endswith(LARGE)
+]
 TRAINED = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(LARGE) else name
     for name in sorted(cfg.shipped())
@@ -40,7 +47,7 @@ def small(name):
     return config
 
 
-@pytest.mark.parametrize("name", [n for n in sorted(cfg.shipped()) if n.endswith(LARGE)])
+@pytest.mark.parametrize("name", TRACED)
 def test_large_config(name):
     check_shapes(Experiment.of(small(name)))
 

@@ -395,7 +395,7 @@ class Experiment:
         sizes = tuple(size for size, _ in self.training.sizes)
         return steps.resized(step, sizes, tuple(itertools.accumulate(lengths))) if sizes else step
 
-    @property
+    @functools.cached_property
     def description(self) -> dict[str, Any]:
         """What must be known of the data to use what was learnt from it, or to go on learning."""
         train = self.splits["train"]

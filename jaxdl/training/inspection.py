@@ -103,6 +103,8 @@ def _checkpoint(folder: Path, name: str, say: Say, damage: list[str]) -> list[En
     if fault:
         damage.append(fault)
     notes = contents.get("notes")
+    if isinstance(notes, Mapping):  # of the origin, the whole config, the run's own file tells
+        notes = {key: value for key, value in notes.items() if key != "origin"}
     told = f"  {_values(notes)}" if isinstance(notes, Mapping) else ""
     say(f"checkpoint   {name}  {f'DAMAGED, {fault}' if fault else 'sound'}{told}")
     return entries

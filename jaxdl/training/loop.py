@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import config as cfg
 from jaxdl.checkpoints import Checkpoints
-from jaxdl.errors import Diverged
+from jaxdl.errors import Diverged, UserError
 from jaxdl.figures import Finished, draw, preview
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
@@ -25,6 +26,7 @@ from jaxdl.training.processes import agreed, compare, leads
 from jaxdl.training.state import State, count, digest
 
 _CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
+_FINGERPRINT = ("examples", "sha256")  # of the description of the data
 _SAVE_SECONDS = 30.0  # how often to save where the config does not say
 
 
@@ -118,6 +120,7 @@ class Loop:
         restored = self.checkpoints.restore(self.experiment.devices.abstract_state(state))
         if restored is not None:
             state, notes = restored
+            self._check_origin(notes.get("origin", {}))
             self.earlier_seconds, self.best = notes["wall_seconds"], notes.get("best")
             self.progress.say(f"resumed at step {int(state.step):,}")
         elif start := self.experiment.init_from:
@@ -134,6 +137,25 @@ class Loop:
             }
         )
         return state
+
+    @property
+    def _origin(self) -> dict[str, Any]:
+        """What a checkpoint is of, and must be of to be trained on."""
+        data = self.experiment.description
+        origin = {"config": self.experiment.config, "data": {k: data[k] for k in _FINGERPRINT}}
+        return cfg.plain(origin, "checkpoint")
+
+    def _check_origin(self, origin: Any) -> None:
+        mine, origin = self._origin, cfg.plain(origin, "checkpoint")
+        changes = [
+            line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
+        ]
+        if changes:
+            raise UserError(
+                f"{self.directory.checkpoints}: are of another run "
+                f"({'; '.join(changes[:4])[:400]}); bring back what it had, or choose another "
+                "--workdir"
+            )
 
     def _compile(self, state: State, columns: Any) -> Callable:
         """One compilation for training, and one for evaluation."""
@@ -211,8 +233,8 @@ class Loop:
         """Save the state, unless it is not finite."""
         if step and not _all_finite(state.params):  # the loss was finite, the update was not
             self._refuse(step - 1, {"parameters": float("nan")})
-        notes = {"wall_seconds": self._wall_seconds()} | ({"best": self.best} if self.best else {})
-        self.checkpoints.save(step, state, notes)
+        notes = {"wall_seconds": self._wall_seconds(), "origin": self._origin}
+        self.checkpoints.save(step, state, notes | ({"best": self.best} if self.best else {}))
         self.saved = time.perf_counter()
 
     def _wall_seconds(self) -> float:

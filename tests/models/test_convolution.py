@@ -62,7 +62,7 @@ def arrays(shapes, dtype, seed=0):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(convolutions())
 def test_value_and_gradients_are_those_of_lax(case):
     *shapes, options = case

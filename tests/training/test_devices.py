@@ -1,9 +1,12 @@
 """One code path for one device or many: the same numbers, and the same rows."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +15,14 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from jaxdl import config as cfg
+from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import UserError
 from jaxdl.training import pmap
 from jaxdl.training.devices import Devices
 from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.placement import specs
-from jaxdl.training.state import State
+from jaxdl.training.state import State, digest
 from jaxdl.training.step import make_step
 
 CONFIG = {
@@ -58,16 +62,15 @@ MODELS["fsdp"] = MODELS["mlp"] | {
     "model": {"name": "mlp", "outputs": 10, "hidden": (1024, 128)},
     "placement": "fsdp",
 }
-MODELS["tensor"] = MODELS["fsdp"] | {
-    "placement": (
-        ("Dense_0/kernel", (None, "model")),
-        ("Dense_1/kernel", ("model",)),
-        ("Dense_0/bias", ("model",)),
-        ("", "fsdp"),
-    ),
-}
+PLACEMENT = (
+    ("Dense_0/kernel", (None, "model")),
+    ("Dense_1/kernel", ("model",)),
+    ("Dense_0/bias", ("model",)),
+    ("", "fsdp"),
+)
+MODELS["tensor"] = MODELS["fsdp"] | {"placement": PLACEMENT}
 # Shipped configs, a few steps on their twins: one of each other kind of task.
-LONG = ("driving_pilotnet", "shapes_fcos", "translation_lstm", "captions_lstm")
+LONG = ("driving_pilotnet", "bccd_fcos", "translation_lstm", "captions_lstm")
 DEVICES = (1, 2, 8)
 
 
@@ -76,14 +79,18 @@ def config_of(model, number):
     if model in LONG:
         overrides = ("training.steps=50", "training.batch_size=16", "training.eval_batch_size=16")
         node = cfg.read(model, [*overrides, "training.accumulate=1", "data.twin=true"], REGISTRIES)
-        return node | {"devices": number}
+        # So many steps would make much of float32's rounding, which is another on each mesh.
+        wide = dict.fromkeys(("params", "compute", "output"), "float64")
+        return node | {"devices": number, "precision": wide}
     along = {"data": max(1, number // 2), "model": min(number, 2)}
     return CONFIG | MODELS[model] | {"devices": along if model == "tensor" else number}
 
 
 def initial(model):
     """The state before the first step, on the host."""
-    return jax.device_get(Experiment.of(config_of(model, 1)).init())
+    experiment = Experiment.of(config_of(model, 1))
+    with experiment.precision.enabled():
+        return jax.device_get(experiment.init())
 
 
 def run_on(number, model, start):
@@ -91,6 +98,11 @@ def run_on(number, model, start):
     bytes of the state the first device holds.
     """
     experiment = Experiment.of(config_of(model, number))
+    with experiment.precision.enabled():
+        return steps_of(experiment, number, start)
+
+
+def steps_of(experiment, number, start):
     total = experiment.clock.total
     devices, feed = experiment.devices, experiment.feed()
     state, columns = jax.device_put(start, devices.held(start)), devices.replicate(feed.columns)
@@ -118,6 +130,24 @@ def pmapped_losses(start, total=30):
         state, summary = run(state, pmap.shares(batch))
         losses.append(float(summary["loss"]))
     return losses
+
+
+def restored_digests(start):
+    """Of the state, saved and restored on one number of devices after another."""
+    digests, numbers, held = [digest(start)], (8, 4, 2, 1, 8), []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, after in itertools.pairwise(numbers):
+            here, there = (
+                Devices.of(config_of("tensor", n)["devices"], PLACEMENT) for n in (number, after)
+            )
+            checkpoints = Checkpoints(Path(folder) / str(number))
+            checkpoints.save(1, jax.device_put(start, here.held(start)))
+            checkpoints.wait()
+            state, _ = checkpoints.restore(there.abstract_state(start))
+            start = jax.device_get(state)
+            digests.append(digest(start))
+            held.append(len(state.params["Dense_0"]["kernel"].sharding.device_set))
+    return digests, held
 
 
 def on_eight(*models):
@@ -162,6 +192,11 @@ def compare(runs, model):
 
 def test_pmap_gives_the_same_numbers(runs):
     np.testing.assert_allclose(runs["pmap"], runs["fsdp on 1"][0], rtol=1e-5)
+
+
+def test_what_is_restored_is_what_was_saved_on_other_devices(runs):
+    digests, held = runs["restored"]
+    assert len(set(digests)) == 1 and held == [4, 2, 1, 8]
 
 
 def test_the_state_is_shared_out(runs):
@@ -270,4 +305,5 @@ if __name__ == "__main__":
         found |= {f"{model} on {number}": run_on(number, model, start) for number in DEVICES}
         if model == "fsdp":
             found["pmap"] = pmapped_losses(start)
+            found["restored"] = restored_digests(start)
     print(json.dumps(found))

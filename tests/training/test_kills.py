@@ -125,6 +125,17 @@ def test_without_a_metric_there_is_no_best(tmp_path):
         Checkpoints(run.checkpoints, best=True).read()
 
 
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    run = claimed(tmp_path / "a", CONFIG)
+    train(run)
+    training = CONFIG["training"] | {"batch_size": 60}
+    other = claimed(tmp_path / "b", {**CONFIG, "training": training, "seed": 1})
+    run.checkpoints.rename(other.checkpoints)
+    with pytest.raises(UserError, match=r"are of another run \(.*seed.*batch_size: 50 -> 60"):
+        train(other)
+    assert saved(tmp_path / "b") == [24, 32, 40]
+
+
 def test_one_writes_at_a_time(tmp_path, call):
     run = claimed(tmp_path, CONFIG)
     with run.locked():

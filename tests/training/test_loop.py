@@ -153,7 +153,7 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
 
 
 def test_kill_and_start_again_is_exact(tmp_path):
-    config = changed(steps=3000, evaluate_every={"steps": 1500}, checkpoint_every={"steps": 100})
+    config = changed(steps=1200, evaluate_every={"steps": 600}, checkpoint_every={"steps": 100})
     digests = []
     for kill in (True, False):
         folder = tmp_path / str(kill)

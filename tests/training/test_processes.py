@@ -12,6 +12,8 @@ import time
 import numpy as np
 import pytest
 
+from jaxdl.cli import main
+
 OVERRIDES = {
     "data.source": "digits",
     "model.name": "mlp",
@@ -19,9 +21,9 @@ OVERRIDES = {
     "model.hidden": (1024, 128),
     "training.batch_size": 48,
     "training.eval_batch_size": 100,
-    "training.steps": 240,
+    "training.steps": 400,
     "training.log_every.steps": 1,
-    "training.evaluate_every.steps": 240,
+    "training.evaluate_every.steps": 400,
     "training.checkpoint_every.steps": 20,
     "placement": "fsdp",  # so that each process saves arrays of its own
     "figures": (),
@@ -74,7 +76,7 @@ class Team:
             assert all(process.poll() is None for process in self.processes), self.said()
             time.sleep(0.02)
 
-    def codes(self, timeout=120):
+    def codes(self, timeout=400):
         return [process.wait(timeout) for process in self.processes]
 
     def said(self):
@@ -92,16 +94,15 @@ def losses(workdir):
 def alone(tmp_path_factory):
     """The run of one process on one device."""
     folder = tmp_path_factory.mktemp("alone")
-    with open(folder / "log", "w") as log:
-        assert start(command(folder / "run"), 1, log).wait() == 0
-    return folder / "run"
+    main(command(folder, devices=1)[3:])
+    return folder
 
 
 def same(workdir, alone):
     """Whether a run of many came to what the one of one did."""
     np.testing.assert_allclose(losses(workdir), losses(alone), rtol=1e-5)
     ended, expected = (json.loads((f / "result.json").read_text()) for f in (workdir, alone))
-    assert ended["step"] == 240 and ended["examples"] == expected["examples"]
+    assert ended["step"] == 400 and ended["examples"] == expected["examples"]
     assert ended["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
 
 
@@ -116,7 +117,7 @@ def test_two_are_stopped_together_and_one_goes_on(alone, tmp_path):
         log.seek(0)
         assert "resumed at step" in log.read()
     same(team.workdir, alone)
-    assert not list(team.workdir.glob(".*")) and len(losses(team.workdir)) == 240
+    assert not list(team.workdir.glob(".*")) and len(losses(team.workdir)) == 400
 
 
 WRONG = {
@@ -176,6 +177,6 @@ def test_where_one_stalls_the_other_ends(tmp_path, stalled):
 @pytest.mark.slow
 def test_processes_that_differ_are_refused(tmp_path):
     with Team(tmp_path, 2, seed=1) as team:
-        assert 0 not in team.codes(120)
+        assert 0 not in team.codes(400)
         assert "process 1 has another config than process 0" in "".join(team.said())
     assert not list(team.workdir.glob("checkpoints/*"))
