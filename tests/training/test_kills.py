@@ -33,8 +33,10 @@ CONFIG = {
         "best": {"metric": "validation/loss", "smaller": True},
     },
 }
-LONG = {**CONFIG, "training": {**CONFIG["training"], "steps": 10_000}}
-LONG["training"] |= {"evaluate_every": {"steps": 500}, "checkpoint_every": {"steps": 20}}
+LONG = {**CONFIG, "training": {**CONFIG["training"], "steps": 100_000}}
+INTERVAL = 500  # steps from one checkpoint to the next
+LONG["training"] |= {"evaluate_every": {"steps": 20_000}, "checkpoint_every": {"steps": INTERVAL}}
+LONG["training"] |= {"log_every": {"steps": 50}}
 
 
 TASKS = ("digits_cnn", "driving_pilotnet", "shapes_fcos", "shakespeare_lstm", "captions_lstm")
@@ -212,6 +214,6 @@ def test_any_number_of_kills_changes_nothing(tmp_path):
         process.kill()
         process.wait()
         logged, steps = [line["step"] for line in Run(killed).history()], saved(killed)
-        assert not logged or max(logged) - (steps[-1] if steps else 0) <= 2 * 20
+        assert not logged or max(logged) - (steps[-1] if steps else 0) <= 2 * INTERVAL
     assert start(killed).wait() == 0
     assert told(Run(killed)) == told(Run(whole))
