@@ -180,17 +180,19 @@ def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name
     for stop_at in range(1, 8):
         run = claimed(tmp_path / str(stop_at), config)
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
             patch.setattr(Feed, "take", signalled(Feed.take, stop_at))
             train(run)
+        assert saved(run.folder)[-1] == stop_at
         train(run)
         assert told(run) == told(expected), stop_at
 
 
 def signalled(take, stop_at):
-    """`Feed.take`, with a signal while it waits for the input of a step, or of one behind it."""
+    """`Feed.take`, with a signal while it waits for the input of the step to stop behind."""
 
     def run(feed, step, n):
-        if step + n > stop_at:
+        if step + n == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return take(feed, step, n)
 
