@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -54,10 +54,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that were saved, oldest first."""
-        if not self._folder.is_dir():
-            return []
-        names = (path.name for path in self._folder.iterdir())
-        return sorted(int(name) for name in names if _STEP.fullmatch(name))
+        return saved_steps(self._folder)
 
     def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
         """Save a state; returns once it is copied, and writes in the background.
@@ -178,10 +175,9 @@ class Checkpoints:
             if there.get(name) != here.get(name)
         ]
         if changed:
-            more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
             raise UserError(
-                f"{folder}: does not fit this config's model and optimiser "
-                f"({'; '.join(changed[:4])}{more}); use the versions and the code that wrote it"
+                f"{folder}: does not fit this config's model and optimiser ({some(changed)}); "
+                "use the versions and the code that wrote it"
             )
         try:
             with ocp.StandardCheckpointer() as checkpointer:
@@ -223,6 +219,11 @@ class Checkpoints:
         partial.rename(self._folder / str(step))
         for old in {*self.steps()[: -self._keep]} - {best}:
             shutil.rmtree(self._folder / str(old))
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of which a folder holds a checkpoint, oldest first."""
+    return sorted(int(path.name) for path in folder.glob("*") if _STEP.fullmatch(path.name))
 
 
 def _said_once(record: logging.LogRecord) -> bool:

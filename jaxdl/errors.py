@@ -1,5 +1,9 @@
 """The one exception that a user's mistake raises."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """A mistake that the user can mend.
@@ -11,3 +15,9 @@ class UserError(ValueError):
 
 class Diverged(UserError):
     """Training has come to numbers that are not finite."""
+
+
+def some(faults: Sequence[str], most: int = 4) -> str:
+    """The first of several faults in one line, and how many more there are."""
+    more = f"; and {len(faults) - most} more" if len(faults) > most else ""
+    return "; ".join(faults[:most]) + more

@@ -7,9 +7,10 @@ numbers, is what `FCOS` and `RetinaNet` differ in.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -178,6 +179,11 @@ class Detection(ABC):
             **average_precision(means["detections"], table),
         }
 
+    @functools.cached_property
+    def _predicting(self) -> Callable[[Levels, Mapping[str, Any]], dict[str, Array]]:
+        """`predict`, compiled once for all batches of a shape."""
+        return jax.jit(self.predict)
+
     def shown(
         self,
         outputs: Levels,
@@ -195,8 +201,7 @@ class Detection(ABC):
           top: how many at most; by default all.
           score: the least of what is shown; by default 0.3.
         """
-        predict = jax.jit(self.predict)
-        found = {name: np.asarray(x) for name, x in predict(outputs, batch).items()}
+        found = {name: np.asarray(x) for name, x in self._predicting(outputs, batch).items()}
         least = 0.3 if score is None else score
         names, scale = class_names(classes, self.classes), np.asarray(batch["scale"])
         boxes = found["boxes"] / scale[:, None, None]

@@ -19,14 +19,13 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import weights
-from jaxdl.checkpoints import verify
+from jaxdl.checkpoints import saved_steps, verify
 from jaxdl.errors import UserError
 
 Say = Callable[[str], None]
 
 _PARTS = ("model", "task", "data", "optimizer")  # of a config, those that are told
 _CHECKPOINT = ("manifest.json", "contents.json", "state")
-_STEP = re.compile("0|[1-9][0-9]*")  # how a checkpoint is called
 
 
 class Entry(NamedTuple):
@@ -74,7 +73,7 @@ def _run(folder: Path, say: Say, damage: list[str]) -> None:
     for part in _PARTS:
         say(f"{part:12} {_node(config.get(part))}")
     there = {path.name for path in checkpoints.glob("*")}
-    steps = sorted((name for name in there if _STEP.fullmatch(name)), key=int, reverse=True)
+    steps = [str(step) for step in reversed(saved_steps(checkpoints))]
     newest: list[Entry] = []
     for step in steps:
         found = _checkpoint(checkpoints / step, f"{int(step):,}", say, damage)

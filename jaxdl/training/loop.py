@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import signal
@@ -73,22 +74,22 @@ class Loop:
         self.started = self.saved = self.since = time.perf_counter()
         self.earlier_seconds = self.compile_seconds = self.training_seconds = 0.0
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Any:
         """Start, step to the end, finish."""
         state = self._start()
         columns = self.experiment.devices.replicate(self.feed.columns)
         call = self._compile(state, columns)
-        first, total = int(state.step), self.experiment.clock.total
+        first, total = int(np.ravel(state.step)[0]), self.experiment.clock.total
         step, pace, unread, asked = first, Pace(self.feed.steps), None, 0
-        most, n = pace.steps, min(pace.steps, self.until_event(step))
+        most, n = pace.steps, min(pace.steps, self._until_event(step))
         self.progress.restart(step)
         self.since = time.perf_counter()
-        while step < total and not asked:
-            given = self.experiment.devices.scatter(self.feed.take(step, n), axis=1)
+        while step < total and self.going and not asked:
+            given = self._placed(self.feed.take(step, n))
             state, summaries = call(state, columns, given, np.int32(n))
             unread, read = (step, n, summaries), unread
             step += n
-            n = min(most, self.until_event(step))
+            n = min(most, self._until_event(step))
             if step < total:
                 self.feed.prepare(step, n)
             if read:  # of the call before: this one is computing meanwhile
@@ -114,6 +115,11 @@ class Loop:
             raise SystemExit(128 + asked)
         return self.finish(state, step - first)
 
+    @property
+    def going(self) -> Any:
+        """Whether there is anything to go on with."""
+        return True
+
     def _start(self) -> State:
         """The newest sound checkpoint, or the state before the first step."""
         state = self.experiment.init()
@@ -138,7 +144,7 @@ class Loop:
         )
         return state
 
-    @property
+    @functools.cached_property
     def _origin(self) -> dict[str, Any]:
         """What a checkpoint is of, and must be of to be trained on."""
         data = self.experiment.description
@@ -160,13 +166,17 @@ class Loop:
     def _compile(self, state: State, columns: Any) -> Callable:
         """One compilation for training, and one for evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
-        given, n = devices.scatter(self.feed.make(0, 0), axis=1), np.int32(0)
+        given, n = self._placed(self.feed.make(0, 0)), np.int32(0)
         call = devices.compiled_step(self.experiment.call, state, columns, given, n)
         self.measure = Measure(self.experiment, state)
         self.compile_seconds = time.perf_counter() - began
         return call
 
-    def until_event(self, step: int) -> int:
+    def _placed(self, given: Any) -> Any:
+        """What a feed gives, on the devices."""
+        return self.experiment.devices.scatter(given, axis=1)
+
+    def _until_event(self, step: int) -> int:
         """Steps to the next evaluation, checkpoint or the end."""
         periods = (self.experiment.every[name] for name in ("evaluate_every", "checkpoint_every"))
         nearest = [period - step % period for period in periods if period]
@@ -240,8 +250,8 @@ class Loop:
     def _wall_seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self.started
 
-    def finish(self, state: State, taken: int) -> dict[str, Any]:
-        """Write result.json and the figures."""
+    def finish(self, state: State, taken: int) -> Any:
+        """Write result.json and the figures; returns the result."""
         experiment, target = self.experiment, self.experiment.target
         if not self.metrics:  # killed between its last checkpoint and its result
             self.metrics, self.tables = self.measure(state)

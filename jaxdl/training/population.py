@@ -21,15 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import optim
-from jaxdl.checkpoints import Checkpoints
-from jaxdl.data.feed import fetch
+from jaxdl.data.feed import Feed, fetch
 from jaxdl.data.order import Order
 from jaxdl.errors import Diverged
 from jaxdl.progress import Progress
 from jaxdl.runs import Run
 from jaxdl.training import step as steps
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Loop, Pace, StopSignal
+from jaxdl.training.loop import Loop, StopSignal
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count
 from jaxdl.training.step import Summary
@@ -166,8 +165,8 @@ class Population:
             return str(call(states, self.rates, columns, rows, np.int32(1)))
 
 
-class _Together:
-    """One run of the loop over a population, and what its parts share."""
+class _Together(Loop):
+    """The loop over a population, whose members keep their own books, as a run alone does."""
 
     def __init__(
         self,
@@ -177,75 +176,31 @@ class _Together:
         progress: Progress,
         stop: StopSignal,
     ) -> None:
-        self.population, self.experiment = population, population.experiment
-        self.runs, self.progress, self.stop = runs, progress, stop
-        self.checkpoints = Checkpoints(folder / "checkpoints", self.experiment.training.keep)
+        super().__init__(population.experiment, Run(folder), progress, stop)
+        self.population, self.runs = population, runs
         quiet = _Quiet(self.experiment.clock.total, 1)
-        # Each member keeps its own books, as a run alone does: what it logs, refuses and concludes.
         self.loops = [
             Loop(e, r, quiet, stop) for e, r in zip(population.members, runs, strict=True)
         ]
+        self.feed: Any = _Feeds([loop.feed for loop in self.loops])
         self.finished = {i for i, run in enumerate(runs) if run.result() is not None}
         self.diverged: dict[int, str] = {}
-        self.started = time.perf_counter()
-        self.earlier_seconds = 0.0
         devices = self.experiment.devices
         spread = len(population) % devices.mesh.shape["data"] == 0
         self.held = devices.spread(0) if spread else devices.replicated
         self.given = devices.spread(1 if spread else 2)
-
-    def run(self) -> dict[int, str]:
-        """Start, step to the end, finish."""
-        columns = self.experiment.devices.replicate(self.loops[0].feed.columns)
-        states, rates = self._start()
-        call = self._compile(states, rates, columns)
-        first, total = int(states.step[0]), self.experiment.clock.total
-        step, pace, unread, asked = first, Pace(self.loops[0].feed.steps), None, 0
-        n = min(pace.steps, self.loops[0].until_event(step))
-        self._restart(step)
-        while step < total and self.going and not asked:
-            states, summaries = call(states, rates, columns, self._take(step, n), np.int32(n))
-            unread, read = (step, n, summaries), unread
-            step += n
-            n = min(pace.steps, self.loops[0].until_event(step))
-            for loop in self.loops if step < total else ():
-                loop.feed.prepare(step, n)
-            if read:  # of the call before: this one is computing meanwhile
-                self._record(*read)
-                pace.tick(read[1])
-            asked = self.stop.asked
-            evaluate = self.loops[0].due(step, "evaluate_every")
-            save = self.loops[0].save_due(step) or bool(asked)
-            if evaluate or save:
-                self._record(*unread)
-                unread = None
-                self._pause()
-                if evaluate:
-                    self._evaluate(step, states)
-                if save:
-                    self._save(step, states)
-                pace.restart()
-                self._restart(step)
-        self._pause()
-        for loop in self.loops:
-            loop.feed.close()
-        self.checkpoints.wait()
-        if asked and step < total:
-            self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
-            raise SystemExit(128 + asked)
-        return self._finish(states, step - first)
 
     @property
     def going(self) -> list[int]:
         """The members that have neither diverged nor a result from before."""
         return sorted(set(range(len(self.runs))) - self.finished - self.diverged.keys())
 
-    def _start(self) -> tuple[State, Any]:
+    def _start(self) -> State:
         """The states of the newest sound checkpoint, or those before the first step."""
         experiment, devices = self.experiment, self.experiment.devices
-        rates = jax.device_put(self.population.rates, self.held)
+        self.rates = jax.device_put(self.population.rates, self.held)
         learnt = None
-        given = experiment.training_batch(1), rates
+        given = experiment.training_batch(1), self.rates
         if start := experiment.init_from:
             state = experiment.init()
             filled = start.fill(state.params, state.variables)
@@ -265,13 +220,13 @@ class _Together:
             self.runs[i].claim(self.population.members[i].config)
             self.runs[i].start(int(states.step[0]), experiment.description)
             self.loops[i].earlier_seconds = self.earlier_seconds
-        return states, rates
+        return states
 
-    def _compile(self, states: State, rates: Any, columns: Any) -> Callable:
+    def _compile(self, states: State, columns: Any) -> Callable:
         began, devices = time.perf_counter(), self.experiment.devices
         call = devices.compiled(
             self.population.call,
-            *(states, rates, columns, self._take(0, 0), np.int32(0)),
+            *(states, self.rates, columns, self._placed(self.feed.make(0, 0)), np.int32(0)),
             donate=(0,),
             results=(self.held, devices.replicated),
         )
@@ -281,13 +236,12 @@ class _Together:
         measure = Measure(self.experiment, self.one(states, np.int32(0)))
         for loop in self.loops:
             loop.measure, loop.compile_seconds = measure, time.perf_counter() - began
-        return call
+        return lambda states, columns, given, n: call(states, self.rates, columns, given, n)
 
-    def _take(self, step: int, n: int) -> Any:
-        rows = [loop.feed.take(step, n) for loop in self.loops]
-        return jax.device_put(np.stack(rows, axis=1), self.given)
+    def _placed(self, given: Any) -> Any:
+        return jax.device_put(given, self.given)
 
-    def _record(self, step: int, n: int, summaries: Any) -> None:
+    def record(self, step: int, n: int, summaries: Any) -> None:
         """Log the summaries of `n` steps of every member; those not finite have diverged."""
         values = {k: np.asarray(v)[:n] for k, v in summaries.items() if k != "finite"}
         numbers = (np.isfinite(v.astype(np.float32)) for v in values.values())
@@ -295,19 +249,19 @@ class _Together:
         for i in self.going:
             self._keep(i, "record", step, n, {k: v[:, i] for k, v in values.items()})
         if going := self.going:
-            waited = sum(loop.feed.waited for loop in self.loops)
-            running = self.loops[0].training_seconds + time.perf_counter() - self.loops[0].since
+            running = self.training_seconds + time.perf_counter() - self.since
             loss = float(np.mean(values["loss"][-1, going]))
-            self.progress.show(step + n, loss, min(1.0, waited / running))
+            self.progress.show(step + n, loss, min(1.0, self.feed.waited / running))
 
-    def _evaluate(self, step: int, states: State) -> None:
-        """Evaluate every member, and tell the means."""
+    def evaluate(self, step: int, states: State) -> bool:
+        """Evaluate every member, and tell the means; none is kept as the best."""
         for i in self.going:
             self._keep(i, "evaluate", step, self.one(states, np.int32(i)))
         if going := self.going:
             names = self.loops[going[0]].metrics
             means = {k: float(np.mean([self.loops[i].metrics[k] for i in going])) for k in names}
             self.progress.evaluated(step, means)
+        return False
 
     def _keep(self, i: int, what: str, *args: Any) -> None:
         """Let a member do its books; where they are refused as not finite, it has diverged."""
@@ -317,35 +271,51 @@ class _Together:
             self.diverged[i] = str(error)
             self.progress.say(f"{self.runs[i].folder} has diverged: {error}")
 
-    def _save(self, step: int, states: State) -> None:
-        wall = self.earlier_seconds + time.perf_counter() - self.started
-        notes = {"wall_seconds": wall, "diverged": self.diverged}
+    def save(self, step: int, states: State) -> None:
+        """Save the states of all, also of those that have diverged."""
+        notes = {"wall_seconds": self._wall_seconds(), "diverged": self.diverged}
         self.checkpoints.save(step, states, notes)
-        self.loops[0].saved = time.perf_counter()
+        self.saved = time.perf_counter()
 
-    def _restart(self, step: int) -> None:
-        """What comes now is training."""
-        self.progress.restart(step)
-        for loop in self.loops:
-            loop.since = time.perf_counter()
-
-    def _pause(self) -> None:
-        """What comes now is none."""
-        for loop in self.loops:
-            loop.training_seconds += time.perf_counter() - loop.since
-
-    def _finish(self, states: State, taken: int) -> dict[int, str]:
-        """Each member's own checkpoint, result and figures."""
+    def finish(self, states: State, taken: int) -> dict[int, str]:
+        """Each member's own checkpoint, result and figures; returns who has diverged, and how."""
         examples = taken * self.experiment.order.batch_size * len(self.loops)
-        rate = examples / max(1e-9, self.loops[0].training_seconds)
+        rate = examples / max(1e-9, self.training_seconds)
         self.progress.say(f"{len(self.loops)} runs in one program: {rate:,.0f} training examples/s")
         for i in self.going:
             state = self.one(states, np.int32(i))
             self._keep(i, "save", int(state.step), state)
             if i not in self.diverged:
+                self.loops[i].training_seconds = self.training_seconds
                 self.loops[i].checkpoints.wait()
                 self.loops[i].finish(state, taken)
         return self.diverged
+
+
+class _Feeds:
+    """The feeds of all members as one, of rows (steps, members, batch)."""
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = feeds
+        self.columns, self.steps = feeds[0].columns, feeds[0].steps
+
+    @property
+    def waited(self) -> float:
+        return sum(feed.waited for feed in self._feeds)
+
+    def make(self, step: int, n: int) -> np.ndarray:
+        return np.stack([feed.make(step, n) for feed in self._feeds], axis=1)
+
+    def take(self, step: int, n: int) -> np.ndarray:
+        return np.stack([feed.take(step, n) for feed in self._feeds], axis=1)
+
+    def prepare(self, step: int, n: int) -> None:
+        for feed in self._feeds:
+            feed.prepare(step, n)
+
+    def close(self) -> None:
+        for feed in self._feeds:
+            feed.close()
 
 
 class _Quiet(Progress):

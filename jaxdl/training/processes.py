@@ -87,12 +87,6 @@ def alive() -> None:
         faulthandler.dump_traceback_later(_patience, file=_STDERR, exit=True)
 
 
-def meet(name: str) -> None:
-    """Wait until every process has come to the place of this name."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def agreed(pace: int, asked: int, save: bool) -> tuple[int, int, bool]:
     """What all do next: the pace and the saving of process 0, and stop where any was asked to."""
     alive()

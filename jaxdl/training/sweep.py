@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl import config as cfg
-from jaxdl.errors import Diverged, UserError
+from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import save
 from jaxdl.figures.sweep import sweep_figure
 from jaxdl.progress import Progress
@@ -172,7 +172,9 @@ class Sweeper:
         self.sweep = sweep or Sweep.from_json(cfg.read_json(self._file))
         if sweep is not None and self.folder.is_dir():
             self._check_claim(sweep)
-        self.together = self._found.get("together") if together is None else together
+        found = cfg.read_json(self._file) if self._file.exists() else {}
+        self.together = found.get("together") if together is None else together
+        self._diverged: dict[str, str] = found.get("diverged", {})  # place of a run -> how
 
     def run(self, alone: Callable[[dict[str, Any], Run], Any], say: Callable = print) -> None:
         """Train all runs that have no result yet, then tell of all.
@@ -202,11 +204,8 @@ class Sweeper:
         alike: dict[str, list[Member]] = {}
         for member in self.sweep.members:
             alike.setdefault(repr(_shared(member.config)), []).append(member)
-        groups, programs, alone = (
-            list[tuple[list[Member], Population | None]](),
-            0,
-            dict[str, int](),
-        )
+        groups = list[tuple[list[Member], Population | None]]()
+        programs, alone = 0, dict[str, int]()
         for group in alike.values():
             left = [m for m in group if self._missing(m)]
             if not left:
@@ -245,15 +244,6 @@ class Sweeper:
         run = self.folder / member.place
         return not (run / "result.json").exists() and member.place not in self._diverged
 
-    @property
-    def _found(self) -> dict[str, Any]:
-        """What sweep.json holds so far."""
-        return cfg.read_json(self._file) if self._file.exists() else {}
-
-    @property
-    def _diverged(self) -> dict[str, str]:
-        return self._found.get("diverged", {})
-
     def _together(self, i: int, group: list[Member], population: Population, say: Callable) -> None:
         experiment = population.experiment
         names = _listed([member.place for member in group])
@@ -264,7 +254,8 @@ class Sweeper:
         found = population.train(runs, together / str(i), progress)
         if together.is_dir() and not any(together.iterdir()):
             together.rmdir()
-        self._write({group[k].place: reason for k, reason in found.items()})
+        self._diverged |= {group[k].place: reason for k, reason in found.items()}
+        self._write()
 
     def _alone(self, member: Member, i: int, train: Callable, say: Callable) -> None:
         if not self._missing(member):
@@ -276,11 +267,11 @@ class Sweeper:
                 train(member.config, run)
         except Diverged as error:
             say(f"{run.folder} has diverged: {error}")
-            self._write({member.place: str(error)})
+            self._diverged[member.place] = str(error)
+            self._write()
 
-    def _write(self, diverged: Mapping[str, str] | None = None, **found: Any) -> None:
-        both = {**self._diverged, **(diverged or {})}
-        known = {**self.sweep.to_json(), "together": self.together, "diverged": both}
+    def _write(self, **found: Any) -> None:
+        known = {**self.sweep.to_json(), "together": self.together, "diverged": self._diverged}
         write_json(self._file, {**known, **found})
 
     def _check_claim(self, sweep: Sweep) -> None:
@@ -289,9 +280,8 @@ class Sweeper:
         if self._file.exists():
             there = Sweep.from_json(cfg.read_json(self._file))
             if changes := _differences(there, sweep):
-                more = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
                 raise UserError(
-                    f"--workdir {self.folder}: is another sweep ({'; '.join(changes[:4])}{more}); "
+                    f"--workdir {self.folder}: is another sweep ({some(changes)}); "
                     "choose another --workdir, or leave out --config to resume this sweep as it was"
                 )
         elif strangers := sorted({p.name for p in self.folder.iterdir()} - {"lock"}):
