@@ -8,12 +8,17 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Ten epochs of batches of 1,024, with high rates, most of all for biases."""
+    """Batches of 1,024, with high rates, most of all for biases.
+
+    The paper needs 9.9 epochs, with lookahead and each image mirrored in every other epoch; this
+    has neither, and takes a few more.
+    """
     config = resnet20()
     config.data.augment = (
         dict(name="random_crop", padding=2, fill="reflect"),
         dict(name="random_flip"),
     )
+    config.data.views = (dict(name="views", shift=1),)
     config.model = dict(name="airbench")
     config.task.label_smoothing = 0.2
     # Rates and decay are the paper's for the summed loss of a batch, as of the mean: times 1,024.
@@ -32,10 +37,8 @@ def get_config() -> ConfigDict:
             (".*", {}),
         ),
     )
-    config.training = dict(batch_size=1024, epochs=9.9, eval_batch_size=1000)
+    config.training = dict(batch_size=1024, epochs=13, eval_batch_size=1000)
     config.target = dict(
-        metric="test/accuracy",
-        value=0.94,
-        source="Jordan 2024, airbench94, which also averages the views of its test images",
+        metric="test/accuracy", value=0.94, source="Jordan 2024, airbench94, 9.9 epochs"
     )
     return config

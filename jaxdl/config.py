@@ -31,7 +31,7 @@ _log = logging.getLogger("jaxdl")
 _FLAX = {"parent", "name"}
 # Keys that belong to every data source, or to every optimiser.
 SHARED = (
-    *("twin", "tokenize", "clips", "transforms", "augment"),
+    *("twin", "tokenize", "clips", "transforms", "augment", "views"),
     *("clip_norm", "weight_decay", "decay_only", "groups"),
 )
 # A duration is given in one unit, so setting one on the command line replaces the other.

@@ -13,7 +13,9 @@ from jaxdl.data.builtin import digits
 from jaxdl.models import functional
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.runs import Run
+from jaxdl.training.experiment import Experiment
 from jaxdl.training.learnt import Learnt
+from jaxdl.training.measure import measure
 from jaxdl.training.predictor import Predictor
 
 MODEL = {"name": "mnist_cnn", "widths": (4,), "kernels": (3,), "strides": (2,), "dense": 8}
@@ -90,6 +92,29 @@ def boxes_run(tmp_path_factory):
 def predict(call):
     """Runs `jaxdl predict` in this process: (exit status, stdout, stderr)."""
     return lambda workdir, *words: call("predict", "--workdir", workdir, *words)
+
+
+def test_views_of_evaluation_are_those_of_prediction(tmp_path):
+    """Both average the probabilities of an image and of its mirror image."""
+    config = {**CONFIG, "data": {**CONFIG["data"], "views": ({"name": "views"},)}}
+    workdir = start(tmp_path, config)
+    test, state = digits()["test"], Learnt(Run(workdir)).state
+    model = functional(MnistCNN(**{k: v for k, v in MODEL.items() if k != "name"}))
+    x = jnp.asarray(test.columns["image"], jnp.float32) / 16
+    p = [
+        jax.nn.softmax(model.apply(state.average, state.variables, (seen,), None, False)[0])
+        for seen in (x, x[:, :, ::-1])
+    ]
+    mean = np.mean(p, axis=0)
+    labels = test.columns["label"]
+    whole = {**config, "training": {**CONFIG["training"], "evaluate": ("test",)}}
+    _, metrics, _ = measure(Experiment.of(whole), Run(workdir))
+    expected = -np.log(mean[np.arange(len(labels)), labels]).mean()
+    assert metrics["test/loss"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["test/accuracy"] == pytest.approx(np.mean(mean.argmax(axis=1) == labels))
+    Image.fromarray(test.columns["image"][0, ..., 0]).save(tmp_path / "digit.png")
+    (found,) = Predictor(Run(workdir))([tmp_path / "digit.png"], top=1)
+    assert found.answers[0].value == pytest.approx(mean[0].max(), rel=1e-4)
 
 
 def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):

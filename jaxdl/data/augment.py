@@ -13,6 +13,7 @@ from jaxdl.data.columns import (
     Batch,
     Transform,
     find_column,
+    find_images,
     floating,
     map_images,
     require_between,
@@ -60,6 +61,31 @@ def random_flip(
                 )
             done[name] = jnp.where(mirrored, -x, x)
         return done
+
+    return transform
+
+
+def views(shift: int = 0, column: str = "image") -> Transform:
+    """Each image and its mirror image, and both moved: (batch, views, height, width, channels).
+
+    For `config.data.views`: a classifier's answers to them are averaged (Krizhevsky et al. 2012,
+    section 4.1; Jordan 2024, section 3.5).
+
+    Args:
+      shift: by how many pixels they are moved up and left, and down and right, a reflection of
+        what is inside coming in; 0 leaves those four out, and two views.
+      column: of the images.
+    """
+    if shift < 0:
+        raise UserError(f"views: shift={shift}; move by at least 1 pixel, or 0 for none")
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        x = find_images(batch, column, "views")
+        _, height, width, _ = x.shape
+        corners = (shift, 0, 2 * shift) if shift else (0,)
+        padded = jnp.pad(x, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect")
+        seen = [padded[:, at : at + height, at : at + width] for at in corners]
+        return {**batch, column: jnp.stack([*seen, *(image[:, :, ::-1] for image in seen)], axis=1)}
 
     return transform
 

@@ -9,6 +9,7 @@ neighbour.
     scale, standardize, flatten, unroll              here: what a model needs of its input
     random_flip, random_crop, random_affine,         augment.py: where things are in an image,
     random_erasing, cutout                           and what is cut out of it
+    views                                            augment.py: for evaluation
     color_jitter, pca_color, random_shadow, yuv      color.py
     rand_augment                                     rand_augment.py: both, drawn from a list
     random_zoom, mosaic                              moves.py: images with boxes
@@ -24,7 +25,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Num, PRNGKeyArray
 
-from jaxdl.data.augment import cutout, random_affine, random_crop, random_erasing, random_flip
+from jaxdl.data.augment import (
+    cutout,
+    random_affine,
+    random_crop,
+    random_erasing,
+    random_flip,
+    views,
+)
 from jaxdl.data.color import color_jitter, pca_color, random_shadow, yuv
 from jaxdl.data.columns import Batch, Transform, floating, map_column, require_finite
 from jaxdl.data.mixing import cutmix, mix, mixup
@@ -116,5 +124,6 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "scale": scale,
     "standardize": standardize,
     "unroll": unroll,
+    "views": views,
     "yuv": yuv,
 }

@@ -99,8 +99,8 @@ def averaged(model: Model) -> Model:
         logits, variables = model.apply(params, variables, (merged, *others), key, train)
         if getattr(logits, "ndim", 0) != 2 or logits.shape[1] < 2:
             raise UserError(
-                "config.data.crop.views: only of a model that gives a logit for each class can "
-                "several views be averaged; set it to 1"
+                "config.data.views or config.data.crop.views: only of a model that gives a logit "
+                "for each class can several views be averaged; leave them out"
             )
         wide = jnp.promote_types(logits.dtype, jnp.float32)
         log_p = jax.nn.log_softmax(logits.astype(wide)).reshape(*images.shape[:2], -1)

@@ -38,6 +38,8 @@ from jaxdl.training.precision import Precision
 from jaxdl.training.state import State, digest
 from jaxdl.training.transfer import InitFrom
 
+_KINDS = ("transforms", "augment", "views")  # of what is done to batches on the device
+
 # Which nodes of a config name a callable, and what they can name.
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "data": data.SOURCES,
@@ -174,9 +176,9 @@ class Settings:
     Args:
       model: name and arguments of the model.
       task: name and arguments of the task.
-      data: source and arguments; `transforms` and `augment` list what is done to a batch on the
-        device, always and in training alone; `clips` makes clips of images; `twin=True` takes a
-        small built-in twin instead.
+      data: source and arguments; `transforms`, `augment` and `views` list what is done to a batch
+        on the device, always, in training alone and in evaluation alone; `clips` makes clips of
+        images; `twin=True` takes a small built-in twin instead.
       optimizer: name and arguments of the optimiser; see `jaxdl.optim.build`.
       training: see `Training`.
       init_from: a weight file or the directory of a run to start from, or see `InitFrom`. A run
@@ -215,6 +217,7 @@ class Experiment:
     splits: Mapping[str, Table]
     transform: Callable
     augment: Callable
+    views: Callable
     optimizer: Any
     rate: Callable | None
     training: Training
@@ -257,7 +260,7 @@ class Experiment:
         init_from = None if settings.init_from is None else InitFrom.of(settings.init_from)
         if init_from and not resumed:
             _ = init_from.arrays  # what cannot be read is told before the data is
-        transform, augment = (build_transforms(settings.data, k) for k in ("transforms", "augment"))
+        transform, augment, views = (build_transforms(settings.data, kind) for kind in _KINDS)
         splits = _data(settings.data)
         sizes = {name: len(v) for name, v in splits["train"].vocabularies.items()}
         model = build_model(settings.model, sizes)
@@ -283,6 +286,7 @@ class Experiment:
             splits=splits,
             transform=transform,
             augment=augment,
+            views=views,
             optimizer=optim.build(settings.optimizer, clock),
             rate=optim.learning_rate(settings.optimizer, clock),
             training=training,
@@ -337,18 +341,19 @@ class Experiment:
     def evaluation(self) -> Callable:
         """The evaluation, of untransformed batches."""
         plain = make_evaluation(self._seeing, self.task, precision=self.precision)
-        return transformed(self._bucketed(plain), self.transform)
+        return transformed(self._bucketed(plain), compose([self.views, self.transform]))
 
     @functools.cached_property
     def prediction(self) -> Callable:
         """The predictions, of untransformed batches."""
         plain = make_prediction(self._seeing, self.task, precision=self.precision)
-        return transformed(plain, self.transform)
+        return transformed(plain, compose([self.views, self.transform]))
 
     @property
     def _seeing(self) -> Model:
         """The model, of as many views of an example as evaluation is given."""
-        return averaged(self.model) if self.splits["train"].views > 1 else self.model
+        several = self.splits["train"].views > 1 or self.config["data"].get("views")
+        return averaged(self.model) if several else self.model
 
     @property
     def writes(self) -> LanguageModeling | None:
@@ -488,7 +493,7 @@ def build_model(node: Any, vocabularies: Mapping[str, int] | None) -> Model:
 
 
 def build_transforms(data: Mapping[str, Any], kind: str = "transforms") -> Callable:
-    """The transforms of `config.data`, as one function; `kind` is that key, or 'augment'."""
+    """The transforms of `config.data`, as one function; `kind` is one of `_KINDS`."""
     nodes, path = data.get(kind, ()), f"config.data.{kind}"
     if not isinstance(nodes, tuple):
         raise UserError(f"{path}: expected a list of dicts, got {nodes!r}")
@@ -521,7 +526,7 @@ def _token_counts(train: Table) -> np.ndarray:
 
 
 def _data(node: Mapping[str, Any]) -> Mapping[str, Table]:
-    settings = {k: v for k, v in node.items() if k not in ("transforms", "augment")}
+    settings = {k: v for k, v in node.items() if k not in _KINDS}
     twin = settings.pop("twin", False)
     if not isinstance(twin, bool):
         raise UserError(f"config.data.twin: expected true or false, got {twin!r}")

@@ -27,7 +27,7 @@ class Learnt:
       classes: names of the labels, where the data has them.
       vocabularies: token column -> what its ids stand for.
       crop: what is seen of images that are decoded as they are needed.
-      task, model, transform, precision: as in training.
+      task, model, transform, views, precision: as in training and evaluation.
 
     Raises:
       UserError: the directory is damaged.
@@ -49,6 +49,7 @@ class Learnt:
         self.task: Task = cfg.build(settings.task, TASKS, "config.task")
         self.model = build_model(settings.model, sizes)
         self.transform, crop = build_transforms(settings.data), settings.data.get("crop")
+        self.views = build_transforms(settings.data, "views")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
         self.precision = cfg.call(Precision, settings.precision, "config.precision")
 

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from jaxdl.data import pixels
 from jaxdl.data.boxes import fit
 from jaxdl.data.photos import Files, Photos
+from jaxdl.data.transforms import compose
 from jaxdl.errors import UserError
 from jaxdl.runs import Run
 from jaxdl.tasks.answer import Answer
@@ -67,7 +68,7 @@ class Predictor:
         if column.get("dtype") != "uint8" or len(column["shape"]) != 3:
             raise UserError(f"--workdir {run.folder}: {task.input!r}, its input, is no image")
         self._task, self._shape, self._state = task, tuple(column["shape"]), learnt.state
-        self._program = jit(transformed(self._outputs, learnt.transform))
+        self._program = jit(transformed(self._outputs, compose([learnt.views, learnt.transform])))
 
     def __call__(
         self, paths: Sequence[Path], top: int | None = None, score: float | None = None

@@ -32,6 +32,7 @@ from jaxdl.data.transforms import (
     random_erasing,
     random_flip,
     random_shadow,
+    views,
     yuv,
 )
 
@@ -73,7 +74,7 @@ def image_of(transform, x, seed=0):
 
 
 def test_every_random_transform_is_here():
-    plain = {"flatten", "scale", "standardize", "unroll", "yuv"}
+    plain = {"flatten", "scale", "standardize", "unroll", "views", "yuv"}
     with_boxes = {"mosaic", "random_zoom"}  # in test_moves.py
     assert set(TRANSFORMS) == set(RANDOM) | plain | with_boxes
 
@@ -593,11 +594,24 @@ def test_mix_is_either():
         (lambda: mixup(alpha=-1.0), "alpha=-1.0"),
         (lambda: cutmix(alpha=float("inf")), "alpha=inf"),
         (lambda: mix(cutmix=-1.0), "mix: cutmix=-1.0"),
+        (lambda: views(shift=-1), "views: shift=-1"),
     ],
 )
 def test_refuses_settings(refuses, make, fragment):
     with refuses(fragment):
         make()
+
+
+def test_views_are_the_image_its_mirror_image_and_both_moved():
+    x = images(shape=(5, 6, 3))
+    two, six = (np.asarray(apply(views(shift), x)["image"]) for shift in (0, 1))
+    np.testing.assert_array_equal(two, np.stack([x, x[:, :, ::-1]], axis=1))
+    assert six.shape == (16, 6, 5, 6, 3) and six.dtype == x.dtype
+    np.testing.assert_array_equal(six[:, 0], x)
+    np.testing.assert_array_equal(six[:, 1, 1:, 1:], x[:, :-1, :-1])
+    np.testing.assert_array_equal(six[:, 1, 0, 1:], x[:, 1, :-1])  # a reflection
+    np.testing.assert_array_equal(six[:, 2, :-1, :-1], x[:, 1:, 1:])
+    np.testing.assert_array_equal(six[:, 3:], six[:, :3, :, ::-1])
 
 
 @pytest.mark.parametrize(
