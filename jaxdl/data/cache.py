@@ -41,6 +41,12 @@ def fingerprint(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+def stamp(path: Path) -> str:
+    """Size and time of a file: for those that would take too long to read for a `fingerprint`."""
+    about = path.stat()
+    return f"{about.st_size} bytes at {about.st_mtime_ns}"
+
+
 def _write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:

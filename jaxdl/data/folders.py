@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.data import pixels
+from jaxdl.data.cache import cached, stamp
 from jaxdl.data.crops import Crop
 from jaxdl.data.photos import Files, Photos
 from jaxdl.data.splits import hashed_roles, require_fractions
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, some
+
+_log = logging.getLogger("jaxdl")
 
 # What a split's folder may be called.
 _ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation",
@@ -29,6 +33,7 @@ def images(
     test_fraction: float = 0.2,
     validation_fraction: float = 0.0,
     crop: Crop | None = None,
+    skip: int = 0,
 ) -> dict[str, Table]:
     """Images in `path/train/CLASS/…`, `path/test/CLASS/…`, `path/val/CLASS/…`, or `path/CLASS/…`.
 
@@ -44,13 +49,16 @@ def images(
       test_fraction: expected share of the test split; 0 for none. Only for `path/CLASS/…`.
       validation_fraction: the same of the validation split.
       crop: what is seen of each image, at random in training; see `Crop`.
+      skip: how many damaged images may be left out, and named in a warning. All are decoded once
+        to find them, which takes about as long as an epoch, and is remembered for the next run.
 
     Returns:
       `image` (N, size, size, channels) uint8, and `label` (N,) int32; `Table.classes` are the
       folders' names.
 
     Raises:
-      UserError: no such folder, no class, a class with no image, or a file that is no sound image.
+      UserError: no such folder, no class, a class with no image, or a file that is no sound image
+        (with `skip`, more of them than that).
     """
     root = Path(path).expanduser()
     seen = size if crop is None else crop
@@ -63,9 +71,13 @@ def images(
         raise UserError(f"images: size={size}; an image has at least 1 pixel a side")
     if channels not in (1, 3, 4):
         raise UserError(f"images: channels={channels}; 1 is grey, 3 colour, 4 with transparency")
+    if skip < 0:
+        raise UserError(f"images: skip={skip}; give how many images may be left out, 0 for none")
     require_fractions("images", test_fraction, validation_fraction)
     splits = _by_folder(root) or _by_hash(root, test_fraction, validation_fraction)
     classes = tuple(sorted({name for _, name in splits["train"]}))
+    if skip:
+        splits = _without_damaged(root, splits, channels, skip)
     _require_examples(splits, classes, root)
     return {
         role: _table(root, role, files, classes, seen, channels) for role, files in splits.items()
@@ -133,7 +145,38 @@ def _visible(folder: Path, kind: Callable[[os.DirEntry], bool]) -> list[os.DirEn
     return sorted(found, key=lambda entry: entry.name)
 
 
+def _without_damaged(
+    root: Path, splits: dict[str, _Labelled], channels: int, most: int
+) -> dict[str, _Labelled]:
+    """The splits without the images that cannot be decoded, of which there may be so many."""
+    paths = [root / file for files in splits.values() for file, _ in files]
+    key = repr(
+        (channels, pixels.version(), [(str(path), path.exists() and stamp(path)) for path in paths])
+    )
+
+    def look() -> dict[str, np.ndarray]:
+        _log.warning("images: decodes %s once, to find the damaged", f"{len(paths):,}")
+        found = pixels.faults(paths, channels)
+        return {"place": np.array([*found], int), "why": np.array([*found.values()], str)}
+
+    found = cached(key, look)
+    damaged = {paths[i]: why for i, why in zip(found["place"], found["why"], strict=True)}
+    told = some([f"{path}: {why}" for path, why in damaged.items()])
+    if len(damaged) > most:
+        raise UserError(f"images: {len(damaged)} are damaged, and skip={most} ({told})")
+    if damaged:
+        _log.warning("images: left out %d of %s (%s)", len(damaged), f"{len(paths):,}", told)
+    return {
+        role: [(file, name) for file, name in files if root / file not in damaged]
+        for role, files in splits.items()
+    }
+
+
 def _require_examples(splits: dict[str, _Labelled], classes: tuple[str, ...], root: Path) -> None:
+    if empty := sorted(set(classes) - {name for _, name in splits["train"]}):
+        raise UserError(
+            f"images: class {empty[0]!r} has no sound image in the train split ({root})"
+        )
     for role, files in splits.items():
         if not files:
             raise UserError(

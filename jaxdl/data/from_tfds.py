@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data import pixels
-from jaxdl.data.cache import cached, fingerprint
+from jaxdl.data.cache import cached, fingerprint, stamp
 from jaxdl.data.crops import Crop
 from jaxdl.data.photos import Photos
 from jaxdl.data.table import Table
@@ -367,14 +367,9 @@ def _load(
         names = ", ".join(f.name for f in others)
         _log.warning("%s: reads %s of %s examples", named(builder.name, part), names, f"{count:,}")
     # The files may hold 150 GB: that their names, sizes and times are the same must do.
-    held = _load_held(builder, part, others, cache, _stamp) if others else {}
+    held = _load_held(builder, part, others, cache, stamp) if others else {}
     columns: dict[str, np.ndarray | Photos] = {**photos, **held}
     return {f.name: columns[f.name] for f in features}
-
-
-def _stamp(file: Path) -> str:
-    about = file.stat()
-    return f"{about.st_size} bytes at {about.st_mtime_ns}"
 
 
 def _load_held(

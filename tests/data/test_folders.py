@@ -137,6 +137,54 @@ def test_names_the_bad_file(tmp_path, refuses, spoil, fragments):
         images(str(tmp_path), size=4, test_fraction=0.0)
 
 
+@pytest.fixture
+def partly_damaged(cats_and_dogs, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cats, dogs = cats_and_dogs / "cat", cats_and_dogs / "dog"
+    cut = np.random.RandomState(0).randint(0, 255, (9, 9, 3), np.uint8)
+    Image.fromarray(cut).save(cats / "3.png")
+    (cats / "3.png").write_bytes((cats / "3.png").read_bytes()[:-30])
+    (cats / "7.png").write_bytes(b"")
+    (dogs / "5.png").write_text("<html>not found</html>")
+    (dogs / "6.png").unlink()
+    (dogs / "6.png").symlink_to("gone")
+    return cats_and_dogs
+
+
+@pytest.mark.parametrize("seen", [{"size": 4}, {"crop": Crop(4, resize=4)}])
+def test_damaged_images_are_left_out_and_no_other_moves(partly_damaged, caplog, seen):
+    found = images(str(partly_damaged), **seen, skip=4)
+    told = caplog.messages[-1]
+    assert "left out 4 of 120" in told
+    for name in ("cat/3.png: a damaged", "cat/7.png: an empty", "dog/5.png: not an", "dog/6.png"):
+        assert name in told
+    for file in ("cat/3.png", "cat/7.png", "dog/5.png", "dog/6.png"):
+        (partly_damaged / file).unlink()
+    rest = images(str(partly_damaged), **seen)
+    for role, table in rest.items():
+        for name, column in table.columns.items():
+            np.testing.assert_array_equal(column[:], found[role].columns[name][:])
+
+
+def test_what_is_damaged_is_remembered_until_a_file_changes(partly_damaged, caplog):
+    for looked in (1, 0):
+        caplog.clear()
+        assert sum(map(len, images(str(partly_damaged), size=4, skip=9).values())) == 116
+        assert sum("decodes 120 once" in line for line in caplog.messages) == looked
+    draw(partly_damaged / "cat" / "7.png")
+    assert sum(map(len, images(str(partly_damaged), size=4, skip=9).values())) == 117
+
+
+def test_more_damaged_images_than_may_be_left_out(partly_damaged, refuses):
+    with refuses("4 are damaged, and skip=3", "cat/3.png: a damaged image", "dog/6.png"):
+        images(str(partly_damaged), size=4, skip=3)
+    for file in (partly_damaged / "dog").iterdir():
+        file.unlink()
+        file.write_bytes(b"")
+    with refuses("class 'dog' has no sound image in the train split"):
+        images(str(partly_damaged), size=4, skip=100)
+
+
 def test_refuses_folders_that_are_no_data(tmp_path, refuses):
     with refuses("no folder", "none"):
         images(str(tmp_path / "none"), size=4)
@@ -181,6 +229,7 @@ def test_refuses_a_split_that_no_image_falls_into(tmp_path, refuses):
     ("settings", "fragment"),
     [
         (dict(size=0), "size=0"),
+        (dict(skip=-1), "skip=-1"),
         (dict(channels=2), "channels=2"),
         (dict(test_fraction=1.0), "test_fraction=1.0"),
         (dict(validation_fraction=-0.5), "validation_fraction=-0.5"),
