@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl.checkpoints import Checkpoints
-from jaxdl.errors import Diverged, UserError
+from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import Finished, draw, preview
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
@@ -39,8 +39,7 @@ def train(experiment: Experiment, run: Run, progress: Progress | None = None) ->
 
     Raises:
       Diverged: the loss or the gradient is not finite.
-      UserError: the disk is full, or no checkpoint is
-        sound.
+      UserError: the disk is full, or no checkpoint is sound, or they are of another run.
       SystemExit: a signal asked to stop; the state was saved.
     """
     if progress is None:
@@ -158,9 +157,8 @@ class Loop:
         ]
         if changes:
             raise UserError(
-                f"{self.directory.checkpoints}: are of another run "
-                f"({'; '.join(changes[:4])[:400]}); bring back what it had, or choose another "
-                "--workdir"
+                f"{self.directory.checkpoints}: are of another run ({some(changes)}); bring back "
+                "what it had, or choose another --workdir"
             )
 
     def _compile(self, state: State, columns: Any) -> Callable:

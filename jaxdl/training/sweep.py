@@ -211,6 +211,8 @@ class Sweeper:
             if not left:
                 groups.append((group, None))
                 continue
+            if not self._half_way:  # nothing is saved of them as a group, so what has ended may go
+                group = left
             experiment = Experiment.of(group[0].config)
             check_shapes(experiment)
             population = Population(experiment, [member.config for member in group])
@@ -240,6 +242,11 @@ class Sweeper:
             return reason
         return None if self.together else population.slow()
 
+    @property
+    def _half_way(self) -> bool:
+        """Whether runs that train in one program have begun and not ended."""
+        return (self.folder / "together").is_dir()
+
     def _missing(self, member: Member) -> bool:
         run = self.folder / member.place
         return not (run / "result.json").exists() and member.place not in self._diverged
@@ -252,7 +259,7 @@ class Sweeper:
         runs = [Run(self.folder / member.place) for member in group]
         together = self.folder / "together"
         found = population.train(runs, together / str(i), progress)
-        if together.is_dir() and not any(together.iterdir()):
+        if self._half_way and not any(together.iterdir()):
             together.rmdir()
         self._diverged |= {group[k].place: reason for k, reason in found.items()}
         self._write()
@@ -279,7 +286,13 @@ class Sweeper:
             raise UserError(f"--workdir {self.folder}: holds a run, not a sweep; choose another")
         if self._file.exists():
             there = Sweep.from_json(cfg.read_json(self._file))
-            if changes := _differences(there, sweep):
+            changes = _differences(there, sweep)
+            if changes and _holds(sweep, there) and self._half_way:
+                raise UserError(
+                    f"--workdir {self.folder}: some of its runs are half-way in one program; leave "
+                    "out --config to resume them, and add others when they have ended"
+                )
+            if changes and not _holds(sweep, there):
                 raise UserError(
                     f"--workdir {self.folder}: is another sweep ({some(changes)}); "
                     "choose another --workdir, or leave out --config to resume this sweep as it was"
@@ -352,6 +365,12 @@ def _differences(old: Sweep, new: Sweep) -> list[str]:
     for point in [point for point in old.points if point in new.points][:1]:
         changes += cfg.differences(old.points[point], cfg.plain(new.points[point]))
     return changes
+
+
+def _holds(new: Sweep, old: Sweep) -> bool:
+    """Whether a sweep has all runs of another, and perhaps more."""
+    there = {member.place: cfg.plain(member.config) for member in new.members}
+    return all(there.get(m.place) == cfg.plain(m.config) for m in old.members)
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:

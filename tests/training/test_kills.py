@@ -169,6 +169,29 @@ def test_a_full_disk_is_told_and_nothing_is_lost(undisturbed, tmp_path):
     assert told(run) == undisturbed
 
 
+def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tmp_path):
+    """A small file system of its own, that has room for some of the checkpoints."""
+    run, disk = claimed(tmp_path / "run", CONFIG), tmp_path / "disk"
+    disk.mkdir()
+    script = f"""
+        mount -t tmpfs -o size=700k none {disk} || exit 99
+        cp -r {run.folder}/. {disk}
+        {sys.executable} -m jaxdl train --workdir {disk}; status=$?
+        cp -r {disk}/. {run.folder}; exit $status
+    """
+    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    try:
+        ended = subprocess.run(words, text=True, capture_output=True, timeout=120)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if ended.returncode == 99 or ended.stderr.startswith("unshare:"):
+        pytest.skip("no file system may be mounted here")
+    assert ended.returncode == 2 and ended.stderr.count("cannot save a checkpoint") == 1
+    assert saved(run.folder)
+    train(run)
+    assert told(run) == undisturbed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name):

@@ -38,6 +38,7 @@ def get_config():
     return config
 """
 GRID = ("--seeds", 2, "--config.optimizer.learning_rate.peak=0.01,0.03")
+MORE = ("--seeds", 3, "--config.optimizer.learning_rate.peak=0.01,0.02,0.03")
 SGD = ("--config.optimizer.name=sgd", "--config.model.hidden=()", "--config.training.steps=8")
 
 
@@ -204,6 +205,8 @@ def test_together_alone_and_interrupted_are_the_same(call, sweep, file, tmp_path
         stopping(patch, 17)
         status, out, _ = sweep("killed", *GRID)
     assert status == 128 + signal.SIGTERM and "saved; run again to resume" in out
+    status, _, error = sweep("killed", *MORE)
+    assert status == 2 and "half-way in one program" in error
     status, out, _ = call("sweep", "--workdir", tmp_path / "killed")
     assert status == 0 and "resumed at step" in out
 
@@ -227,12 +230,29 @@ def test_together_alone_and_interrupted_are_the_same(call, sweep, file, tmp_path
     assert "4 runs: 4 finished before" in sweep("together", *GRID)[1]
     assert (member / "result.json").read_bytes() == before
     for words, change in (
-        (("--seeds", 3, GRID[2]), "sweep.seeds: 2 -> 3"),
+        (("--seeds", 1, GRID[2]), "sweep.seeds: 2 -> 1"),
         ((*GRID[:2], "--config.optimizer.learning_rate.peak=0.01,0.1"), "peak=0.03 -> "),
         ((*GRID, "--config.optimizer.b1=0.8"), "config.optimizer.b1: '(absent)' -> 0.8"),
     ):
         status, _, error = sweep("together", *words)
         assert status == 2 and change.split(" -> ")[0] in error and error.count("\n") == 1
+
+
+def test_runs_are_added_to_a_sweep(call, sweep, file, tmp_path):
+    assert sweep("a", *GRID)[0] == 0
+    before = (tmp_path / "a" / "peak=0.01" / "seed=4" / "result.json").read_bytes()
+    status, out, _ = sweep("a", *MORE)
+    assert status == 0 and "9 runs: 4 finished before, 5 in one program" in out
+    assert (tmp_path / "a" / "peak=0.01" / "seed=4" / "result.json").read_bytes() == before
+    table = json.loads((tmp_path / "a" / "sweep.json").read_text())["table"]
+    assert [(row["point"], row["runs"]) for row in table] == [
+        *(("peak=0.01", 3), ("peak=0.02", 3), ("peak=0.03", 3)),
+    ]
+    words = ("--config.seed=5", GRID[2].partition("=")[0] + "=0.03")
+    assert call("train", "--config", file, "--workdir", tmp_path / "alone", *words)[0] == 0
+    assert_alike(tmp_path / "a" / "peak=0.03" / "seed=5", tmp_path / "alone")
+    status, _, error = sweep("a", *GRID)
+    assert status == 2 and "sweep.seeds: 3 -> 2" in error  # runs are added, not taken away
 
 
 def test_a_run_that_diverges_stops_no_other(call, sweep, tmp_path):
