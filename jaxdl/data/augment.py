@@ -16,6 +16,7 @@ from jaxdl.data.columns import (
     find_images,
     floating,
     map_images,
+    rectangles,
     require_between,
     require_finite,
     restore,
@@ -177,8 +178,8 @@ def cutout(size: int, value: float | tuple[float, ...] = 0.0, column: str = "ima
         x: Num[Array, "batch height width channels"], key: PRNGKeyArray
     ) -> Num[Array, "batch height width channels"]:
         middle = jax.random.randint(key, (len(x), 2), 0, jnp.array(x.shape[1:3]))
-        sides = jnp.full_like(middle, size)
-        hole = rectangles(middle - size // 2, sides, (x.shape[1], x.shape[2]))
+        corner = middle - size // 2
+        hole = rectangles(corner, corner + size, (x.shape[1], x.shape[2]))
         return jnp.where(hole, _paint("cutout", value, x), x)
 
     return map_images(column, "cutout", cut)
@@ -222,23 +223,12 @@ def random_erasing(
         sides, fits = _fitting(shape, len(x), size, area, ratio)
         *place, coin = jax.random.uniform(drawn, (3, len(x)))
         corner = jnp.floor(jnp.stack(place, axis=-1) * (jnp.array(size) - sides + 1))
-        hole = rectangles(corner, sides, size)
+        hole = rectangles(corner, corner + sides, size)
         hole &= (fits & (coin < probability))[:, None, None, None]
         paint = _noise(noise, x) if value == "noise" else _paint("random_erasing", value, x)
         return jnp.where(hole, paint, x)
 
     return map_images(column, "random_erasing", erased)
-
-
-def rectangles(
-    corner: Num[Array, "batch 2"], sides: Num[Array, "batch 2"], size: tuple[int, int]
-) -> Bool[Array, "batch height width 1"]:
-    """Which pixels of images of `size` lie in a rectangle: from its corner, `sides` pixels on."""
-    inside = []
-    for axis, length in enumerate(size):
-        place, start = jnp.arange(length), corner[:, axis, None]
-        inside.append((place >= start) & (place < start + sides[:, axis, None]))
-    return inside[0][:, :, None, None] & inside[1][:, None, :, None]
 
 
 def turn(angle: Float[Array, ""]) -> Float[Array, "2 2"]:

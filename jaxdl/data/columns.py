@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray
 
 from jaxdl.errors import UserError
 
@@ -92,6 +92,17 @@ def find_images(batch: Batch, column: str, name: str) -> Num[Array, "batch heigh
             "channels); put it before any transform that flattens"
         )
     return x
+
+
+def rectangles(
+    start: Num[Array, "batch 2"], stop: Num[Array, "batch 2"], size: tuple[int, int]
+) -> Bool[Array, "batch height width 1"]:
+    """Which pixels of images of `size` lie in a rectangle, from (top, left) to (bottom, right)."""
+    inside = []
+    for axis, length in enumerate(size):
+        place = jnp.arange(length)
+        inside.append((place >= start[:, axis, None]) & (place < stop[:, axis, None]))
+    return inside[0][:, :, None, None] & inside[1][:, None, :, None]
 
 
 def floating(x: Num[Array, "*shape"]) -> Inexact[Array, "*shape"]:

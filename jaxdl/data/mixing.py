@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxdl.data.augment import rectangles
 from jaxdl.data.columns import (
     Batch,
     Transform,
     find_column,
     find_images,
     floating,
+    rectangles,
     require_between,
     restore,
 )
@@ -102,4 +102,5 @@ def _hole(
     """A rectangle of that share of the image and of its ratio, its middle anywhere."""
     middle = jax.random.randint(key, (len(area), 2), 0, jnp.array(size))
     sides = jnp.floor(jnp.array(size) * jnp.sqrt(area)[:, None]).astype(jnp.int32)
-    return rectangles(middle - sides // 2, sides, size)
+    corner = middle - sides // 2
+    return rectangles(corner, corner + sides, size)

@@ -21,6 +21,7 @@ from jaxdl.data.columns import (
     find_column,
     find_images,
     floating,
+    rectangles,
     require_between,
     require_finite,
     restore,
@@ -59,7 +60,7 @@ def random_zoom(
         shift = jax.random.uniform(places, scaled.shape) * (size - scaled)
         extent = jnp.minimum(jnp.ceil(shift + scaled), size)
         # Between pixels it is interpolated, so what is at an edge leaves a trace beyond.
-        inside = _window(jnp.zeros_like(extent), extent, (x.shape[1], x.shape[2]))
+        inside = rectangles(jnp.zeros_like(extent), extent, (x.shape[1], x.shape[2]))
         return {
             **batch,
             column: jnp.where(inside, jax.vmap(_moved)(x, factor, shift), 0),
@@ -106,7 +107,7 @@ def mosaic(
             factor = jnp.max((stop - start) / extent, axis=1)
             shift = start + place * (stop - start - factor[:, None] * extent)
             moved = jax.vmap(_moved)(jnp.roll(x, -i, axis=0), factor, shift)
-            laid = jnp.where(_window(start, stop, (x.shape[1], x.shape[2])), moved, laid)
+            laid = jnp.where(rectangles(start, stop, (x.shape[1], x.shape[2])), moved, laid)
             parts.append(objects.rolled(i).moved(factor, shift).seen(start, stop, keep))
             factors.append(factor)
         together = Objects(*(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True)))
@@ -212,17 +213,6 @@ def _moved(
         floating(image), image.shape, (0, 1), scale, shift, method="linear"
     )
     return restore(moved, image)
-
-
-def _window(
-    start: Float[Array, "batch 2"], stop: Float[Array, "batch 2"], size: tuple[int, int]
-) -> Bool[Array, "batch height width 1"]:
-    """Which pixels lie in a window."""
-    inside = []
-    for axis, length in enumerate(size):
-        place = jnp.arange(length)
-        inside.append((place >= start[:, axis, None]) & (place < stop[:, axis, None]))
-    return inside[0][:, :, None, None] & inside[1][:, None, :, None]
 
 
 def _like(used: Bool[Array, " batch"], column: Array) -> Bool[Array, "batch ..."]:

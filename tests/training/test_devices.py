@@ -69,16 +69,26 @@ PLACEMENT = (
     ("", "fsdp"),
 )
 MODELS["tensor"] = MODELS["fsdp"] | {"placement": PLACEMENT}
-# Shipped configs, a few steps on their twins: one of each other kind of task.
-LONG = ("driving_pilotnet", "bccd_fcos", "translation_lstm", "captions_lstm")
+# Shipped configs, small, and a few steps on little data: one of each other kind of task.
+LONG = {
+    "driving_pilotnet": ("data.twin=true",),
+    "shapes_fcos": (
+        *(f"data.{role}_examples=32" for role in ("train", "validation", "test")),
+        *("data.size=(64, 64)", "model.width=8", "model.channels=16"),
+    ),
+    "translation_lstm": ("model.hidden=32", "model.embedding=32"),
+    "captions_lstm": ("model.hidden=32", "model.embedding=32"),
+}
+for _name in ("translation_lstm", "captions_lstm"):
+    LONG[_name] += ("data.twin=true", "task.scores=()", "optimizer.learning_rate=0.01")
 DEVICES = (1, 2, 8)
 
 
 def config_of(model, number):
     """The config of a name, on so many devices."""
     if model in LONG:
-        overrides = ("training.steps=50", "training.batch_size=16", "training.eval_batch_size=16")
-        node = cfg.read(model, [*overrides, "training.accumulate=1", "data.twin=true"], REGISTRIES)
+        overrides = ["training.steps=50", "training.batch_size=16", "training.eval_batch_size=16"]
+        node = cfg.read(model, [*overrides, *LONG[model]], REGISTRIES)
         # So many steps would make much of float32's rounding, which is another on each mesh.
         wide = dict.fromkeys(("params", "compute", "output"), "float64")
         return node | {"devices": number, "precision": wide}
