@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,6 +196,37 @@ def paths(params: Any) -> list[str]:
     ]
 
 
+def deciding(patterns: Sequence[str], names: Sequence[str], path: str, last: str) -> list[int]:
+    """Of ordered regular expressions, the number of the first that is found in each name.
+
+    Raises:
+      UserError: a name in which none is found, for which to end with `last`, or an expression that
+        decides for no name.
+    """
+    found = [next((i for i, r in enumerate(patterns) if re.search(r, n)), None) for n in names]
+    if None in found:
+        raise UserError(f"{path}: none covers {names[found.index(None)]!r}; end with {last}")
+    for i, pattern in enumerate(patterns):
+        if i not in found:
+            there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise UserError(f"{path}[{i}]: {pattern!r} decides for no parameter; there are {there}")
+    return [i for i in found if i is not None]
+
+
+def expression(pattern: Any, path: str) -> re.Pattern[str]:
+    """A regular expression of a config.
+
+    Raises:
+      UserError: it is none.
+    """
+    if not isinstance(pattern, str):
+        raise UserError(f"{path}: expected a regular expression, got {pattern!r}")
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{path}: {pattern!r} is no regular expression: {error}") from None
+
+
 def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
     """The schedule of the ungrouped learning rate, for reporting; None where there is none."""
     if node.get("learning_rate") is None:
@@ -246,7 +277,7 @@ def _by_group(
         where = f"{path}.groups[{i}]"
         match pair:
             case (str(pattern), Mapping() | None as settings):
-                _compiled(pattern, where)
+                expression(pattern, where)
             case _:
                 raise UserError(f"{where}: expected a pair (regex, dict or None), got {pair!r}")
         if pattern in members:
@@ -257,16 +288,8 @@ def _by_group(
             members[pattern] = _single({**node, **settings}, clock, where, group=True)
 
     def label(params: Any) -> Any:
-        names = paths(params)
-        labels = [next((r for r in members if re.search(r, name)), None) for name in names]
-        bare = [name for name, found in zip(names, labels, strict=True) if found is None]
-        if bare:
-            raise UserError(f"{path}.groups: no pattern matches {bare[0]!r}; add ('.*', {{}}) last")
-        idle = set(members) - set(labels)
-        if idle:
-            raise UserError(
-                f"{path}.groups: {idle.pop()!r} decides no parameter; there are {', '.join(names)}"
-            )
+        patterns, where = tuple(members), f"{path}.groups"
+        labels = [patterns[i] for i in deciding(patterns, paths(params), where, "('.*', {})")]
         return jax.tree.unflatten(jax.tree.structure(params), labels)
 
     return optax.multi_transform(members, label)
@@ -275,10 +298,10 @@ def _by_group(
 def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:
     if pattern is None:
         return lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
-    expression = _compiled(pattern, path)
+    wanted = expression(pattern, path)
 
     def mask(params: Any) -> Any:
-        chosen = [bool(expression.search(name)) for name in paths(params)]
+        chosen = [bool(wanted.search(name)) for name in paths(params)]
         if not (group or any(chosen)):  # a group may well hold none of those that decay
             raise UserError(
                 f"{path}: {pattern!r} matches no parameter of {', '.join(paths(params))}"
@@ -286,15 +309,6 @@ def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:
         return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
     return mask
-
-
-def _compiled(pattern: Any, path: str) -> re.Pattern[str]:
-    if not isinstance(pattern, str):
-        raise UserError(f"{path}: expected a regular expression, got {pattern!r}")
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{path}: {pattern!r} is not a regular expression: {error}") from None
 
 
 def _positive(arguments: Mapping[str, Any], path: str) -> None:

@@ -136,11 +136,11 @@ def test_frozen_parameters_stay_to_the_bit():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ((("kernel", {}),), "no pattern matches 'Dense_0/bias'; add"),
-        ((("conv", {}), (".*", {})), "'conv' decides no parameter; there are Dense_0/bias"),
-        (((".*", {}), ("bias", {})), "'bias' decides no parameter"),
+        ((("kernel", {}),), "groups: none covers 'Dense_0/bias'; end with"),
+        ((("conv", {}), (".*", {})), "'conv' decides for no parameter; there are Dense_0/bias"),
+        (((".*", {}), ("bias", {})), "'bias' decides for no parameter"),
         (((".*", {}), (".*", None)), r"groups\[1\]: .*'\.\*'.* twice"),
-        ((("(", {}),), r"groups\[0\]: '\(' is not a regular expression"),
+        ((("(", {}),), r"groups\[0\]: '\(' is no regular expression"),
         ((".*",), r"groups\[0\]: expected a pair"),
         ("kernel", "groups: expected pairs"),
         (3, r"groups: expected pairs"),
@@ -202,7 +202,7 @@ def test_clipping_is_by_the_global_norm_over_all_groups():
         ({"clip_norm": 0}, "config.optimizer.clip_norm: expected a number above 0"),
         ({"weight_decay": -1}, "config.optimizer.weight_decay: expected a number above 0"),
         ({"name": "adamw", "weight_decay": -1}, "config.optimizer.weight_decay: expected"),
-        ({"decay_only": "("}, r"config.optimizer.decay_only: '\(' is not a regular expression"),
+        ({"decay_only": "("}, r"config.optimizer.decay_only: '\(' is no regular expression"),
         ({"decay_only": 3}, r"config.optimizer.decay_only: expected a regular expression, got 3"),
         ({"name": "optimistic_adam", "learning_rate": {"name": "cosine", "peak": 1.0}}, "refuses"),
         (

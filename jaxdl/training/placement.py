@@ -9,7 +9,6 @@ for the parameter, its average, and what the optimiser keeps for it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from jaxdl.errors import UserError
-from jaxdl.optim import paths
+from jaxdl.optim import deciding, expression, paths
 
 Rule = Literal["replicated", "fsdp"] | tuple[str | None, ...]
 Placement = Literal["replicated", "fsdp"] | tuple[tuple[str, Rule], ...]
@@ -59,12 +58,7 @@ def check_rules(placement: Placement, mesh: Mapping[str, int]) -> None:
       UserError: an expression that is none, or an axis that the mesh does not have.
     """
     for i, (pattern, rule) in enumerate(_pairs(placement)):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UserError(
-                f"config.placement[{i}]: {pattern!r} is no regular expression: {error}"
-            ) from None
+        expression(pattern, f"config.placement[{i}]")
         axes = [] if isinstance(rule, str) else [axis for axis in rule if axis is not None]
         for axis in axes:
             if axis not in mesh or axes.count(axis) > 1:
@@ -78,22 +72,12 @@ def _chosen(
     placement: Placement, mesh: Mapping[str, int], params: Any
 ) -> dict[str, tuple[tuple[int, ...], PartitionSpec]]:
     """Path of each parameter -> its shape and where it goes."""
-    pairs, used, chosen = _pairs(placement), set(), {}
-    for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
-        i = next((i for i, (pattern, _) in enumerate(pairs) if re.search(pattern, path)), None)
-        if i is None:
-            raise UserError(
-                f"config.placement: no rule covers {path}; end with ('.*', 'replicated')"
-            )
-        used.add(i)
+    pairs, names, chosen = _pairs(placement), paths(params), {}
+    patterns = [pattern for pattern, _ in pairs]
+    numbers = deciding(patterns, names, "config.placement", "('.*', 'replicated')")
+    for i, path, leaf in zip(numbers, names, jax.tree.leaves(params), strict=True):
         where = f"config.placement[{i}]: {path} {list(leaf.shape)}"
         chosen[path] = leaf.shape, _spec(pairs[i][1], mesh, leaf.shape, where)
-    for i, (pattern, _) in enumerate(pairs):
-        if i not in used:
-            raise UserError(
-                f"config.placement[{i}]: {pattern!r} decides for no parameter; they are called "
-                f"{', '.join(list(chosen)[:3])}, …"
-            )
     return chosen
 
 

@@ -266,7 +266,7 @@ def test_rules_that_cannot_be(placement, message):
 @pytest.mark.parametrize(
     "placement, message",
     [
-        ((("kernel", "fsdp"),), r"placement: no rule covers fc/bias; end with"),
+        ((("kernel", "fsdp"),), r"placement: none covers 'fc/bias'; end with"),
         (((r"^fc/", "fsdp"), ("bias", "fsdp")), r"placement\[1\]: 'bias' decides for no parameter"),
         ((("fc", ("model",)),), r"placement\[0\]: fc/bias \[9\]: 9 does not divide over the 2"),
         ((("fc", (None, None, "data")),), r"fc/bias \[9\]: has 1 axes, the rule names 3"),
