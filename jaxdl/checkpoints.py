@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,9 @@ class Checkpoints:
       folder: where they are; made when the first is saved.
       keep: how many of the newest to keep, at least 1; the best is kept beside them.
       best: restore and read the best one instead of the newest.
+
+    Attributes:
+      seconds: what the last save took, until it was safely on disk.
     """
 
     def __init__(self, folder: Path, keep: int = 3, best: bool = False) -> None:
@@ -51,6 +55,7 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._newest: int | None = None  # the step that was saved or restored last
+        self.seconds = 0.0
 
     def steps(self) -> list[int]:
         """The steps that were saved, oldest first."""
@@ -67,7 +72,7 @@ class Checkpoints:
             return
         import orbax.checkpoint as ocp
 
-        partial = self._folder / f"partial-{step}"
+        began, partial = time.perf_counter(), self._folder / f"partial-{step}"
         contents = {"arrays": _arrays(state), "notes": dict(notes or {})}
         if jax.process_index() == 0:  # of several processes, one writes what is not Orbax's
             try:
@@ -81,7 +86,7 @@ class Checkpoints:
         # A copy, because training goes on in the very buffers that Orbax is reading.
         checkpointer.save(partial / "state", jax.tree.map(jnp.copy, state))
         self._pending = self._writer.submit(
-            self._seal, checkpointer, partial, step, _best_step(contents["notes"])
+            self._seal, checkpointer, partial, step, _best_step(contents["notes"]), began
         )
         self._newest = step
 
@@ -206,7 +211,9 @@ class Checkpoints:
             "make room and run again"
         )
 
-    def _seal(self, checkpointer: Any, partial: Path, step: int, best: int | None) -> None:
+    def _seal(
+        self, checkpointer: Any, partial: Path, step: int, best: int | None, began: float
+    ) -> None:
         checkpointer.wait_until_finished()
         checkpointer.close()
         if jax.process_index() > 0:
@@ -219,6 +226,7 @@ class Checkpoints:
         partial.rename(self._folder / str(step))
         for old in {*self.steps()[: -self._keep]} - {best}:
             shutil.rmtree(self._folder / str(old))
+        self.seconds = time.perf_counter() - began
 
 
 def saved_steps(folder: Path) -> list[int]:

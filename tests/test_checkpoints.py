@@ -38,6 +38,7 @@ def written(tmp_path_factory):
     for step in (1, 2):
         checkpoints.save(step, state(step), {"wall_seconds": 1.5})
     checkpoints.wait()
+    assert 0 < checkpoints.seconds < 60
     return folder
 
 

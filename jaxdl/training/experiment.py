@@ -92,8 +92,9 @@ class Training:
       resident: hold the training split on the device; by default if it is below 1 GiB.
       log_every: how often the training loss is recorded.
       evaluate_every: how often all other splits are evaluated; also at the end.
-      checkpoint_every: how often the state is saved; by default every 30 seconds, which costs
-        nothing in exactness. Also at the end, and when a signal stops the run.
+      checkpoint_every: how often the state is saved; by default every 30 seconds, or, where that
+        takes longer than a second, so that it takes a thirtieth of the time, which costs nothing
+        in exactness. Also at the end, and when a signal stops the run.
       keep: how many checkpoints to keep, of the newest.
       best: see `Best`; the checkpoint with the best value is kept too.
       evaluate: the splits to evaluate, by default all but 'train'.

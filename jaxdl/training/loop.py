@@ -28,7 +28,7 @@ from jaxdl.training.state import State, count, digest
 
 _CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
 _FINGERPRINT = ("examples", "sha256")  # of the description of the data
-_SAVE_SECONDS = 30.0  # how often to save where the config does not say
+_SAVE_SECONDS, _SAVE_SHARE = 30.0, 1 / 30  # how often to save where the config does not say
 
 
 def train(experiment: Experiment, run: Run, progress: Progress | None = None) -> dict[str, Any]:
@@ -188,7 +188,8 @@ class Loop:
     def save_due(self, step: int) -> bool:
         """Whether the state is to be saved behind a step."""
         if self.experiment.training.checkpoint_every is None:
-            late = time.perf_counter() - self.saved > _SAVE_SECONDS
+            apart = max(_SAVE_SECONDS, self.checkpoints.seconds / _SAVE_SHARE)
+            late = time.perf_counter() - self.saved > apart
             return late or step == self.experiment.clock.total
         return self.due(step, "checkpoint_every")
 

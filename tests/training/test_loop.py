@@ -12,9 +12,10 @@ import pytest
 
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import UserError
+from jaxdl.progress import Progress
 from jaxdl.runs import Run
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Pace, train
+from jaxdl.training.loop import Loop, Pace, StopSignal, train
 from jaxdl.training.measure import measure
 
 CONFIG = {
@@ -221,6 +222,19 @@ def test_no_sound_checkpoint_stops_the_run(tmp_path):
     with pytest.raises(UserError, match="all 3 checkpoints are damaged"):
         train(experiment, run)
     assert sorted(run.checkpoints.rglob("*")) == before
+
+
+def test_saving_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
+    experiment, run = started(tmp_path, changed(checkpoint_every=None))
+    now = [0.0]
+    monkeypatch.setattr("jaxdl.training.loop.time.perf_counter", lambda: now[0])
+    loop = Loop(experiment, run, Progress(40, 50), StopSignal())
+    for seconds, apart in ((0.2, 30), (9, 270)):  # what the last save took
+        loop.checkpoints.seconds = seconds
+        for now[0], due in ((apart - 1, False), (apart + 1, True)):
+            assert loop.save_due(7) == due
+    now[0] = 1.0
+    assert loop.save_due(40)  # the last
 
 
 def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
