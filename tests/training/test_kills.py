@@ -33,7 +33,7 @@ CONFIG = {
         "best": {"metric": "validation/loss", "smaller": True},
     },
 }
-LONG = {**CONFIG, "training": {**CONFIG["training"], "steps": 100_000}}
+LONG = {**CONFIG, "training": {**CONFIG["training"], "steps": 300_000}}  # more than 25 starts take
 INTERVAL = 500  # steps from one checkpoint to the next
 LONG["training"] |= {"evaluate_every": {"steps": 20_000}, "checkpoint_every": {"steps": INTERVAL}}
 LONG["training"] |= {"log_every": {"steps": 50}}
