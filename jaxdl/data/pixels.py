@@ -100,15 +100,18 @@ def faults(paths: Sequence[Path], channels: int) -> dict[int, str]:
 
     Image.init()
 
-    def fault(path: Path) -> str | None:
-        try:
-            whole(path, channels)
-        except Exception as error:  # Pillow raises ten types for damaged files
-            return reason(path, error)
-        return None
+    def look(start: int) -> dict[int, str]:
+        found = {}
+        for i, path in enumerate(paths[start : start + _CHUNK], start):
+            try:
+                whole(path, channels)
+            except Exception as error:  # Pillow raises ten types for damaged files
+                found[i] = reason(path, error)
+        return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {i: found for i, found in enumerate(pool.map(fault, paths)) if found}
+        parts = pool.map(look, range(0, len(paths), _CHUNK))
+        return {i: why for part in parts for i, why in part.items()}
 
 
 def whole(

@@ -245,7 +245,7 @@ class Sweeper:
     @property
     def _half_way(self) -> bool:
         """Whether runs that train in one program have begun and not ended."""
-        return (self.folder / "together").is_dir()
+        return any((self.folder / "together").glob("*"))
 
     def _missing(self, member: Member) -> bool:
         run = self.folder / member.place
@@ -259,7 +259,7 @@ class Sweeper:
         runs = [Run(self.folder / member.place) for member in group]
         together = self.folder / "together"
         found = population.train(runs, together / str(i), progress)
-        if self._half_way and not any(together.iterdir()):
+        if together.is_dir() and not self._half_way:
             together.rmdir()
         self._diverged |= {group[k].place: reason for k, reason in found.items()}
         self._write()
@@ -287,12 +287,13 @@ class Sweeper:
         if self._file.exists():
             there = Sweep.from_json(cfg.read_json(self._file))
             changes = _differences(there, sweep)
-            if changes and _holds(sweep, there) and self._half_way:
+            grown = _holds(sweep, there)
+            if changes and grown and self._half_way:
                 raise UserError(
                     f"--workdir {self.folder}: some of its runs are half-way in one program; leave "
                     "out --config to resume them, and add others when they have ended"
                 )
-            if changes and not _holds(sweep, there):
+            if changes and not grown:
                 raise UserError(
                     f"--workdir {self.folder}: is another sweep ({some(changes)}); "
                     "choose another --workdir, or leave out --config to resume this sweep as it was"
