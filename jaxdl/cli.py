@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import caches
 from jaxdl import config as cfg
+from jaxdl.allocator import keep_freed_memory
 from jaxdl.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ _MOST_DRAWN = 100  # images in a figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. A mistake of the user's is one line on stderr, and exit status 2."""
+    """Run a command. A mistake of the user's is one line on stderr, and exit status 2.
+
+    Without `arguments` it is the process's own, and settles how this process keeps its memory.
+    """
+    if arguments is None:
+        keep_freed_memory()
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
     logging.basicConfig(format="jaxdl: %(message)s")

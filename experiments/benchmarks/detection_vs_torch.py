@@ -93,10 +93,12 @@ def jaxdl_steps(do: str, depth: int, path: str, onednn: str) -> Callable[[int], 
 def jaxdl_predictions(config: dict[str, Any]) -> Callable[[int], object]:
     import jax
 
+    from jaxdl.allocator import keep_freed_memory
     from jaxdl.training.devices import jit
     from jaxdl.training.evaluation import make_prediction, transformed
     from jaxdl.training.experiment import Experiment
 
+    keep_freed_memory()  # as the command does
     experiment = Experiment.of(config)
     state, columns = experiment.init(), experiment.splits["train"].columns
     predict = jit(

@@ -45,10 +45,12 @@ def cpu_seconds() -> float:
 
 def ways() -> dict[str, Way]:
     """By name; each makes all crops once."""
+    from jaxdl.allocator import keep_freed_memory
     from jaxdl.data import Crop, Photos, jpeg, tfds
     from jaxdl.data.crops import draws
     from jaxdl.data.photos import Held, shrinkage
 
+    keep_freed_memory()  # as the command does
     crop = Crop(SIZE)
     records = tfds("imagenet_samples", test=None, crop=crop)["train"].columns["image"]
     images = [records.encoded.read(i) for i in range(len(records))]

@@ -83,9 +83,11 @@ def jaxdl_write(work: Work, path: str) -> Callable[[int], object]:
     import jax
     import jax.numpy as jnp
 
+    from jaxdl.allocator import keep_freed_memory
     from jaxdl.generation import Rules, extend, make_draw
     from jaxdl.training.experiment import Experiment
 
+    keep_freed_memory()  # as the command does
     experiment = Experiment.of(config_of(work, path))
     model, state = experiment.model, experiment.init()
     learnt = state.params, state.variables

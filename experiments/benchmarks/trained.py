@@ -12,9 +12,11 @@ def steps_of(config: Mapping[str, Any]) -> Callable[[int], object]:
     """What makes n steps of a config: same experiment, feed and compiled call, every loss read."""
     import jax.numpy as jnp
 
+    from jaxdl.allocator import keep_freed_memory
     from jaxdl.training.experiment import Experiment
     from jaxdl.training.loop import Pace
 
+    keep_freed_memory()  # as the command does
     experiment = Experiment.of(config)
     devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
     columns = devices.replicate(feed.columns)

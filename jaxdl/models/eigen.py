@@ -136,9 +136,10 @@ def _kernel_gradient(g: jax.Array, x: jax.Array, shape: Shape, geometry: Geometr
     rows, columns, outputs = g.shape[1:]
     tall, wide = shape[:2]
     if (tall, wide) == (1, 1):
-        pixels = ((0, 1, 2), (0, 1, 2))
-        x = x[:, ::stride, ::step]
-        return lax.dot_general(x, g, (pixels, ((), ())), precision=precision).reshape(shape)
+        # A product of matrices reads its operands in any order. One over more axes has XLA write x
+        # in another order first, and compute x anew for it from all that x was made of.
+        x, g = x[:, ::stride, ::step].reshape(-1, channels), g.reshape(-1, outputs)
+        return lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=precision).reshape(shape)
 
     def cost(n: int) -> float:
         return _cost(tall * (wide + (n - 1) * step), n * outputs) / n

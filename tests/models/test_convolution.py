@@ -222,6 +222,19 @@ def test_any_plain_convolution_stays_canonical_in_a_loop(case):
     assert set(layouts(run.lower(*arrays(shapes, jnp.float32)).compile())) <= {"b01f_01io->b01f"}
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads what XLA compiles for a CPU")
+def test_the_gradient_of_a_1x1_kernel_copies_nothing():
+    """A copy would be in another order, and computed from all that the images are made of."""
+
+    def slope(x, kernel):
+        return jax.grad(lambda k: loss_by(conv, options)(nn.relu(x), k))(kernel)
+
+    options = dict(window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+    shapes = arrays([(4, 14, 14, 32), (1, 1, 32, 48)], jnp.float32)
+    compiled = jax.jit(slope, compiler_options=compiler_options("cpu")).lower(*shapes).compile()
+    assert not re.findall(r" (?:copy|transpose)\(", compiled.as_text())
+
+
 def test_the_reading_of_layouts_sees_a_naive_convolution():
     def slope(x, kernel):
         return jax.grad(loss_by(lax.conv_general_dilated, OPTIONS), 1)(x, kernel)

@@ -1,0 +1,62 @@
+"""How the C library keeps memory, as the system counts the pages that it hands out."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PAGES_AGAIN = """
+import resource, sys, threading
+from jaxdl.allocator import keep_freed_memory
+kept = sys.argv[1] == "keep" and keep_freed_memory()
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = b"x" * (100 << 20)
+    del block
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def twice():
+    pages()
+    print(kept, pages() * resource.getpagesize() >> 20)
+
+thread = threading.Thread(target=twice)  # as XLA's calls are made
+thread.start()
+thread.join()
+"""
+_GLIBC = sys.platform == "linux" and (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+
+
+def _again(how, **environment):
+    """Whether memory is kept, and how many of 100 MiB are mapped when they are asked for again."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PAGES_AGAIN, how],
+        env=plain | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    kept, mib = done.stdout.split()
+    return kept == "True", int(mib)
+
+
+@pytest.mark.skipif(not _GLIBC, reason="needs glibc")
+def test_a_block_that_was_freed_is_not_mapped_again():
+    # Huge pages would hide it: the second count is of pages of any size, so a loose bound.
+    kept, mib = _again("keep")
+    assert kept and mib <= 1
+    assert _again("leave")[1] > mib
+
+
+@pytest.mark.skipif(not _GLIBC, reason="needs glibc")
+def test_many_threads_may_work_beside_an_accelerator(tmp_path):
+    (tmp_path / "jax_plugins").mkdir()
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    assert not _again("keep", PYTHONPATH=path, JAX_PLATFORMS="")[0]
+    assert _again("keep", PYTHONPATH=path, JAX_PLATFORMS="cpu")[0]
+
+
+@pytest.mark.skipif(not _GLIBC, reason="needs glibc")
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_what_the_user_set_stands(name):
+    value = "2" if name == "MALLOC_ARENA_MAX" else "glibc.malloc.arena_max=2"
+    assert not _again("keep", **{name: value})[0]
