@@ -60,3 +60,30 @@ def test_many_threads_may_work_beside_an_accelerator(tmp_path):
 def test_what_the_user_set_stands(name):
     value = "2" if name == "MALLOC_ARENA_MAX" else "glibc.malloc.arena_max=2"
     assert not _again("keep", **{name: value})[0]
+
+
+LARGE = """
+from jaxdl.allocator import keep_freed_memory
+assert keep_freed_memory()
+block = b"x" * (100 << 20)
+parts = open("/proc/self/smaps").read().split("[heap]")[1:]
+print(sum(int(part.split("AnonHugePages:")[1].split()[0]) for part in parts))
+"""
+
+
+def _large_pages():
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled") as file:
+            return "[never]" not in file.read()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not (_GLIBC and _large_pages()), reason="needs glibc and large pages")
+def test_memory_comes_in_large_pages():
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    plain["JAX_PLATFORMS"] = "cpu"
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE], env=plain, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) >= 50 << 10  # KiB: most of them, unless memory is all in pieces

@@ -64,8 +64,8 @@ def _cost(taps: int, outputs: int) -> int:
 
 def _forward(x: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
     strides, pads, precision = geometry.strides, geometry.pads, geometry.precision
-    if kernel.shape[:2] == (1, 1):
-        return _dot(x[:, :: strides[0], :: strides[1]], kernel[0, 0], precision)
+    if kernel.shape[:2] == (1, 1) and strides == (1, 1):
+        return _dot(x, kernel[0, 0], precision)
     columns = _columns_together(x, kernel, geometry)
     if columns > 1:
         return _folded(x, kernel, geometry, columns)
@@ -136,10 +136,11 @@ def _kernel_gradient(g: jax.Array, x: jax.Array, shape: Shape, geometry: Geometr
     rows, columns, outputs = g.shape[1:]
     tall, wide = shape[:2]
     if (tall, wide) == (1, 1):
-        # A product of matrices reads its operands in any order. One over more axes has XLA write x
-        # in another order first, and compute x anew for it from all that x was made of.
         x, g = x[:, ::stride, ::step].reshape(-1, channels), g.reshape(-1, outputs)
-        return lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=precision).reshape(shape)
+        # A product over rows packs the left matrix number by number, which costs as much as the
+        # arithmetic where it is the wider one. The barrier has it written transposed instead.
+        rows = lax.optimization_barrier(x.T) if channels > outputs else x.T
+        return _dot(rows, g, precision).reshape(shape)
 
     def cost(n: int) -> float:
         return _cost(tall * (wide + (n - 1) * step), n * outputs) / n
@@ -197,16 +198,12 @@ def _input_gradient(g: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geo
     The phases along the width may be channels of one convolution, its kernels padded with zeros:
     `_cost` says whether that is faster. They then need no interleaving.
     """
-    (stride, step), ((top, _), (left, _)), *_, precision = geometry
+    (stride, step), ((top, _), (left, _)), *_ = geometry
     batch, height, width, channels = shape
     tall, wide = kernel.shape[:2]
-    if (tall, wide) == (1, 1):
-        dx = _dot(g, kernel[0, 0].T, precision)
-        gaps = [
-            (0, n - 1 - (m - 1) * s, s - 1)
-            for n, m, s in zip(shape[1:3], g.shape[1:3], (stride, step), strict=True)
-        ]
-        return lax.pad(dx, jnp.zeros((), g.dtype), ((0, 0, 0), *gaps, (0, 0, 0)))
+    # To flip a kernel takes long where there are more numbers in it than in what its taps give.
+    if (tall, wide) == (1, 1) or math.prod(g.shape[:3]) < g.shape[3]:
+        return _tap_by_tap(g, kernel, shape, geometry)
     downs, acrosses = _phases(tall, stride, top), _phases(wide, step, left)
     reach = _reach(acrosses)
     apart = sum(_cost(p.taps, channels) for p in acrosses)
@@ -220,6 +217,26 @@ def _input_gradient(g: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geo
         rows.append(jnp.stack(parts, 3).reshape(batch, size[0], size[1] * step, channels))
     dx = jnp.stack(rows, 2).reshape(batch, size[0] * stride, size[1] * step, channels)
     return dx[:, :height, :width]
+
+
+def _tap_by_tap(g: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
+    """One product with all of the kernel, and a sum over its taps, each put where it belongs."""
+    tall, wide, channels, outputs = kernel.shape
+    taps = _dot(g, kernel.reshape(-1, outputs).T, geometry.precision)
+    zero = jnp.zeros((), g.dtype)
+    dx = []
+    for i in range(tall):
+        for j in range(wide):
+            first = (i * wide + j) * channels
+            places = [
+                (tap - low, n - 1 - (m - 1) * stride - tap + low, stride - 1)
+                for tap, (low, _), stride, n, m in zip(
+                    (i, j), geometry.pads, geometry.strides, shape[1:3], g.shape[1:3], strict=True
+                )
+            ]
+            tap = taps[..., first : first + channels]
+            dx.append(lax.pad(tap, zero, ((0, 0, 0), *places, (0, 0, 0))))
+    return functools.reduce(jnp.add, dx)
 
 
 def _reach(phases: list[_Phase]) -> tuple[int, int]:

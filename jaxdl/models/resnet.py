@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import BatchNorm, Conv
+from jaxdl.models.layers import BatchNorm, Conv, add_relu
 from jaxdl.models.pooling import check_images, max_pool
 
 Shortcut = Literal["A", "B"]
@@ -89,7 +89,7 @@ class Block(nn.Module):
             y = _norm(relu=relu, scale_init=start, name=f"bn{i}")(y, train=train)
         if self.shortcut is None:
             return y
-        return nn.relu(y + _shortcut(x, y, self.stride, self.shortcut, False, train))
+        return add_relu(y, _shortcut(x, y, self.stride, self.shortcut, False, train))
 
 
 class PreactivationBlock(nn.Module):

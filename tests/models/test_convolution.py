@@ -223,7 +223,7 @@ def test_any_plain_convolution_stays_canonical_in_a_loop(case):
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="reads what XLA compiles for a CPU")
-def test_the_gradient_of_a_1x1_kernel_copies_nothing():
+def test_the_gradient_of_a_wide_1x1_kernel_copies_nothing():
     """A copy would be in another order, and computed from all that the images are made of."""
 
     def slope(x, kernel):
