@@ -139,8 +139,8 @@ def _kernel_gradient(g: jax.Array, x: jax.Array, shape: Shape, geometry: Geometr
         x, g = x[:, ::stride, ::step].reshape(-1, channels), g.reshape(-1, outputs)
         # A product over rows packs the left matrix number by number, which costs as much as the
         # arithmetic where it is the wider one. The barrier has it written transposed instead.
-        rows = lax.optimization_barrier(x.T) if channels > outputs else x.T
-        return _dot(rows, g, precision).reshape(shape)
+        x = lax.optimization_barrier(x.T) if channels > outputs else x.T
+        return _dot(x, g, precision).reshape(shape)
 
     def cost(n: int) -> float:
         return _cost(tall * (wide + (n - 1) * step), n * outputs) / n

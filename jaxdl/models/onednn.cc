@@ -1,6 +1,6 @@
 // Two-dimensional convolution and its two gradients by oneDNN, as targets of XLA's foreign
-// function interface on the CPU: NHWC images, HWIO kernels, float32, any stride, padding, dilation
-// and number of groups.
+// function interface on the CPU: NHWC images, HWIO kernels, float32 or bfloat16 (which is summed in
+// float32), any stride, padding, dilation and number of groups.
 //
 // oneDNN compiles a primitive for a shape and wants the kernel in an order of its own. Both are
 // settled once a shape, in a plan; a call then reorders the kernel and runs. One call runs at a
@@ -27,6 +27,7 @@ enum class Direction { kForward, kInputGradient, kKernelGradient };
 
 using Numbers = ffi::Span<const int64_t>;
 using Dimensions = memory::dims;
+using Type = memory::data_type;
 
 struct Plan {
   dnnl::primitive convolution;
@@ -70,8 +71,8 @@ class Workspace {
 };
 
 // Images and outputs are (batch, height, width, channels) in memory; oneDNN names axes NCHW.
-memory::desc ImagesDesc(Numbers nhwc) {
-  return {{nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, memory::data_type::f32, memory::format_tag::nhwc};
+memory::desc ImagesDesc(Numbers nhwc, Type type) {
+  return {{nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, type, memory::format_tag::nhwc};
 }
 
 Dimensions KernelDims(Numbers hwio, int64_t groups) {
@@ -79,22 +80,22 @@ Dimensions KernelDims(Numbers hwio, int64_t groups) {
 }
 
 // XLA's kernel is (height, width, inputs of a group, outputs of all groups).
-memory::desc KernelDesc(Numbers hwio, int64_t groups) {
+memory::desc KernelDesc(Numbers hwio, int64_t groups, Type type) {
   const int64_t outputs = hwio[3], inputs = hwio[2], width = hwio[1];
   const Dimensions strides = {outputs / groups, 1, outputs, width * inputs * outputs,
                               inputs * outputs};
-  return {KernelDims(hwio, groups), memory::data_type::f32, strides};
+  return {KernelDims(hwio, groups), type, strides};
 }
 
-std::unique_ptr<Plan> MakePlan(Direction direction, Numbers images, Numbers kernel, Numbers outputs,
-                               Numbers strides, Numbers pads, Numbers dilation, int64_t groups) {
+std::unique_ptr<Plan> MakePlan(Direction direction, Type type, Numbers images, Numbers kernel,
+                               Numbers outputs, Numbers strides, Numbers pads, Numbers dilation,
+                               int64_t groups) {
   const Dimensions step = {strides[0], strides[1]};
   const Dimensions gaps = {dilation[0] - 1, dilation[1] - 1};
   const Dimensions low = {pads[0], pads[2]}, high = {pads[1], pads[3]};
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  const memory::desc x = ImagesDesc(images), y = ImagesDesc(outputs);
-  const memory::desc any(KernelDims(kernel, groups), memory::data_type::f32,
-                         memory::format_tag::any);
+  const memory::desc x = ImagesDesc(images, type), y = ImagesDesc(outputs, type);
+  const memory::desc any(KernelDims(kernel, groups), type, memory::format_tag::any);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
 
@@ -128,7 +129,7 @@ std::unique_ptr<Plan> MakePlan(Direction direction, Numbers images, Numbers kern
   }
   plan->images = x;
   plan->outputs = y;
-  plan->given = KernelDesc(kernel, groups);
+  plan->given = KernelDesc(kernel, groups, type);
   plan->reordered = plan->kernel != plan->given;
   if (plan->reordered) {
     const bool back = direction == Direction::kKernelGradient;
@@ -179,12 +180,16 @@ ffi::Error Convolve(Direction direction, ffi::AnyBuffer& images, ffi::AnyBuffer&
   static std::mutex& one_at_a_time = *new std::mutex;
   static auto& plans = *new std::map<std::vector<int64_t>, std::unique_ptr<Plan>>;
 
+  const ffi::DataType given = images.element_type();
   for (const ffi::AnyBuffer* buffer : {&images, &kernel, &outputs}) {
-    if (buffer->element_type() != ffi::DataType::F32 || buffer->dimensions().size() != 4) {
-      return ffi::Error::InvalidArgument("oneDNN convolution: takes float32 of four axes");
+    if (buffer->element_type() != given || buffer->dimensions().size() != 4 ||
+        (given != ffi::DataType::F32 && given != ffi::DataType::BF16)) {
+      return ffi::Error::InvalidArgument(
+          "oneDNN convolution: takes float32 or bfloat16 of four axes");
     }
   }
-  std::vector<int64_t> key = {static_cast<int64_t>(direction), groups};
+  const Type type = given == ffi::DataType::F32 ? Type::f32 : Type::bf16;
+  std::vector<int64_t> key = {static_cast<int64_t>(direction), static_cast<int64_t>(type), groups};
   for (Numbers part : {images.dimensions(), kernel.dimensions(), outputs.dimensions(), strides,
                        pads, dilation}) {
     key.insert(key.end(), part.begin(), part.end());
@@ -193,8 +198,8 @@ ffi::Error Convolve(Direction direction, ffi::AnyBuffer& images, ffi::AnyBuffer&
   try {
     std::unique_ptr<Plan>& plan = plans[key];
     if (!plan) {
-      plan = MakePlan(direction, images.dimensions(), kernel.dimensions(), outputs.dimensions(),
-                      strides, pads, dilation, groups);
+      plan = MakePlan(direction, type, images.dimensions(), kernel.dimensions(),
+                      outputs.dimensions(), strides, pads, dilation, groups);
     }
     Run(*plan, direction, images.untyped_data(), kernel.untyped_data(), outputs.untyped_data());
   } catch (const std::exception& error) {
@@ -238,3 +243,10 @@ auto Binding() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_forward, Forward, Binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_input_gradient, InputGradient, Binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_kernel_gradient, KernelGradient, Binding());
+
+// Whether this CPU multiplies bfloat16 itself; others are slower at it than at float32.
+extern "C" bool jaxdl_onednn_has_bfloat16() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & needed) == needed;
+}

@@ -45,18 +45,20 @@ _LEAST = 1_000_000
 def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
     """Whether oneDNN is there, and the faster way to `name`, one of a convolution's functions.
 
-    It computes float32, on the one CPU device of a process: XLA does not divide a foreign call
-    among several.
+    It computes float32, and bfloat16 on a CPU that multiplies it, on the one CPU device of a
+    process: XLA does not divide a foreign call among several.
     """
     outputs = shape if name == "forward" else a.shape
     kernel = shape if name == "kernel_gradient" else b.shape
-    if a.dtype != jnp.float32 or math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
+    if math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
         return False
-    return jax.default_backend() == "cpu" and jax.device_count() == 1 and available()
+    if jax.default_backend() != "cpu" or jax.device_count() != 1 or not available():
+        return False
+    return a.dtype == jnp.float32 or (a.dtype == jnp.bfloat16 and has_bfloat16())
 
 
 def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
-    """One of a convolution's three functions, of float32 arrays; not differentiable.
+    """One of a convolution's three functions, of float32 or bfloat16 arrays; not differentiable.
 
     Args:
       name: 'forward', 'input_gradient' or 'kernel_gradient'.
@@ -82,7 +84,19 @@ def available() -> bool:
 
     Logs one warning where oneDNN is installed and cannot be used.
     """
-    return os.environ.get("JAXDL_ONEDNN") != "0" and _loaded()
+    return os.environ.get("JAXDL_ONEDNN") != "0" and _loaded() is not None
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; others are slower at it than at float32.
+
+    To be asked where `convolve` is available.
+    """
+    handlers = _loaded()
+    assert handlers is not None
+    asked = handlers.jaxdl_onednn_has_bfloat16
+    asked.restype = ctypes.c_bool
+    return asked()
 
 
 class _Unusable(Exception):
@@ -90,22 +104,22 @@ class _Unusable(Exception):
 
 
 @functools.cache
-def _loaded() -> bool:
+def _loaded() -> ctypes.CDLL | None:
     try:
         library, header = (_locate(package, file) for package, file in PACKAGES.items())
     except metadata.PackageNotFoundError:
-        return False
+        return None
     try:
         handlers = _load(_built(library, header.parents[2]))
     except _Unusable as why:
         logging.getLogger("jaxdl").warning(
             "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, convolutions are XLA's own", why
         )
-        return False
+        return None
     for target in TARGETS.values():
         handler = jax.ffi.pycapsule(getattr(handlers, target))
         jax.ffi.register_ffi_target(target, handler, platform="cpu")
-    return True
+    return handlers
 
 
 def _locate(package: str, file: str) -> Path:

@@ -95,6 +95,25 @@ def test_the_three_functions_are_those_of_lax(case):
         )
 
 
+narrow = pytest.mark.skipif(
+    not (onednn.available() and onednn.has_bfloat16()), reason="needs a CPU with bfloat16"
+)
+
+
+@narrow
+@settings(max_examples=10, deadline=None)
+@given(convolutions())
+def test_bfloat16_is_summed_in_float32(case):
+    x, kernel, geometry = case
+    x, kernel = (v.astype(jnp.bfloat16) for v in arrays(x, kernel))
+    for name, (a, b, shape) in arguments(x, kernel, geometry).items():
+        got = onednn.convolve(name, a.astype(jnp.bfloat16), b, shape, geometry)
+        wide = (v.astype(jnp.bfloat16).astype(jnp.float32) for v in (a, b))
+        expected = PLAIN[name](*wide, shape, geometry)
+        assert got.dtype == jnp.bfloat16 and got.shape == expected.shape
+        np.testing.assert_allclose(got.astype(jnp.float32), expected, rtol=2**-8, atol=1e-4)
+
+
 OPTIONS = dict(window_strides=(2, 1), padding="SAME", dimension_numbers=NHWC, feature_group_count=2)
 
 
@@ -144,7 +163,7 @@ def targets(kind=jnp.float32, batch=16):
 @needed
 def test_it_is_used_where_it_pays(monkeypatch):
     assert {"input_gradient", "kernel_gradient"} <= targets()
-    assert not targets(kind=jnp.bfloat16)
+    assert not targets(kind=jnp.float16)
     monkeypatch.setattr(onednn, "_LEAST", 16 * 16**4 * 9 + 1)
     assert not targets()
     monkeypatch.setattr(onednn, "_LEAST", 16 * 16**4 * 9)
@@ -154,6 +173,13 @@ def test_it_is_used_where_it_pays(monkeypatch):
     monkeypatch.delenv("JAXDL_ONEDNN")
     monkeypatch.setattr(jax, "device_count", lambda: 2)
     assert not targets()
+
+
+@needed
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_where_the_cpu_multiplies_it(monkeypatch, there):
+    monkeypatch.setattr(onednn, "has_bfloat16", lambda: there)
+    assert bool(targets(kind=jnp.bfloat16)) == there
 
 
 @needed
