@@ -1,9 +1,10 @@
-"""Steering from a clip: PilotNet's convolutions on each frame, and an LSTM over the frames.
+"""Steering from a clip: how blocks of the image move from frame to frame, and an LSTM over that.
 
 jaxdl train --config configs/driving_lstm.py --workdir runs/driving_lstm
 
-Beside driving_pilotnet: what half a second tells that a single frame does not. From how the view
-turns it can also tell where the wheel is already, which helps to predict the human, not to drive.
+Beside driving_pilotnet: what half a second tells that a single frame does not. The path that the
+car takes tells where its wheel is already, at any speed and backwards too, though not while it
+stands. That is to measure what the human does, not to drive: it would go on as it goes.
 """
 
 from driving_pilotnet import get_config as pilotnet
@@ -11,9 +12,27 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """PilotNet's recipe on clips of five frames, for half as many epochs."""
+    """Clips of five frames, mirrored, and played backwards as if the car reversed."""
     config = pilotnet()
-    config.data.clips = dict(length=5, within=("drive",))
-    config.model = dict(name="pilotnet_lstm", dropout=0.3)
-    config.training.update(epochs=6, evaluate_every=dict(epochs=2), eval_batch_size=64)
+    config.data.update(
+        clips=dict(length=5, within=("drive",), first=("steering",)),
+        transforms=(dict(name="scale", by=1 / 127.5, shift=-1.0),),
+        augment=(
+            dict(name="random_reverse", swap=("steering",)),
+            dict(name="random_flip", negate=("steering",)),
+        ),
+    )
+    config.model = dict(name="motion_lstm", dropout=0.2)
+    # The wheel is straight in most frames: squares would make it turn a little in all of them.
+    config.task.loss_name = "absolute"
+    config.optimizer = dict(
+        name="adamw", learning_rate=dict(name="cosine", peak=2e-3), weight_decay=1e-2
+    )
+    config.training.update(
+        batch_size=128,
+        eval_batch_size=64,
+        epochs=24,
+        evaluate_every=dict(epochs=6),
+        average=0.99,
+    )
     return config

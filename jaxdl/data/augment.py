@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray
 from jaxdl.data.columns import (
     Batch,
     Transform,
+    along,
     find_column,
     find_images,
     floating,
@@ -61,6 +62,37 @@ def random_flip(
                     "number an example can be turned"
                 )
             done[name] = jnp.where(mirrored, -x, x)
+        return done
+
+    return transform
+
+
+def random_reverse(swap: tuple[str, ...] = (), column: str = "image") -> Transform:
+    """Play each clip backwards with probability ½.
+
+    A car that drives forwards then looks like one that reverses along the same path, and so with
+    the wheel turned alike.
+
+    Args:
+      swap: columns (batch, ...) of the last frame, which then is the one that was first: they
+        change places with `first_…`, which `config.data.clips.first` makes.
+      column: of the clips.
+    """
+
+    def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
+        x = find_column(batch, column, "random_reverse")
+        if x.ndim != 5:
+            raise UserError(
+                f"random_reverse: column {column!r} has shape {x.shape}, not (batch, time, height, "
+                "width, channels); set config.data.clips"
+            )
+        reverse = jax.random.bernoulli(key, shape=(len(x),))
+        done = {**batch, column: jnp.where(along(reverse, x), x[:, ::-1], x)}
+        for last in swap:
+            first = f"first_{last}"
+            pair = [find_column(batch, name, "random_reverse") for name in (last, first)]
+            for name, own, other in zip((last, first), pair, pair[::-1], strict=True):
+                done[name] = jnp.where(along(reverse, own), other, own)
         return done
 
     return transform

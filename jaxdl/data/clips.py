@@ -29,6 +29,8 @@ class Clips:
       within: columns in which the examples of a recording are equal, such as ('drive',).
       frame: column of the frame numbers.
       column: of the images.
+      first: columns of which those of the first frame are wanted too, as `first_…`, such as
+        ('steering',): `random_reverse` needs them.
 
     Raises:
       UserError: a length or stride below 1.
@@ -39,6 +41,7 @@ class Clips:
     within: tuple[str, ...] = ()
     frame: str = "frame"
     column: str = "image"
+    first: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse clips of nothing."""
@@ -89,14 +92,21 @@ def clip(splits: Mapping[str, Table], clips: Clips) -> dict[str, Table]:
     """The splits, with clips in place of images.
 
     Raises:
-      UserError: a column is missing or not of its kind, or two examples of a recording have one
-        frame number.
+      UserError: a column is missing, not of its kind or there already, or two examples of a
+        recording have one frame number.
     """
     return {role: _clipped(table, clips) for role, table in splits.items()}
 
 
 def _clipped(table: Table, clips: Clips) -> Table:
-    table.require((clips.column, clips.frame, *clips.within), "Set config.data.clips")
+    needed = (clips.column, clips.frame, *clips.within, *clips.first)
+    table.require(needed, "Set config.data.clips")
+    for name in (f"first_{name}" for name in clips.first):
+        if name in table.columns:
+            raise UserError(
+                f"{table.where}: column {name!r} is there already, and config.data.clips.first "
+                "would make it; leave it out of config.data.columns"
+            )
     images = table.columns[clips.column]
     if isinstance(images, Lazy):
         raise UserError(
@@ -110,8 +120,10 @@ def _clipped(table: Table, clips: Clips) -> Table:
                 f"{table.where}: column {name!r} must hold one whole number an example to tell "
                 f"where clips begin, got shape {column.shape} of {column.dtype}"
             )
-    frames = Frames(images, _rows(table, clips))
-    return replace(table, columns={**table.columns, clips.column: frames})
+    rows = _rows(table, clips)
+    first = {f"first_{name}": table.columns[name][rows[:, 0]] for name in clips.first}
+    made = {clips.column: Frames(images, rows), **first}
+    return replace(table, columns={**table.columns, **made})
 
 
 def _rows(table: Table, clips: Clips) -> Int[np.ndarray, "examples length"]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray, Shaped
 
 from jaxdl.errors import UserError
 
@@ -103,6 +103,13 @@ def rectangles(
         place = jnp.arange(length)
         inside.append((place >= start[:, axis, None]) & (place < stop[:, axis, None]))
     return inside[0][:, :, None, None] & inside[1][:, None, :, None]
+
+
+def along(
+    chosen: Bool[Array, " batch"], column: Shaped[Array, "batch ..."]
+) -> Bool[Array, "batch ..."]:
+    """What was chosen for each example, with as many axes as a column."""
+    return chosen.reshape(-1, *(1,) * (column.ndim - 1))
 
 
 def floating(x: Num[Array, "*shape"]) -> Inexact[Array, "*shape"]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 from jaxdl.data.columns import (
     Batch,
     Transform,
+    along,
     find_column,
     find_images,
     floating,
@@ -119,7 +120,7 @@ def mosaic(
             "scale": batch["scale"] * factors[0],
         }
         own = {**batch, **objects.packed(room).columns()}
-        return {**batch, **{k: jnp.where(_like(used, v), v, own[k]) for k, v in mixed.items()}}
+        return {**batch, **{k: jnp.where(along(used, v), v, own[k]) for k, v in mixed.items()}}
 
     return transform
 
@@ -213,10 +214,6 @@ def _moved(
         floating(image), image.shape, (0, 1), scale, shift, method="linear"
     )
     return restore(moved, image)
-
-
-def _like(used: Bool[Array, " batch"], column: Array) -> Bool[Array, "batch ..."]:
-    return used.reshape(-1, *(1,) * (column.ndim - 1))
 
 
 def _require_keep(name: str, keep: float) -> None:

@@ -10,6 +10,7 @@ neighbour.
     random_flip, random_crop, random_affine,         augment.py: where things are in an image,
     random_erasing, cutout                           and what is cut out of it
     views                                            augment.py: for evaluation
+    random_reverse                                   augment.py: clips
     color_jitter, pca_color, random_shadow, yuv      color.py
     rand_augment                                     rand_augment.py: both, drawn from a list
     random_zoom, mosaic                              moves.py: images with boxes
@@ -31,6 +32,7 @@ from jaxdl.data.augment import (
     random_crop,
     random_erasing,
     random_flip,
+    random_reverse,
     views,
 )
 from jaxdl.data.color import color_jitter, pca_color, random_shadow, yuv
@@ -119,6 +121,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "random_crop": random_crop,
     "random_erasing": random_erasing,
     "random_flip": random_flip,
+    "random_reverse": random_reverse,
     "random_shadow": random_shadow,
     "random_zoom": random_zoom,
     "scale": scale,

@@ -15,7 +15,7 @@ from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
-from jaxdl.models.driving import DeepTesla, PilotNet, PilotNetLSTM
+from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
 from jaxdl.models.functional import Model, functional, settled
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
@@ -38,6 +38,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "language_model": LanguageModel,
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
+    "motion_lstm": MotionLSTM,
     "pilotnet": PilotNet,
     "pilotnet_lstm": PilotNetLSTM,
     "polynomial": Polynomial,
@@ -62,6 +63,7 @@ __all__ = [
     "LanguageModel",
     "MnistCNN",
     "Model",
+    "MotionLSTM",
     "PilotNet",
     "PilotNetLSTM",
     "Polynomial",

@@ -75,8 +75,9 @@ def image_of(transform, x, seed=0):
 
 def test_every_random_transform_is_here():
     plain = {"flatten", "scale", "standardize", "unroll", "views", "yuv"}
-    with_boxes = {"mosaic", "random_zoom"}  # in test_moves.py
-    assert set(TRANSFORMS) == set(RANDOM) | plain | with_boxes
+    elsewhere = {"mosaic", "random_zoom"}  # with boxes, in test_moves.py
+    elsewhere |= {"random_reverse"}  # of clips, in test_clips.py
+    assert set(TRANSFORMS) == set(RANDOM) | plain | elsewhere
 
 
 @pytest.mark.parametrize("name", RANDOM)

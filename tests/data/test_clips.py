@@ -45,6 +45,19 @@ def test_a_clip_ends_at_a_gap():
     assert rows(made) == [[0, 0, 0], [0, 0, 1], [2, 2, 2], [2, 2, 3], [2, 3, 4]]
 
 
+def test_what_columns_were_at_the_first_frame():
+    given_ = table([0, 0, 0, 1, 1], [0, 1, 2, 0, 1])
+    angles = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    given_ = Table({**given_.columns, "steering": angles}, "my drives")
+    made = clipped(given_, length=3, first=("steering", "frame"))
+    assert made.columns["first_steering"].tolist() == [0.1, 0.1, 0.1, 0.4, 0.4]
+    assert made.columns["first_frame"].tolist() == [0, 0, 0, 0, 0]
+    np.testing.assert_array_equal(made.columns["steering"], angles)
+    assert clipped(given_, length=2, first=("frame",)).columns["first_frame"].tolist() == [
+        0, 0, 1, 0, 0,
+    ]  # fmt: skip
+
+
 def by_hand(drives, frames, length, stride):
     """Frame by frame: back from the last, as long as none is missing."""
     place = {pair: row for row, pair in enumerate(zip(drives, frames, strict=True))}
@@ -111,6 +124,7 @@ def test_clips_that_two_splits_share_are_found():
         (dict(length=2, within=("road",)), ["my drives", "no column 'road'", "config.data.clips"]),
         (dict(length=2, frame="number"), ["no column 'number'"]),
         (dict(length=2, column="picture"), ["no column 'picture'"]),
+        (dict(length=2, first=("angle",)), ["no column 'angle'", "config.data.clips"]),
         (dict(length=2, within=("image",)), ["'image'", "one whole number an example"]),
         (dict(length=2, within=()), ["examples 0 and 3 are both frame 0", "clips.within"]),
     ],
@@ -118,6 +132,13 @@ def test_clips_that_two_splits_share_are_found():
 def test_refuses(refuses, how, fragments):
     with refuses(*fragments):
         clipped(table([0, 0, 0, 1, 1], [0, 1, 2, 0, 1]), **how)
+
+
+def test_refuses_to_replace_a_column(refuses):
+    given_ = table([0, 0], [0, 1])
+    twice = Table({**given_.columns, "first_drive": np.zeros(2)}, "my drives")
+    with refuses("my drives", "'first_drive' is there already", "config.data.columns"):
+        clipped(twice, length=2, first=("drive",))
 
 
 def test_refuses_frame_numbers_that_are_not_whole(refuses):
@@ -158,6 +179,38 @@ def test_a_clip_is_changed_alike_in_all_frames(name):
         alone = transform({"image": frames[:, frame]}, key)["image"]
         np.testing.assert_array_equal(done[:, frame], alone)
     assert (done[:, 0] != frames[:, 0]).any()
+
+
+def test_a_clip_played_backwards_ends_with_what_was_first():
+    clips = jnp.asarray(np.random.RandomState(0).randint(0, 255, (40, 4, 5, 6, 3)), jnp.uint8)
+    last, first = jnp.arange(40.0), -jnp.arange(1.0, 41)
+    batch = {"image": clips, "steering": last, "first_steering": first, "speed": last}
+    done = jax.jit(TRANSFORMS["random_reverse"](swap=("steering",)))(batch, jax.random.key(0))
+    backwards = np.asarray(done["steering"]) < 0
+    assert 10 < backwards.sum() < 30
+    expected = np.where(backwards[:, None, None, None, None], clips[:, ::-1], clips)
+    np.testing.assert_array_equal(done["image"], expected)
+    np.testing.assert_array_equal(done["steering"], np.where(backwards, first, last))
+    np.testing.assert_array_equal(done["first_steering"], np.where(backwards, last, first))
+    np.testing.assert_array_equal(done["speed"], last)
+    assert done["image"].dtype == jnp.uint8
+
+
+@pytest.mark.parametrize(
+    ("batch", "fragments"),
+    [
+        ({"image": jnp.zeros((2, 4, 5, 3))}, ["random_reverse", "'image'", "config.data.clips"]),
+        ({"picture": jnp.zeros(2)}, ["random_reverse", "no column 'image'"]),
+        ({"image": jnp.zeros((2, 2, 4, 5, 3))}, ["random_reverse", "no column 'steering'"]),
+        (
+            {"image": jnp.zeros((2, 2, 4, 5, 3)), "steering": jnp.zeros(2)},
+            ["random_reverse", "no column 'first_steering'"],
+        ),
+    ],
+)
+def test_refuses_to_play_backwards(refuses, batch, fragments):
+    with refuses(*fragments):
+        TRANSFORMS["random_reverse"](swap=("steering",))(batch, jax.random.key(0))
 
 
 def config(**data):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdl.errors import UserError
-from jaxdl.models.driving import DeepTesla, PilotNet, PilotNetLSTM
+from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
 
 IMAGES, CLIPS = (2, 66, 200, 3), (2, 3, 66, 200, 3)
 SMALL_CLIPS = (2, 3, 61, 61, 3)
@@ -48,6 +48,8 @@ def count(model, shape):
         (DeepTesla(), IMAGES, 1_417),
         # Convolutions, a dense layer of 100, four gates of 64, and one number.
         (PilotNetLSTM(), CLIPS, 131_348 + 1153 * 100 + 4 * 64 * (100 + 64 + 1) + 65),
+        # 6x13 blocks with two numbers each, and their size; then as above.
+        (MotionLSTM(), CLIPS, 158 * 64 + 4 * 64 * (64 + 64 + 1) + 65),
     ],
 )
 def test_number_of_parameters(model, shape, expected):
@@ -62,10 +64,10 @@ def test_pilotnet_is_layer_by_layer_that_of_figure_4():
     assert kernels(PilotNet(), IMAGES) == dense + convolutions
 
 
-@pytest.fixture(scope="module")
-def recurrent():
+@pytest.fixture(scope="module", params=[PilotNetLSTM, MotionLSTM])
+def recurrent(request):
     """What the network says of clips, and some of them."""
-    model = PilotNetLSTM(hidden=8)
+    model = request.param(hidden=8)
     variables = drawn(model, SMALL_CLIPS)
     see = jax.jit(model.apply)
     return (lambda x: np.asarray(see(variables, x))), noise(SMALL_CLIPS)
@@ -86,8 +88,12 @@ def test_clips_do_not_see_each_other(recurrent):
 
 @pytest.mark.parametrize(
     ("kind", "shape", "inputs"),
-    [(PilotNet, IMAGES, [1152, 100, 50]), (PilotNetLSTM, CLIPS, [1152, 100])],
-    ids=["frame", "clip"],
+    [
+        (PilotNet, IMAGES, [1152, 100, 50]),
+        (PilotNetLSTM, CLIPS, [1152, 100]),
+        (MotionLSTM, CLIPS, [64]),
+    ],
+    ids=["frame", "clip", "motion"],
 )
 def test_dropout_only_in_training(kind, shape, inputs):
     model, cut = kind(dropout=0.5), []
@@ -117,6 +123,9 @@ def test_dropout_only_in_training(kind, shape, inputs):
         (DeepTesla(), (2, 55, 200, 3), "at least 56x56 pixels, got 55x200"),
         (PilotNetLSTM(), IMAGES, "takes clips .* set config.data.clips"),
         (PilotNetLSTM(), (2, 3, 66, 60, 3), "at least 61x61"),
+        (MotionLSTM(), IMAGES, "takes clips .* at least 2 frames.* set config.data.clips"),
+        (MotionLSTM(), (2, 1, 66, 200, 3), "at least 2 frames"),
+        (MotionLSTM(), (2, 3, 66, 31, 3), "at least 32x32"),
     ],
 )
 def test_refuses(model, shape, message):
@@ -127,3 +136,24 @@ def test_refuses(model, shape, message):
 def test_the_smallest_images():
     for model, side in ((PilotNet(), 61), (DeepTesla(), 56)):
         shapes(model, (1, side, side, 3))
+    shapes(MotionLSTM(), (1, 2, 32, 32, 3))
+
+
+def test_what_stands_still_has_the_look_of_nothing_and_a_wall_of_one_colour_too():
+    model = MotionLSTM(hidden=8)
+    variables = drawn(model, CLIPS)
+    still = jnp.repeat(noise((2, 1, 66, 200, 3)), 3, axis=1)
+    outputs = model.apply(variables, jnp.concatenate([still, jnp.full(CLIPS, 0.3)]))
+    # Noise matches nowhere but where it is: no motion. A wall matches everywhere: none on average.
+    np.testing.assert_allclose(outputs, np.full(4, outputs[0]), rtol=1e-5)
+
+
+def test_light_and_colours_of_a_clip_do_not_matter_but_its_motion_does():
+    model = MotionLSTM(hidden=8)
+    variables = drawn(model, CLIPS)
+    x = jnp.stack([jnp.roll(noise((1, 66, 200, 3)), 2 * k, axis=2) for k in range(3)], axis=1)
+    see = jax.jit(model.apply)
+    same = see(variables, x)
+    np.testing.assert_allclose(see(variables, x[..., ::-1]), same, rtol=1e-4)
+    np.testing.assert_allclose(see(variables, x + 0.2), same, rtol=1e-4)
+    assert (np.abs(see(variables, x[:, ::-1]) - same) > 1e-2).all()
