@@ -89,10 +89,13 @@ def random_reverse(swap: tuple[str, ...] = (), column: str = "image") -> Transfo
         reverse = jax.random.bernoulli(key, shape=(len(x),))
         done = {**batch, column: jnp.where(along(reverse, x), x[:, ::-1], x)}
         for last in swap:
-            first = f"first_{last}"
-            pair = [find_column(batch, name, "random_reverse") for name in (last, first)]
-            for name, own, other in zip((last, first), pair, pair[::-1], strict=True):
-                done[name] = jnp.where(along(reverse, own), other, own)
+            first, own = f"first_{last}", find_column(batch, last, "random_reverse")
+            if first not in batch:
+                raise UserError(
+                    f"random_reverse: no column {first!r}; set config.data.clips.first=({last!r},)"
+                )
+            done[last] = jnp.where(along(reverse, own), batch[first], own)
+            done[first] = jnp.where(along(reverse, own), own, batch[first])
         return done
 
     return transform

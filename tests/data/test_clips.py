@@ -204,7 +204,7 @@ def test_a_clip_played_backwards_ends_with_what_was_first():
         ({"image": jnp.zeros((2, 2, 4, 5, 3))}, ["random_reverse", "no column 'steering'"]),
         (
             {"image": jnp.zeros((2, 2, 4, 5, 3)), "steering": jnp.zeros(2)},
-            ["random_reverse", "no column 'first_steering'"],
+            ["no column 'first_steering'", "set config.data.clips.first=('steering',)"],
         ),
     ],
 )
