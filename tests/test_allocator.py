@@ -28,14 +28,19 @@ thread.join()
 _GLIBC = sys.platform == "linux" and (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
 
 
-def _again(how, **environment):
-    """Whether memory is kept, and how many of 100 MiB are mapped when they are asked for again."""
+def _said(program, *arguments, **environment):
+    """What a program prints, in an environment where the allocator is not set."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
     done = subprocess.run(
-        [sys.executable, "-c", PAGES_AGAIN, how],
+        [sys.executable, "-c", program, *arguments],
         env=plain | environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    kept, mib = done.stdout.split()
+    return done.stdout.split()
+
+
+def _again(how, **environment):
+    """Whether memory is kept, and how many of 100 MiB are mapped when they are asked for again."""
+    kept, mib = _said(PAGES_AGAIN, how, **environment)
     return kept == "True", int(mib)
 
 
@@ -81,9 +86,5 @@ def _large_pages():
 
 @pytest.mark.skipif(not (_GLIBC and _large_pages()), reason="needs glibc and large pages")
 def test_memory_comes_in_large_pages():
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
-    plain["JAX_PLATFORMS"] = "cpu"
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE], env=plain, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) >= 50 << 10  # KiB: most of them, unless memory is all in pieces
+    (kibibytes,) = _said(LARGE, JAX_PLATFORMS="cpu")
+    assert int(kibibytes) >= 50 << 10  # most of them, unless memory is all in pieces

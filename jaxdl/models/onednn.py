@@ -50,11 +50,13 @@ def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
     """
     outputs = shape if name == "forward" else a.shape
     kernel = shape if name == "kernel_gradient" else b.shape
+    if a.dtype not in (jnp.float32, jnp.bfloat16):
+        return False
     if math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
         return False
     if jax.default_backend() != "cpu" or jax.device_count() != 1 or not available():
         return False
-    return a.dtype == jnp.float32 or (a.dtype == jnp.bfloat16 and has_bfloat16())
+    return a.dtype == jnp.float32 or has_bfloat16()
 
 
 def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
