@@ -1,8 +1,8 @@
 """Convolution whose gradients are fast on a CPU too; plain `lax` on GPU and TPU.
 
-On a CPU it is XLA's own, written in the form that XLA computes fast (`jaxdl.models.eigen`), or
-oneDNN's, where that is installed and pays (`jaxdl.models.onednn`). The numbers are those of `lax`
-to rounding.
+On a CPU it is XLA's own, written in the form that XLA computes fast (`jaxdl.models.eigen`), in wide
+layers with fewer multiplications (`jaxdl.models.winograd`), or oneDNN's, where that is installed
+and pays (`jaxdl.models.onednn`). The numbers are those of `lax` to rounding.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.models import onednn
+from jaxdl.models import onednn, winograd
 from jaxdl.models.eigen import EIGEN
 from jaxdl.models.geometry import NHWC, PLAIN, Geometry, Shape, forward
+from jaxdl.models.winograd import WINOGRAD
 
 
 def conv(
@@ -113,7 +114,11 @@ _conv.defvjp(_conv_fwd, _conv_bwd)
 
 def _fastest(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
     """One of the three functions of a convolution, as the platform computes it fastest."""
-    if onednn.pays(name, a, b, shape):
+    by_onednn = onednn.pays(name, a, b, shape)
+    # With many channels oneDNN takes 0.85 of XLA's time.
+    if winograd.share(name, a, b, shape, geometry) < (0.8 if by_onednn else 0.95):
+        cpu = functools.partial(WINOGRAD[name], shape=shape, geometry=geometry)
+    elif by_onednn:
         cpu = functools.partial(_by_onednn, name=name, shape=shape, geometry=geometry)
     else:
         cpu = functools.partial(EIGEN[name], shape=shape, geometry=geometry)
