@@ -72,7 +72,8 @@ def _kernel_gradient(g: jax.Array, x: jax.Array, shape: Shape, geometry: Geometr
     g = _padded(g, (0, 2 * down - g.shape[1]), (0, 2 * across - g.shape[2]))
     parts = [[_flat(g[:, i::2, j::2]) for j in range(2)] for i in range(2)]
     spread = _both_ways(_transposed(_OUTPUT), parts)
-    inputs = _transformed(x, geometry.pads, (len(g), *g.shape[1:]))
+    # Without the barrier XLA would find them transformed in the forward function, and keep that.
+    inputs = _transformed(lax.optimization_barrier(x), geometry.pads, g.shape)
     taps = _both_ways(_transposed(_KERNEL), _products(inputs, spread, (0, 0), geometry))
     return jnp.stack([jnp.stack(row) for row in taps])
 
