@@ -48,6 +48,13 @@ class Bilinear(Protocol):
         ...
 
 
+def sizes(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> tuple[Shape, Shape]:
+    """The shapes of outputs and kernel, of the arrays and the result of one of the functions."""
+    outputs = shape if name == "forward" else a.shape
+    kernel = shape if name == "kernel_gradient" else b.shape
+    return outputs, kernel
+
+
 def forward(x: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
     """The convolution, as `lax` has it."""
     return lax.conv_general_dilated(

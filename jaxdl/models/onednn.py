@@ -27,7 +27,7 @@ import jaxlib
 import numpy as np
 
 from jaxdl import caches
-from jaxdl.models.geometry import Geometry, Shape
+from jaxdl.models.geometry import Geometry, Shape, sizes
 
 SOURCE = Path(__file__).with_suffix(".cc")
 TARGETS = {
@@ -48,8 +48,7 @@ def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
     It computes float32, and bfloat16 on a CPU that multiplies it, on the one CPU device of a
     process: XLA does not divide a foreign call among several.
     """
-    outputs = shape if name == "forward" else a.shape
-    kernel = shape if name == "kernel_gradient" else b.shape
+    outputs, kernel = sizes(name, a, b, shape)
     if a.dtype not in (jnp.float32, jnp.bfloat16):
         return False
     if math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.models.geometry import Bilinear, Geometry, Pads, Shape
+from jaxdl.models.geometry import Bilinear, Geometry, Pads, Shape, sizes
 
 Matrix = tuple[tuple[float, ...], ...]
 Square = list[list[jax.Array]]  # arrays of one shape, by row and column within a tile
@@ -39,8 +39,7 @@ _KERNEL_TRANSFORM = 800
 
 def share(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> float:
     """Its time, about, as a share of what the definition takes in XLA; infinite if it cannot."""
-    kernel = shape if name == "kernel_gradient" else b.shape
-    outputs = shape if name == "forward" else a.shape
+    outputs, kernel = sizes(name, a, b, shape)
     plain = Geometry((1, 1), geometry.pads, precision=geometry.precision)
     if kernel[:2] != (3, 3) or geometry != plain or a.dtype not in (jnp.float32, jnp.float64):
         return math.inf
@@ -69,7 +68,8 @@ def _input_gradient(g: jax.Array, kernel: jax.Array, shape: Shape, geometry: Geo
 def _kernel_gradient(g: jax.Array, x: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
     """The transpose of the forward function, whose transforms are theirs transposed."""
     down, across = _tiles(g.shape)
-    g = _padded(g, (0, 2 * down - g.shape[1]), (0, 2 * across - g.shape[2]))
+    rest = (2 * down - g.shape[1], 2 * across - g.shape[2])
+    g = jnp.pad(g, ((0, 0), (0, rest[0]), (0, rest[1]), (0, 0)))
     parts = [[_flat(g[:, i::2, j::2]) for j in range(2)] for i in range(2)]
     spread = _both_ways(_transposed(_OUTPUT), parts)
     # Without the barrier XLA would find them transformed in the forward function, and keep that.
@@ -88,7 +88,7 @@ def _transformed(x: jax.Array, pads: Pads, outputs: Shape) -> Square:
     (top, _), (left, _) = pads
     down, across = _tiles(outputs)
     rest = (2 * down + 2 - x.shape[1] - top, 2 * across + 2 - x.shape[2] - left)
-    x = _padded(x, (top, rest[0]), (left, rest[1]))
+    x = jnp.pad(x, ((0, 0), (top, rest[0]), (left, rest[1]), (0, 0)))
     parts = [
         [_flat(x[:, i : i + 2 * down : 2, j : j + 2 * across : 2]) for j in range(4)]
         for i in range(4)
@@ -132,10 +132,6 @@ def _sum(weights: Sequence[float], arrays: Sequence[jax.Array]) -> jax.Array:
 
 def _transposed(matrix: Matrix) -> Matrix:
     return tuple(zip(*matrix, strict=True))
-
-
-def _padded(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
 
 
 def _flat(x: jax.Array) -> jax.Array:

@@ -9,30 +9,31 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_convolution import TRANSFORMED
 
 from jaxdl.models import winograd
 from jaxdl.models.convolution import conv
-from jaxdl.models.geometry import PLAIN, Geometry
+from jaxdl.models.geometry import NHWC, PLAIN, Geometry
 from jaxdl.models.winograd import WINOGRAD
 
 WAYS = (WINOGRAD, PLAIN)
-NHWC = ("NHWC", "HWIO", "NHWC")
+ROOM = Geometry((1, 1), ((1, 1), (1, 1)))
 
 
-def arguments(batch, size, channels, outputs, geometry, dtype=np.float64):
-    """For each function of a convolution: its name, two arrays, and the shape of its result."""
+def arguments(x, kernel, g):
+    """For each function of a convolution: two arrays, and the shape of its result."""
+    return {
+        "forward": (x, kernel, g.shape),
+        "input_gradient": (g, kernel, x.shape),
+        "kernel_gradient": (g, x, kernel.shape),
+    }
+
+
+def drawn(batch, size, channels, outputs, geometry, dtype=np.float64):
     rng = np.random.default_rng(0)
     positions = [n + sum(pads) - 2 for n, pads in zip(size, geometry.pads, strict=True)]
-    x, kernel, g = (
-        jnp.asarray(rng.normal(size=shape), dtype)
-        for shape in ((batch, *size, channels), (3, 3, channels, outputs),
-                      (batch, *positions, outputs))
-    )  # fmt: skip
-    return [
-        ("forward", x, kernel, g.shape),
-        ("input_gradient", g, kernel, x.shape),
-        ("kernel_gradient", g, x, kernel.shape),
-    ]
+    shapes = (batch, *size, channels), (3, 3, channels, outputs), (batch, *positions, outputs)
+    return arguments(*(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes))
 
 
 @settings(max_examples=10, deadline=None)
@@ -43,7 +44,7 @@ def arguments(batch, size, channels, outputs, geometry, dtype=np.float64):
 def test_all_three_functions_are_those_of_lax(size, rows, columns):
     geometry = Geometry((1, 1), (rows, columns))
     with jax.enable_x64(True):
-        for name, a, b, shape in arguments(2, size, 3, 5, geometry):
+        for name, (a, b, shape) in drawn(2, size, 3, 5, geometry).items():
             functions = (functools.partial(w[name], shape=shape, geometry=geometry) for w in WAYS)
             got, expected = (jax.jit(function)(a, b) for function in functions)
             assert got.shape == shape
@@ -52,31 +53,22 @@ def test_all_three_functions_are_those_of_lax(size, rows, columns):
 
 @pytest.mark.parametrize("name", WINOGRAD)
 def test_rounding_errors_are_a_few_times_those_of_the_definition(name):
-    geometry = Geometry((1, 1), ((1, 1), (1, 1)))
-    cases = {case[0]: case[1:] for case in arguments(8, (14, 14), 64, 64, geometry, np.float32)}
-    a, b, shape = cases[name]
+    a, b, shape = drawn(8, (14, 14), 64, 64, ROOM, np.float32)[name]
     with jax.enable_x64(True):
         wide = (jnp.asarray(np.asarray(v, np.float64)) for v in (a, b))
-        exact = np.asarray(PLAIN[name](*wide, shape, geometry))
+        exact = np.asarray(PLAIN[name](*wide, shape, ROOM))
 
     def error(ways):
-        return np.std(np.asarray(ways[name](a, b, shape, geometry)) - exact)
+        return np.std(np.asarray(ways[name](a, b, shape, ROOM)) - exact)
 
     assert error(WINOGRAD) < 4 * error(PLAIN)
-
-
-ROOM = Geometry((1, 1), ((1, 1), (1, 1)))
 
 
 def share(name="forward", dtype=jnp.float32, kernel=(3, 3, 256, 256), geometry=ROOM, batch=8):
     x = jnp.zeros((batch, 28, 28, kernel[2] * geometry.groups), dtype)
     g = jnp.zeros((batch, 28, 28, kernel[3]), dtype)
     k = jnp.zeros(kernel, dtype)
-    a, b, shape = {
-        "forward": (x, k, g.shape),
-        "input_gradient": (g, k, x.shape),
-        "kernel_gradient": (g, x, k.shape),
-    }[name]
+    a, b, shape = arguments(x, k, g)[name]
     return winograd.share(name, a, b, shape, geometry)
 
 
@@ -126,16 +118,7 @@ def test_wide_layers_are_computed_this_way_with_and_without_onednn(monkeypatch):
     assert products(convolve, (8, 28, 28, 16), (3, 3, 16, 16)) == (0, 1)
 
 
-TRANSFORMED = {
-    "vmap of images": lambda f: jax.vmap(jax.grad(f, (0, 1)), (0, None)),
-    "gradient of gradient": lambda f: jax.grad(
-        lambda x, k: sum(jnp.sum(g**2) for g in jax.grad(f, (0, 1))(x, k)), (0, 1)
-    ),
-    "forward over reverse": lambda f: lambda x, k: jax.jvp(jax.grad(f), (x, k), (x, k))[1],
-}
-
-
-@pytest.mark.parametrize("name", TRANSFORMED)
+@pytest.mark.parametrize("name", ["vmap of images", "gradient of gradient", "forward over reverse"])
 def test_transformations_compose(name, monkeypatch):
     monkeypatch.setattr(winograd, "share", lambda *_: 0.0)
     lead = (2,) if name == "vmap of images" else ()
