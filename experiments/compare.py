@@ -7,9 +7,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from jaxdl.figures import save
+from jaxdl.figures.canvas import canvas
 from jaxdl.runs import Run
+from jaxdl.terminal import say
 
 
 def series(history: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -25,20 +27,18 @@ def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def main(folders: list[str], metric: str, path: str) -> None:
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, measured = figure.subplots(1, 2)
+    figure, (loss, measured) = canvas(2)
     for folder in folders:
         history = Run(folder).history()
         loss.plot(*smooth(*series(history, "loss")), label=Path(folder).name)
         steps, values = series(history, metric)
         measured.plot(steps, values, marker="o", ms=3, label=Path(folder).name)
-        print(f"{folder:40} step {steps[-1]:,}  {metric} {values[-1]:.4f}")
+        say(f"{folder:40} step {steps[-1]:,}  {metric} {values[-1]:.4f}")
     loss.set(xlabel="step", ylabel="training loss", yscale="log")
     measured.set(xlabel="step", ylabel=metric)
     for ax in (loss, measured):
-        ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    save(figure, Path(path))
 
 
 if __name__ == "__main__":

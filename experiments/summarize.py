@@ -8,17 +8,19 @@ import statistics
 import sys
 from pathlib import Path
 
+from jaxdl.terminal import say
+
 
 def main(folders: list[str]) -> None:
     results = [json.loads((Path(folder) / "result.json").read_text()) for folder in folders]
-    print(f"{len(results)} runs, seeds {', '.join(str(result['seed']) for result in results)}")
+    say(f"{len(results)} runs, seeds {', '.join(str(result['seed']) for result in results)}")
     columns = {name: [r["metrics"][name] for r in results] for name in results[0]["metrics"]}
     columns["wall_seconds"] = [result["wall_seconds"] for result in results]
     columns["examples_per_second"] = [result["examples_per_second"] for result in results]
     for name, values in columns.items():
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         each = ", ".join(f"{value:.5g}" for value in values)
-        print(f"{name:24} {statistics.mean(values):.5g} ± {spread:.2g}   ({each})")
+        say(f"{name:24} {statistics.mean(values):.5g} ± {spread:.2g}   ({each})")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import errno
 import functools
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jaxdl import caches
 from jaxdl import config as cfg
 from jaxdl.allocator import keep_freed_memory
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
+from jaxdl.files import special
+from jaxdl.terminal import complain, say, set_up, stream
 
 if TYPE_CHECKING:
     from jaxdl.runs import Run
@@ -33,23 +35,51 @@ _MOST_DRAWN = 100  # images in a figure
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A mistake of the user's is one line on stderr, and exit status 2.
 
-    Without `arguments` it is the process's own, and settles how this process keeps its memory.
+    Without `arguments` it is the process's own, and settles how this process keeps its memory and
+    how it prints warnings and tracebacks.
     """
     if arguments is None:
         keep_freed_memory()
+    set_up(hooks=arguments is None)
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
-    logging.basicConfig(format="jaxdl: %(message)s")
     try:
         if overrides and getattr(options, "config", None) is None:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
         options.command(options, overrides)
+        sys.stdout.flush()  # here, where it can be told that this cannot be
     except UserError as error:
-        print(f"jaxdl: {error}", file=sys.stderr)
+        complain(error)
         raise SystemExit(2) from None
     except BrokenPipeError:  # as `jaxdl list | head -1` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # whatever asks first whether there is such a file
+            name = printable(error.filename)
+            fault = f"{name}: the name is too long for a file; choose a shorter one"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            _discard_output()
+            fault = f"the disk is full ({error.strerror}); make room"
+        else:
+            raise
+        complain(fault)
+        raise SystemExit(2) from None
+    except SystemExit as stop:
+        if arguments is None and isinstance(stop.code, int) and stop.code > 128:
+            _leave(stop.code)
+        raise
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once, as a signal asked: threads that wait for what does not come may hang."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def train(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -65,13 +95,13 @@ def train(options: argparse.Namespace, overrides: list[str]) -> None:
         if options.distributed is not None:
             team = options.distributed, options.processes, options.process, options.patience
             stack.enter_context(processes.joined(*team))
-        run = Run(options.workdir, processes.leads())
+        run = Run(options.workdir, processes.leads(), trust=options.trust)
         stack.enter_context(run.locked())
         config = read_config(options.config, overrides) if options.config else run.config()
         result, before = _train(config, run)
         if processes.leads():
             if before:
-                print(f"{options.workdir}: finished before; this is its result")
+                say(f"{options.workdir}: finished before; this is its result")
             _conclude(result, run)
 
 
@@ -96,11 +126,12 @@ def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.training.measure import measure
 
     folder = _existing(options.workdir)
-    run = Run(folder, best=options.best)
+    run = Run(folder, best=options.best, trust=options.trust)
     step, metrics, examples = measure(_experiment(run.config(), resumed=True), run)
-    print(f"step {step:,}")
+    say(f"step {step:,}")
     for name, value in metrics.items():
-        print(f"{name:24} {value:.6g}   over {examples[name.partition('/')[0]]:,} examples")
+        counted = f"over {examples[name.partition('/')[0]]:,} examples"
+        say(f"{printable(name):24} {value:.6g}   {counted}")
 
 
 def check(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -111,7 +142,7 @@ def check(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.training.check import check as run_check
 
     run_check(_experiment(config))
-    print("ready to train")
+    say("ready to train")
 
 
 def sweep(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -125,7 +156,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> None:
         asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds)
     elif options.seeds is not None:
         raise UserError("--seeds: needs --config; without it a sweep is resumed as it was")
-    Sweeper(options.workdir, asked, options.together).run(_train)
+    Sweeper(options.workdir, asked, options.together, options.trust).run(_train)
 
 
 def sample(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -143,17 +174,18 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
         )
     folder = _existing(options.workdir)
     if options.output is not None:
-        _creatable(options.output, "--output")
+        _creatable(options.output, "--output", force=options.force)
     set_up_cache()
+    from jaxdl.files import make_parent, replace_text
     from jaxdl.generation import make_draw
-    from jaxdl.runs import Run, replace_text
+    from jaxdl.runs import Run
     from jaxdl.training.writer import Writer
 
     # A translation is best as likely as can be, a text of one's own is not.
     usual = 1.0 if options.input is None else 0.0
     temperature = usual if options.temperature is None else options.temperature
     draw = make_draw(temperature, options.top_k, options.top_p)
-    writer = Writer(Run(folder, best=options.best))
+    writer = Writer(Run(folder, best=options.best, trust=options.trust))
     given = writer.condition(options.input)
     texts = []
     for i in range(options.count):
@@ -163,15 +195,14 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
             seed = options.seed + i
             pieces = writer.stream(options.prompt, options.length, draw, seed, given)
         texts.append(writer.heading(i) + options.prompt)
-        print(texts[-1], end="", flush=True)
+        stream(texts[-1])
         for piece in pieces:
-            print(piece, end="", flush=True)
+            stream(piece)
             texts[-1] += piece
-        print()
-    print(writer.remark(texts), end="")
+        say()
+    stream(writer.remark(texts))
     if options.output is not None:
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-        replace_text(Path(options.output), "\n".join(texts) + "\n")
+        replace_text(make_parent(Path(options.output)), "\n".join(texts) + "\n")
 
 
 def predict(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -182,7 +213,7 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
         raise UserError(f"--score: expected 0 to 1, got {options.score}")
     folder = _existing(options.workdir)
     if options.figure is not None:
-        _creatable(options.figure, "--figure", _DRAWN)
+        _creatable(options.figure, "--figure", _DRAWN, options.force)
     set_up_cache()
     from jaxdl.runs import Run
     from jaxdl.training.predictor import Predictor, image_files
@@ -190,19 +221,21 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
     paths = image_files(options.images)
     if options.figure is not None and len(paths) > _MOST_DRAWN:
         raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(paths)}; give fewer")
+    predictor = Predictor(Run(folder, best=options.best, trust=options.trust))
     seen, answered = [], []
-    for prediction in Predictor(Run(folder, best=options.best))(paths, options.top, options.score):
+    for prediction in predictor(paths, options.top, options.score):
         answered.append(prediction.answers)
         if options.figure is not None:
             seen.append(prediction.pixels)
-    width = max((len(answer.name) for answers in answered for answer in answers), default=0)
+    names = [printable(answer.name) for answers in answered for answer in answers]
+    width = max(map(len, names), default=0)
     for path, answers in zip(paths, answered, strict=True):
-        print(path)
+        say(path)
         for name, value, box in answers:
             place = "" if box is None else "  at " + ", ".join(f"{corner:.1f}" for corner in box)
-            print(f"    {name:{width}}  {value:.4f}{place}")
+            say(f"    {printable(name):{width}}  {value:.4f}{place}")
         if not answers:
-            print("    nothing; a lower --score shows more")
+            say("    nothing; a lower --score shows more")
     if options.figure is not None:
         from jaxdl.figures import answers_gallery, save
 
@@ -225,22 +258,23 @@ def export(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.runs import Run
     from jaxdl.training.export import export as write
 
-    written = write(Run(folder, best=options.best), output, options.batch)
+    run = Run(folder, best=options.best, trust=options.trust)
+    written = write(run, output, options.batch, options.force)
     for way in ("inputs", "outputs"):
         for name, array in written[way].items():
-            print(f"{way[:-1]:8} {name}: {array['dtype']}[{', '.join(map(str, array['shape']))}]")
-    print(f"step {written['step']:,}, {written['parameters']:,} parameters, is in {output}")
+            say(f"{way[:-1]:8} {name}: {array['dtype']}[{', '.join(map(str, array['shape']))}]")
+    say(f"step {written['step']:,}, {written['parameters']:,} parameters, is in {output}")
 
 
 def list_configs(options: argparse.Namespace, overrides: list[str]) -> None:
     """Print the shipped configs, what each reproduces, and its target."""
     for name, path in cfg.shipped().items():
-        document = ast.get_docstring(ast.parse(path.read_text())) or ""
+        document = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         target = cfg.read(str(path)).get("target")
-        print(f"{name:22} {document.splitlines()[0] if document else ''}")
+        say(f"{name:22} {document.splitlines()[0] if document else ''}")
         if target:
             sign = "at most" if target.get("smaller") else "at least"
-            print(f"{'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})")
+            say(f"{'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,6 +286,14 @@ def _parser() -> argparse.ArgumentParser:
         "action": "store_true",
         "help": "the best checkpoint, by config.training.best, not the newest",
     }
+    trust: dict[str, Any] = {
+        "action": "append",
+        "default": [],
+        "type": _module_name,
+        "metavar": "MODULE",
+        "help": "run code of this module where the directory's config names it; can be repeated",
+    }
+    force: dict[str, Any] = {"action": "store_true", "help": "overwrite what exists"}
 
     command = commands.add_parser("train", help="train, or resume what is in the workdir")
     command.add_argument("--config", **config)
@@ -268,11 +310,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--patience", type=int, default=600, metavar="SECONDS", help="end where others hang (600)"
     )
+    command.add_argument("--trust", **trust)
     command.set_defaults(command=train)
 
     command = commands.add_parser("evaluate", help="measure the newest checkpoint again")
     command.add_argument("--workdir", required=True, **workdir)
     command.add_argument("--best", **best)
+    command.add_argument("--trust", **trust)
     command.set_defaults(command=evaluate)
 
     command = commands.add_parser(
@@ -289,6 +333,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--seeds", type=int, metavar="N", help="seeds of each, from the config's upwards (1)"
     )
+    command.add_argument("--trust", **trust)
     how = command.add_mutually_exclusive_group()
     how.add_argument(
         "--together",
@@ -307,6 +352,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("sample", help="write with what a run has learnt")
     command.add_argument("--workdir", required=True, **workdir)
     command.add_argument("--best", **best)
+    command.add_argument("--trust", **trust)
     command.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
     command.add_argument(
         "--input", metavar="TEXT", help="what it answers to: a text to translate, an image's path"
@@ -323,12 +369,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     command.add_argument("--count", type=int, default=1, help="how many to write (1)")
     command.add_argument("--output", metavar="FILE", help="also write them to a file")
+    command.add_argument("--force", **force)
     command.set_defaults(command=sample)
 
     command = commands.add_parser("predict", help="say what a run makes of images")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of them")
     command.add_argument("--workdir", required=True, **workdir)
     command.add_argument("--best", **best)
+    command.add_argument("--trust", **trust)
     command.add_argument("--top", type=int, metavar="K", help="classes (5) or boxes (all) to name")
     command.add_argument(
         "--score", type=float, metavar="S", help="the least score of those (0, of boxes 0.3)"
@@ -336,6 +384,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--figure", metavar="FILE", help="also draw the images, with the first class, or with boxes"
     )
+    command.add_argument("--force", **force)
     command.set_defaults(command=predict)
 
     command = commands.add_parser("inspect", help="tell what is in a run, and whether it is sound")
@@ -347,7 +396,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", help="write what a run has learnt, to use elsewhere")
     command.add_argument("--workdir", required=True, **workdir)
     command.add_argument("--best", **best)
+    command.add_argument("--trust", **trust)
     command.add_argument("--output", required=True, metavar="FOLDER", help="where to")
+    command.add_argument("--force", **force)
     command.add_argument("--batch", type=int, metavar="N", help="examples a call (any number)")
     command.set_defaults(command=export)
 
@@ -361,11 +412,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _module_name(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a module, such as my_models")
+    return text
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        complain(f"{message}; see {self.prog} --help", self.prog)
         raise SystemExit(2)
 
 
@@ -395,8 +452,8 @@ def set_up_cache() -> None:
     """Keep compiled programs for the next run, unless JAX was told where to already."""
     import jax
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(caches.folder("xla")))
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := caches.usable("xla")):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
@@ -420,26 +477,30 @@ def _writable(folder: Path, option: str = "--workdir") -> None:
         raise UserError(f"{option} {folder}: cannot be written ({there}); choose another")
 
 
-def _creatable(file: str, option: str, suffixes: Sequence[str] = ()) -> None:
-    """Refuse a file that could not be written, without writing it."""
+def _creatable(file: str, option: str, suffixes: Sequence[str] = (), force: bool = False) -> None:
+    """Refuse a file that could not be written, or, without force, exists; without writing it."""
     _writable(Path(file).parent, option)
     if Path(file).is_dir():
         raise UserError(f"{option} {file}: is a directory; name a file")
+    if kind := special(Path(file)):
+        raise UserError(f"{option} {file}: is {kind}; name a plain file")
     if suffixes and Path(file).suffix not in suffixes:
         raise UserError(f"{option} {file}: name a file that ends in {' or '.join(suffixes)}")
+    if os.path.lexists(file) and not force:  # a link to nothing, too, would be written through
+        raise UserError(f"{option} {file}: exists; choose another, or overwrite it with --force")
 
 
 def _conclude(result: dict[str, Any], run: Run) -> None:
     """The final metrics, and whether the published target was met."""
     for name, value in result["metrics"].items():
-        print(f"{name:24} {value:.6g}")
+        say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
-    print(
+    say(
         f"evaluated {counted} examples at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
     target = result["target"]
     if target:
         verdict = "met" if result["met"] else "NOT met"
-        print(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
-    print(f"everything is in {run.folder}")
+        say(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
+    say(f"everything is in {run.folder}")

@@ -4,6 +4,9 @@ A config is a Python file with `get_config() -> ml_collections.ConfigDict`. A no
 `config.model = dict(name='mlp', widths=(200, 100))` stands for a call: `name` picks the callable,
 from a registry (a plain dict) or as a dotted `'package.module:thing'`, and the other keys are its
 arguments. So the signature is the schema, and there is no second one to keep in step with it.
+
+A dotted name runs code. What a config file of the user's own names is imported; what a file of a
+run names, only from a module that the user has consented to (`FromRun`).
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ import inspect
 import json
 import logging
 import math
+import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from jaxdl import json_files
 from jaxdl.errors import UserError
+from jaxdl.files import refuse_special
 
 _log = logging.getLogger("jaxdl")
 
@@ -36,6 +42,25 @@ SHARED = (
 )
 # A duration is given in one unit, so setting one on the command line replaces the other.
 _UNITS = {"steps": "epochs", "epochs": "steps"}
+_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_LONGEST = 200  # characters of a dotted name
+
+
+class FromRun(str):
+    """A text with a colon in a file of a run, which somebody else may have written.
+
+    `find` imports what it names only if its module is among `trust`. The text knows this itself,
+    and keeps it in copies and pickles, so that none of the functions that a config goes through can
+    forget to hand it on: what nobody consented to is refused, also where a user's own model builds
+    nodes of its own.
+
+    Attributes:
+      file: where it was read.
+      trust: the modules whose code may run.
+    """
+
+    file: str = ""
+    trust: frozenset[str] = frozenset()
 
 
 def shipped() -> dict[str, Path]:
@@ -76,21 +101,38 @@ def read(
     return config
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of a run directory holds, such as its config. Data only: no code is run.
+def read_json(
+    path: Path, schema: Any = dict[str, Any], *, trust: Collection[str] = ()
+) -> dict[str, Any]:
+    """What a JSON file of a run directory holds, such as its config; lists become tuples.
+
+    Data only: no code is run.
+
+    Args:
+      path: of the file.
+      schema: the type that it must be of, as `jaxdl.json_files` says.
+      trust: the modules whose code may run when something is built of it; see `FromRun`.
 
     Raises:
-      UserError: the file is missing, or is not JSON, or no object.
+      UserError: the file is missing, or is not JSON of that type.
     """
-    try:
-        found = plain(json.loads(path.read_text()), "config")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; is this the --workdir of a run?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON ({error}); restore it or start a new run") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: not a JSON object; restore it or start a new run")
-    return found
+    refuse_special(path)
+    if not path.exists():
+        raise UserError(f"{path}: not found; is this the --workdir of a run?")
+    value = plain(json_files.read(path, schema), f"{path}: {path.stem}")
+    return _from_run(value, str(path), frozenset([trust] if isinstance(trust, str) else trust))
+
+
+def _from_run(value: Any, file: str, trust: frozenset[str]) -> Any:
+    """The value, whose texts that can name code know where they come from."""
+    if isinstance(value, Mapping):
+        return {key: _from_run(item, file, trust) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_from_run(item, file, trust) for item in value)
+    if isinstance(value, str) and ":" in value:
+        value = FromRun(value)
+        value.file, value.trust = file, trust
+    return value
 
 
 def differences(old: Any, new: Any, path: str = "config") -> list[str]:
@@ -117,7 +159,8 @@ def build(
 
     Args:
       node: a mapping whose `selector` key names the callable; its other keys are arguments.
-      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported.
+      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported, if it
+        is not a run's that the user has not consented to.
       path: where the node stands in the config, for messages.
       selector: the key that names the callable.
 
@@ -141,7 +184,14 @@ def choose(
 
 
 def find(name: Any, registry: Mapping[str, Any], path: str) -> Any:
-    """What `name` stands for: an entry of the registry, or a dotted `'package.module:thing'`."""
+    """What `name` stands for: an entry of the registry, or a dotted `'package.module:thing'`.
+
+    A user's own config may name whatever can be called. A run may name a class or function, and it
+    must be the module's own, or, of a package, stand in a module inside it.
+
+    Raises:
+      UserError: there is no such thing, or it is a run's and nobody consented to its module.
+    """
     if isinstance(name, str) and ":" in name:
         return _imported(name, path)
     if not isinstance(name, str) or name not in registry:
@@ -301,29 +351,70 @@ def _parse(text: str, old: Any) -> Any:
     for read_value in (ast.literal_eval, json.loads, float):
         try:
             return read_value(text)
-        except (ValueError, SyntaxError, TypeError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return text
 
 
 def _imported(name: str, path: str) -> Any:
-    module, _, attribute = name.partition(":")
-    if "" not in sys.path and "." not in sys.path:
-        sys.path.insert(0, "")  # a user's own code stands where the command is run
-    try:
-        thing: Any = importlib.import_module(module)
-    except Exception as error:  # not there, or the user's own code does not import
+    """What a dotted name stands for; see `find`."""
+    run = name if isinstance(name, FromRun) else None
+    path = path if run is None else f"{run.file}: {path}"
+    parts = re.fullmatch(f"({_DOTTED}):({_DOTTED})", name)
+    if parts is None or len(name) > _LONGEST:
+        raise UserError(f"{path}: {name[:_LONGEST]!r} names no code; write 'package.module:thing'")
+    module, attribute = parts.groups()
+    if run is not None and module not in run.trust:
         raise UserError(
-            f"{path}: cannot import {module!r} ({type(error).__name__}: {error}); run from the "
-            "folder that holds it, or install it"
-        ) from error
-    for part in attribute.split("."):
+            f"{path} asks to run {str(name)!r}; if you trust that code, add --trust {module}"
+        )
+    thing: Any = _module(module, path, own=run is None)
+    for part in [attribute] if run else attribute.split("."):  # of a run, no attributes of those
         if not hasattr(thing, part):
             raise UserError(
                 f"{path}: {module!r} has no {attribute!r}; {suggestion(part, dir(thing))}"
             )
         thing = getattr(thing, part)
+    if run is not None and not _defines(module, thing):
+        raise UserError(
+            f"{path}: {attribute!r} is not a class or function that {module!r} defines, and a run "
+            "may name nothing else; define one there"
+        )
+    try:
+        inspect.signature(thing)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{path}: {str(name)!r} has no known arguments; name a class or function"
+        ) from None
     return thing
+
+
+def _module(name: str, path: str, own: bool) -> types.ModuleType:
+    """Import a module; a user's own code stands where the command is run.
+
+    For a run's name the current directory comes last, and for the import alone: it may be the run's
+    own, whose files must not stand before anybody's packages.
+    """
+    elsewhere = not {"", "."} & {*sys.path}
+    if elsewhere:
+        sys.path.insert(0 if own else len(sys.path), "")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # not there, or the user's own code does not import
+        message = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: cannot import {name!r} ({type(error).__name__}: {message}); run from the "
+            "folder that holds it, or install it"
+        ) from error
+    finally:
+        if elsewhere and not own:
+            sys.path.remove("")
+
+
+def _defines(module: str, thing: Any) -> bool:
+    """Whether a thing is a class or function of a module, or of one inside a package."""
+    own = f"{getattr(thing, '__module__', None)}.".startswith(f"{module}.")
+    return own and (inspect.isclass(thing) or inspect.isfunction(thing))
 
 
 def _hints(thing: Callable[..., Any]) -> dict[str, Any]:
@@ -378,7 +469,7 @@ def duration(length: Mapping[str, Any] | None, steps_per_epoch: float, path: str
     """A duration in steps, from `dict(steps=…)` or `dict(epochs=…)`; None stays None.
 
     Raises:
-      UserError: not exactly one of the two, or not positive.
+      UserError: not exactly one of the two, not positive, or more steps than an int32 counts.
     """
     if length is None:
         return None
@@ -388,6 +479,8 @@ def duration(length: Mapping[str, Any] | None, steps_per_epoch: float, path: str
     ((unit, value),) = given.items()
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise UserError(f"{path}.{unit}: expected a number above 0, got {value!r}")
+    if not (value if unit == "steps" else value * steps_per_epoch) < 2**31:
+        raise UserError(f"{path}.{unit}: expected fewer than 2³¹ steps, got {value!r}")
     if unit == "steps" and value != int(value):
         raise UserError(f"{path}.steps: expected a whole number, got {value!r}")
     return int(value) if unit == "steps" else max(1, math.ceil(round(value * steps_per_epoch, 6)))

@@ -1,16 +1,36 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and how the text of others is shown."""
 
 from __future__ import annotations
 
+import re
+import reprlib
+import unicodedata
 from collections.abc import Sequence
+
+_MESSAGE = 4_000  # characters of an error at most
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 60, 60
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})  # categories without a glyph
+# Letters and marks that Unicode has drawn as nothing (Default_Ignorable_Code_Point).
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# What joins emoji to one, and what asks for their colored form, is part of how they are written.
+_EMOJI = "\u00a9\u00ae\u203c\u2049\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
+_JOINED = re.compile(
+    f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_EMOJI}])\ufe0f|(?<=[0-9#*])\ufe0f(?=\u20e3)"
+)
 
 
 class UserError(ValueError):
     """A mistake that the user can mend.
 
-    The message is one line: what is wrong, where, and the remedy. The command line prints it
-    without a traceback and exits with status 2.
+    The message is one printable line, whatever it quotes: what is wrong, where, and the remedy. The
+    command line prints it without a traceback and exits with status 2.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _MESSAGE)
 
 
 class Diverged(UserError):
@@ -21,3 +41,43 @@ def some(faults: Sequence[str], most: int = 4) -> str:
     """The first of several faults in one line, and how many more there are."""
     more = f"; and {len(faults) - most} more" if len(faults) > most else ""
     return "; ".join(faults[:most]) + more
+
+
+def brief(value: object) -> str:
+    """A value of others for a message, as Python writes it: one printable line, bounded."""
+    return printable(_BRIEF.repr(value), 120)
+
+
+def printable(text: object, most: int | None = 200, keep: str = "") -> str:
+    r"""Text of others, such as the name of a class, a file or an array, safe to print.
+
+    Controls, line ends, bidirectional overrides, characters without width and halves of surrogate
+    pairs (file names that are not UTF-8) become backslash escapes: a terminal would obey them, or
+    they would forge a line or hide. Other text, such as é, 中文 or an emoji, stays as it is, and so
+    do backslashes. What is printable already is returned unchanged.
+
+    Args:
+      text: anything; shown as `str` has it.
+      most: characters of the result; of a longer one the middle is left out. None for all.
+      keep: characters that stay as they are, such as line ends where lines are wanted.
+    """
+    text = _shortened(str(text), most)  # before, so that megabytes are not escaped for nothing
+    if not text.isprintable() or _INVISIBLE.search(text):
+        joints = {match.start() for match in _JOINED.finditer(text)}
+        text = "".join(
+            c if c in keep or i in joints or _visible(c) else c.encode("unicode_escape").decode()
+            for i, c in enumerate(text)
+        )
+    return _shortened(text, most)
+
+
+def _visible(character: str) -> bool:
+    hidden = unicodedata.category(character) in _HIDDEN
+    return not hidden and not _INVISIBLE.match(character)
+
+
+def _shortened(text: str, most: int | None) -> str:
+    if most is None or len(text) <= most:
+        return text
+    head = most // 2
+    return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"

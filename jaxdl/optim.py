@@ -1,5 +1,8 @@
 """Schedules and optimisers, by parameter group.
 
+A schedule is a function of the step of the run, and so is what it names: with or without a warm-up,
+`drops=(6,)` drops at step 6, and a `total` of 50 has ended at step 50.
+
 `config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
 with its own arguments. Around it stand the keys that every optimiser shares (`build`). Where a
 group of parameters needs other settings, `groups` lists (regex, settings) pairs; the first that
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +34,13 @@ def constant(value: float) -> Schedule:
     return lambda step: jnp.asarray(value)
 
 
-def exponential(peak: float, time_constant: int, floor: float = 0.0) -> Schedule:
-    """floor + (peak - floor)·exp(-t / time_constant)."""
-    return lambda step: floor + (peak - floor) * jnp.exp(-step / time_constant)
+def exponential(peak: float, time_constant: int, floor: float = 0.0, start: int = 0) -> Schedule:
+    """floor + (peak - floor)·exp(-t / time_constant), t steps after `start`."""
+
+    def schedule(step: jax.Array) -> jax.Array:
+        return floor + (peak - floor) * jnp.exp(-_since(start, step) / time_constant)
+
+    return schedule
 
 
 def stepwise(peak: float, drops: tuple[int, ...], factor: float = 0.1) -> Schedule:
@@ -49,22 +57,23 @@ def geometric(peak: float, factor: float, every: int, after: int = 0) -> Schedul
     return schedule
 
 
-def cosine(peak: float, total: int, floor: float = 0.0) -> Schedule:
-    """From `peak` to `floor` along half a cosine over `total` steps (Loshchilov & Hutter 2017).
+def cosine(peak: float, total: int, floor: float = 0.0, start: int = 0) -> Schedule:
+    """From `peak` at step `start` to `floor` at step `total`, along half a cosine.
 
-    `total` is the length of the run, less the warm-up, unless a config says otherwise.
+    Loshchilov & Hutter 2017, equation 5. In a config `start` is by default the end of the warm-up,
+    and `total` the length of the run.
     """
 
     def schedule(step: jax.Array) -> jax.Array:
-        progress = jnp.clip(step / total, 0, 1)
+        progress = _progress(start, total, step)
         return floor + (peak - floor) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
     return schedule
 
 
-def linear(peak: float, total: int, floor: float = 0.0) -> Schedule:
-    """From `peak` to `floor` along a line over `total` steps, by default to the end of the run."""
-    return lambda step: peak + (floor - peak) * jnp.clip(step / total, 0, 1)
+def linear(peak: float, total: int, floor: float = 0.0, start: int = 0) -> Schedule:
+    """From `peak` at step `start` to `floor` at step `total`, along a line; see `cosine`."""
+    return lambda step: peak + (floor - peak) * _progress(start, total, step)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -106,12 +115,16 @@ class LeastSquares:
 def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     """A schedule, from a number or from a node of `SCHEDULES`.
 
-    Durations among its arguments may be given in epochs. Every schedule also takes `warmup`, a
-    duration over which the rate first rises linearly from 0. What no config can hold, a schedule
-    that is made already or an array with a number, stays as it is: populations have traced ones.
+    Steps and durations among its arguments may be given in epochs. Every schedule also takes
+    `warmup`, a duration over which its values are scaled by a factor that rises linearly to 1; it
+    shifts no step that the schedule names. One that has a `start` falls from there on, by default
+    from the end of the warm-up; one that has a `total` ends there, by default with the run. What no
+    config can hold, a schedule that is made already or an array with a number, stays as it is:
+    populations have traced ones.
 
     Raises:
-      UserError: unknown name or key, or a rate that is not a positive number.
+      UserError: unknown name or key, a rate that is not a positive number, or a `total` that is not
+        after `start`.
     """
     if callable(node):
         return node
@@ -128,15 +141,25 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
             arguments[key] = clock.steps(arguments[key], f"{path}.{key}")
         if parameter.annotation == "tuple[int, ...]" and isinstance(arguments.get(key), tuple):
             arguments[key] = tuple(clock.steps(d, f"{path}.{key}") for d in arguments[key])
-    if "total" in cfg.parameters(thing):
-        arguments.setdefault("total", max(1, clock.total - warmup))
+    end = arguments.get("total", math.inf)  # by default that of a run, however short
+    for key, step in (("start", warmup), ("total", clock.total)):
+        if key in cfg.parameters(thing):
+            arguments.setdefault(key, step)
     _positive(arguments, path)
     decay = cfg.call(thing, arguments, path)
+    if end <= arguments.get("start", 0):
+        raise UserError(
+            f"{path}.total: the rate would have fallen at step {end}, and begin to fall at step "
+            f"{arguments['start']}, by default the end of the warm-up; name a later step"
+        )
     if not warmup:
         return decay
-    return lambda t: jnp.where(
-        t < warmup, decay(jnp.zeros_like(t)) * (t + 1) / warmup, decay(t - warmup)
-    )
+
+    def warmed(step: jax.Array) -> jax.Array:
+        rate = decay(step)
+        return jnp.where(step < warmup, rate * (step + 1) / warmup, rate)
+
+    return warmed
 
 
 def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
@@ -144,7 +167,8 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
 
     Beside the arguments of the optax factory, a node takes:
       learning_rate: a number or a schedule node.
-      clip_norm: largest global norm of the gradient; above it the gradient is scaled down.
+      clip_norm: largest global norm of the gradient; above it the gradient is scaled down. Frozen
+        parameters do not count, since the step leaves their gradient at zero (`trained`).
       weight_decay: for factories without one of their own, L2 decay added to the gradient.
       decay_only: regex of the parameters that decay; by default those with two axes or more,
         which spares biases and norms.
@@ -170,6 +194,21 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
         return inner
     _positive({"clip_norm": clip}, path)
     return optax.chain(optax.clip_by_global_norm(clip), inner)
+
+
+def trained(node: Mapping[str, Any], params: Any) -> Any:
+    """Which parameters the optimiser of a config node changes: a pytree of booleans like `params`.
+
+    All but those that a group of None freezes. What an optimiser of the user's own leaves as it is
+    cannot be known, and counts as trained.
+
+    Raises:
+      UserError: a parameter that no group covers or a pattern that matches none.
+    """
+    groups: Sequence[tuple[str, Any]] = node.get("groups") or (("", {}),)
+    numbers = _group_numbers([pattern for pattern, _ in groups], params, "config.optimizer.groups")
+    chosen = [groups[i][1] is not None for i in numbers]
+    return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
 
 @functools.cache
@@ -288,11 +327,28 @@ def _by_group(
             members[pattern] = _single({**node, **settings}, clock, where, group=True)
 
     def label(params: Any) -> Any:
-        patterns, where = tuple(members), f"{path}.groups"
-        labels = [patterns[i] for i in deciding(patterns, paths(params), where, "('.*', {})")]
+        patterns = tuple(members)
+        labels = [patterns[i] for i in _group_numbers(patterns, params, f"{path}.groups")]
         return jax.tree.unflatten(jax.tree.structure(params), labels)
 
     return optax.multi_transform(members, label)
+
+
+def _group_numbers(patterns: Sequence[str], params: Any, path: str) -> list[int]:
+    return deciding(patterns, paths(params), path, "('.*', {})")
+
+
+def _since(start: int, step: jax.Array) -> jax.Array:
+    """Steps since `start`; in float64 where JAX has it, where a division would give float32."""
+    return jnp.asarray(jnp.maximum(step - start, 0), float)
+
+
+def _progress(start: int, total: int, step: jax.Array) -> jax.Array:
+    """How much of the way from step `start` to step `total` is done, in [0, 1].
+
+    A run that is shorter than its warm-up ends before it starts to fall.
+    """
+    return jnp.minimum(_since(start, step) / max(1, total - start), 1)
 
 
 def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import select
 import shutil
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, TextIO
+
+from jaxdl.errors import printable
+from jaxdl.terminal import LINE
 
 
 class Progress:
@@ -63,26 +67,36 @@ class Progress:
 
     def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Tell of an evaluation, on a line that stays."""
-        numbers = {k: v for k, v in metrics.items() if isinstance(v, float)}
+        numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
         telling = ("accuracy", "mAP50", "rmse", "r2", "loss")
         self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(telling)][:1])
         self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._print(("\r\x1b[K" if self._live else "") + text + "\n")
+        self._print(("\r\x1b[K" if self._live else "") + printable(text, LINE) + "\n")
 
     def _write(self, text: str) -> None:
         if not self._live:
             return self.say(text)
         width = shutil.get_terminal_size().columns - 1
-        self._print("\r\x1b[K" + text[:width])
+        self._print("\r\x1b[K" + printable(text, LINE)[:width])
 
     def _print(self, text: str) -> None:
         try:
-            print(text, end="", file=self._stream, flush=True)
-        except BrokenPipeError:  # whoever was reading has gone; training goes on
+            if self._has_room():
+                print(text, end="", file=self._stream, flush=True)
+        except OSError:  # whoever was reading has gone, or a disk is full; training goes on
             self._live, self._stream = False, io.StringIO()
+
+    def _has_room(self) -> bool:
+        """Whether a line is taken at once; a paused pager, say, would have training wait."""
+        poll = select.poll()
+        try:
+            poll.register(self._stream.fileno(), select.POLLOUT)
+        except (OSError, ValueError):  # it is in memory
+            return True
+        return bool(poll.poll(0))
 
 
 def duration(seconds: float) -> str:

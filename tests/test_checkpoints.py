@@ -1,7 +1,10 @@
 """Checkpoints: whole or not at all, and never trusted unseen; see also `test_damage.py`."""
 
 import json
+import logging
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +75,21 @@ def test_double_precision_is_kept(tmp_path):
         checkpoints.save(1, double)
         checkpoints.wait()
         np.testing.assert_array_equal(checkpoints.restore(like(double))[0]["w"], double["w"])
+
+
+def test_a_narrow_average_of_before_is_restored_as_averages_are_kept_today(tmp_path):
+    """jaxdl 0.1 kept the average in the type of the parameters."""
+    half = jnp.asarray([1 / 3, 5], jnp.bfloat16)
+    saved = {"params": {"w": half}, "average": {"w": half, "v": half.astype(jnp.float16)}}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, saved)
+    checkpoints.wait()
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), saved["average"])
+    restored, _ = checkpoints.restore(like({**saved, "average": wide}))
+    jax.tree.map(np.testing.assert_array_equal, restored, {**saved, "average": wide})
+    assert {x.dtype.name for x in jax.tree.leaves(restored["average"])} == {"float32"}
+    with pytest.raises(UserError, match=r"params/w is bfloat16\[2\] there and float32\[2\] here"):
+        checkpoints.restore(like({"params": {"w": jnp.ones(2)}, "average": wide}))
 
 
 def test_nothing_saved_is_nothing_restored(tmp_path):
@@ -189,3 +207,20 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
 def test_the_manifest_is_plain_json(written):
     manifest = json.loads((written / "2" / "manifest.json").read_text())
     assert manifest["step"] == 2 and "contents.json" in manifest["sha256"]
+
+
+def test_what_is_left_of_a_failed_save_says_nothing_beside_the_error(tmp_path, caplog, monkeypatch):
+    """Each line is what Orbax, asyncio and TensorStore leave behind where a disk is full."""
+    unraised = []
+    monkeypatch.setattr("sys.unraisablehook", unraised.append)
+    Checkpoints(tmp_path).save(1, state(1))
+    asyncio_log, absl_log = logging.getLogger("asyncio"), logging.getLogger("absl")
+    with caplog.at_level(logging.ERROR):
+        asyncio_log.error("Task exception was never retrieved: <Task … /orbax/a.py:126>")
+        asyncio_log.error("never retrieved: <Future … 'a/state.orbax-checkpoint-tmp/…'>")
+        asyncio_log.error("of a user's own")
+        absl_log.error("of a user's own", exc_info=ValueError("x"))
+    for text in ("Event loop is closed", "of a user's own"):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(text)))
+    assert {record.getMessage() for record in caplog.records} == {"of a user's own"}
+    assert len(caplog.records) == 2 and len(unraised) == 1

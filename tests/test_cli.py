@@ -312,3 +312,11 @@ def test_import_is_quick_because_it_imports_little():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_output_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "jaxdl", "list"]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "jaxdl: the disk is full (No space left on device); make room\n"

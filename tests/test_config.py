@@ -268,7 +268,8 @@ def test_a_length_in_epochs_is_the_steps_that_cover_them(examples, batch, epochs
 @pytest.mark.parametrize(
     "length",
     [{}, {"steps": None}, {"steps": 1, "epochs": 1}, {"step": 1}, {"steps": 1.5}, {"steps": 0},
-     {"epochs": -1}, {"epochs": True}, {"steps": "9"}, {"epochs": math.nan}],
+     {"epochs": -1}, {"epochs": True}, {"steps": "9"}, {"epochs": math.nan}, {"steps": 2**31},
+     {"steps": math.inf}, {"epochs": 3e8}],
 )  # fmt: skip
 def test_durations_that_are_none(length):
     with pytest.raises(UserError, match=r"^t[:.]"):

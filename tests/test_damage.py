@@ -5,6 +5,7 @@ What is pickled in data and weight files is in `tests/data/test_files.py` and `t
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -237,3 +238,17 @@ def test_saving_writes_and_deletes_nothing_outside(run, tmp_path, name):
     else:
         assert verify(run / "checkpoints" / "12") is None
     assert [path.name for path in outside.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("name", ["partial-12", "damaged-12", "12", "2"])
+def test_a_pipe_among_the_checkpoints_is_not_waited_for(run, name):
+    os.mkfifo(run / "checkpoints" / name)
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    if name in ("12", "2"):
+        checkpoints.save(12, {"w": jax.numpy.arange(3.0)})
+        checkpoints.wait()
+        assert verify(run / "checkpoints" / "12") is None
+    else:
+        shutil.copytree(run / "checkpoints" / "4", run / "checkpoints" / "12")
+        with pytest.raises(UserError, match=f"'{name}' is a named pipe"):
+            checkpoints.save(12, {"w": jax.numpy.arange(3.0)})

@@ -1,5 +1,7 @@
 """`jaxdl predict`: what runs make of images, from their directories alone."""
 
+import json
+import os
 import shutil
 
 import jax
@@ -91,7 +93,8 @@ def boxes_run(tmp_path_factory):
 @pytest.fixture
 def predict(call):
     """Runs `jaxdl predict` in this process: (exit status, stdout, stderr)."""
-    return lambda workdir, *words: call("predict", "--workdir", workdir, *words)
+    trust = ("--trust", "tiny_detector")  # of the runs here, one names code
+    return lambda workdir, *words: call("predict", "--workdir", workdir, *trust, *words)
 
 
 def test_views_of_evaluation_are_those_of_prediction(tmp_path):
@@ -168,7 +171,7 @@ def test_boxes_are_in_pixels_of_the_image_as_it_was(boxes_run, predict, tmp_path
     for name, size in {"small": (32, 48), "wide": (64, 192)}.items():
         shown = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size[0] // 8, size[1] // 8, 1)))
         Image.fromarray(shown.astype(np.uint8)).save(tmp_path / f"{name}.png")
-    small, wide = Predictor(Run(boxes_run))(
+    small, wide = Predictor(Run(boxes_run, trust=["tiny_detector"]))(
         [tmp_path / "small.png", tmp_path / "wide.png"], score=0
     )
     for prediction, (height, width) in ((small, (32, 48)), (wide, (64, 192))):
@@ -203,6 +206,13 @@ def test_a_figure(run, digit_run, predict, tmp_path, request):
     assert (status, err) == (0, "")
     with Image.open(file) as figure:
         assert np.asarray(figure).std() > 10 and figure.width > 800
+    file.write_text("a year's work")
+    status, out, err = predict(workdir, digit_run[1], "--figure", file)
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "--force" in err
+    assert file.read_text() == "a year's work"
+    assert predict(workdir, digit_run[1], "--figure", file, "--force")[0] == 0
+    with Image.open(file) as figure:
+        assert figure.width > 800
 
 
 WRONG = {
@@ -272,3 +282,22 @@ def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told)
     main(["train", "--config", config, *words, "--config.figures=()"])
     status, _, err = predict(tmp_path / "run", digit_run[1])
     assert status == 2 and told in err and len(err.splitlines()) == 1, err
+
+
+def test_hostile_names_of_classes_and_files_are_escaped(digit_run, predict, tmp_path):
+    """A terminal obeys none of them, and the figure takes no dollar for mathematics."""
+    workdir, folder, _ = digit_run
+    workdir = shutil.copytree(workdir, tmp_path / "run")
+    data = json.loads((workdir / "data.json").read_text())
+    names = [r"$\frac{1}{0$ $", "\x1b]0;owned\x07", "a\nb", "\u202ec", "\udcff", "\0", "é" * 10**6]
+    data["classes"] = [*names, "中文", "🙂", "$x$"]
+    (workdir / "data.json").write_text(json.dumps(data))
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\x1b[2J\n\xff.png")
+    shutil.copy(folder / "00.png", path)
+    drawn = tmp_path / "drawn.png"
+    status, out, err = predict(workdir, path, "--top", 10, "--figure", drawn)
+    assert (status, err) == (0, "") and drawn.exists()
+    assert all(c.isprintable() or c == "\n" for c in out)
+    assert len(out.splitlines()) == 11 and max(map(len, out.splitlines())) < 300
+    for shown in (r"\x1b[2J\n\udcff.png", r"\x1b]0;owned\x07", r"a\nb", r"\u202ec", "中文", "🙂"):
+        assert shown in out

@@ -1,6 +1,7 @@
 """What a person sees."""
 
 import io
+import os
 
 import pytest
 
@@ -63,3 +64,23 @@ def test_without_a_clock_there_is_no_rate(clock, monkeypatch):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_reader_that_pauses_does_not_stop_training(clock):
+    """A pipe takes 64 KiB; what more is said meanwhile is left out."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        progress = Progress(total=10, batch_size=1, stream=stream)
+        for i in range(200):
+            progress.say(f"{i} " + "x" * 1000)
+        stream.close()
+        assert [line.split()[0] for line in reader][:50] == [str(i) for i in range(50)]
+
+
+def test_a_full_disk_under_the_output_does_not_stop_training(clock):
+    stream = open("/dev/full", "w")  # noqa: SIM115  it cannot be closed without an error
+    progress = Progress(total=10, batch_size=1, stream=stream)
+    for _ in range(2):
+        progress.say("nobody reads this")
+    with pytest.raises(OSError, match="No space left"):  # so there was something to survive
+        stream.close()

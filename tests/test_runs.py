@@ -91,3 +91,56 @@ def test_writing_json_is_whole_or_not_at_all(tmp_path):
         write_json(tmp_path / "a.json", {"x": object()})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"command": [', b"[" * 10**5, b"7" * 5000, b"[1]", b'{"earlier": 3}', b"\xff"],
+)
+def test_a_damaged_environment_is_set_aside(run, caplog, content):
+    path = run.folder / "environment.json"
+    path.write_bytes(content)
+    run.close()
+    run.start(0, {})
+    (record,) = caplog.records
+    assert str(path) in record.getMessage() and "damaged-environment.json" in record.getMessage()
+    assert json.loads(path.read_text())["earlier"] == []
+    assert (run.folder / "damaged-environment.json").read_bytes() == content
+
+
+RESULT = {
+    "step": 8, "metrics": {"test/loss": 0.5}, "examples": {"test": 3},
+    "examples_per_second": 9.5, "target": None, "met": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"metrics": {"test/loss": "low"}}, "metrics.'test/loss'"),
+        ({"metrics": {"test/loss": [0.5]}}, "metrics.'test/loss'"),
+        ({"metrics": 3}, "metrics is 3"),
+        ({"step": 10**400}, "step"),
+        ({"examples": {"test": "3"}}, "examples.test"),
+        ({"examples_per_second": None}, "examples_per_second"),
+        ({"target": {"metric": "test/loss"}}, "target is {"),
+    ],
+)
+def test_a_result_of_other_types_is_refused(run, change, place):
+    write_json(run.folder / "result.json", RESULT | {"metrics": {"test/loss": None}})
+    assert run.result()["metrics"] == {"test/loss": None}
+    (run.folder / "result.json").write_text(json.dumps({**RESULT, **change}))
+    with pytest.raises(UserError, match=r"result\.json: .*restore it") as caught:
+        run.result()
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"columns": 3}, {"columns": {"image": {"dtype": "uint8"}}}, {"classes": "ab"},
+     {"columns": {"image": {"dtype": "uint8", "shape": ["8"]}}}, {"vocabularies": {"text": 1}}],
+)  # fmt: skip
+def test_data_of_other_types_is_refused(run, change):
+    (run.folder / "data.json").write_text(json.dumps(change))
+    with pytest.raises(UserError, match=r"data\.json: "):
+        run.data()

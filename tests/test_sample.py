@@ -148,9 +148,17 @@ def test_a_mistake_is_one_line(runs, sample, mistake):
 
 
 def test_an_output_that_cannot_be_is_told_before_writing(runs, sample, tmp_path):
-    for place in (tmp_path, "/dev/null/texts.txt"):
+    kept, link = tmp_path / "kept.txt", tmp_path / "link.txt"
+    kept.write_text("a year's work")
+    link.symlink_to(tmp_path / "nothing")
+    for place in (tmp_path, "/dev/null/texts.txt", kept, link):
         status, out, err = sample(runs("shakespeare"), "--prompt", "T", "--output", place)
         assert (status, out) == (2, "") and len(err.splitlines()) == 1 and "--output" in err
+    assert kept.read_text() == "a year's work" and not (tmp_path / "nothing").exists()
+    status, out, _ = sample(
+        runs("shakespeare"), "--prompt", "T", "--length", "2", "--output", kept, "--force"
+    )
+    assert status == 0 and kept.read_text() == out
 
 
 def test_workdirs_without_a_run(sample, tmp_path):
@@ -165,7 +173,7 @@ def test_workdirs_without_a_run(sample, tmp_path):
         (lambda run: (run / "data.json").unlink(), "data.json"),
         (lambda run: (run / "data.json").write_text("{"), "data.json"),
         (lambda run: (run / "data.json").write_text("{}"), "data.json: damaged"),
-        (lambda run: (run / "data.json").write_text("[]"), "data.json: not a JSON object"),
+        (lambda run: (run / "data.json").write_text("[]"), "data.json: it is [], not an object"),
         (lambda run: (run / "data.json").write_text('{"vocabularies": {"tokens": 3}}'), "damaged"),
     ],
 )

@@ -1,13 +1,17 @@
 """Weight files: what is in them comes out, and whatever else they hold is refused, not run."""
 
+import json
 import os
 import pickle
 import struct
+import time
 import zipfile
+import zlib
 
 import ml_dtypes
 import numpy as np
 import pytest
+from fuzzing import message
 from safetensors.numpy import save_file
 
 from jaxdl import weights
@@ -58,7 +62,19 @@ def tensor(key="0", shape=(2, 3), strides=(3, 1), offset=0, count=6, kind="torch
     return Call("torch._utils._rebuild_tensor_v2", stored, offset, shape, strides, False, hooks)
 
 
+def nested(opcode, depth):
+    """A tuple of twice the same tuple, and so on, which has 2**depth parts: or of one."""
+    twice = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + opcode for i in range(min(depth, 200)))
+    return b")" + (twice if opcode == b"\x86" else opcode * depth)
+
+
+def text(content):
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
 NUMBERS = np.arange(6, dtype=np.float32)
+TWICE = nested(b"\x86", 60)
+VIEW = b"ctorch._utils\n_rebuild_tensor_v2\n"
 
 
 def archive(path, value, storages=None, compression=zipfile.ZIP_STORED, **extra):
@@ -72,14 +88,20 @@ def archive(path, value, storages=None, compression=zipfile.ZIP_STORED, **extra)
     return path
 
 
-def old(tree=None):
+def header(entries):
+    """A safetensors file of no bytes."""
+    told = json.dumps({k: v and {**v, "data_offsets": [0, 0]} for k, v in entries.items()}).encode()
+    return struct.pack("<Q", len(told)) + told
+
+
+def old(tree=None, keys=("0",), count=6, little=True):
     """A file such as torch.save wrote before 1.6."""
     tree = (
         {"a": tensor(), "b": tensor(shape=(2,), strides=(2,), offset=1)} if tree is None else tree
     )
-    machine = {"protocol_version": 1001, "little_endian": True}
-    pickles = [b"\x80\x02" + pickled(value) + b"." for value in (1001, machine, tree, ["0"])]
-    return weights._LEGACY + b"".join(pickles) + struct.pack("<q", 6) + NUMBERS.tobytes()
+    machine = {"protocol_version": 1001, "little_endian": little}
+    pickles = [b"\x80\x02" + pickled(value) + b"." for value in (1001, machine, tree, list(keys))]
+    return weights._LEGACY + b"".join(pickles) + struct.pack("<q", count) + NUMBERS.tobytes()
 
 
 def test_files_from_before_torch_1_6(tmp_path):
@@ -149,6 +171,10 @@ def test_files_of_torch(tmp_path):
         "cut": base[1:, ::2],
         "brain": base.bfloat16(),
         "learnt": torch.nn.Parameter(base.double()),
+        "tied": net[0].weight,
+        "scalar": torch.tensor(7),
+        "none": torch.zeros(0, 3),
+        "mask": base > 5,
     }
     torch.save(state, tmp_path / "plain.pth")
     nested = {"state_dict": state, "optimizer": optimizer.state_dict(), "shape": base.shape}
@@ -161,6 +187,7 @@ def test_files_of_torch(tmp_path):
             expected = state[key].detach()
             assert array.dtype.name == str(expected.dtype).removeprefix("torch.")
             np.testing.assert_array_equal(array.astype(float), expected.double().numpy())
+        assert np.shares_memory(found["tied"], found["0.weight"])
 
 
 class Touch:
@@ -216,6 +243,59 @@ WRONG = {
     "no storage": (
         {"a": Call("torch._utils._rebuild_tensor_v2", 1, 0, (), ())}, "without a storage",
     ),
+    "a tensor as a storage": (
+        {"a": Call("torch._utils._rebuild_tensor_v2", tensor(strides=(0, 0)), 0, (6,), (999,))},
+        "without a storage",
+    ),
+    "a list as a shape": ({"a": tensor(shape=[2, 3])}, "without a storage, or with other"),
+    "many axes": ({"a": tensor(shape=(1,) * 65, strides=(1,) * 65)}, "other strides than axes"),
+    "numbers that no machine has": (
+        b"\x80\x02}(" + text(b"a") + VIEW
+        + b"(" + pickled(Stored(("storage", Call("torch.FloatStorage", called=False), "0", "", 6)))
+        + b"K\x00\x8a\xff" + b"\x7f" * 255 + b"\x85K\x01\x85tRu.",
+        "reaches beyond its storage",
+    ),
+    "a count that no machine has": (
+        b"\x80\x02(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(b"0")
+        + b"N\x8a\xff" + b"\x7f" * 255 + b"tQ.",
+        "storage 0 is part of another, or has ",
+    ),
+    "nested tuples as a key": (b"\x80\x02}(" + TWICE + b"Nu.", "has a tuple as key"),
+    "nested tuples as a shape": (
+        b"\x80\x02" + VIEW
+        + b"(" + pickled(Stored(("storage", Call("torch.FloatStorage", called=False), "0", "", 6)))
+        + b"K\x00" + TWICE + b"K\x01K\x01\x86tR.",
+        "shape (tuple, tuple)",
+    ),
+    "nested tuples as the name of a storage": (
+        b"\x80\x02(" + text(b"storage") + b"ctorch\nFloatStorage\n" + TWICE + b"NK\x06tQ.",
+        "names a storage as '(tuple, tuple)'",
+    ),
+    "nested tuples as a storage": (b"\x80\x02" + TWICE + b"Q.", "names something as a storage"),
+    "nested tuples as a call": (b"\x80\x02" + TWICE + b"R.", "makes no sense"),
+    "nested tuples as a text": (b"\x80\x02" + TWICE + b".", "but tuple"),
+    "depth": (b"\x80\x02" + nested(b"\x85", 20_000) + b".", "but tuple"),
+    "a dict of itself": (b"\x80\x02}q\x00(" + text(b"model") + b"h\x00u.", "but model"),
+    "a list of itself": (b"\x80\x02]q\x00h\x00a.", "but list"),
+    "a fraction as a key": ({0.5: tensor()}, "has a float as key"),
+    "truth as a key": ({True: tensor()}, "has a bool as key"),
+    "a long text as a key": ({"a" * 1001: tensor()}, "has a str as key, not a short text"),
+    "numbers as keys": ({0: tensor(), 1: tensor()}, "no dict of tensors"),
+    "items of a list": (b"\x80\x02]K\x01K\x02s.", "makes no sense"),
+    "a memory with holes": (b"\x80\x02]r\xff\xff\xff\x7f.", "its memory has holes"),
+    "a mark above the stack": (b"\x80\x02NN(\x86t.", "the stack is empty"),
+    "a call on a text": (b"\x80\x02ctorch\nSize\n" + text(b"a") + b"R.", "without a tuple"),
+    "a size of a list": ({"a": Call("torch.Size", [1, 2])}, "a size that is not a tuple"),
+    "an OrderedDict of a dict": ({"a": Call("collections.OrderedDict", {"ab": 1})}, "not a list"),
+    "a text longer than the file": (b"\x80\x02X\xff\xff\xff\xff.", "makes no sense"),
+    "a text of no language": (b"\x80\x02" + text(b"\xff\xfe") + b".", "makes no sense"),
+    "a number of text": (b"\x80\x02L" + b"9" * 100_000 + b"L\n.", "makes no sense"),
+    "a number longer than the file": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "makes no sense"),
+    "bytes longer than memory": (b"\x80\x02\x8e" + b"\xff" * 7 + b"\x7f.", "makes no sense"),
+    "a global that moves the cursor": (b"\x80\x02c\x1b[2J\nsystem\n.", r"holds a \x1b[2J.system"),
+    "a long global": (b"\x80\x02cos\n" + b"a" * 10**6 + b"\n.", "holds a os.aaaaa"),
+    "names that move the cursor": ({"\x1b[2J\n": 1}, r"but \x1b[2J\n"),
+    "long names": ({f"{i}" * 900: 1 for i in range(9)}, "but 000"),
 }  # fmt: skip
 
 
@@ -224,8 +304,103 @@ def test_what_is_no_file_of_tensors(tmp_path, fault):
     value, told = WRONG[fault]
     with pytest.raises(UserError) as refused:
         weights.read(archive(tmp_path / "a.pth", value))
-    assert told in str(refused.value) and "\n" not in str(refused.value), refused.value
-    assert str(refused.value).startswith(str(tmp_path / "a.pth"))
+    assert told in str(refused.value) and str(refused.value).isprintable(), refused.value
+    assert str(refused.value).startswith(str(tmp_path / "a.pth")) and len(str(refused.value)) < 1000
+
+
+def test_tensors_that_share_numbers_share_memory(tmp_path):
+    found = weights.read(archive(tmp_path / "a.pth", {"a": tensor(), "b": tensor()}))
+    assert np.shares_memory(found["a"], found["b"])
+
+
+def test_tensors_are_no_more_than_some_times_the_file(tmp_path):
+    many = np.zeros(100_000, np.float32)
+    one = tensor(shape=(100_000,), strides=(1,), count=len(many))
+    few, lots = ({f"{i}": one for i in range(count)} for count in (30, 40))
+    assert len(weights.read(archive(tmp_path / "a.pth", few, {"0": many.tobytes()}))) == 30
+    with pytest.raises(UserError, match="they are 32 times the file"):
+        weights.read(archive(tmp_path / "a.pth", lots, {"0": many.tobytes()}))
+
+
+def test_a_list_of_items_makes_an_ordered_dict(tmp_path):
+    value = Call("collections.OrderedDict", [["a", tensor()], ["b", tensor()]])  # by Python 2
+    assert list(weights.read(archive(tmp_path / "a.pth", value))) == ["a", "b"]
+
+
+def test_numbers_whose_hashes_collide_take_no_longer_than_others(tmp_path):
+    count = 50_000  # 1.2e9 comparisons, if they were keys
+    numbers = (k * (2**61 - 1) for k in range(1, count))
+    colliding = b"".join(b"\x8a\x0c" + n.to_bytes(12, "little") + b"N" for n in numbers)
+    program = b"\x80\x02}(" + text(b"state") + b"}(" + colliding + b"u" + text(b"model")
+    program += pickled({"a": tensor()}) + b"u."
+    start = time.process_time()
+    assert list(weights.read(archive(tmp_path / "a.pth", program))) == ["a"]
+    assert time.process_time() - start < 10
+
+
+def calls(function, *arguments):
+    """A pickle that calls a function twenty times with what it holds once."""
+    program = pickled(arguments) + b"q\x00" + pickled(Call(function, called=False)) + b"q\x01"
+    return b"\x80\x02" + program + b"h\x01h\x00R" * 20 + b"."
+
+
+REPEATED = {
+    "opcodes": b"\x80\x02" + b"]" * 1001,
+    "items": calls("collections.OrderedDict", [["a", 1]] * 50),
+    "arguments": calls("torch._utils._rebuild_parameter", *range(100)),
+    "shapes": calls("torch.Size", (1,) * 100),
+}
+
+
+@pytest.mark.parametrize("what", REPEATED)
+def test_what_a_pickle_repeats_costs_it_steps(tmp_path, monkeypatch, what):
+    monkeypatch.setattr(weights, "_STEPS", 1000)
+    with pytest.raises(UserError, match="takes more than 1,000 steps"):
+        weights.read(archive(tmp_path / "a.pth", REPEATED[what]))
+
+
+FAILURES = [
+    MemoryError(), RecursionError("deep\nand deeper"), struct.error("\x1b[2J"), EOFError(),
+    zlib.error("no"), NotImplementedError("zip file version 9"), RuntimeError("encrypted"),
+    OverflowError("large"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"), KeyError(((),)),
+    AssertionError("x" * 10**6), OSError("gone\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_whatever_fails_is_told_in_one_line(tmp_path, monkeypatch, failure):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(weights.pickletools, "genops", fail)
+    path = archive(tmp_path / "a.pth", {"a": tensor()})
+    assert message(lambda: weights.read(path)).startswith(str(path))
+
+
+def patched(path, member="data/0", **fields):
+    """A sound archive, but for what its directory says of a member."""
+    content = bytearray(
+        archive(path, {"a": tensor()}, {"0": bytes(24), "1": bytes(24)}).read_bytes()
+    )
+    entry = content.rindex(b"weights/" + member.encode()) - 46
+    assert content[entry : entry + 4] == b"PK\x01\x02"
+    places = {"version": (6, "<H"), "flags": (8, "<H"), "method": (10, "<H"), "crc": (16, "<I")}
+    places |= {"packed": (20, "<I"), "size": (24, "<I"), "at": (42, "<I")}
+    for field, value in fields.items():
+        start, kind = places[field]
+        struct.pack_into(kind, content, entry + start, value)
+    path.write_bytes(content)
+
+
+def renamed(path, old_name, new_name):
+    """An archive in which a member has another name, of the same length."""
+    content = archive(path, {"a": tensor()}, {"0": NUMBERS.tobytes(), "1": b""}).read_bytes()
+    path.write_bytes(content.replace(old_name, new_name))
+
+
+def commented(path):
+    with zipfile.ZipFile(archive(path, {"a": tensor()}), "a") as file:
+        file.comment = b"PK"
 
 
 def damaged(path):
@@ -260,6 +435,41 @@ FILES = {
         "damaged, or no file of torch.save",
     ),
     "flipped.pth": (lambda path: damaged(archive(path, {"a": tensor()})), "damaged"),
+    "fifo.pth": (os.mkfifo, "not a regular file"),
+    "encrypted.pth": (lambda path: patched(path, flags=1), "encrypted"),
+    "encrypted_pickle.pth": (lambda path: patched(path, "data.pkl", flags=1), "encrypted"),
+    "newer.pth": (lambda path: patched(path, "byteorder", version=99), "zip file version 9.9"),
+    "patches.pth": (lambda path: patched(path, flags=32), "makes no sense (NotImplementedError"),
+    "lying.pth": (lambda path: patched(path, size=25), "'weights/data/0' has two sizes"),
+    "lying_twice.pth": (lambda path: patched(path, size=99, packed=99), "members overlap"),
+    "vast.pth": (
+        lambda path: patched(path, "data/1", size=2**31, packed=2**31),
+        "members are larger than the file",
+    ),
+    "same.pth": (lambda path: patched(path, "data/1", at=0), "members overlap"),
+    "elsewhere.pth": (lambda path: patched(path, "data/1", at=2**31), "larger than the file"),
+    "checksum.pth": (lambda path: patched(path, crc=1), "Bad CRC-32"),
+    "method.pth": (lambda path: patched(path, method=97), "is compressed"),
+    "comment.pth": (commented, "with a comment"),
+    "twice.pth": (lambda path: renamed(path, b"data/1", b"data/0"), "twice the same name"),
+    "root.pth": (lambda path: renamed(path, b"weights/", b"/eights/"), "no data.pkl"),
+    "escape.pth": (
+        lambda path: archive(path, {"a": tensor()}, **{"../\x1b[2J\n": b""}),
+        r"holds 'weights/../\x1b[2J\n'",
+    ),
+    "long.pth": (lambda path: archive(path, {"a": tensor()}, **{"../" * 9999: b""}), "../../.."),
+    "old_twice.pth": (lambda path: path.write_bytes(old(keys=["0", "0"])), "a storage twice"),
+    "old_none.pth": (lambda path: path.write_bytes(old(keys=[])), "storage '0' is missing"),
+    "old_keys.pth": (lambda path: path.write_bytes(old(keys=[(("0",),)])), "or one of no tensor"),
+    "old_other.pth": (lambda path: path.write_bytes(old(keys=["1"])), "or one of no tensor"),
+    "old_count.pth": (
+        lambda path: path.write_bytes(old(count=2**63 - 1)), f"0 has {2**63 - 1} numbers, not 6"
+    ),
+    "old_types.pth": (
+        lambda path: path.write_bytes(old({"a": tensor(), "b": tensor(kind="torch.IntStorage")})),
+        "storage 0 is named twice",
+    ),
+    "old_big.pth": (lambda path: path.write_bytes(old(little=False)), "big-endian"),
     "other.pth": (lambda path: zipfile.ZipFile(path, "w").close(), "no data.pkl"),
     "slip.pth": (lambda path: archive(path, {"a": tensor()}, **{"../../x": b""}), "../../x"),
     "bomb.pth": (
@@ -271,6 +481,18 @@ FILES = {
         lambda path: save_file({"a": np.ones(3, ml_dtypes.float8_e4m3fn)}, path),
         "a is of type F8_E4M3",
     ),
+    "escape.safetensors": (
+        lambda path: save_file({"\x1b[2J\n": np.ones(3, ml_dtypes.float8_e4m3fn)}, path),
+        r"\x1b[2J\n is of type F8_E4M3",
+    ),
+    "empty_but_vast.safetensors": (
+        lambda path: path.write_bytes(header({"a": {"dtype": "F32", "shape": [0, 2**63]}})),
+        "makes no sense",
+    ),
+    "deep.safetensors": (
+        lambda path: path.write_bytes(header({"a": {}}).replace(b"{}", b"[" * 9999)),
+        "makes no sense",
+    ),
 }  # fmt: skip
 
 
@@ -280,4 +502,5 @@ def test_what_is_no_weight_file(tmp_path, name):
     make(tmp_path / name)
     with pytest.raises(UserError) as refused:
         weights.read(tmp_path / name)
-    assert told in str(refused.value) and "\n" not in str(refused.value), refused.value
+    assert told in str(refused.value) and str(refused.value).isprintable(), refused.value
+    assert len(str(refused.value)) < 1000

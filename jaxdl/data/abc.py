@@ -19,8 +19,10 @@ _LENGTH = f"(?:{_COUNT})?(?:/{_COUNT}|/{{0,4}})"  # 4.3: 3, /2, 3/2, /, //
 _NOTE = f"(?:\\^\\^?|__?|=)?[A-Ga-g][,']*{_LENGTH}"  # 4.1, 4.2
 _MARK = r'"[^"\n]*"|![^!\s|]+!|[.~H-Wh-w]'  # chord symbols and decorations (4.14, 4.18)
 _ENDING = r"\[[ ]?[0-9][0-9,\-]*"  # 4.9
+# Within brackets and braces none opens again, as music has it: else each that is never closed would
+# have the rest of its line looked through, and a line of them take its length squared.
 _TOKEN = re.compile(
-    rf"""(?P<field>^[A-Za-z+]:(?![|:]).*$|\[[A-Za-z]:[^\]\n]*\])
+    rf"""(?P<field>^[A-Za-z+]:(?![|:]).*$|\[[A-Za-z]:[^\[\]\n]*\])
     |(?P<line>\.?:*\[?\|(?:[|:\]]|\[(?=\|))*(?:[0-9][0-9,\-]*|\s*{_ENDING})?  # 4.8, 4.9
         |::+|{_ENDING})
     |(?P<chord>\[(?:{_MARK}|[( ])*{_NOTE}(?:{_NOTE}|{_MARK}|[-() ])*\]{_LENGTH})  # 4.17
@@ -28,7 +30,7 @@ _TOKEN = re.compile(
     |(?P<rest>[ZX](?:{_COUNT})?)  # whole bars (4.5)
     |(?P<tuplet>\([2-9](?::[0-9]?(?::[0-9]{{0,2}})?)?)  # 4.13
     |(?P<broken>>{{1,3}}|<{{1,3}})  # 4.4
-    |(?P<nothing>\s+|%.*$|{_MARK}|\{{[^}}\n|]*\}}|[-()`\\]|y[0-9]*|\$|\*)
+    |(?P<nothing>\s+|%.*$|{_MARK}|\{{[^{{}}\n|]*\}}|[-()`\\]|y[0-9]*|\$|\*)
     |(?P<unreadable>.)""",
     re.MULTILINE | re.VERBOSE,
 )
@@ -128,7 +130,7 @@ def read_meter(value: str) -> Fraction | None:
         return Fraction(1)
     # One or more fractions, (2+3)/8 or 2+3/8 or 2/4+3/4: numerators wait for their denominator.
     if not re.fullmatch(rf"(?:\(?{_COUNT}(?:\+{_COUNT})*\)?/{_COUNT}(?:\+(?!$)|$))+", value):
-        raise ValueError(f"M:{value!r} is no meter")
+        raise ValueError(f"M:{value[:40]!r} is no meter")
     total = Fraction(0)
     for numerators, denominator in re.findall(rf"\+?\(?([0-9+]+?)\)?/({_COUNT})", value):
         total += Fraction(sum(map(int, numerators.split("+"))), int(denominator))
@@ -143,7 +145,7 @@ def read_unit(value: str) -> Fraction:
     """
     match = re.fullmatch(rf"\s*({_COUNT})(?:/({_COUNT}))?\s*", value)
     if match is None:
-        raise ValueError(f"L:{value!r} is no note length")
+        raise ValueError(f"L:{value[:40]!r} is no note length")
     return Fraction(int(match[1]), int(match[2] or 1))
 
 

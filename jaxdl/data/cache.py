@@ -18,12 +18,17 @@ def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[st
     """What `make` returns, from the cache if it was made for this key before.
 
     A file is written whole or not at all, holds arrays only, and carries checksums: a damaged one
-    is made again. A cache that cannot be written costs time, not the run.
+    is made again, and so is one that another user can write (`jaxdl.caches`). A cache that cannot
+    be written costs time, not the run.
     """
-    path = folder() / f"{sha256(key.encode()).hexdigest()}.npz"
-    # Absent, or damaged in one of zipfile's many ways.
-    with suppress(Exception), np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    place = caches.usable("data")
+    if place is None:
+        return make()
+    path = place / f"{sha256(key.encode()).hexdigest()}.npz"
+    if caches.sound(path):
+        # It may be damaged in one of zipfile's many ways.
+        with suppress(Exception), np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     columns = make()
     with suppress(OSError):
         _write(path, columns)
@@ -48,7 +53,6 @@ def stamp(path: Path) -> str:
 
 
 def _write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
         try:
             np.savez(file, allow_pickle=False, **columns)

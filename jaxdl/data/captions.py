@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxdl import json_files
 from jaxdl.data import documents, pixels
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
 
 
 def captions(
@@ -55,7 +55,8 @@ def captions(
     folder = file.parent if images is None else Path(images).expanduser()
     if not folder.is_dir():
         raise UserError(f"captions: no folder {folder}; give the one that the images' names are in")
-    pairs = _pairs(file)
+    with documents.reading("captions", file):
+        pairs = _pairs(file)
     names = list(dict.fromkeys(pair.image for pair in pairs))
     parts = partition(len(names), test_fraction, validation_fraction, seed, f"captions: {path}")
     # Room for as many as the tables hold, where each image stands once for each caption.
@@ -69,6 +70,14 @@ def captions(
         for role, part in parts.items()
         for rows in [np.flatnonzero(np.isin(image, part))]
     }
+
+
+@dataclass
+class _Row:
+    """A line of JSON."""
+
+    image: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -129,17 +138,9 @@ def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UserError(f"captions: {file} line {number} is no JSON; mend it") from None
-        values = [row.get(name) if isinstance(row, dict) else None for name in ("image", "caption")]
-        image, caption = values
-        if not isinstance(image, str) or not isinstance(caption, str):
-            raise UserError(
-                f'captions: {file} line {number}: write {{"image": "…", "caption": "…"}}, both text'
-            )
-        yield number, image, caption
+        remedy = 'write {"image": "…", "caption": "…"}, both text'
+        row = json_files.parse(line, _Row, f"captions: {file} line {number}", remedy)
+        yield number, row["image"], row["caption"]
 
 
 def _read(
@@ -152,7 +153,11 @@ def _read(
     """The images of these names, in `room`."""
     paths = [folder / name for name in names]
     line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
+
+    def shown(i: int) -> str:
+        return printable(str(paths[i]), 300)
+
     pixels.decode(
-        paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {paths[i]}", resize=True
+        paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", resize=True
     )
     return room

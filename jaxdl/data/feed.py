@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int, Integer
 
 from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
+from jaxdl.signals import result
 
 RESIDENT_BYTES = 1 << 30  # a split up to this size is held on the device
 _STREAM_BYTES = 1 << 26  # what one call's batches may take where they are streamed
@@ -81,11 +82,15 @@ class Feed:
         }
 
     def take(self, step: int, n: int) -> Any:
-        """The input of the `n` steps from `step`, waiting for it where it is not ready."""
+        """The input of the `n` steps from `step`, waiting for it where it is not ready.
+
+        Raises:
+          Stopped: a signal has asked to stop, and it does not come.
+        """
         start = time.perf_counter()
         if (step, n) not in self._ahead:
             self.prepare(step, n)
-        ready = self._ahead.pop((step, n)).result()
+        ready = result(self._ahead.pop((step, n)))
         self.waited += time.perf_counter() - start
         return ready
 
@@ -114,14 +119,17 @@ def batches(
     plan: Iterable[tuple[Integer[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]],
 ) -> Iterator[dict[str, np.ndarray]]:
     """The batches of a split at (rows, mask) pairs, with their `mask`, made ahead of their use."""
-    with ThreadPoolExecutor(2, thread_name_prefix="batches") as workers:
-        ahead: deque[Future[dict[str, np.ndarray]]] = deque()
+    workers = ThreadPoolExecutor(2, thread_name_prefix="batches")
+    ahead: deque[Future[dict[str, np.ndarray]]] = deque()
+    try:
         for rows, mask in plan:
             ahead.append(workers.submit(lambda r, m: {**table[r], "mask": m}, rows, mask))
             if len(ahead) > 2:
-                yield ahead.popleft().result()
+                yield result(ahead.popleft())
         while ahead:
-            yield ahead.popleft().result()
+            yield result(ahead.popleft())
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
 
 
 def fetch(columns: Mapping[str, jax.Array], given: Any) -> Any:

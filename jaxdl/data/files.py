@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv as csv_format
 import difflib
+import math
+import zipfile
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
+from numpy.lib import format as npy
 
 from jaxdl.data import documents
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
 _LARGEST = float(np.finfo(np.float32).max)
+_UNPACKED = 2**30  # bytes that a small archive may unpack to; of larger ones,
+_EXPANSION = 100  # so many times their size
 
 
 def arrays(train: str, test: str | None = None, validation: str | None = None) -> dict[str, Table]:
@@ -80,6 +87,28 @@ def csv(
     """
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
+    with documents.reading("csv", path):
+        columns, classes = _columns(path, target, label, features, delimiter, text)
+    count = len(next(iter(columns.values())))
+    rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
+    if standardize and "features" in columns:
+        mean, deviation = standardization(columns["features"][rows["train"]])
+        columns["features"] = (columns["features"] - mean) / deviation
+    return {
+        role: Table({k: column[part] for k, column in columns.items()}, f"{path} {role}", classes)
+        for role, part in rows.items()
+    }
+
+
+def _columns(
+    path: str,
+    target: str | None,
+    label: str | None,
+    features: tuple[str, ...] | None,
+    delimiter: str,
+    text: tuple[str, ...],
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The columns of `csv` before they are split, and the classes."""
     sheet = _Sheet.read(path, delimiter)
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text)]
@@ -93,14 +122,7 @@ def csv(
         columns["target"] = sheet.numbers(target)
     if label is not None:
         columns["label"], classes = sheet.labels(label)
-    rows = partition(len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}")
-    if standardize and inputs:
-        mean, deviation = standardization(columns["features"][rows["train"]])
-        columns["features"] = (columns["features"] - mean) / deviation
-    return {
-        role: Table({k: column[part] for k, column in columns.items()}, f"{path} {role}", classes)
-        for role, part in rows.items()
-    }
+    return columns, classes
 
 
 def standardization(
@@ -115,32 +137,67 @@ def standardization(
 def _read_npz(path: Path) -> Table:
     if not path.is_file():
         raise UserError(f"arrays: no file {path}; write one with numpy.savez")
-    name = ""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"arrays: {path} holds one unnamed array; name it with numpy.savez")
-        columns = {}
-        with archive:
-            for name in archive.files:
-                column = archive[name]
-                if not isinstance(column, np.ndarray):
-                    raise UserError(f"arrays: {path}: {name!r} is no array; write the file with "
-                                    "numpy.savez")  # fmt: skip
-                columns[name] = column.astype(column.dtype.newbyteorder("="), copy=False)
+        with path.open("rb") as file:
+            if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+                raise UserError(f"arrays: {path} holds one unnamed array; name it with numpy.savez")
+        with zipfile.ZipFile(path) as archive:
+            columns = _read_members(archive, path)
     except UserError:
         raise
     except Exception as error:  # NumPy and zipfile raise seven types for damaged files
-        if "Object arrays" in str(error):
-            raise UserError(
-                f"arrays: {path}: column {name!r} holds Python objects, which are never unpickled; "
-                "store numbers of one shape"
-            ) from None
         raise UserError(
             f"arrays: {path} is not a sound .npz file ({type(error).__name__}); write it with "
             "numpy.savez"
         ) from error
     return Table(columns, str(path))
+
+
+def _read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an archive, once it is certain that they are no larger than they may be."""
+    members = archive.infolist()
+    unpacked, size = sum(member.file_size for member in members), path.stat().st_size
+    if unpacked > max(_UNPACKED, _EXPANSION * size):
+        raise UserError(
+            f"arrays: {path} unpacks to {unpacked:,} bytes, more than {_EXPANSION} times its "
+            "size; write it with numpy.savez, not compressed"
+        )
+    columns: dict[str, np.ndarray] = {}
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        where = f"arrays: {path}: column {brief(name)}"
+        if name in columns:
+            raise UserError(f"{where} stands twice; write the file with numpy.savez")
+        column = _read_member(archive, member, where)
+        columns[name] = column.astype(column.dtype.newbyteorder("="), copy=False)
+    return columns
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> np.ndarray:
+    """An array, if its head claims as many bytes as there are: room is made for what it claims."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f"{where} is packed as NumPy does not; write the file with numpy.savez")
+    with archive.open(member) as file:
+        if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            raise UserError(f"{where} is no array; write the file with numpy.savez")
+    with archive.open(member) as file:
+        version = npy.read_magic(file)
+        head = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = head(file)
+        rest = member.file_size - file.tell()
+    if dtype.hasobject:
+        raise UserError(
+            f"{where} holds Python objects, which are never unpickled; store numbers of one shape"
+        )
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest:
+        raise UserError(
+            f"{where} claims to be {dtype} of shape {brief(shape)}, which is not its {rest:,} "
+            "bytes; write the file with numpy.savez"
+        )
+    if math.prod(shape[:1]) and not rest:
+        raise UserError(f"{where}, of shape {brief(shape)}, holds no values; leave it out")
+    with archive.open(member) as file:
+        return npy.read_array(file, allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -185,9 +242,9 @@ class _Sheet:
             raise UserError(
                 f"csv: {self.path} starts with numbers; its first line must be a header"
             )
-        twice = {name for name in self.header if self.header.count(name) > 1}
+        twice = sorted(name for name, count in Counter(self.header).items() if count > 1)
         if twice:
-            raise UserError(f"csv: {self.path}: columns {sorted(twice)} stand twice; rename them")
+            raise UserError(f"csv: {self.path}: columns {brief(twice)} stand twice; rename them")
         for row, line in zip(self.rows, self.lines, strict=True):
             if len(row) != len(self.header):
                 raise UserError(
@@ -195,21 +252,30 @@ class _Sheet:
                     f"{len(self.header)}; mend the line"
                 )
 
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        """Of each column in a row."""
+        return {name: i for i, name in enumerate(self.header)}
+
+    def _cells(self, name: str) -> list[str]:
+        at = self._place[name]
+        return [row[at] for row in self.rows]
+
     def require(self, predicted: list[str], inputs: list[str], texts: list[str]) -> None:
         """Refuse names that the header lacks, and a column that is used twice."""
         for name in predicted + inputs + texts:
-            if name not in self.header:
+            if name not in self._place:
                 near = difflib.get_close_matches(name, self.header, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise UserError(
                     f"csv: {self.path} has no column {name!r}; {hint}it has "
-                    f"{', '.join(self.header)} (delimiter and spelling right?)"
+                    f"{_listed(self.header)} (delimiter and spelling right?)"
                 )
         used = predicted + inputs + texts
         if len(used) == len(predicted) or len(set(used)) < len(used):
             raise UserError(
-                f"csv: {self.path}: features {inputs + texts} to predict {predicted}; give at "
-                "least one, and no column twice"
+                f"csv: {self.path}: features {brief(inputs + texts)} to predict {predicted}; "
+                "give at least one, and no column twice"
             )
         for name in {"features", "target", "label"}.intersection(texts):
             raise UserError(
@@ -218,11 +284,10 @@ class _Sheet:
 
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers."""
-        at = self.header.index(name)
-        cells = [row[at] for row in self.rows]
+        cells = self._cells(name)
         wrong = [i for i, cell in enumerate(cells) if not _is_number(cell)]
         if wrong:
-            cell = repr(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
+            cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
             raise UserError(
                 f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
                 f"finite number ({len(wrong)} such cells); mend the rows or leave the column out"
@@ -244,14 +309,18 @@ class _Sheet:
             return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
 
     def _filled(self, name: str, what: str) -> list[str]:
-        at = self.header.index(name)
-        cells = [row[at] for row in self.rows]
+        cells = self._cells(name)
         if "" in cells:
             line = self.lines[cells.index("")]
             raise UserError(
                 f"csv: {self.path} line {line}, column {name!r}: no {what}; mend the row"
             )
         return cells
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def _is_number(cell: str) -> bool:

@@ -177,6 +177,7 @@ def _require_examples(splits: dict[str, _Labelled], classes: tuple[str, ...], ro
         raise UserError(
             f"images: class {empty[0]!r} has no sound image in the train split ({root})"
         )
+    known = {*classes}
     for role, files in splits.items():
         if not files:
             raise UserError(
@@ -184,7 +185,7 @@ def _require_examples(splits: dict[str, _Labelled], classes: tuple[str, ...], ro
                 "it to 0, or add images"
             )
         for name, count in Counter(name for _, name in files).items():
-            if name not in classes:
+            if name not in known:
                 raise UserError(
                     f"images: class {name!r} has {count} images in the {role} split and none in "
                     f"the train split ({root}); add some there"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl import json_files
 from jaxdl.data import pixels
 from jaxdl.data.cache import cached, fingerprint, stamp
 from jaxdl.data.crops import Crop
@@ -22,6 +23,7 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
 _BLOCK = 2048  # examples in memory in their encoded form at a time
+_FEATURES = "tensorflow_datasets.core.features."
 _MANY = 100_000  # examples that take so long to go through that it should be said
 
 _log = logging.getLogger("jaxdl")
@@ -121,6 +123,49 @@ def _offline() -> Iterator[None]:
         logger.disabled = disabled
 
 
+@contextmanager
+def _own_features() -> Iterator[None]:
+    """Keep TFDS from importing what features.json names, other than its own kinds of features.
+
+    Every name in it, however deep, comes to this one function, which imports the module it is in.
+    """
+    from tensorflow_datasets.core.features import FeatureConnector
+
+    known = FeatureConnector.cls_from_name
+
+    def cls_from_name(cls: Any, name: str) -> Any:
+        if not name.startswith(_FEATURES) or name not in FeatureConnector._registered_features:
+            raise UserError(
+                f"features.json names {json_files.shown(name)}, which is none of TFDS's own "
+                "features, and nothing else is imported; prepare the data set without it"
+            )
+        return known(name)
+
+    FeatureConnector.cls_from_name = classmethod(cls_from_name)
+    try:
+        yield
+    finally:
+        FeatureConnector.cls_from_name = known
+
+
+def _require_sound(dataset: str, root: str | None) -> None:
+    """Refuse a data set whose description is damaged, before TFDS reads it.
+
+    Raises:
+      UserError: with the file.
+    """
+    from tensorflow_datasets.core.naming import parse_builder_name_kwargs
+
+    name, settings = parse_builder_name_kwargs(dataset)
+    folder = Path(root or "~/tensorflow_datasets").expanduser() / name.name
+    if config := settings.get("config"):
+        folder /= str(config)
+    version = settings.get("version", "*")
+    for pattern in (f"{version}/*.json", f"*/{version}/*.json", ".config/*.json"):
+        for file in sorted(folder.glob(pattern)):
+            json_files.read(file, remedy="prepare the data set again")
+
+
 def prepared(dataset: str, data_dir: str | None) -> Any:
     """The data set's builder, once it is certain that there is data that can be read."""
     import tensorflow_datasets
@@ -128,11 +173,14 @@ def prepared(dataset: str, data_dir: str | None) -> Any:
     root = data_dir or os.environ.get("TFDS_DATA_DIR")
     root = str(Path(root).expanduser()) if root else None
     try:
-        with _offline():
+        _require_sound(dataset, root)
+        with _offline(), _own_features():
             builder = tensorflow_datasets.builder(dataset, data_dir=root)
             prepared = builder.is_prepared()
     except tensorflow_datasets.core.DatasetNotFoundError:
         raise UserError(_unknown(dataset, root)) from None
+    except UserError as error:
+        raise UserError(f"tfds {dataset!r}: {error}") from None
     except Exception as error:  # TFDS raises what its parsers and builders happen to
         raise UserError(f"tfds {dataset!r}: {_line(error)}; correct config.data.dataset") from error
     if not prepared:
@@ -427,7 +475,8 @@ def _read(builder: Any, part: str, features: list[_Feature]) -> dict[str, np.nda
             elif f.dtype == object:
                 blocks[f.name].append(_texts(values, start, f"{where}: {f.name!r}"))
             else:
-                blocks[f.name].append(np.array(values, f.dtype).reshape(-1, *f.shape))
+                with _naming_damage(builder, part):
+                    blocks[f.name].append(np.array(values, f.dtype).reshape(-1, *f.shape))
         start += len(examples)
     return columns | {name: np.concatenate(parts) for name, parts in blocks.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxdl.data import pixels
+from jaxdl.data import limits, pixels
 
 _own = threading.local()
 
@@ -20,8 +20,8 @@ _own = threading.local()
 def size(encoded: bytes) -> tuple[int, int] | None:
     """Height and width of a JPEG that `decode` can take as it is; None of any other image.
 
-    Not of CMYK, of what is no sound JPEG, and of a photograph that is to be turned: those are
-    Pillow's.
+    Not of CMYK, of what is no sound JPEG or past what `limits` allow, and of a photograph that is
+    to be turned: those are Pillow's, or refused there.
     """
     import simplejpeg
 
@@ -29,6 +29,8 @@ def size(encoded: bytes) -> tuple[int, int] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+        limits.require(height, width)
+        limits.require_scans(encoded, height, width)
     except ValueError:
         return None
     return (height, width) if colours in ("YCbCr", "RGB", "Gray") else None
@@ -55,16 +57,18 @@ def decode(
     least = {}
     if shrink > 1:
         least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
+    room = None if limits.is_large(height, width) else _room(3 * height * width)
     try:
-        return simplejpeg.decode_jpeg(
-            encoded,
-            "RGB",
-            fastdct=quick,
-            fastupsample=quick,
-            min_factor=shrink,
-            buffer=_room(3 * height * width),
-            **least,
-        )
+        with limits.in_turn(height, width):
+            return simplejpeg.decode_jpeg(
+                encoded,
+                "RGB",
+                fastdct=quick,
+                fastupsample=quick,
+                min_factor=shrink,
+                buffer=room,
+                **least,
+            )
     except ValueError:  # damaged, or followed by what is no part of it
         return None
 

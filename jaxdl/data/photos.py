@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from jaxdl.data import jpeg, pixels
+from jaxdl.data import documents, jpeg, pixels
 from jaxdl.data.crops import Box, Crop, draws
 from jaxdl.data.table import Lazy
 from jaxdl.errors import UserError
@@ -54,7 +54,7 @@ class Files:
 
     def read(self, i: int) -> bytes:
         """The bytes of image i."""
-        return self._asked(i, Path.read_bytes)
+        return self._asked(i, documents.content)
 
     def name(self, i: int) -> str:
         """Its path."""
@@ -154,25 +154,28 @@ class Decoded(Lazy):
     ) -> None:
         def fill(start: int) -> None:
             for place in range(start, min(start + _CHUNK, len(rows))):
-                make(place, int(rows[place]), made[place])
+                self._attempt(make, place, int(rows[place]), made[place])
 
         list(self._pool.map(fill, range(0, len(rows), _CHUNK)))
+
+    def _attempt(
+        self, make: Callable[[int, int, np.ndarray], None], place: int, i: int, into: np.ndarray
+    ) -> None:
+        """The boundary: whatever goes wrong with image i is one line that names it."""
+        try:
+            make(place, i, into)
+        except UserError:
+            raise
+        except Exception as error:  # Pillow raises ten types for damaged files
+            why = pixels.reason(self.encoded.read(i), error)
+            raise UserError(f"{self.encoded.name(i)}: {why}") from error
 
     def _whole(self, i: int, upright: bool = True) -> UInt8[np.ndarray, "height width channels"]:
         """Image i in its own size: turned, where a camera noted so, or as it is stored."""
         encoded = self.encoded.read(i)
         plain = self.shape[-1] == 3 and jpeg.size(encoded) is not None
         image = jpeg.decode(encoded) if plain else None
-        return self._opened(i, encoded, upright) if image is None else image
-
-    def _opened(
-        self, i: int, encoded: bytes, upright: bool = True
-    ) -> UInt8[np.ndarray, "height width channels"]:
-        """The same by Pillow, which takes all kinds, or an error that names the image."""
-        try:
-            return pixels.whole(encoded, self.shape[-1], upright=upright)
-        except Exception as error:  # Pillow raises ten types for damaged files
-            raise UserError(f"{self.encoded.name(i)}: {pixels.reason(encoded, error)}") from error
+        return pixels.whole(encoded, self.shape[-1], upright=upright) if image is None else image
 
 
 class Photos(Decoded):
@@ -239,7 +242,7 @@ class Photos(Decoded):
             shrink = shrinkage(box, self.crop.size)
             image = jpeg.decode(encoded, shrink, quick=True)
         if image is None:  # no plain JPEG, or not a sound one: Pillow takes it, or says why not
-            image, shrink = self._opened(i, encoded), 1
+            image, shrink = pixels.whole(encoded, channels), 1
             box = choose(*image.shape[:2])
         top, left = round(box.top / shrink), round(box.left / shrink)
         bottom, right = (box.top + box.height) / shrink, (box.left + box.width) / shrink

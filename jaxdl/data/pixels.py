@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxdl.errors import UserError
+from jaxdl.data import documents, limits
+from jaxdl.errors import UserError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 # Pillow reads more; these alone are opened, since some of the others start programs (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+          6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
 _SMALL = 10_000  # bytes of a decoded image
 _CHUNK = 64  # images a thread takes at a time
 _VERSION = 1  # raise it when this file makes other pixels, so that cached ones are left alone
@@ -41,13 +46,9 @@ def room(
     Raises:
       UserError: it is; the kernel would end the process half-way, without a word.
     """
-    needed = count * math.prod(shape)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise UserError(
-            f"{where}: {count} images of {shape} take {needed / 1e9:.0f} GB, the machine has "
-            f"{memory / 1e9:.0f}; take part of them or a smaller size"
-        )
+    documents.require_memory(
+        count * math.prod(shape), f"{where}: {count} images of {shape}", "a smaller size"
+    )
     return np.empty((count, *shape), np.uint8)
 
 
@@ -72,14 +73,12 @@ def decode(
         have this shape.
 
     Raises:
-      UserError: an image is missing, damaged, no image, of more than 8 bits a channel, or of
-        another shape; the message names it.
+      UserError: an image is missing, damaged, no image, of more than 8 bits a channel, of more
+        pixels than `limits.PIXELS`, or of another shape; the message names it.
     """
-    from PIL import Image
-
     if pixels.shape[-1] not in _MODES:
         raise UserError(f"{where(0)}: images have 1, 3 or 4 channels, not {pixels.shape[-1]}")
-    Image.init()  # loads Pillow's formats here, not in the threads, which would race
+    _pillow()  # here, not in the threads, which would race
 
     def fill(start: int) -> None:
         for i, image in enumerate(encoded[start : start + _CHUNK], start):
@@ -96,9 +95,7 @@ def decode(
 
 def faults(paths: Sequence[Path], channels: int) -> dict[int, str]:
     """Which of the images cannot be decoded, and why; on all cores, since it decodes them all."""
-    from PIL import Image
-
-    Image.init()
+    _pillow()
 
     def look(start: int) -> dict[int, str]:
         found = {}
@@ -126,7 +123,8 @@ def whole(
       channels: 1, 3 or 4.
       upright: turned, where a camera noted so; otherwise as it is stored.
     """
-    return _array(_opened(encoded, channels, upright), channels)
+    with _opened(documents.content(encoded)) as file:
+        return _array(_converted(file, channels, upright), channels)
 
 
 def read(path: Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
@@ -143,22 +141,18 @@ def read(path: Path, channels: int) -> UInt8[np.ndarray, "height width channels"
 
 def size(encoded: bytes | Path, *, upright: bool = True) -> tuple[int, int]:
     """Height and width of an image, from its head; else as `whole`."""
-    from PIL import ExifTags, Image
-
-    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
-    with Image.open(stream, formats=_FORMATS) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    with _opened(encoded) as image:
         height, width = image.height, image.width
-    return (width, height) if upright and turned else (height, width)
+        # Pillow turns a TIFF itself, and says so before it has.
+        turned = upright and image.format != "TIFF" and _orientation(image) >= 5
+    return (width, height) if turned else (height, width)
 
 
 def is_upright(encoded: bytes) -> bool:
     """Whether an image is sound as far as its head goes, and no camera noted that it is turned."""
-    from PIL import ExifTags, Image
-
     try:
-        with Image.open(BytesIO(encoded), formats=_FORMATS) as image:
-            return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        with _opened(encoded) as image:
+            return _orientation(image) == 1
     except Exception:  # what it is, `whole` will tell
         return False
 
@@ -166,9 +160,13 @@ def is_upright(encoded: bytes) -> bool:
 def scaled(
     image: UInt8[np.ndarray, "height width channels"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "new_height new_width channels"]:
-    """An image in another size, (height, width), smoothed where it shrinks: linear filter."""
+    """An image in another size, (height, width), smoothed where it shrinks: linear filter.
+
+    Raises ValueError where it would have more pixels than `limits.PIXELS`, as of a long strip.
+    """
     from PIL import Image
 
+    limits.require(*size)
     channels = image.shape[-1]
     shown = Image.fromarray(image[..., 0] if channels == 1 else image)
     return _array(shown.resize(size[::-1], Image.Resampling.BILINEAR), channels)
@@ -176,20 +174,25 @@ def scaled(
 
 def reason(encoded: bytes | Path, error: Exception) -> str:
     """Why an image could not be decoded, and what to do."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-    if isinstance(encoded, Path) and not encoded.is_file():
-        return "no such file"
+    if isinstance(encoded, Path) and not os.path.isfile(encoded):  # which raises nothing
+        return "not a file" if os.path.exists(encoded) else "no such file"
     size = len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size
     if size == 0:
         return "an empty file; remove or replace it"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image ({', '.join(_FORMATS)}); remove or replace it"
+    if isinstance(error, Image.DecompressionBombError):
+        return limits.TOO_LARGE
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is; scale it down"
     if isinstance(error, PermissionError):
         return "cannot be read; give yourself the permission"
-    if isinstance(error, ValueError):
-        return str(error)
-    return f"a damaged image ({error}); remove or replace it"
+    why = printable(" ".join(str(error).split()), 200) or type(error).__name__
+    if type(error) is ValueError:  # of ours; Pillow's read as well
+        return why
+    return f"a damaged image ({why}); remove or replace it"
 
 
 def _decode_one(
@@ -198,33 +201,68 @@ def _decode_one(
     from PIL import Image, ImageOps
 
     height, width, channels = shape
-    image = _opened(encoded, channels, upright=resize)
-    if resize:
-        image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    elif image.size != (width, height):
-        raise ValueError(
-            f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
-            "set size to resize the images"
-        )
-    return _array(image, channels)
+    with _opened(documents.content(encoded)) as file:
+        image = _converted(file, channels, upright=resize)
+        if resize:
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        elif image.size != (width, height):
+            raise ValueError(
+                f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
+                "set size to resize the images"
+            )
+        return _array(image, channels)
 
 
-def _opened(encoded: bytes | Path, channels: int, upright: bool) -> Image.Image:
-    from PIL import Image, ImageOps
+@functools.cache
+def _pillow() -> None:
+    """Load Pillow's formats, and raise its own limit, which photographs can pass, to ours."""
+    from PIL import Image
 
-    stream = BytesIO(encoded) if isinstance(encoded, bytes) else encoded
-    with Image.open(stream, formats=_FORMATS) as file:
-        image: Image.Image = file
-        if image.mode.startswith(("I", "F")):
-            raise ValueError("more than 8 bits a channel; convert it to 8")
-        if upright:
-            image = ImageOps.exif_transpose(image)
-        if image.mode != _MODES[channels]:
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
-            image = image.convert(_MODES[channels])
-        image.load()  # before the file is closed
-        return image
+    Image.init()
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.PIXELS)
+    # What it warns of is refused, or is in notes that are not read.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@contextmanager
+def _opened(encoded: bytes | Path) -> Iterator[Image.Image]:
+    """An image of which the head is read, and not too much to ask for; no pixels yet."""
+    from PIL import Image
+
+    _pillow()
+    with documents.opened(encoded) as stream:
+        limits.require_segments(stream)
+        with Image.open(cast(IO[bytes], stream), formats=_FORMATS) as image:
+            limits.require(image.height, image.width)
+            if image.format in ("JPEG", "MPO") and isinstance(encoded, bytes):
+                limits.require_scans(encoded, image.height, image.width)
+            with limits.in_turn(image.height, image.width):
+                yield image
+
+
+def _converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
+    """The pixels of an image, turned upright if that is asked for, in the mode of so many."""
+    from PIL import Image
+
+    image = file
+    if image.mode.startswith(("I", "F")):
+        raise ValueError("more than 8 bits a channel; convert it to 8")
+    image.load()  # of a TIFF this turns it, and only then is its orientation right
+    if upright and (turn := _TURNS.get(_orientation(image))):
+        image = image.transpose(Image.Transpose[turn])
+    if image.mode != _MODES[channels]:
+        if "transparency" in image.info:
+            image = image.convert("RGBA")
+        image = image.convert(_MODES[channels])
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a camera noted that it was held, 1 to 8 (Exif 2.3, section 4.6.4); 1 is upright."""
+    from PIL import ExifTags
+
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:

@@ -73,7 +73,8 @@ def _between(texts: list[str], start: int, stop: int) -> list[str]:
 
 
 def _read(file: Path, encoding: str) -> str:
-    document = documents.read(file, "text", encoding)
+    with documents.reading("text", file):
+        document = documents.read(file, "text", encoding)
     if not document.strip():
         size = file.stat().st_size
         raise UserError(f"text: {file} has no text but {size} bytes of blanks; remove it")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Bool, Int32
 
 from jaxdl.data.checks import holds_text, require_examples
-from jaxdl.data.table import Table
+from jaxdl.data.table import BEGINS, Table
 from jaxdl.data.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
 from jaxdl.errors import UserError
 
@@ -96,7 +96,8 @@ def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dic
     Returns:
       The splits with the columns `settings` names, of the smallest of uint8, uint16 and int32
       that holds their vocabulary, in place of the text columns they are made from. The shape is
-      (examples, tokens of the longest), the same in every split, or (windows, `window` + 1).
+      (examples, tokens of the longest), the same in every split, or (windows, `window` + 1). Beside
+      windows stands a column `begins` (windows,), bool: the first window of each text.
       `Table.vocabularies` has their vocabularies, and `Table.texts` the texts of each example.
 
     Raises:
@@ -116,10 +117,13 @@ def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dic
                 "does not have; leave one of them out"
             )
     made = {name: _tokens(splits, name, each) for name, each in settings.items()}
+    columns = {
+        role: {k: v for _, rows in made.values() for k, v in rows[role].items()} for role in splits
+    }
     whole = [name for name, each in settings.items() if each.window is None]
     return {
         role: Table(
-            {k: table.columns[k] for k in kept[role]} | {k: made[k][1][role] for k in made},
+            {k: table.columns[k] for k in kept[role]} | columns[role],
             table.where,
             table.classes,
             {**table.vocabularies, **{k: vocabulary for k, (vocabulary, _) in made.items()}},
@@ -131,7 +135,8 @@ def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dic
 
 def _tokens(
     splits: Mapping[str, Table], name: str, settings: Tokens
-) -> tuple[Vocabulary, dict[str, Integer[np.ndarray, "rows tokens"]]]:
+) -> tuple[Vocabulary, dict[str, dict[str, np.ndarray]]]:
+    """The vocabulary, and of each split the columns that are made."""
     texts = {role: _texts(table, settings.text, name) for role, table in splits.items()}
     try:
         vocabulary = settings.vocabulary(texts["train"])
@@ -139,17 +144,18 @@ def _tokens(
         raise UserError(f"tokenize.{name}: {error}") from None
     where = {role: f"{t.where}: column {settings.text!r}" for role, t in splits.items()}
     ids = {role: _encode(texts[role], vocabulary, where[role]) for role in splits}
-    if settings.window is not None:
-        rows = {role: _windows(ids[role], settings.window, where[role]) for role in splits}
-    else:
-        if settings.cut:
-            ids = {role: [row[: settings.length] for row in ids[role]] for role in splits}
-        elif settings.length is not None:
-            _require_length(ids, settings.length, where, name)
-        width = max(len(row) for each in ids.values() for row in each)
-        rows = {role: _padded(ids[role], width) for role in splits}
     dtype = _smallest(len(vocabulary))
-    return vocabulary, {role: row.astype(dtype) for role, row in rows.items()}
+    if settings.window is not None:
+        cut = {role: _windows(ids[role], settings.window, where[role]) for role in splits}
+        return vocabulary, {
+            role: {name: rows.astype(dtype), BEGINS: begins} for role, (rows, begins) in cut.items()
+        }
+    if settings.cut:
+        ids = {role: [row[: settings.length] for row in ids[role]] for role in splits}
+    elif settings.length is not None:
+        _require_length(ids, settings.length, where, name)
+    width = max(len(row) for each in ids.values() for row in each)
+    return vocabulary, {role: {name: _padded(ids[role], width).astype(dtype)} for role in splits}
 
 
 def _texts(table: Table, column: str, name: str) -> tuple[str, ...]:
@@ -176,7 +182,10 @@ def _encode(texts: tuple[str, ...], vocabulary: Vocabulary, where: str) -> _Ids:
     return ids
 
 
-def _windows(ids: _Ids, window: int, where: str) -> Int32[np.ndarray, "windows tokens"]:
+def _windows(
+    ids: _Ids, window: int, where: str
+) -> tuple[Int32[np.ndarray, "windows tokens"], Bool[np.ndarray, " windows"]]:
+    """The windows of all texts, and which are the first of theirs."""
     rows = []
     for example, row in enumerate(ids):
         if len(row) < 2:
@@ -187,7 +196,37 @@ def _windows(ids: _Ids, window: int, where: str) -> Int32[np.ndarray, "windows t
         room = -(len(row) - 1) % window
         padded = np.pad(row, (0, room), constant_values=PAD)
         rows.append(np.lib.stride_tricks.sliding_window_view(padded, window + 1)[::window])
-    return np.concatenate(rows)
+    return np.concatenate(rows), np.concatenate([np.arange(len(text)) == 0 for text in rows])
+
+
+def with_begins(table: Table, name: str) -> Table:
+    """The table with a column `begins` (examples,): which rows continue no row before.
+
+    Windows of texts have it from `tokenize`, and a source may give its own. Other token ids are
+    rows of one text, but that a row that ends in padding ends it.
+
+    Args:
+      table: a split.
+      name: of its token column, (examples, time).
+
+    Raises:
+      UserError: each row is a whole text, or the source's `begins` is no bool a row.
+    """
+    if name in table.texts:
+        raise UserError(
+            f"{table.where}: each row of column {name!r} is a whole text, which continues none; "
+            f"set config.data.tokenize.{name}.window, or config.training.carry to false"
+        )
+    if BEGINS not in table.columns:
+        ends = np.asarray(table.columns[name])[:-1, -1] == PAD
+        return replace(table, columns={**table.columns, BEGINS: np.append(True, ends)})
+    begins = table.columns[BEGINS]
+    if begins.dtype != bool or begins.ndim != 1:
+        raise UserError(
+            f"{table.where}: column {BEGINS!r} must tell of each row whether a text begins with "
+            f"it, bool (examples,), but is {begins.dtype} {begins.shape}; convert or rename it"
+        )
+    return table
 
 
 def _require_length(

@@ -14,10 +14,10 @@ import numpy as np
 from jaxdl.data import abc, documents
 from jaxdl.data.splits import partition, random_state
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
 
 _KEPT = "MLK"  # the fields that say which notes are meant, and how long they are
-_INLINE_FIELD = re.compile(r"\[([A-Za-z]):([^\]\n]*)\]")
+_INLINE_FIELD = re.compile(r"\[([A-Za-z]):([^\[\]\n]*)\]")  # no bracket in it: see abc
 _QUOTED = re.compile(r'"([^"\n]*)"')
 
 _LETTERS = "CDEFGAB"
@@ -56,8 +56,11 @@ def tunes(
       UserError: nothing is there, or a tune cannot be read; the message says in which line.
     """
     files = documents.find(path, ".abc", "tunes")
-    rows = list(dict.fromkeys(tune for file in files for tune in _read(file)))
-    return _split(rows, path, validation_fraction, test_fraction, seed)
+    rows: dict[str, None] = {}
+    for file in files:
+        with documents.reading("tunes", file):
+            rows |= dict.fromkeys(_read(file))
+    return _split([*rows], path, validation_fraction, test_fraction, seed)
 
 
 def twin_tunes(
@@ -81,7 +84,7 @@ def _read(file: Path) -> list[str]:
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         tune = lines[start:end]
         blank = next((i for i, line in enumerate(tune) if not line.strip()), len(tune))
-        number = abc.COMMENT.sub("", tune[0])[2:].strip()
+        number = printable(abc.COMMENT.sub("", tune[0])[2:].strip(), 20)
         rows.append(_cleaned(tune[:blank], f"tunes: {file} line {start + 1}, tune X:{number}"))
     return rows
 

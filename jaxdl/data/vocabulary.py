@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 from numpy.typing import ArrayLike
 
+from jaxdl import json_files
 from jaxdl.errors import UserError
 
 PAD = 0
@@ -251,11 +252,15 @@ def from_json(data: Mapping[str, Any]) -> Vocabulary:
     """
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     try:
-        return _KINDS[fields.pop("kind")](**fields)
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"vocabulary: not as to_json writes it ({type(error).__name__}: {error}); restore it"
-        ) from None
+        kind = _KINDS[fields.pop("kind")]
+        if reason := json_files.fault(fields, kind):
+            raise ValueError(reason)
+        vocabulary = kind(**fields)
+        len(vocabulary)  # sentencepiece reads its model
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise UserError(f"vocabulary: not as to_json writes it ({reason}); restore it") from None
+    return vocabulary
 
 
 def _codes(text: str) -> np.ndarray:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAME = 24  # characters of a name where there are several
 BLUE, RED, GREEN, GREY = "#2b6cb0", "#c53030", "#2f855a", "#718096"
 
 
 def canvas(panels: int, side: float = 4.0) -> tuple[Figure, Any]:
-    """A figure of as many panels in a row, each `side` inches high, and their axes."""
-    # The figure itself: pyplot would take a second to import, and keep every figure alive.
-    from matplotlib.figure import Figure
+    """A figure of as many panels in a row, each `side` inches high, and their axes.
 
-    figure = Figure(figsize=(1.3 * side * panels, side), layout="constrained")
+    Its text may be anybody's (see `jaxdl.figures.plain`): `$` is a dollar.
+    """
+    # The figure itself: pyplot would take a second to import, and keep every figure alive.
+    from jaxdl.figures.plain import PlainFigure
+
+    figure = PlainFigure(figsize=(1.3 * side * panels, side), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)

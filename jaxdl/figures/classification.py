@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.errors import UserError
-from jaxdl.figures.canvas import BLUE, GREY, canvas, grid
+from jaxdl.errors import UserError, printable
+from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import Finished
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def confusion(run: Finished) -> Figure:
                         color=color,
                     )
             known = run.experiment.splits[name.partition("/")[0]].classes[: len(matrix)]
-            names = [*known, *map(str, range(len(known), len(matrix)))]
+            names = [*known, *range(len(known), len(matrix))]
+            names = [printable(name, NAME) for name in names]
             ax.set_xticks(range(len(names)), names, rotation=90 * (len(max(names, key=len)) > 2))
             ax.set_yticks(range(len(names)), names)
         ax.set(xlabel="predicted", ylabel="true", title=name)
@@ -70,7 +71,7 @@ def class_accuracy(run: Finished) -> Figure:
             name += f", the worst and best ten of {len(accuracies)} classes"
         labels, values = zip(*ranked, strict=True)
         ax.barh(range(len(values)), values, color=BLUE)
-        ax.set_yticks(range(len(labels)), [label[:24] for label in labels], fontsize=7)
+        ax.set_yticks(range(len(labels)), [printable(x, NAME) for x in labels], fontsize=7)
         ax.invert_yaxis()
         ax.set(xlabel="accuracy", xlim=(0, 1), title=name)
     return figure
@@ -83,6 +84,6 @@ def gallery(
     figure, axes = grid(len(images), least=4, width=2.1, height=2.6)
     for i, (ax, image, title) in enumerate(zip(axes, images, titles, strict=True)):
         ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray")
-        wrapped = "\n".join(textwrap.wrap(title, 24))
+        wrapped = "\n".join(textwrap.wrap(printable(title), 24))
         ax.set_title(wrapped, fontsize=8, color=colors[i] if colors else "black")
     return figure

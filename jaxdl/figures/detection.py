@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Int, Num
 
-from jaxdl.errors import UserError
-from jaxdl.figures.canvas import BLUE, GREY, canvas, grid
+from jaxdl.errors import UserError, printable
+from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import Finished
 from jaxdl.tasks.answer import Answer, class_names
 
@@ -89,7 +89,7 @@ def precision_recall(run: Finished) -> Figure:
                 ax.plot(*_reached(curve), color=GREY, alpha=0.3, lw=0.8)
             else:
                 color, named = _color(names.index(label), len(names)), f"AP50 {np.mean(curve):.3f}"
-                ax.plot(*_reached(curve), label=f"{label}, {named}", color=color)
+                ax.plot(*_reached(curve), label=f"{printable(label, NAME)}, {named}", color=color)
         if many:
             mean = np.mean([curve for _, curve in ranked], axis=0)
             named = f"mean of {len(ranked)} classes, AP50 {mean.mean():.3f}"
@@ -152,7 +152,8 @@ def draw_boxes(
     page = _Page(ax)
     for rank, i in enumerate(np.argsort(-scores, kind="stable")):
         label = int(labels[i])
-        color, text = _color(label, len(classes)), f"{classes[label][:20]} {scores[i]:.2f}"
+        color = _color(label, len(classes))
+        text = f"{printable(classes[label], NAME)} {scores[i]:.2f}"
         _outline(ax, corners[i], edgecolor=color, lw=1.6, zorder=3 - rank / len(scores))
         place = page.place(text, corners[i].tolist())
         if place is not None:

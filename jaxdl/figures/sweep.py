@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.figures.canvas import canvas
+from jaxdl.errors import printable
+from jaxdl.figures.canvas import NAME, canvas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,14 +40,16 @@ def sweep_figure(table: Sequence[Mapping[str, Any]]) -> Figure:
             found = [row["metrics"][metric] for row in known]
             means, stds = ([f[k] or 0.0 for f in found] for k in ("mean", "std"))
             style = "o-" if numeric else "o"  # what has no order is not joined
-            bars = ax.errorbar(x, means, stds, fmt=style, ms=6, lw=1.5, capsize=3, label=label)
+            bars = ax.errorbar(
+                x, means, stds, fmt=style, ms=6, lw=1.5, capsize=3, label=printable(label, 60)
+            )
             for place, one in zip(x, found, strict=True):
                 color = bars.lines[0].get_color()
                 ax.plot([place] * len(one["values"]), one["values"], "x", color=color, ms=4)
         ax.set(xlabel=along, ylabel=metric)
         if numeric and min(ticks) > 0 and max(ticks) > _WIDE * min(ticks):
             ax.set_xscale("log")
-        labels = [f"{tick:g}" if numeric else str(tick)[:24] for tick in ticks]
+        labels = [f"{tick:g}" if numeric else printable(tick, NAME) for tick in ticks]
         ax.set_xticks(ticks if numeric else range(len(ticks)), labels)
         ax.minorticks_off()
         if len(keys) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,11 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.errors import UserError
+from jaxdl.models.layers import refuse_single_values
 
 Params = Any
 Variables = Any
@@ -49,6 +53,7 @@ def functional(module: nn.Module) -> Model:
     """The pure functions of a Linen module.
 
     `train` is handed to modules whose `__call__` takes it; others behave alike in both modes.
+    Inputs may be NumPy's, which modules then see as JAX's.
     A module that writes sequences has methods `begin(size, *conditions) -> carry` and
     `write(carry, tokens, *, train) -> (logits, carry)`.
     """
@@ -59,7 +64,7 @@ def functional(module: nn.Module) -> Model:
 
     def init(key: jax.Array, inputs: tuple[Any, ...]) -> tuple[Params, Variables]:
         # Evaluation mode draws no dropout mask, so initialisation needs one stream only.
-        variables = dict(module.init({"params": key}, *inputs, **mode(train=False)))
+        variables = dict(module.init({"params": key}, *_arrays(inputs), **mode(train=False)))
         return variables.pop("params", {}), variables
 
     def apply(
@@ -69,39 +74,40 @@ def functional(module: nn.Module) -> Model:
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, Variables]:
-        everything = {"params": params, **variables}
+        everything, inputs = {"params": params, **variables}, _arrays(inputs)
         if not train:
             return module.apply(everything, *inputs, **mode(train)), variables
-        return module.apply(
-            everything,
-            *inputs,
-            **mode(train),
-            rngs=None if key is None else {"dropout": key},
-            mutable=list(variables),
-        )
+        with nn.intercept_methods(refuse_single_values):
+            return module.apply(
+                everything,
+                *inputs,
+                **mode(train),
+                rngs=None if key is None else {"dropout": key},
+                mutable=list(variables),
+            )
 
     def begin(
         params: Params, variables: Variables, size: int, conditions: tuple[Any, ...] = ()
     ) -> Carry:
         everything = {"params": params, **variables}
-        return module.apply(everything, size, *conditions, method="begin")
+        return module.apply(everything, size, *_arrays(conditions), method="begin")
 
     def write(
         params: Params,
         variables: Variables,
         carry: Carry,
-        tokens: jax.Array,
+        tokens: jax.Array | np.ndarray,
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, Carry]:
-        return module.apply(
-            {"params": params, **variables},
-            carry,
-            tokens,
-            train=train,
-            rngs=None if key is None else {"dropout": key},
-            method="write",
-        )
+        with nn.intercept_methods(refuse_single_values) if train else contextlib.nullcontext():
+            return module.apply(
+                {"params": params, **variables},
+                *_arrays((carry, tokens)),
+                train=train,
+                rngs=None if key is None else {"dropout": key},
+                method="write",
+            )
 
     def features(
         params: Params, variables: Variables, inputs: tuple[Any, ...], names: Sequence[str]
@@ -109,7 +115,7 @@ def functional(module: nn.Module) -> Model:
         def captured(wanted: Callable[[str], bool]) -> dict[str, Any]:
             _, sown = module.apply(
                 {"params": params, **variables},
-                *inputs,
+                *_arrays(inputs),
                 **mode(train=False),
                 capture_intermediates=lambda m, method: (
                     method == "__call__" and wanted("/".join(m.path))
@@ -143,6 +149,11 @@ def settled(model: Model) -> Model:
         return model.apply(params, variables, inputs, None, False)
 
     return model._replace(apply=apply)
+
+
+def _arrays(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """NumPy's arrays as JAX's: a traced index, as of a loop over time, reads no other."""
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, inputs)
 
 
 def _unknown(name: str, there: Mapping[str, Any]) -> UserError:

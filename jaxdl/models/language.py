@@ -98,8 +98,9 @@ class LanguageModel(Decoder, kw_only=True):
         return self.write(self.begin(len(tokens)), tokens, train=train)[0]
 
     def begin(self, size: int) -> Any:
-        """States of zeros."""
-        return self.recurrent.begin(size)
+        """States of zeros, in float32, or wider where the parameters are."""
+        kinds = [w.dtype for w in jax.tree.leaves(self.variables)]
+        return self.recurrent.begin(size, jnp.result_type(jnp.float32, *kinds))
 
     def write(self, carry: Any, tokens: Tokens, *, train: bool = False) -> tuple[Array, Any]:
         """Logits of the token that follows each, and the carry behind the last.

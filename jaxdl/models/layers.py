@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -36,10 +38,12 @@ class BatchNorm(nn.Module):
     As `flax.linen.BatchNorm`, with the ReLU that follows it inside and one gradient for both.
     Parameters are `scale` and `bias`; `mean` and `var` in the collection `batch_stats` follow
     the batches, average = momentum * average + (1 - momentum) * batch, where `var` is the biased
-    variance. In training it normalises by the statistics of the batch: of the whole batch, also
-    where `jit` spreads it over devices. They are summed in float32 (float64 for float64 inputs)
-    whatever the inputs are, in one pass, E[x²] - E[x]², which loses the variance where the mean is
-    some thousand times the deviation.
+    variance, as in Flax; PyTorch's running variance is the unbiased one, n / (n - 1) times it for n
+    values a channel, so 8/7 times behind a dense layer in batches, or parts of `accumulate`, of 8.
+    In training it normalises by the statistics of the batch: of the whole batch, also where `jit`
+    spreads it over devices, and of padding too, since it sees no mask. They are summed in float32
+    (float64 for float64 inputs) whatever the inputs are, in one pass, E[x²] - E[x]², which loses
+    the variance where the mean is some thousand times the deviation.
 
     Attributes:
       momentum: how much of the running average a batch leaves, in [0, 1).
@@ -84,6 +88,72 @@ class BatchNorm(nn.Module):
 
     def _learnt(self, name: str, used: bool, init: Any, shape: tuple[int, ...]) -> Any:
         return self.param(name, init, shape, self.param_dtype) if used else None
+
+
+def refuse_single_values(next_method: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Refuses norms whose means are of one value each; for `flax.linen.intercept_methods`.
+
+    Such a value less its mean is 0, whatever it was: nothing before the norm learns, and a running
+    variance decays to 0. Ours and Flax's are refused, as PyTorch refuses its own, unless they
+    normalise by running statistics.
+
+    Raises:
+      UserError: naming the module, the shape of its input, and what to do.
+    """
+    norm = context.module
+    if context.method_name == "__call__" and isinstance(norm, _NORMS):
+        call = inspect.signature(context.orig_method).bind(*args, **kwargs).arguments
+        shape = jnp.shape(call["x"])
+        if _from_batch(norm, call) and _values(norm, shape) == 1:
+            where, remedy = "config.model", "give it more values, or leave it out"
+            if isinstance(norm, _BATCH_NORMS):
+                where = "config.training"
+                remedy = (
+                    "raise batch_size or lower accumulate, so that a batch and each part of it has "
+                    "2 examples or more, or set freeze_statistics=true"
+                )
+            raise UserError(
+                f"{where}: {type(norm).__name__} {'/'.join(norm.path)!r} gets one value a mean, "
+                f"{list(shape)}, from which nothing is learnt; {remedy}"
+            )
+    return next_method(*args, **kwargs)
+
+
+_BATCH_NORMS = (BatchNorm, nn.BatchNorm)
+_NORMS = (*_BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm)
+
+
+def _from_batch(norm: nn.Module, call: Any) -> bool:
+    """Whether a call of the norm takes means of its input."""
+    if isinstance(norm, BatchNorm):
+        return call["train"]
+    running = call.get("use_running_average")
+    if running is None:
+        running = getattr(norm, "use_running_average", False)
+    return not running
+
+
+def _values(norm: Any, shape: tuple[int, ...]) -> float:
+    """How many values each mean of the norm is of."""
+    axes = set(range(len(shape)))
+
+    def named(axis: Any) -> set[int]:
+        return {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+
+    devices, groups = 1, 1
+    if isinstance(norm, nn.LayerNorm):
+        axes = named(norm.reduction_axes)
+    elif isinstance(norm, nn.GroupNorm):
+        axes = axes - {0} if norm.reduction_axes is None else named(norm.reduction_axes)
+        groups = norm.num_groups or shape[-1] // (norm.group_size or 1)
+    elif isinstance(norm, nn.InstanceNorm):
+        axes -= {0} | named(norm.feature_axes)
+    else:
+        axes -= named(getattr(norm, "axis", -1))
+    if name := getattr(norm, "axis_name", None):  # the means are of all devices, or of some
+        together = norm.axis_index_groups
+        devices = len(together[0]) if together else lax.psum(1, name)
+    return math.prod(shape[a] for a in axes) * devices / groups
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))

@@ -111,7 +111,10 @@ def _loaded() -> ctypes.CDLL | None:
     except metadata.PackageNotFoundError:
         return None
     try:
-        handlers = _load(_built(library, header.parents[2]))
+        built = _built(library, header.parents[2])
+        if built is None:
+            return None
+        handlers = _load(built)
     except _Unusable as why:
         logging.getLogger("jaxdl").warning(
             "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, convolutions are XLA's own", why
@@ -150,8 +153,11 @@ def _load(path: Path) -> ctypes.CDLL:
             del os.environ["GOMP_SPINCOUNT"]
 
 
-def _built(library: Path, include: Path) -> Path:
-    """The compiled `onednn.cc`: one for each version of all that goes into it."""
+def _built(library: Path, include: Path) -> Path | None:
+    """The compiled `onednn.cc`: one for each version of all that goes into it.
+
+    None where there is no cache to keep it in, as has been said.
+    """
     compiler = _compiler()
     version = _run([*compiler, "--version"], "cannot be asked its version")
     command = [
@@ -161,15 +167,17 @@ def _built(library: Path, include: Path) -> Path:
     ]  # fmt: skip
     oneDNN = metadata.version("onednn-cpu-gomp")
     made_of = [SOURCE.read_text(), jaxlib.__version__, version, oneDNN, *command]
-    folder = caches.folder("onednn")
+    folder = caches.usable("onednn")
+    if folder is None:
+        return None
     path = folder / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()}.so"
-    if path.exists():
+    if caches.sound(path):
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:  # several processes may build
             fresh = Path(work, path.name)
             _run([*command, "-o", str(fresh)], "cannot compile it")
+            fresh.chmod(0o600)  # whatever the umask: one that others can write is not loaded
             os.replace(fresh, path)
     except OSError as error:
         raise _Unusable(f"{folder} cannot be written ({error}); set XDG_CACHE_HOME") from error

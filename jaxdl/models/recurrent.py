@@ -354,7 +354,7 @@ class Recurrent(nn.Module):
         weights = jax.tree.map(lambda w: w.astype(kind), weights)
         given = self.begin(len(inputs), kind) if carry is None else carry
         states = jax.tree.map(lambda s: s.astype(kind), given)
-        x, valid = jnp.swapaxes(inputs, 0, 1), None if mask is None else mask.T
+        x, valid = jnp.swapaxes(inputs, 0, 1), None if mask is None else jnp.transpose(mask)
 
         run = self._cudnn(kind) if self.implementation == "cudnn" else self._scan()
         dropping = train and self.dropout > 0

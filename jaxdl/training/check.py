@@ -15,13 +15,14 @@ from jaxdl.errors import UserError
 from jaxdl.metrics import Kept, Total
 from jaxdl.models.onednn import TARGETS
 from jaxdl.optim import paths
+from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import count
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def check(experiment: Experiment, say: Callable[[str], None] = print) -> None:
+def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     """Check an experiment, telling of each thing that was found, in order.
 
     Raises:

@@ -18,6 +18,7 @@ from jaxdl import data, optim
 from jaxdl.data.feed import Feed, fetch
 from jaxdl.data.order import Order, Streams
 from jaxdl.data.table import Table
+from jaxdl.data.tokens import with_begins
 from jaxdl.data.transforms import TRANSFORMS, compose
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
@@ -82,7 +83,8 @@ class Training:
       shuffle: a fresh order each epoch.
       carry: the split is read as `batch_size` streams, in order, and each batch continues the one
         before: recurrent layers go on from their last state, gradients do not (truncated
-        back-propagation through time). Evaluation likewise.
+        back-propagation through time). No state goes from one text to the next. The last rows,
+        fewer than a batch has, are left out. Evaluation likewise, of every row.
       buckets: to how many lengths token columns may be cut, each batch to the shortest that holds
         it; batches are then made of examples of like length.
       sizes: (side, duration) pairs: to which size images are scaled down, and for how long, one
@@ -273,6 +275,9 @@ class Experiment:
         clock = optim.Clock(total, order.steps_per_epoch)
         for table in splits.values():
             task.check(table)
+        if training.carry:
+            assert isinstance(task, LanguageModeling)
+            splits = {k: with_begins(table, task.tokens) for k, table in splits.items()}
         devices = Devices.of(settings.devices, settings.placement)
         devices.check_batch(batch_size, "config.training.batch_size")
         devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
@@ -322,6 +327,11 @@ class Experiment:
         if isinstance(self.optimizer, optim.LeastSquares):
             if self.training.accumulate > 1:
                 raise UserError("config.training.accumulate: least_squares takes the batch whole")
+            if self.training.average:
+                raise UserError(
+                    "config.training.average: least_squares is at the minimum after one step; "
+                    "leave it out"
+                )
             plain: Callable = steps.least_squares(self.model, self.task, self.precision)
         else:
             plain = steps.make_step(
@@ -330,6 +340,7 @@ class Experiment:
                 self.optimizer,
                 precision=self.precision,
                 average=self.training.average,
+                trained=functools.partial(optim.trained, self.config["optimizer"]),
             )
             if self.training.accumulate > 1:
                 plain = steps.accumulate(plain, self.training.accumulate)

@@ -45,6 +45,7 @@ from jax import export as programs
 from safetensors.numpy import save
 
 from jaxdl.errors import UserError
+from jaxdl.files import refuse_links, replace_bytes, unwritable
 from jaxdl.models.pretrained import flat
 from jaxdl.runs import Run, write_json
 from jaxdl.training.check import PLATFORMS
@@ -59,22 +60,23 @@ _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "safetensors")
 Found = dict[str, jax.Array]  # name -> array, (batch, …)
 
 
-def export(run: Run, output: Path, batch: int | None = None) -> dict[str, Any]:
+def export(run: Run, output: Path, batch: int | None = None, force: bool = False) -> dict[str, Any]:
     """Write what a run has learnt, and the program that uses it.
 
     Args:
       run: with a sound checkpoint; its data is not needed.
-      output: the folder; made if it does not exist. An earlier export there is replaced.
+      output: the folder; made if it does not exist.
       batch: examples a call; by default any number.
+      force: replace an earlier export there.
 
     Returns:
       What model.json says.
 
     Raises:
-      UserError: nothing was saved, or nothing that is sound; the folder holds something else, or
+      UserError: nothing was saved, or nothing that is sound; the folder holds something, or
         cannot be written; the model cannot be exported.
     """
-    _vacant(output)
+    _vacant(output, force)
     learnt = Learnt(run)
     with learnt.precision.enabled():
         state = learnt.state
@@ -86,11 +88,11 @@ def export(run: Run, output: Path, batch: int | None = None) -> dict[str, Any]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / DESCRIPTION).unlink(missing_ok=True)  # it stands for the others being whole
-        for name, file in files.items():
-            (output / name).write_bytes(file)
-        write_json(output / DESCRIPTION, description)
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
+        raise unwritable(output, error) from None
+    for name, file in files.items():
+        replace_bytes(output / name, file)
+    write_json(output / DESCRIPTION, description)
     return description
 
 
@@ -221,10 +223,15 @@ def _shape(aval: Any) -> dict[str, Any]:
     return {"dtype": aval.dtype.name, "shape": shape}
 
 
-def _vacant(output: Path) -> None:
-    """Refuse a folder that holds anything but an earlier export."""
+def _vacant(output: Path, force: bool) -> None:
+    """Refuse a folder that holds anything, or, by force, anything but an earlier export."""
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output}: is a file; name a folder")
+    refuse_links(output)
     held = [path.name for path in output.iterdir()] if output.exists() else []
     if strangers := sorted({*held} - {WEIGHTS, PROGRAM, DESCRIPTION}):
         raise UserError(f"--output {output}: holds {strangers[0]!r}; choose a new folder")
+    if held and not force:
+        raise UserError(
+            f"--output {output}: holds an export; choose a new folder, or replace it with --force"
+        )

@@ -6,7 +6,6 @@ in a file of their own, and of the others only the SHA-256 is taken.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -19,8 +18,11 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import weights
-from jaxdl.checkpoints import saved_steps, verify
-from jaxdl.errors import UserError
+from jaxdl.checkpoints import contents, saved_steps, verify
+from jaxdl.errors import UserError, printable
+from jaxdl.files import refuse_links
+from jaxdl.runs import Result, logged
+from jaxdl.terminal import say
 
 Say = Callable[[str], None]
 
@@ -41,7 +43,7 @@ class Entry(NamedTuple):
         return math.prod(self.shape)
 
 
-def inspect(place: Path, say: Say = print) -> None:
+def inspect(place: Path, say: Say = say) -> None:
     """Tell what is in a run directory, in the directory of a checkpoint, or in a weight file.
 
     Raises:
@@ -69,6 +71,7 @@ def inspect(place: Path, say: Say = print) -> None:
 
 def _run(folder: Path, say: Say, damage: list[str]) -> None:
     """Tell of a run: its config, checkpoints, newest metrics and result."""
+    refuse_links(folder)
     config, checkpoints = _json(folder / "config.json", damage), folder / "checkpoints"
     for part in _PARTS:
         say(f"{part:12} {_node(config.get(part))}")
@@ -83,28 +86,27 @@ def _run(folder: Path, say: Say, damage: list[str]) -> None:
     for name in sorted(there - set(steps)):
         say(f"set aside    {name}")
     _sum_up(newest, say)
-    for line in _newest(folder / "metrics.jsonl"):
+    for line in _newest(folder / "metrics.jsonl", damage):
         say(f"metrics      {_values(line)}")
     if (folder / "result.json").exists():
-        say(f"result       {_values(_json(folder / 'result.json', damage))}")
+        say(f"result       {_values(_json(folder / 'result.json', damage, Result))}")
     else:
         say("result       none yet")
 
 
 def _checkpoint(folder: Path, name: str, say: Say, damage: list[str]) -> list[Entry]:
     """Tell of a checkpoint; returns its arrays, none of a damaged one that does not say."""
-    fault, unread = verify(folder), list[str]()
-    contents = _json(folder / "contents.json", unread)
+    fault, notes, entries = verify(folder), {}, []
     try:
-        entries = [_entry(*pair) for pair in contents.get("arrays", {}).items()]
-    except (AttributeError, TypeError, ValueError) as error:
-        entries, fault = [], fault or f"{folder / 'contents.json'}: makes no sense ({error})"
+        saved = contents(folder)
+        entries = [_entry(*pair) for pair in saved["arrays"].items()]
+        # Of the origin, the whole config, the run's own file tells.
+        notes = {key: value for key, value in saved["notes"].items() if key != "origin"}
+    except (TypeError, ValueError) as error:  # then it is not sound either
+        fault = fault or str(error)
     if fault:
         damage.append(fault)
-    notes = contents.get("notes")
-    if isinstance(notes, Mapping):  # of the origin, the whole config, the run's own file tells
-        notes = {key: value for key, value in notes.items() if key != "origin"}
-    told = f"  {_values(notes)}" if isinstance(notes, Mapping) else ""
+    told = f"  {_values(notes)}" if notes else ""
     say(f"checkpoint   {name}  {f'DAMAGED, {fault}' if fault else 'sound'}{told}")
     return entries
 
@@ -120,7 +122,11 @@ def _entry(path: str, kind: str) -> Entry:
 def _list(entries: Sequence[Entry], say: Say) -> None:
     """Path, type, shape and bytes of every array."""
     rows = [
-        (path, f"{dtype.name}{list(shape)}", f"{math.prod(shape) * dtype.itemsize:,} bytes")
+        (
+            printable(path),
+            printable(f"{dtype.name}{list(shape)}"),
+            f"{math.prod(shape) * dtype.itemsize:,} bytes",
+        )
         for path, dtype, shape in entries
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -135,7 +141,7 @@ def _sum_up(entries: Sequence[Entry], say: Say) -> None:
         if "/" in entry.path:  # step and seed are no parts
             parts[entry.path.partition("/")[0]].append(entry)
     for part, of_it in parts.items():
-        say(f"  {part:12} {_total(of_it)}")
+        say(f"  {printable(part):12} {_total(of_it)}")
     if entries:
         say(f"  {'all':12} {_total(entries)}")
 
@@ -147,31 +153,23 @@ def _total(entries: Iterable[Entry]) -> str:
     return f"{len(entries):,} arrays, {numbers:,} numbers, {size:,} bytes"
 
 
-def _newest(path: Path) -> list[dict[str, Any]]:
-    """The last line of metrics.jsonl of training and that of evaluation, where there are such."""
+def _newest(path: Path, damage: list[str]) -> list[dict[str, Any]]:
+    """The last line of metrics.jsonl of training and that of evaluation, up to what is damaged."""
     newest: dict[bool, dict[str, Any]] = {}
     try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    for text in lines:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):  # a kill may have cut the last one short
-            continue
-        if isinstance(line, dict):
+        for line in logged(path):
             newest["loss" in line] = line
+    except UserError as error:
+        damage.append(str(error))
     return list(newest.values())
 
 
-def _json(path: Path, damage: list[str]) -> dict[str, Any]:
+def _json(path: Path, damage: list[str], schema: Any = dict[str, Any]) -> dict[str, Any]:
     """What a file holds; if it cannot be read, nothing, and `damage` says why."""
     try:
-        return cfg.read_json(path)
+        return cfg.read_json(path, schema)
     except UserError as error:
         damage.append(str(error))
-    except (OSError, RecursionError) as error:
-        damage.append(f"{path}: cannot be read ({error})")
     return {}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from jaxdl import config as cfg
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.data.crops import Crop
@@ -36,12 +38,16 @@ class Learnt:
     def __init__(self, run: Run) -> None:
         settings = cfg.call(Settings, run.config(), "config")
         self._run = run
+        data = run.data()
         try:
-            data = run.data()
             self.columns, self.classes = data["columns"], data["classes"]
             described = data["vocabularies"]
             self.vocabularies = {name: from_json(described[name]) for name in described}
-        except (KeyError, TypeError, AttributeError) as error:
+            for column in self.columns.values():
+                np.dtype(column["dtype"])
+                if min(column["shape"], default=0) < 0:
+                    raise ValueError(f"no array is of shape {column['shape']}")
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{run.folder / 'data.json'}: damaged ({type(error).__name__}: {error}); restore it"
             ) from None

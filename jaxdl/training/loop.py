@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import math
-import signal
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +17,10 @@ from jaxdl import config as cfg
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import Finished, draw, preview
+from jaxdl.files import Secondary
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
+from jaxdl.signals import Stopped, StopSignal
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.processes import agreed, compare, leads
@@ -64,7 +64,10 @@ class Loop:
     ) -> None:
         self.experiment, self.directory = experiment, directory
         self.progress, self.stop = progress, stop
-        self.checkpoints = Checkpoints(directory.checkpoints, experiment.training.keep)
+        self.checkpoints = Checkpoints(
+            directory.checkpoints, experiment.training.keep, check=self.check_held
+        )
+        self.figures = Secondary("figures")
         self.feed = experiment.feed()
         self.rate = experiment.rate and jax.jit(experiment.rate)
         self.metrics: dict[str, float] = {}
@@ -84,7 +87,10 @@ class Loop:
         self.progress.restart(step)
         self.since = time.perf_counter()
         while step < total and self.going and not asked:
-            given = self._placed(self.feed.take(step, n))
+            try:
+                given = self._placed(self.feed.take(step, n))
+            except Stopped:
+                self._abandon(step, state, unread)
             state, summaries = call(state, columns, given, np.int32(n))
             unread, read = (step, n, summaries), unread
             step += n
@@ -110,9 +116,26 @@ class Loop:
         self.feed.close()
         self.checkpoints.wait()
         if asked and step < total:
-            self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+            self._tell_stop(step)
             raise SystemExit(128 + asked)
         return self.finish(state, step - first)
+
+    def _abandon(self, step: int, state: State, unread: Any) -> NoReturn:
+        """Stop where a signal came and the next input does not, saving what this process can."""
+        if jax.process_count() == 1:  # several save together, and the others are not here
+            if unread:
+                self.record(*unread)
+            self.save(step, state)
+            self.checkpoints.wait()
+            self._tell_stop(step)
+        raise SystemExit(128 + self.stop.asked)
+
+    def _tell_stop(self, step: int) -> None:
+        self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+
+    def check_held(self) -> None:
+        """Refuse to write on where another may train; see `Run.check_held`."""
+        self.directory.check_held()
 
     @property
     def going(self) -> Any:
@@ -126,7 +149,8 @@ class Loop:
         if restored is not None:
             state, notes = restored
             self._check_origin(notes.get("origin", {}))
-            self.earlier_seconds, self.best = notes["wall_seconds"], notes.get("best")
+            self.earlier_seconds = notes.get("wall_seconds", 0.0)
+            self.best = notes.get("best")
             self.progress.say(f"resumed at step {int(state.step):,}")
         elif start := self.experiment.init_from:
             filled = start.fill(state.params, state.variables)
@@ -228,7 +252,8 @@ class Loop:
         self.metrics, self.tables = self.measure(state)
         self.directory.log(step, self.metrics)
         self.progress.evaluated(step, self.metrics)
-        preview(self.experiment.figures, self.experiment, state, step, self.directory.figures)
+        given = self.experiment.figures, self.experiment, state, step, self.directory.figures
+        preview(*given, self.figures)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
@@ -272,11 +297,12 @@ class Loop:
             "compile_seconds": round(self.compile_seconds, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }
+        self.check_held()
         write_json(self.directory.out / "tables.json", self.tables, indent=None)
         write_json(self.directory.out / "result.json", result)
         self.directory.close()
         finished = Finished(experiment, state, result, self.tables, self.directory.history())
-        draw(experiment.figures, finished, self.directory.figures)
+        draw(experiment.figures, finished, self.directory.figures, self.figures)
         return result
 
 
@@ -311,33 +337,3 @@ class Pace:
             wanted = int(_CALL_SECONDS * n / max(1e-9, now - self._last))
             self.steps = max(1, min(wanted, 4 * self.steps, self._most))
         self._last = now
-
-
-class StopSignal:
-    """Within it, SIGTERM and Ctrl-C ask to stop; a second one stops at once.
-
-    Attributes:
-      asked: the number of the signal, or 0.
-    """
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __enter__(self) -> StopSignal:
-        """Take over both signals, where this is the main thread."""
-        self._before: dict[int, Any] = {}
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        except ValueError:  # another thread: its owner answers for signals
-            pass
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        if self.asked:
-            raise SystemExit(128 + number)
-        self.asked = number

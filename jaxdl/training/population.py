@@ -20,15 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import optim
+from jaxdl import json_files, optim
 from jaxdl.data.feed import Feed, fetch
 from jaxdl.data.order import Order
-from jaxdl.errors import Diverged
+from jaxdl.errors import Diverged, UserError
 from jaxdl.progress import Progress
 from jaxdl.runs import Run
+from jaxdl.signals import StopSignal
 from jaxdl.training import step as steps
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Loop, StopSignal
+from jaxdl.training.loop import Loop
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count
 from jaxdl.training.step import Summary
@@ -213,8 +214,15 @@ class _Together(Loop):
         restored = self.checkpoints.restore(devices.abstract(states, self.held))
         if restored is not None:
             states, notes = restored
-            self.diverged = {int(i): reason for i, reason in notes["diverged"].items()}
-            self.earlier_seconds = notes["wall_seconds"]
+            members = {str(i): i for i in range(len(self.runs))}
+            diverged = notes.get("diverged", {})
+            if strangers := diverged.keys() - members.keys():
+                raise UserError(
+                    f"{self.directory.checkpoints}: are of another population (member "
+                    f"{json_files.shown(min(strangers))} of {len(members)}); restore them"
+                )
+            self.diverged = {members[i]: reason for i, reason in diverged.items()}
+            self.earlier_seconds = notes.get("wall_seconds", 0.0)
             self.progress.say(f"resumed at step {int(states.step[0]):,}")
         for i in self.going:
             self.runs[i].claim(self.population.members[i].config)
@@ -270,6 +278,11 @@ class _Together(Loop):
         except Diverged as error:
             self.diverged[i] = str(error)
             self.progress.say(f"{self.runs[i].folder} has diverged: {error}")
+
+    def check_held(self) -> None:
+        """Refuse to write on where another may train in the place of one of them."""
+        for run in self.runs:
+            run.check_held()
 
     def save(self, step: int, states: State) -> None:
         """Save the states of all, also of those that have diverged."""

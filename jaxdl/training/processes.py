@@ -22,6 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxdl.errors import UserError
+from jaxdl.terminal import complain
 
 _STDERR = 2
 _GOODBYE = 10  # seconds to wait for the others where a signal ends this process
@@ -143,14 +144,13 @@ def _leave(error: BaseException) -> None:
                 raise error
         case UserError():
             status = 2
-            print(f"jaxdl: process {jax.process_index()}: {error}", file=sys.stderr)
+            complain(f"process {jax.process_index()}: {error}")
         case jax.errors.JaxRuntimeError():
             status = 1
             reason = str(error).strip().partition("\n")[0]
-            print(
-                f"jaxdl: process {jax.process_index()}: lost the others ({reason}); start all "
-                "again to resume",
-                file=sys.stderr,
+            complain(
+                f"process {jax.process_index()}: lost the others ({reason}); start all again to "
+                "resume"
             )
         case _:
             raise error

@@ -26,7 +26,7 @@ class State:
       params: parameters, a pytree.
       variables: what the model changes without a gradient (batch statistics), a pytree.
       opt_state: the optimiser's, a pytree.
-      average: exponential moving average of the parameters, or None.
+      average: exponential moving average of the parameters, in float32 at least, or None.
       carry: what a recurrent model remembers of the batch before, where batches continue one
         another, a pytree with a leading batch axis; otherwise None.
     """

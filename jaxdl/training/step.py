@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jaxdl.data.table import BEGINS
 from jaxdl.errors import UserError
 from jaxdl.models.functional import Model
 from jaxdl.tasks import Regression, Task
@@ -106,7 +107,7 @@ def init(
         params=params,
         variables=variables,
         opt_state=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if average else None,
+        average=jax.tree.map(lambda w: jnp.array(w, _wide(w.dtype)), params) if average else None,
         carry=None if carry is None else begin(model, params, variables, carry, precision),
     )
 
@@ -134,6 +135,7 @@ def make_step(
     *,
     precision: Precision | None = None,
     average: float | None = None,
+    trained: Callable[[Any], Any] | None = None,
 ) -> Step:
     """The plain step: loss, gradient, optimiser.
 
@@ -143,16 +145,25 @@ def make_step(
       optimizer: any optax transformation.
       precision: types of parameters, arithmetic and outputs; by default float32 throughout.
       average: decay of the moving average of the parameters, in (0, 1), or None.
+      trained: (params) -> a pytree of booleans like them, such as `jaxdl.optim.trained` gives. The
+        others have no gradient: none is computed, clipped or reported. By default all are trained.
 
     Returns:
       A step whose summary holds `loss`, `grad_norm` and `finite` (whether both are).
     """
     precision = precision or Precision()
 
+    def freeze(params: Any) -> Any:
+        if trained is None:
+            return params
+        stop = lambda w, moves: w if moves else jax.lax.stop_gradient(w)  # noqa: E731
+        return jax.tree.map(stop, params, trained(params))
+
     def gradient(state: State, batch: Batch) -> Gradient:
         key, mask = state.key("dropout"), batch.get("mask")
 
         def summed(params: Any) -> tuple[jax.Array, Any]:
+            params = freeze(params)
             outputs, variables, carry = forward(model, task, precision, params, state, batch, key)
             return jnp.sum(_unmasked(task.loss(outputs, batch), mask)), (variables, carry)
 
@@ -162,9 +173,11 @@ def make_step(
 
     def update(state: State, found: Gradient) -> tuple[State, Summary]:
         scale = 1 / found.weight if task.reduction == "mean" else jnp.ones_like(found.weight)
-        penalty, slope = jax.value_and_grad(lambda p: jnp.asarray(task.penalty(p), scale.dtype))(
-            state.params
-        )
+
+        def penalise(params: Any) -> jax.Array:
+            return jnp.asarray(task.penalty(freeze(params)), scale.dtype)
+
+        penalty, slope = jax.value_and_grad(penalise)(state.params)
         grads = jax.tree.map(lambda g, s: (g * scale + s).astype(g.dtype), found.grads, slope)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -193,14 +206,19 @@ def forward(
 ) -> tuple[Any, Any, Any]:
     """Outputs of the model for a batch, its new variables and carry; trains where a key is given.
 
-    Where the state has a carry, the batch continues the one before.
+    Where the state has a carry, the batch continues the one before, but for the rows that its
+    column `begins` (batch,) names: these start afresh.
     """
     params, inputs = precision.to_compute(params), precision.to_compute(task.inputs(batch))
     train, variables, carry = key is not None, state.variables, state.carry
     if carry is None:
         outputs, variables = model.apply(params, variables, inputs, key, train)
     else:
-        assert model.write is not None
+        assert model.begin is not None and model.write is not None
+        if BEGINS in batch:
+            begins = batch[BEGINS]
+            fresh = model.begin(params, variables, len(begins))
+            carry = jax.tree.map(functools.partial(_choose, begins), fresh, carry)
         outputs, carry = model.write(params, variables, carry, *inputs, key, train)
     return precision.to_outputs(outputs), variables, carry
 
@@ -250,27 +268,26 @@ def accumulate(step: Step, parts: int) -> Step:
 
         numbered = (jnp.arange(parts), *jax.tree.map(part, (dict(batch), state.carry)))
         shape, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], numbered))
-        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, _wide(s.dtype)), shape)
         total, carry = jax.lax.scan(add, blank, numbered)
-        return total._replace(
-            variables=jax.tree.map(lambda x: _share(x, parts), total.variables),
-            carry=jax.tree.map(whole, carry),
-        )
+        variables = jax.tree.map(lambda x: _share(x, parts), total.variables)
+        total = total._replace(variables=variables)
+        total = jax.tree.map(lambda x, s: x.astype(s.dtype), total, shape)
+        return total._replace(carry=jax.tree.map(whole, carry))
 
     return replace(step, gradient=gradient)
 
 
 def continued(step: Callable, period: int) -> Callable:
-    """A step that starts with a fresh carry, of zeros, at every multiple of `period` steps.
+    """A step that starts with a fresh carry at every multiple of `period` steps.
 
     Within a period batches continue one another, row by row: truncated back-propagation through
-    time (Williams and Peng 1990).
+    time (Williams and Peng 1990). A row that `batch['begins']` names starts afresh too.
     """
 
     def run(state: State, batch: Batch) -> tuple[State, Summary]:
-        first = state.step % period == 0
-        fresh = jax.tree.map(lambda x: jnp.where(first, jnp.zeros_like(x), x), state.carry)
-        return step(replace(state, carry=fresh), batch)
+        begins = batch.get(BEGINS, jnp.zeros(len(next(iter(batch.values()))), bool))
+        return step(state, {**batch, BEGINS: begins | (state.step % period == 0)})
 
     return run
 
@@ -423,6 +440,11 @@ def least_squares(
     return step
 
 
+def _choose(rows: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """x in these rows, y in the others; of the type of y."""
+    return jnp.where(rows.reshape(-1, *(1,) * (y.ndim - 1)), x, y).astype(y.dtype)
+
+
 def _unmasked(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     return values if mask is None else jnp.where(mask, values, 0)
 
@@ -430,7 +452,13 @@ def _unmasked(values: jax.Array, mask: jax.Array | None) -> jax.Array:
 def _averaged(old: Any, params: Any, decay: float | None) -> Any:
     if decay is None:
         return None
-    return jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, old, params)
+    # So written, the average of what does not move stays as it is, to the bit.
+    return jax.tree.map(lambda a, w: a + (1 - decay) * (w.astype(a.dtype) - a), old, params)
+
+
+def _wide(dtype: Any) -> Any:
+    # In bfloat16 a sum stands still once what is added is less than a 256th of it.
+    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else dtype
 
 
 def _reseed(state: State, part: jax.Array) -> State:

@@ -15,24 +15,28 @@ import ast
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdl import config as cfg
-from jaxdl.errors import Diverged, UserError, some
+from jaxdl import json_files
+from jaxdl.errors import Diverged, UserError, printable, some
 from jaxdl.figures import save
 from jaxdl.figures.sweep import sweep_figure
+from jaxdl.files import Secondary, refuse_links, refuse_special
 from jaxdl.progress import Progress
 from jaxdl.runs import Run, write_json
+from jaxdl.terminal import say
 from jaxdl.training.check import check_shapes
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.population import Population
 
 _SHOWN = 6  # metrics in the printed table; sweep.json has all
+_MOST_SEEDS = 100_000  # what a file may ask for; it lists its runs before the first trains
 _LONGEST = 60  # characters of a value in a folder's name
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -116,9 +120,31 @@ class Sweep:
         return {"seeds": self.seeds, "values": self.values, "points": self.points}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Sweep:
-        """From sweep.json."""
-        return cls(found["points"], found["values"], found["seeds"])
+    def from_json(cls, saved: Mapping[str, Any]) -> Sweep:
+        """From sweep.json.
+
+        Raises:
+          UserError: it names no such sweep, or a run that is not below the sweep's folder.
+        """
+        sweep = cls(saved["points"], saved["values"], saved["seeds"])
+        fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
+        for point, config in sweep.points.items():
+            first = config.get("seed", 0)
+            if type(first) is not int or not 0 <= first <= 2**32 - sweep.seeds:
+                fault = fault or f"config.seed {json_files.shown(first)}"
+            if point not in sweep.values or point.startswith("/") or ".." in point.split("/"):
+                fault = fault or f"point {json_files.shown(point)}"
+        if fault or not sweep.points:
+            raise UserError(f"sweep.json: no sweep has {fault or 'no points'}; restore it")
+        return sweep
+
+
+@dataclass(frozen=True)
+class _Saved(Sweep):
+    """What sweep.json holds, as far as it is read again."""
+
+    together: bool | None = None
+    diverged: Mapping[str, str] = field(default_factory=dict)
 
 
 def alternatives(text: str, option: str) -> list[str]:
@@ -159,24 +185,32 @@ class Sweeper:
       sweep: None reads what the folder holds.
       together: train in one program whatever can be (True), nothing (False), or, unless the folder
         says otherwise, what is faster so.
+      trust: modules whose code may run when sweep.json names it; see `jaxdl.config.FromRun`.
 
     Raises:
       UserError: the folder holds something else.
     """
 
-    def __init__(self, folder: str, sweep: Sweep | None, together: bool | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        sweep: Sweep | None,
+        together: bool | None = None,
+        trust: Collection[str] = (),
+    ) -> None:
         self.folder = Path(folder)
         self._file = self.folder / "sweep.json"
+        refuse_links(self.folder)
         if sweep is None and not self._file.exists():
             raise UserError(f"--workdir {folder}: holds no sweep (no sweep.json); give --config")
-        self.sweep = sweep or Sweep.from_json(cfg.read_json(self._file))
+        self.sweep = sweep or Sweep.from_json(cfg.read_json(self._file, _Saved, trust=trust))
         if sweep is not None and self.folder.is_dir():
             self._check_claim(sweep)
-        found = cfg.read_json(self._file) if self._file.exists() else {}
+        found = cfg.read_json(self._file, _Saved) if self._file.exists() else {}
         self.together = found.get("together") if together is None else together
         self._diverged: dict[str, str] = found.get("diverged", {})  # place of a run -> how
 
-    def run(self, alone: Callable[[dict[str, Any], Run], Any], say: Callable = print) -> None:
+    def run(self, alone: Callable[[dict[str, Any], Run], Any], say: Callable = say) -> None:
         """Train all runs that have no result yet, then tell of all.
 
         Args:
@@ -189,7 +223,10 @@ class Sweeper:
           SystemExit: a signal asked to stop; all was saved.
         """
         members = self.sweep.members
-        with Run(self.folder).locked():
+        for member in members:
+            self._refuse_links(member.place)
+        self._run = Run(self.folder)
+        with self._run.locked():
             groups = self._groups(say)
             self._write()
             for i, (group, population) in enumerate(groups):
@@ -258,6 +295,7 @@ class Sweeper:
         progress = Progress(experiment.clock.total, experiment.order.batch_size * len(group))
         runs = [Run(self.folder / member.place) for member in group]
         together = self.folder / "together"
+        self._refuse_links(f"together/{i}")
         found = population.train(runs, together / str(i), progress)
         if together.is_dir() and not self._half_way:
             together.rmdir()
@@ -277,7 +315,15 @@ class Sweeper:
             self._diverged[member.place] = str(error)
             self._write()
 
+    def _refuse_links(self, place: str) -> None:
+        """Refuse a place below the sweep's folder that leads out of it."""
+        folder = self.folder
+        for part in Path(place).parts:
+            folder /= part
+            refuse_special(folder)
+
     def _write(self, **found: Any) -> None:
+        self._run.check_held()
         known = {**self.sweep.to_json(), "together": self.together, "diverged": self._diverged}
         write_json(self._file, {**known, **found})
 
@@ -285,7 +331,7 @@ class Sweeper:
         if (self.folder / "config.json").exists():
             raise UserError(f"--workdir {self.folder}: holds a run, not a sweep; choose another")
         if self._file.exists():
-            there = Sweep.from_json(cfg.read_json(self._file))
+            there = Sweep.from_json(cfg.read_json(self._file, _Saved))
             changes = _differences(there, sweep)
             grown = _holds(sweep, there)
             if changes and grown and self._half_way:
@@ -315,7 +361,8 @@ class Sweeper:
             say(f"{len(metrics) - _SHOWN} more metrics are in {self._file}")
         if not metrics:
             raise UserError(f"{self.folder}: every run has diverged; lower the learning rate")
-        save(sweep_figure(table), self.folder / "figures" / "sweep.png")
+        path = self.folder / "figures" / "sweep.png"
+        Secondary("figures")(lambda: save(sweep_figure(table), path))
         say(f"everything is in {self.folder}")
 
     def _row(self, point: str) -> dict[str, Any]:
@@ -325,7 +372,8 @@ class Sweeper:
         found = [result["metrics"] for result in results if result]
         metrics = {}
         for name in found[0] if found else ():
-            values = np.array([np.nan if f[name] is None else f[name] for f in found], float)
+            numbers = [f.get(name) for f in found]
+            values = np.array([np.nan if x is None else x for x in numbers], float)
             std = float(values.std(ddof=1)) if len(values) > 1 else None
             metrics[name] = {"mean": float(values.mean()), "std": std, "values": values.tolist()}
         return {
@@ -339,11 +387,11 @@ class Sweeper:
 
 def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
     """The lines of a table: a row a point, mean ± sample standard deviation over its seeds."""
-    rows = [["", "runs", *metrics]]
+    rows = [["", "runs", *map(printable, metrics)]]
     for row in table:
         cells = [_cell(row["metrics"].get(name)) for name in metrics]
         bad = f" ({row['diverged']} diverged)" if row["diverged"] else ""
-        rows.append([row["point"] or "all", f"{row['runs']}{bad}", *cells])
+        rows.append([printable(row["point"] or "all"), f"{row['runs']}{bad}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

@@ -15,6 +15,7 @@ from jaxdl import config as cfg
 from jaxdl import weights
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.errors import UserError
+from jaxdl.files import refuse_links
 from jaxdl.models.pretrained import Filled, fill, flat, renamed
 
 
@@ -63,6 +64,7 @@ class InitFrom:
         try:
             if not self._place.is_dir():
                 return weights.read(self._place)
+            refuse_links(self._place)
             with jax.enable_x64(True):  # that run may have had another precision
                 state = Checkpoints(self._place / "checkpoints").read()
         except UserError as error:

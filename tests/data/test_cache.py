@@ -67,3 +67,17 @@ def test_an_interrupted_write_leaves_nothing(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cached("key", columns)
     assert list(folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_can_write_is_made_again(mode, caplog):
+    cached("key", columns)
+    (file,) = folder().iterdir()
+    assert file.stat().st_mode & 0o077 == 0 and folder().stat().st_mode & 0o077 == 0
+    file.chmod(mode)
+    with pytest.raises(AssertionError, match="made twice"):
+        cached("key", remake)
+    cached("key", columns)
+    cached("key", remake)
+    (record,) = caplog.records
+    assert str(file) in record.getMessage()

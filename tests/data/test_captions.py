@@ -121,8 +121,8 @@ def test_names_the_line(album, tmp_path, refuses, content, fragments):
 @pytest.mark.parametrize(
     ("line", "fragment"),
     [
-        ("not json", "no JSON"),
-        ("[" * 100_000, "no JSON"),
+        ("not json", "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ('["0.png", "a dog"]', "both text"),
         ('{"image": "0.png"}', "both text"),
         ('{"image": "0.png", "caption": 7}', "both text"),

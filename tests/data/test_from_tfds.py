@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -300,6 +301,58 @@ def test_with_crop_the_bad_image_is_named(root, wild, refuses, change, fragments
         table[np.array([2, 3])]
     with refuses(*fragments):
         table.drawn(np.array([3]), np.array([0]), 0)
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A module that leaves a mark when it is imported; the mark."""
+    code = "import pathlib; pathlib.Path(__file__).with_name('mark').touch()"
+    (tmp_path / "planted.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path / "mark"
+
+
+OTHER = {"pythonClassName": "planted.Feature", "jsonFeature": {"json": "{}"}}
+LEGACY = {"type": "planted.Feature", "content": {}}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        OTHER,
+        {"python_class_name": "planted.Feature", "json_feature": {"json": "{}"}},
+        tiny_tfds.sequence(OTHER),
+        {**tiny_tfds.LABEL, "pythonClassName": "tensorflow_datasets.core.features.planted.X"},
+        {**tiny_tfds.LABEL, "pythonClassName": "planted.tensorflow_datasets.core.features.X"},
+        {  # within a text within the text
+            "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "jsonFeature": {"json": json.dumps({"deep": LEGACY})},
+        },
+    ],
+)
+def test_features_that_are_not_of_tfds_are_not_imported(root, refuses, planted, feature):
+    tiny_tfds.write(root, "odd", {"train": [{"label": [0]}]}, {"label": LABEL, "odd": feature})
+    with refuses("tfds 'odd'", "features.json names", "none of TFDS's own"):
+        tfds("odd", test=None)
+    assert not planted.exists()
+
+
+def test_the_description_names_a_module_in_vain(root, shapes, planted):
+    file = root / "shapes" / "1.0.0" / "dataset_info.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "moduleName": "planted"}))
+    tfds("shapes")
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[1]", b"\xff", b"[" * 10**5, b'{"a": ' + b"7" * 5000 + b"}", b'{"a":1,"a":2}'],
+)
+def test_a_damaged_description_is_named(root, shapes, refuses, name, content):
+    (root / "shapes" / "1.0.0" / name).write_bytes(content)
+    with refuses("tfds 'shapes'", name, "prepare the data set again"):
+        tfds("shapes")
 
 
 def test_mnist(tfds_dir):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 
 from jaxdl import config
 from jaxdl.data import Characters, Table, Tokens, load, tokenize
+from jaxdl.data.tokens import with_begins
 from jaxdl.errors import UserError
+from jaxdl.training.state import digest
 
 
 def texts(**columns):
@@ -198,6 +201,36 @@ def test_refuses_columns(refuses):
 def test_refuses_settings(refuses, settings, fragments):
     with refuses("config.data.tokenize.tokens", *fragments):
         config.call(Tokens, settings, "config.data.tokenize.tokens")
+
+
+@pytest.mark.parametrize("length", range(2, 11))
+def test_the_first_window_of_each_text_is_named(length):
+    """Windows of 4: texts that fill their last one, lack or exceed it by one, or are shorter."""
+    documents = ["abcab", "c" * length, "ab" * length]
+    made = tokenize(splits(documents), {"tokens": Tokens("text", window=4)})["train"]
+    counts = [-(-(len(text) - 1) // 4) for text in documents]
+    assert np.flatnonzero(made.columns["begins"]).tolist() == np.cumsum([0, *counts[:-1]]).tolist()
+    assert np.count_nonzero(made.columns["tokens"][:, 1:]) == sum(map(len, documents)) - 3
+    unmarked = replace(made, columns={"tokens": made.columns["tokens"]})
+    assert digest(made.identity()) == digest(unmarked.identity())  # as jaxdl 0.1 has it
+
+
+def test_rows_of_token_ids_continue_one_another_unless_they_end_in_padding():
+    rows = np.array([[1, 2, 3], [4, 5, 0], [1, 2, 3], [4, 0, 0], [2, 2, 2]])
+    table = with_begins(Table({"tokens": rows}), "tokens")
+    assert table.columns["begins"].tolist() == [True, False, True, False, True]
+    own = Table({"tokens": rows, "begins": np.arange(5) == 3})
+    assert with_begins(own, "tokens") is own
+
+
+def test_texts_that_continue_none_are_refused(refuses):
+    whole = tokenize(splits(["ab", "b"]), {"tokens": Tokens("text")})["train"]
+    with refuses("column 'tokens' is a whole text", "set config.data.tokenize.tokens.window"):
+        with_begins(whole, "tokens")
+    rows = np.ones((2, 3), int)
+    for begins in (np.array([1, 0]), np.ones((2, 1), bool)):
+        with refuses("column 'begins' must tell of each row", "convert or rename it"):
+            with_begins(Table({"tokens": rows, "begins": begins}), "tokens")
 
 
 def test_tiny_shakespeare(tfds_dir):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxdl.data import PAD, Characters, Subwords, Words
 from jaxdl.data.vocabulary import from_json
+from jaxdl.errors import UserError
 
 POEM = "Zwei Männer, ein Hund;\n\tthey don't run - they walk.\n" * 20 + "„Ja“, he said: 3.5 €!\n"
 KINDS = {"characters": Characters.of, "words": Words.of, "subwords": Subwords.of}
@@ -170,3 +171,20 @@ def test_the_remedy_for_a_size_works():
             Subwords.of([POEM], size=size)
         advised = int(re.search(r"at (?:most|least) (\d+)", str(caught.value))[1])
         assert len(Subwords.of([POEM], size=advised)) == advised
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"kind": "characters", "symbols": 3},
+        {"kind": "characters", "symbols": "ab", "framed": "yes"},
+        {"kind": "words", "symbols": "ab"},
+        {"kind": "words", "symbols": ["a", 3]},
+        {"kind": "subwords", "model": "not base64"},
+        {"kind": "subwords", "model": "AAAA"},
+        {"kind": ["words"], "symbols": []},
+    ],
+)
+def test_a_description_of_other_types_is_refused(data):
+    with pytest.raises(UserError, match="vocabulary: not as to_json writes it"):
+        from_json(data)

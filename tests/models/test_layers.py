@@ -1,5 +1,6 @@
 """The layers against Flax's own."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.errors import UserError
+from jaxdl.models import functional
 from jaxdl.models.layers import BatchNorm, Conv, add_relu, normalise
 
 
@@ -226,3 +229,56 @@ def test_a_cpu_computes_the_sums_of_a_stage_once():
     bodies = [body for body in text.split("\n\n") if "maximum(" in body]
     assert len(bodies) >= 5
     assert all(body.count(" maximum(") == 1 for body in bodies)
+
+
+NORMS = {  # a norm, and shapes of which it sees one value a mean, or more
+    "batch": (BatchNorm(), [(1, 3), (1, 1, 1, 3)], [(2, 3), (1, 1, 2, 3)]),
+    "flax's batch": (nn.BatchNorm(False), [(1, 3)], [(2, 3)]),
+    "flax's batch, two axes": (nn.BatchNorm(False, axis=(0, -1)), [(5, 1, 3)], [(5, 2, 3)]),
+    "layer": (nn.LayerNorm(), [(5, 1)], [(1, 3)]),
+    "group": (nn.GroupNorm(3), [(5, 3)], [(1, 6), (1, 2, 3)]),
+    "groups of one": (nn.GroupNorm(None, group_size=1), [(5, 3)], [(1, 2, 3)]),
+    "instance": (nn.InstanceNorm(), [(5, 1, 1, 3)], [(1, 1, 2, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_of_single_values_are_refused_in_training(name):
+    norm, single, several = NORMS[name]
+    model = functional(norm)
+    train = functools.partial(model.apply, train=True)
+    for shape in single + several:
+        x = jnp.ones(shape)
+        params, variables = model.init(jax.random.key(0), (x,))
+        if shape in several:
+            train(params, variables, (x,), None)
+            continue
+        with pytest.raises(UserError, match=r"gets one value a mean, \[.*nothing is learnt; "):
+            jax.eval_shape(train, params, variables, (x,), None)
+
+
+def test_running_statistics_may_be_of_anything():
+    model, x = functional(nn.BatchNorm(use_running_average=True)), jnp.ones((1, 3))
+    params, variables = model.init(jax.random.key(0), (x,))
+    model.apply(params, variables, (x,), None, True)
+
+
+def test_means_over_devices_are_of_all_their_values():
+    model = functional(nn.BatchNorm(False, axis_name="data"))
+    params, variables = functional(nn.BatchNorm(False)).init(jax.random.key(0), (jnp.ones((2, 3)),))
+
+    def apply(x):
+        return model.apply(params, variables, (x,), None, True)[0]
+
+    assert jax.vmap(apply, axis_name="data")(jnp.ones((2, 1, 3))).shape == (2, 1, 3)
+    with pytest.raises(UserError, match="gets one value a mean"):
+        jax.vmap(apply, axis_name="data")(jnp.ones((1, 1, 3)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_running_variance_of_zero_gives_finite_numbers(dtype):
+    model, x = BatchNorm(), jnp.full((1, 3), 2, dtype)
+    variables = model.init(jax.random.key(0), x, train=False)
+    still = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
+    y = model.apply({**variables, "batch_stats": still}, x, train=False)
+    np.testing.assert_allclose(y, 2 / 1e-5**0.5, rtol=1e-2)

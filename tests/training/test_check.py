@@ -77,6 +77,8 @@ def test_a_sound_experiment():
         ({"optimizer": {"name": "rprop", "learning_rate": {"name": "cosine", "peak": 0.1}}},
          "config.optimizer: cannot start: TypeError"),
         ({"optimizer": {"name": "least_squares"}}, "least_squares needs a regression task"),
+        ({"optimizer": {"name": "least_squares"}, "training": {"average": 0.9}},
+         "config.training.average: least_squares is at the minimum after one step; leave it out"),
         ({"precision": {"compute": "float8"}}, "config.precision.compute: expected"),
         ({"seed": -1}, "config.seed: expected at least 0 and below"),
         ({"seed": 2**32}, "config.seed: expected at least 0 and below"),
@@ -94,4 +96,45 @@ def test_a_sound_experiment():
 def test_what_is_wrong_is_one_line(nodes, message):
     with pytest.raises(UserError, match=message) as error:
         check_shapes(Experiment.of(changed(**nodes)))
+    assert "\n" not in str(error.value)
+
+
+CNN = {"name": "mnist_cnn", "widths": (2,), "kernels": (3,), "strides": (2,), "dense": 4}
+SINGLE = r"config.training: BatchNorm 'BatchNorm_1' gets one value a mean, \[1, 4\].*batch_size"
+
+
+class OnePixel(nn.Module):
+    """Flax's batch norm of maps of 1x1, and a layer norm of single values if asked."""
+
+    layer_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x, *, train: bool):
+        x = nn.Conv(10, (8, 8), padding="VALID")(x)
+        if self.layer_norm:
+            x = nn.LayerNorm()(x[..., None])
+        else:
+            x = nn.BatchNorm(use_running_average=not train)(x)
+        return x.reshape(len(x), -1)
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "message"),
+    [
+        (CNN, {"batch_size": 1}, SINGLE),
+        (CNN, {"batch_size": 6, "accumulate": 6}, SINGLE),
+        ({"name": "test_check:OnePixel"}, {"batch_size": 1}, r"'BatchNorm_0'.*\[1, 1, 1, 10\]"),
+        ({"name": "test_check:OnePixel", "layer_norm": True}, {}, "config.model: LayerNorm"),
+        (CNN, {"batch_size": 2}, None),
+        (CNN, {"batch_size": 6, "accumulate": 3}, None),
+        (CNN, {"batch_size": 1, "freeze_statistics": True}, None),
+    ],
+)
+def test_norms_of_single_values_are_refused(model, training, message):
+    nodes = {"model": model, "training": training}
+    experiment = Experiment.of(changed(**nodes))
+    if message is None:
+        return check_shapes(experiment)
+    with pytest.raises(UserError, match=message) as error:
+        check_shapes(experiment)
     assert "\n" not in str(error.value)

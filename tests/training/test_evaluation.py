@@ -1,5 +1,7 @@
 """Every example of a split exactly once."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,36 @@ def test_with_a_carry_each_token_counts_once(reading, length, streams):
         outputs, _ = WRITER.apply(state.params, {}, (tokens[:, :-1],), None, False)
         total += float(TEXT.loss(outputs, {"tokens": tokens}).sum())
     assert got["loss"] == pytest.approx(total / (length - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("length", range(2, 11))
+def test_no_state_goes_from_one_text_to_the_next(reading, length):
+    """Windows of 4, whose last is full, lacks a token or more, or is the only one."""
+    state, evaluation = reading
+    rng = np.random.default_rng(length)
+    texts = ["".join(rng.choice(list("abcde"), n)) for n in (length, 5, length, 9, 2)]
+    texts[-1] = "ab"
+    texts = ["edcba", *texts]
+    column = jaxdl.Table({"text": np.array(texts, object)})
+    table = tokenize({"train": column}, {"tokens": Tokens("text", window=4)})["train"]
+    total = 0.0
+    for text in texts:
+        tokens = jnp.asarray(Characters(symbols="abcde").encode(text))[None]
+        outputs, _ = WRITER.apply(state.params, {}, (tokens[:, :-1],), None, False)
+        total += float(TEXT.loss(outputs, {"tokens": tokens}).sum())
+    expected = total / sum(len(text) - 1 for text in texts)
+    state = replace(state, carry=begin(WRITER, state.params, {}, 1))
+    got = jaxdl.evaluate(evaluation, TEXT, state, table, 1)
+    assert got["loss"] == pytest.approx(expected, rel=1e-5)
+
+    still = jaxdl.make_step(WRITER, TEXT, optax.sgd(0.0))
+    step = jit(jaxdl.continued(still, len(table)), once=True)
+    summed = 0.0
+    for t in range(2 * len(table)):  # two epochs, in both of which each token counts once
+        batch = table[jaxdl.Streams(len(table), 1).rows(t)]
+        state, summary = step(state, batch)
+        summed += float(summary["loss"]) * np.count_nonzero(batch["tokens"][:, 1:])
+    assert summed == pytest.approx(2 * total, rel=1e-5)
 
 
 @pytest.mark.parametrize("beam", [1, 2])

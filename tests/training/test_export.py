@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.data import builtin
+from jaxdl.errors import UserError
 from jaxdl.models.pretrained import flat
 from jaxdl.runs import Run, write_json
 from jaxdl.tasks import Classification
@@ -125,7 +126,7 @@ def begun(folder, config):
         checkpoints = Checkpoints(run.checkpoints)
         checkpoints.save(3, replace(state, step=jnp.int32(3), **learnt))
         checkpoints.wait()
-    return run
+    return Run(folder, trust=["tiny_detector"])
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def found(runs, name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_without_jaxdl_the_predictions_are_the_same(runs, name):
-    learnt = Learnt(Run(runs / name))
+    learnt = Learnt(Run(runs / name, trust=["tiny_detector"]))
     columns, got = found(runs, name)
     with learnt.precision.enabled():
         program = make_prediction(learnt.model, learnt.task, precision=learnt.precision)
@@ -233,8 +234,12 @@ def test_a_fixed_number_of_examples(runs, tmp_path, call):
     data = (tmp_path / "four" / "model.stablehlo").read_bytes()
     found = jax.export.deserialize(bytearray(data)).call(weights, {"image": images[:4]})
     assert found["outputs"].shape == (4, 10)
-    again, out, _ = call("export", "--workdir", runs / "digits", "--output", tmp_path / "four")
-    assert again == 0 and "uint8[batch, 8, 8, 1]" in out  # in place of the earlier one
+    again = ("export", "--workdir", runs / "digits", "--output", tmp_path / "four")
+    status, out, err = call(*again)
+    assert (status, out) == (2, "") and "holds an export" in err and "--force" in err
+    assert (tmp_path / "four" / "model.stablehlo").read_bytes() == data
+    status, out, _ = call(*again, "--force")
+    assert status == 0 and "uint8[batch, 8, 8, 1]" in out  # in place of the earlier one
 
 
 def test_refusals_are_one_line_and_write_nothing(runs, tmp_path, call):
@@ -249,6 +254,7 @@ def test_refusals_are_one_line_and_write_nothing(runs, tmp_path, call):
         (tmp_path, "new", (), "holds no run"),
         (tmp_path / "empty", "new", (), "no checkpoint yet"),
         (digits, "mine", (), "holds 'notes.txt'; choose a new folder"),
+        (digits, "mine", ("--force",), "holds 'notes.txt'; choose a new folder"),
         (digits, "mine/notes.txt", (), "choose another"),
         (digits, "mine/notes.txt/x", (), "choose another"),
         (digits, "new", ("--batch", 0), "--batch: expected at least 1"),
@@ -269,3 +275,13 @@ def test_what_cannot_be_exported_is_told_with_the_remedy(runs, tmp_path, monkeyp
         export(Run(runs / "digits"), tmp_path / "a")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", [module.WEIGHTS, module.PROGRAM, module.DESCRIPTION])
+def test_what_a_link_leads_to_is_not_written(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "out" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(UserError, match=f"'{name}' is a symbolic link"):
+        export(Run(tmp_path / "run"), tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -1,5 +1,6 @@
 """`jaxdl inspect`: what is there, and whether it is sound, whatever state it is in."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -134,12 +135,22 @@ def test_damage_is_told_beside_all_that_is_sound(run, inspect, name, content):
         assert inspect(run / "checkpoints" / "8")[0] == 2
 
 
-def test_damaged_metrics_are_left_out(run, inspect):
-    (run / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 0.5}\n[1]\n\xff\n{"step": 2, "lo')
+def test_metrics_that_a_kill_cut_short_are_sound(run, inspect):
+    (run / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
     status, lines, _ = inspect(run)
     assert status == 0
     told = [line for line in lines if line.startswith("metrics")]
     assert told == ["metrics      step 1  loss 0.5"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1]", b"\xff", b'{"loss": 1}', b'{"step": "2"}', b'{"step": 2, "loss": [1]}']
+)
+def test_damaged_metrics_are_told(run, inspect, line):
+    (run / "metrics.jsonl").write_bytes(b'{"step": 1, "loss": 0.5}\n' + line + b"\n{}\n")
+    status, lines, err = inspect(run)
+    assert status == 2 and "metrics.jsonl line 2: " in err
+    assert "metrics      step 1  loss 0.5" in lines
 
 
 def test_what_holds_nothing_is_one_line(tmp_path, inspect):
@@ -151,3 +162,57 @@ def test_what_holds_nothing_is_one_line(tmp_path, inspect):
     ]:
         status, lines, err = inspect(place)
         assert status == 2 and lines == [] and message in err
+
+
+def resealed(checkpoint, change):
+    """Contents of a checkpoint, changed by one who can write the hashes too."""
+    contents, manifest = checkpoint / "contents.json", checkpoint / "manifest.json"
+    said, seal = json.loads(contents.read_text()), json.loads(manifest.read_text())
+    change(said)
+    contents.write_text(json.dumps(said))
+    seal["sha256"]["contents.json"] = hashlib.sha256(contents.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(seal))
+
+
+KERNEL = "params/Conv_0/kernel"
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        (lambda c: c["arrays"].update({KERNEL: "float32[3, 3, 1, 9]"}), "contents.json is wrong"),
+        (lambda c: c["arrays"].update({KERNEL: "bfloat16[3, 3, 1, 2]"}), "contents.json is wrong"),
+        (lambda c: c["arrays"].update({"params/more": "float32[2]"}), "'absent' in state"),
+        (lambda c: c["arrays"].pop(KERNEL), "'absent' there"),
+        (lambda c: c["arrays"].update({KERNEL: 3}), "not text"),
+        (lambda c: c.update(arrays=[]), "arrays is [], not an object"),
+        (lambda c: c.update(notes=3), "notes is 3"),
+        (lambda c: c.pop("notes"), "no 'notes'"),
+        (lambda c: c["notes"].update(wall_seconds="long"), "notes.wall_seconds"),
+        (lambda c: c["notes"].update(best={"step": "4"}), "notes.best"),
+    ],
+)
+def test_contents_that_are_not_of_what_is_stored_are_damage(run, inspect, change, fragment):
+    resealed(run / "checkpoints" / "8", lambda contents: None)
+    assert inspect(run)[0] == 0
+    resealed(run / "checkpoints" / "8", change)
+    status, lines, err = inspect(run)
+    assert status == 2 and fragment in err
+    assert "checkpoint   8  DAMAGED" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "result.json", "checkpoints"])
+def test_a_pipe_at_the_top_of_a_run_is_not_waited_for(run, inspect, name):
+    shutil.rmtree(run / name) if name == "checkpoints" else (run / name).unlink()
+    os.mkfifo(run / name)
+    status, _, err = inspect(run)
+    assert status == 2 and f"'{name}' is a named pipe" in err
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "contents.json", "state/more"])
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(run, inspect, name):
+    path = run / "checkpoints" / "8" / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    status, _, err = inspect(run)
+    assert status == 2 and f"'{path.name}' is a named pipe" in err

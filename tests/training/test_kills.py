@@ -1,14 +1,18 @@
 """What may end a run, at any moment: it goes on as if nothing had been."""
 
+import contextlib
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from jaxdl import checkpoints, signals
 from jaxdl import config as cfg
 from jaxdl.checkpoints import Checkpoints
 from jaxdl.data.feed import Feed
@@ -159,6 +163,78 @@ def test_a_lock_goes_with_its_owner(tmp_path):
         assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} on ")
 
 
+@pytest.mark.parametrize("owner", ["nobody", "another"])
+def test_a_run_whose_lock_is_lost_stops_and_deletes_nothing(tmp_path, monkeypatch, owner):
+    run, take = claimed(tmp_path, CONFIG), Feed.take
+    theirs = run.checkpoints / "partial-24" / "theirs"
+
+    def lose(feed, step, n):
+        if step >= 16 and not theirs.exists():
+            (tmp_path / "lock").unlink()
+            if owner == "another":
+                others.enter_context(Run(tmp_path).locked())
+            theirs.mkdir(parents=True)
+        return take(feed, step, n)
+
+    monkeypatch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
+    monkeypatch.setattr(Feed, "take", lose)
+    with contextlib.ExitStack() as others:
+        with run.locked(), pytest.raises(UserError, match="lock: was deleted or replaced while"):
+            train(run)
+        assert theirs.exists() and (tmp_path / "lock").exists() == (owner == "another")
+        assert saved(tmp_path) in ([8], [8, 16]) and run.result() is None
+
+
+@pytest.mark.parametrize("when", ["_digests", "result"])
+def test_a_lock_that_is_lost_later_counts_too(tmp_path, monkeypatch, when):
+    """While a checkpoint is written in the background, and before the result."""
+    run, place = claimed(tmp_path, CONFIG), loop if when == "result" else checkpoints
+    name = "digest" if when == "result" else when
+    called = getattr(place, name)
+
+    def lose(*args):
+        (tmp_path / "lock").unlink(missing_ok=True)
+        return called(*args)
+
+    monkeypatch.setattr(place, name, lose)
+    with run.locked(), pytest.raises(UserError, match="lock: was deleted or replaced while"):
+        train(run)
+    assert run.result() is None and saved(tmp_path) == ([24, 32, 40] if when == "result" else [])
+
+
+def test_data_that_never_comes_is_not_waited_for_after_a_signal(undisturbed, tmp_path, monkeypatch):
+    run, make, over = claimed(tmp_path, CONFIG), Feed.make, threading.Event()
+
+    def hang(feed, step, n):
+        if step >= 10 and not over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+            over.wait(60)
+        return make(feed, step, n)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "_PATIENCE", 0.1)
+        patch.setattr(Feed, "make", hang)
+        with pytest.raises(SystemExit) as stopped:
+            train(run)
+    over.set()
+    assert stopped.value.code == 128 + signal.SIGTERM and saved(tmp_path)
+    train(run)
+    assert told(run) == undisturbed
+
+
+def test_figures_that_cannot_be_written_end_no_run(undisturbed, tmp_path, monkeypatch, caplog):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = claimed(tmp_path, CONFIG)
+    monkeypatch.setattr("jaxdl.figures.replace_bytes", full)
+    monkeypatch.setattr("jaxdl.events.append_bytes", full)
+    train(run)
+    assert told(run) == undisturbed
+    said = [record.getMessage() for record in caplog.records if record.name == "jaxdl"]
+    assert len(said) == 2 and all(text.endswith("the run goes on without") for text in said)
+
+
 def test_a_full_disk_is_told_and_nothing_is_lost(undisturbed, tmp_path):
     run = claimed(tmp_path, CONFIG)
     process = start(tmp_path, blocks=20)  # room for logs, and for no checkpoint
@@ -169,12 +245,13 @@ def test_a_full_disk_is_told_and_nothing_is_lost(undisturbed, tmp_path):
     assert told(run) == undisturbed
 
 
-def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tmp_path):
+@pytest.mark.parametrize("size", ["24k", "40k", "250k", "700k"])
+def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tmp_path, size):
     """A small file system of its own, that has room for some of the checkpoints."""
     run, disk = claimed(tmp_path / "run", CONFIG), tmp_path / "disk"
     disk.mkdir()
     script = f"""
-        mount -t tmpfs -o size=700k none {disk} || exit 99
+        mount -t tmpfs -o size={size} none {disk} || exit 99
         cp -r {run.folder}/. {disk}
         {sys.executable} -m jaxdl train --workdir {disk}; status=$?
         cp -r {disk}/. {run.folder}; exit $status
@@ -186,8 +263,11 @@ def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tm
         pytest.skip("no unshare here")
     if ended.returncode == 99 or ended.stderr.startswith("unshare:"):
         pytest.skip("no file system may be mounted here")
-    assert ended.returncode == 2 and ended.stderr.count("cannot save a checkpoint") == 1
-    assert saved(run.folder)
+    assert ended.returncode == 2, ended.stderr
+    told_all, primary = ended.stderr.splitlines(), "make room and run again"
+    assert told_all[-1].startswith("jaxdl: ") and told_all[-1].endswith(primary)
+    assert all(line.endswith("the run goes on without") for line in told_all[:-1]), ended.stderr
+    assert saved(run.folder) or size != "700k"
     train(run)
     assert told(run) == undisturbed
 

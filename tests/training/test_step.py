@@ -1,5 +1,6 @@
 """The step and its combinators, each against the plain step."""
 
+import functools
 from dataclasses import replace
 
 import flax.linen as nn
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxdl
+from jaxdl import optim
 from jaxdl.errors import UserError
 from jaxdl.models import MLP, EncoderDecoder, LanguageModel, Polynomial, SequenceClassifier
 from jaxdl.training.devices import jit
+from jaxdl.training.evaluation import make_evaluation
 from jaxdl.training.step import begin, least_squares
 
 TASK = jaxdl.Classification(classes=3, input="features")
@@ -192,6 +195,188 @@ def test_average_follows_the_parameters():
     assert_close(new.evaluated, expected)
 
 
+# ---- Frozen parameters
+
+
+HEAD_ALONE = (("^Dense_1/", {}), (".*", None))
+STEPS = optim.Clock(total=100, steps_per_epoch=10.0)
+
+
+def head_alone(groups=HEAD_ALONE, average=0.9, precision=None, **node):
+    """A step that trains the output layer of a perceptron, by SGD at rate 1, and its state."""
+    node = {"name": "sgd", "learning_rate": 1.0, "groups": groups, **node}
+    model, optimizer = jaxdl.functional(MLP(outputs=3, hidden=(5,))), optim.build(node, STEPS)
+    step = jaxdl.make_step(
+        model,
+        TASK,
+        optimizer,
+        average=average,
+        precision=precision,
+        trained=functools.partial(optim.trained, node),
+    )
+    batch = at(batches(1), 0)
+    return step, jaxdl.init(model, TASK, optimizer, batch, average=True, precision=precision)
+
+
+def gradient_of_the_head(params, batch):
+    """Of the mean cross-entropy, in closed form: hᵀ(p - y) / n for the kernel, Σ(p - y) / n."""
+    layers = [jax.tree.map(np.float64, params[f"Dense_{i}"]) for i in (0, 1)]
+    hidden = np.float64(batch["features"]) @ layers[0]["kernel"] + layers[0]["bias"]
+    hidden = np.maximum(hidden, 0)
+    logits = hidden @ layers[1]["kernel"] + layers[1]["bias"]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    error = (p - np.eye(3)[batch["label"]]) / len(p)
+    return {"kernel": hidden.T @ error, "bias": error.sum(axis=0)}
+
+
+@pytest.mark.parametrize("clip", [0.01, 1e3])
+@pytest.mark.parametrize("parts", [None, 3])
+def test_the_norm_that_is_clipped_and_reported_is_of_what_is_trained(clip, parts):
+    step, state = head_alone(clip_norm=clip, weight_decay=None)
+    step = step if parts is None else jaxdl.accumulate(step, parts)
+    batch = at(batches(1), 0)
+    expected = gradient_of_the_head(state.params, batch)
+    norm = np.sqrt(sum(np.sum(g**2) for g in expected.values()))
+    new, summary = jit(step, once=True)(state, batch)
+    np.testing.assert_allclose(summary["grad_norm"], norm, rtol=1e-5)
+    for name, g in expected.items():
+        change = new.params["Dense_1"][name] - state.params["Dense_1"][name]
+        np.testing.assert_allclose(change, -g * min(1, clip / norm), rtol=1e-4, atol=1e-7)
+
+
+def test_what_is_frozen_stays_to_the_bit_and_so_does_its_average():
+    step, state = head_alone(name="adamw", weight_decay=0.5, clip_norm=0.1, learning_rate=0.1)
+    start = state
+    several = batches(10)
+    state, _ = jit(jaxdl.repeat(step), once=True)(state, several, 10)
+    for tree in (state.params, state.average):
+        assert_equal(tree["Dense_0"], start.params["Dense_0"])
+        assert not np.array_equal(tree["Dense_1"]["kernel"], start.params["Dense_1"]["kernel"])
+
+
+def test_a_head_alone_does_not_compute_the_gradient_of_its_trunk():
+    def products(step, state):
+        return str(jax.make_jaxpr(step)(state, at(batches(1), 0))).count("dot_general")
+
+    alone = products(*head_alone())
+    whole = products(*head_alone(groups=((".*", {}),)))
+    # Two forwards, and of the last layer its kernel's gradient; else also the other kernel's, and
+    # that of what goes into the last layer.
+    assert (alone, whole) == (3, 5)
+
+
+def test_a_penalty_pulls_at_what_is_trained_alone():
+    """Of a line w·x + b with a fixed b: the slope of ½ mean (y - t)² + l2/2 (w² + b²) in w."""
+    task = jaxdl.Regression(l2=0.3)
+    model = jaxdl.functional(MLP())
+    batch = {"features": at(batches(1), 0)["features"], "target": jnp.arange(12.0)}
+    node = {"name": "sgd", "learning_rate": 1.0, "groups": (("bias", None), (".*", {}))}
+    optimizer = optim.build(node, STEPS)
+    trained = functools.partial(optim.trained, node)
+    state = jaxdl.init(model, task, optimizer, batch)
+    w = np.float64(state.params["Dense_0"]["kernel"])
+    state = replace(state, params={"Dense_0": {"kernel": jnp.asarray(w), "bias": jnp.ones(1) * 7}})
+    x = np.float64(batch["features"])
+    error = (x @ w)[:, 0] + 7 - np.arange(12)
+    slope = x.T @ error[:, None] / 12 + 0.3 * w
+    step = jaxdl.make_step(model, task, optimizer, trained=trained)
+    new, summary = jit(step, once=True)(state, batch)
+    loss = 0.5 * np.mean(error**2) + 0.15 * (np.sum(w**2) + 49)
+    np.testing.assert_allclose(summary["loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(summary["grad_norm"], np.linalg.norm(slope), rtol=1e-5)
+    np.testing.assert_allclose(new.params["Dense_0"]["kernel"], w - slope, rtol=1e-5)
+    assert new.params["Dense_0"]["bias"] == 7
+
+
+def test_a_gradient_that_overflows_in_the_trunk_does_not_stop_a_head():
+    step, state = head_alone()
+    batch = at(batches(1), 0)
+    trunk = {"kernel": jnp.zeros((4, 5)), "bias": jnp.ones(5)}
+    head = {**state.params["Dense_1"], "kernel": jnp.full((5, 3), 1e30).at[:, 1].set(-1e30)}
+    state = replace(state, params={"Dense_0": trunk, "Dense_1": head})
+    features = jnp.full((12, 4), 1e10)
+    _, summary = jit(step, once=True)(state, {**batch, "features": features})
+    assert summary["finite"] and summary["grad_norm"] < 10
+
+
+def test_heads_train_together_under_vmap():
+    step, state = head_alone(clip_norm=0.01)
+    batch = at(batches(1), 0)
+    times = lambda s: replace(state, params=jax.tree.map(lambda w: w * s, state.params))  # noqa: E731
+    several = [times(1), times(3)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *several)
+    got = jit(jax.vmap(step, (0, None)), once=True)(stacked, batch)
+    alone = jit(step, once=True)
+    for i, one in enumerate(several):
+        assert_close(at(got, i), alone(one, batch))
+
+
+# ---- Averages
+
+
+def test_the_average_of_narrow_parameters_is_that_of_wide_ones():
+    """0.001 of what differs is less than bfloat16 can add: the reference is in float64.
+
+    XLA may hand on the parameters before it has rounded them, which is 0.001 of a rounding off.
+    """
+    narrow = jaxdl.Precision(params="bfloat16")
+    step, state = head_alone(groups=((".*", {}),), average=0.999, precision=narrow)
+    step, batch, first = jit(step, once=True), at(batches(1), 0), state
+    expected = jax.tree.map(np.float64, state.params)
+    for _ in range(30):
+        state, _ = step(state, batch)
+        expected = jax.tree.map(
+            lambda a, w: 0.999 * a + 0.001 * np.float64(w), expected, state.params
+        )
+    assert {w.dtype.name for w in jax.tree.leaves(state.params)} == {"bfloat16"}
+    assert {w.dtype.name for w in jax.tree.leaves(state.average)} == {"float32"}
+    assert_close(state.average, expected, rtol=0, atol=1e-4)
+    start = np.float64(first.params["Dense_1"]["kernel"])
+    assert np.abs(expected["Dense_1"]["kernel"] - start).min() > 3e-4
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_an_average_is_evaluated_in_the_type_of_the_policy(compute):
+    policy = jaxdl.Precision(params="bfloat16", compute=compute)
+    seen = []
+
+    class Watched(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train: bool = False):
+            y = nn.Dense(3)(x)
+            seen.append((x.dtype.name, y.dtype.name))
+            return y
+
+    model, batch = jaxdl.functional(Watched()), at(batches(1), 0)
+    state = jaxdl.init(model, TASK, OPTIMIZER, batch, average=True, precision=policy)
+    seen.clear()
+    make_evaluation(model, TASK, precision=policy)(state, {**batch, "mask": jnp.ones(12, bool)})
+    assert seen == [(compute, compute)]
+
+
+def test_the_average_of_doubles_is_of_doubles():
+    double = jaxdl.Precision("float64", "float64", "float64")
+    with double.enabled():
+        step, state = head_alone(precision=double)
+        new, _ = jit(step, once=True)(state, at(batches(1), 0))
+        expected = jax.tree.map(lambda a, w: 0.9 * a + 0.1 * w, state.params, new.params)
+        assert {w.dtype.name for w in jax.tree.leaves(new.average)} == {"float64"}
+        assert_close(new.average, expected, rtol=1e-14, atol=1e-16)
+
+
+def test_many_parts_of_a_batch_add_up_in_narrow_parameters():
+    narrow = jaxdl.Precision(params="bfloat16")
+    step, state = head_alone(groups=((".*", {}),), precision=narrow)
+    part = at(batches(1, size=1), 0)
+    whole = {k: jnp.repeat(v, 1024, axis=0) for k, v in part.items()}
+    expected = jit(step, once=True)(state, part)[1]["grad_norm"]
+    got = jit(jaxdl.accumulate(step, 1024), once=True)(state, whole)[1]["grad_norm"]
+    np.testing.assert_allclose(np.float32(got), np.float32(expected), rtol=2e-2)
+
+
+# ---- Least squares
+
+
 def test_least_squares_is_exact_from_any_start():
     with jax.enable_x64(True):
         x = jnp.linspace(0, 1, 20)
@@ -267,6 +452,21 @@ def test_continued_is_fresh_at_each_epoch(reading):
         expected, same = reading[0](expected, piece)
         assert_close((got, summary), (expected, same))
         assert all(np.any(leaf) for leaf in jax.tree.leaves(got.carry))
+
+
+def test_rows_that_begin_start_as_the_model_does():
+    """Where that is not from zeros, too, and whatever was carried."""
+    model = WRITER._replace(
+        begin=lambda *arguments: jax.tree.map(lambda x: x + 0.5, WRITER.begin(*arguments)),
+        write=lambda params, variables, carry, tokens, key, train: (
+            jnp.broadcast_to(carry[0][0][:, None, :1], (*tokens.shape, 6)), carry,
+        ),
+    )  # fmt: skip
+    batch = {"tokens": jnp.ones((3, 4), int), "begins": jnp.array([True, False, True])}
+    state = jaxdl.init(model, TEXT, SLOW, batch, carry=3)
+    state = replace(state, carry=jax.tree.map(lambda x: x + 7, state.carry))
+    new, _ = jit(jaxdl.accumulate(jaxdl.make_step(model, TEXT, SLOW), 3), once=True)(state, batch)
+    assert new.carry[0][0][:, 0].tolist() == [0.5, 7.5, 0.5]
 
 
 def test_accumulate_with_a_carry_is_the_plain_step(reading):

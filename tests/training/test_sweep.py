@@ -1,5 +1,6 @@
 """Sweeps: a grid of runs with several seeds, in one program or in turn, with the same numbers."""
 
+import functools
 import json
 import os
 import signal
@@ -15,11 +16,15 @@ import pytest
 
 from jaxdl import Classification, functional, make_step
 from jaxdl import config as cfg
+from jaxdl.cli import read_config
 from jaxdl.data.order import Order
 from jaxdl.errors import UserError
 from jaxdl.figures.sweep import sweep_figure
 from jaxdl.models.mlp import MLP
+from jaxdl.runs import write_json
+from jaxdl.training.devices import jit
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.measure import Measure
 from jaxdl.training.population import Population
 from jaxdl.training.step import init, population, repeat
 from jaxdl.training.sweep import Sweep, Sweeper, alternatives, printed
@@ -320,6 +325,46 @@ def test_learning_rates_are_traced_by_any_optimiser(name):
     assert Population(Experiment.of(base), [base, other]).obstacle() is None
 
 
+def test_members_freeze_clip_and_drop_as_they_do_alone():
+    """A head's step is as long as its rate times `clip_norm`, whatever its frozen trunk's slope."""
+    groups = (("^Dense_1/", {}), (".*", None))
+    rate = {"name": "stepwise", "warmup": 2, "drops": (3,)}
+    configs = [
+        {
+            "seed": seed,
+            "optimizer": {
+                "name": "sgd",
+                "learning_rate": {**rate, "peak": peak},
+                "clip_norm": 0.01,
+                "groups": groups,
+            },
+        }
+        for seed, peak in ((0, 0.4), (1, 0.8))
+    ]
+    training = {"batch_size": 48, "steps": 8, "average": 0.9}
+    base = populated(**configs[0], training=training).experiment
+    together = Population(base, [{**base.config, **config} for config in configs])
+    first, columns = base.training_batch(1), dict(base.splits["train"].columns)
+    rows = [[member.order.rows(i) for member in together.members] for i in range(4)]
+    start = jit(together.initial, once=True)(first, together.rates)
+    end, _ = jit(together.call, once=True)(start, together.rates, columns, np.stack(rows), 4)
+    for i, (member, peak) in enumerate(zip(together.members, (0.4, 0.8), strict=True)):
+        state = jit(member.initial, once=True)(first, np.uint32(i))
+        step, frozen = jit(member.call, once=True), state.params["Dense_0"]
+        for t, rate in enumerate((0.5 * peak, peak, peak, 0.1 * peak)):
+            before, given = state.params, np.stack([rows[t][i]])
+            state, _ = step(state, columns, given, 1)
+            moved = optax.tree.norm(jax.tree.map(jnp.subtract, state.params, before))
+            np.testing.assert_allclose(moved, rate * 0.01, rtol=1e-3)
+        for tree in (state.params, state.average):
+            jax.tree.map(np.testing.assert_array_equal, tree["Dense_0"], frozen)
+        jax.tree.map(
+            lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-5, atol=1e-7),
+            (end.params, end.average),
+            (state.params, state.average),
+        )
+
+
 @pytest.mark.slow
 def test_members_spread_over_devices_are_the_same(call, sweep, file, tmp_path):
     assert sweep("one", "--seeds", 4, "--config.training.steps=12")[0] == 0
@@ -354,3 +399,63 @@ def test_the_table_and_the_figure_take_points_without_runs():
     (axes,) = figure.axes
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "test/loss"
     assert [text.get_text() for text in axes.get_legend().texts] == ["width (8,)", "width (16,)"]
+
+
+@pytest.mark.parametrize(
+    ("saved", "reason"),
+    [
+        ({"points": {"../out": {}}, "values": {"../out": {}}, "seeds": 1}, "'../out'"),
+        ({"points": {"/out": {}}, "values": {"/out": {}}, "seeds": 1}, "'/out'"),
+        ({"points": {"a": {}}, "values": {}, "seeds": 1}, "'a'"),
+        ({"points": {"a": {"seed": "x"}}, "values": {"a": {}}, "seeds": 1}, "'x'"),
+        ({"points": {"a": {}}, "values": {"a": {}}, "seeds": 10**12}, "seeds"),
+        ({"points": {"a": {}}, "values": {"a": {}}, "seeds": 0}, "seeds"),
+        ({"points": {}, "values": {}, "seeds": 1}, "no points"),
+        ({"points": [], "values": {}, "seeds": 1}, "points"),
+        ({"points": {"a": {}}, "values": {"a": {}}, "seeds": 1, "diverged": []}, "diverged"),
+    ],
+)
+def test_a_damaged_sweep_is_refused(tmp_path, saved, reason):
+    (tmp_path / "sweep.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"sweep\.json: .*restore it") as caught:
+        Sweeper(str(tmp_path), None)
+    assert reason in str(caught.value)
+
+
+PLACES = [
+    "sweep.json",
+    "lock",
+    "figures",
+    "together",
+    "together/0",
+    "peak=0.01",
+    "peak=0.03/seed=4",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_sweep_writes_nothing_outside_its_folder(sweep, tmp_path, place):
+    outside, path = tmp_path / "outside", tmp_path / "a" / place
+    outside.mkdir()
+    path.parent.mkdir(parents=True)
+    path.symlink_to(outside)
+    if place != "sweep.json":
+        read = functools.partial(read_config, str(tmp_path / "tiny.py"))
+        claimed = Sweep.of(read, [GRID[2].removeprefix("--config.")], 2).to_json()
+        write_json(tmp_path / "a" / "sweep.json", claimed)
+    status, _, err = sweep("a", *GRID, "--together")
+    assert status == 2 and f"'{path.name}' is a symbolic link" in err and err.count("\n") == 1
+    assert not list(outside.iterdir())
+
+
+def test_a_sweep_is_not_written_on_where_the_lock_of_a_run_is_lost(sweep, tmp_path, monkeypatch):
+    lock, measured = tmp_path / "a" / "peak=0.01" / "seed=4" / "lock", Measure.__call__
+
+    def lose(*args):
+        lock.unlink(missing_ok=True)
+        return measured(*args)
+
+    monkeypatch.setattr(Measure, "__call__", lose)
+    status, _, err = sweep("a", *GRID, "--together")
+    assert status == 2 and f"{lock}: was deleted or replaced" in err
+    assert not list((tmp_path / "a").rglob("result.json"))

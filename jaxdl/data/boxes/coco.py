@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxdl import json_files
 from jaxdl.data import documents
 from jaxdl.data.boxes import files
 from jaxdl.data.boxes.objects import Annotated, Degenerate, Objects, Size, require_size, tables
 from jaxdl.data.photos import Files
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
 _Entry = dict[str, Any]
+_MOST = 1 << 32  # bytes; those of COCO itself are 450 MB
+
+
+@dataclass
+class _Document:
+    """What a file of annotations holds, as far as it is read."""
+
+    images: list[_Entry]
+    annotations: list[_Entry]
+    categories: list[_Entry]
 
 
 def coco(
@@ -58,54 +69,52 @@ def coco(
     images: dict[str, Files] = {}
     for role, (name, folder) in pairs.items():
         file = root / files.inside(name, f"coco: {role}")
-        document = _read(file)
-        found = _categories(document["categories"], file)
-        classes = classes or found
-        if found != classes:
-            raise UserError(
-                f"coco: {file}: its categories are not those of {root / train[0]}; make them the "
-                "same, ids included"
-            )
-        images[role] = _images(document["images"], root / files.inside(folder, str(file)), file)
-        objects = _objects(document, images[role], list(classes), file)
+        with documents.reading("coco", file):
+            document = _read(file)
+            found = _categories(document["categories"], file)
+            classes = classes or found
+            if found != classes:
+                raise UserError(
+                    f"coco: {file}: its categories are not those of {root / train[0]}; make them "
+                    "the same, ids included"
+                )
+            images[role] = _images(document["images"], root / files.inside(folder, str(file)), file)
+            objects = _objects(document, images[role], list(classes), file)
         splits[role] = Annotated(images[role], objects, f"coco: {file}")
     files.require_disjoint(images, "coco")
     return tables(splits, tuple(classes.values()), size, degenerate, lazy)
 
 
 def _read(file: Path) -> dict[str, list[_Entry]]:
-    try:
-        document = json.loads(documents.read(file, "coco"))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"coco: {file} line {error.lineno}, column {error.colno}: no JSON ({error.msg}); mend "
-            "it"
-        ) from None
-    except RecursionError:
-        raise UserError(f"coco: {file}: nested too deeply; it is no such file") from None
-    for name in ("images", "annotations", "categories"):
-        entries = document.get(name) if isinstance(document, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise UserError(f"coco: {file}: no list {name!r} of objects; is it of COCO's format?")
-    return document
+    return json_files.read(
+        file,
+        _Document,
+        "mend it, or name a file of COCO's format",
+        where=f"coco: {file}",
+        most=_MOST,
+    )
 
 
 def _categories(entries: list[_Entry], file: Path) -> dict[int, str]:
     """The name of each category, by its id, in ascending order."""
     categories: dict[int, str] = {}
+    names: set[str] = set()
     for place, entry in enumerate(entries):
         where = f"coco: {file} categories[{place}]"
         key, name = files.whole(entry.get("id"), "id", where), entry.get("name")
-        if not isinstance(name, str) or key in categories or name in categories.values():
-            raise UserError(f"{where}: id {key} and name {name!r}; each stands once, and is a name")
+        if not isinstance(name, str) or key in categories or name in names:
+            raise UserError(
+                f"{where}: id {key} and name {brief(name)}; each stands once, and is a name"
+            )
         categories[key] = name
+        names.add(name)
     if not categories:
         raise UserError(f"coco: {file}: no categories; an annotation is of one")
     return dict(sorted(categories.items()))
 
 
 def _images(entries: list[_Entry], folder: Path, file: Path) -> Files:
-    where = [f"coco: {file} image {entry.get('id')}" for entry in entries]
+    where = [f"coco: {file} image {_called(entry)}" for entry in entries]
     ids: set[Any] = set()
     for entry, here in zip(entries, where, strict=True):
         key = entry.get("id")
@@ -123,27 +132,33 @@ def _objects(
     """The objects of each image."""
     objects = []
     for i, entry in enumerate(document["images"]):
-        where = f"coco: {file} image {entry['id']}"
+        where = f"coco: {file} image {_called(entry)}"
         objects.append(Objects(where, _shape(entry, i, images, where)))
     by_id = {entry["id"]: found for entry, found in zip(document["images"], objects, strict=True)}
     label = {category: i for i, category in enumerate(categories)}
     for place, entry in enumerate(document["annotations"]):
-        where = f"coco: {file} annotation {entry.get('id', f'[{place}]')}"
+        where = f"coco: {file} annotation {_called(entry) if 'id' in entry else f'[{place}]'}"
         if not isinstance(entry.get("image_id"), int | str) or entry["image_id"] not in by_id:
             raise UserError(
-                f"{where}: image_id {entry.get('image_id')!r} is of no image in the file; mend or "
-                "remove it"
+                f"{where}: image_id {brief(entry.get('image_id'))} is of no image in the "
+                "file; mend or remove it"
             )
         category = entry.get("category_id")
         if not isinstance(category, int) or category not in label:
             raise UserError(
-                f"{where}: category_id {category!r} is of no category; there are "
+                f"{where}: category_id {brief(category)} is of no category; there are "
                 f"{', '.join(map(str, categories[:20]))}"
             )
         by_id[entry["image_id"]].add(
             _corners(entry.get("bbox"), where), label[category], _is_crowd(entry, where), where
         )
     return objects
+
+
+def _called(entry: _Entry) -> str:
+    """The id of an entry, for a message."""
+    key = entry.get("id")
+    return printable(key) if isinstance(key, str) else brief(key)
 
 
 def _shape(entry: _Entry, i: int, images: Files, where: str) -> Size:
@@ -158,7 +173,7 @@ def _shape(entry: _Entry, i: int, images: Files, where: str) -> Size:
 def _corners(box: Any, where: str) -> tuple[float, float, float, float]:
     """From the left, upper corner, width and height."""
     if not isinstance(box, list) or len(box) != 4:
-        raise UserError(f"{where}: bbox {str(box)[:60]}; it is [x, y, width, height]")
+        raise UserError(f"{where}: bbox {brief(box)}; it is [x, y, width, height]")
     x, y, width, height = (files.number(value, "bbox", where) for value in box)
     return x, y, x + width, y + height
 
@@ -166,5 +181,5 @@ def _corners(box: Any, where: str) -> tuple[float, float, float, float]:
 def _is_crowd(entry: _Entry, where: str) -> bool:
     found = entry.get("iscrowd", 0)
     if found not in (0, 1):
-        raise UserError(f"{where}: iscrowd {str(found)[:40]!r}; it is 0 or 1")
+        raise UserError(f"{where}: iscrowd {brief(found)}; it is 0 or 1")
     return bool(found)

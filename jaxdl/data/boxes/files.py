@@ -10,14 +10,14 @@ from typing import Any
 from jaxdl.data import pixels
 from jaxdl.data.boxes.canvas import Size
 from jaxdl.data.photos import Files
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
 
 def inside(name: str, where: str) -> str:
     """A relative path, refused where it leads out of the folder that it is below."""
     plain = os.path.normpath(name)
     if not name or os.path.isabs(plain) or plain.split(os.sep)[0] == "..":
-        raise UserError(f"{where}: path {name!r} leads out of its folder; write one below it")
+        raise UserError(f"{where}: path {brief(name)} leads out of its folder; write one below it")
     return plain
 
 
@@ -44,10 +44,14 @@ def listed(root: Path, names: Sequence[str], where: Sequence[str]) -> Files:
     for name, entry in zip(names, where, strict=True):
         plain = inside(name, entry)
         if plain in seen:
-            raise UserError(f"{entry}: image {name!r} is listed twice, before by {seen[plain]}")
+            raise UserError(
+                f"{entry}: image {brief(name)} is listed twice, before by {seen[plain]}"
+            )
         seen[plain] = entry
-        if not (root / plain).is_file():
-            raise UserError(f"{entry}: no image {root / plain}; add it, or remove the entry")
+        if not os.path.isfile(root / plain):  # which takes names of any length
+            raise UserError(
+                f"{entry}: no image {printable(root / plain, 300)}; add it, or remove the entry"
+            )
     return Files(root, [*seen])
 
 
@@ -81,12 +85,12 @@ def number(value: Any, what: str, where: str) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise UserError(f"{where}: {what} is {str(value)[:40]!r}, not a number; mend it")
+    raise UserError(f"{where}: {what} is {brief(value)}, not a number; mend it")
 
 
 def whole(value: Any, what: str, where: str) -> int:
-    """The same of a whole number."""
+    """The same of a whole number, of at most 2⁵³: above, floats are not all of them."""
     found = number(value, what, where)
-    if not found.is_integer():  # infinite ones and nan are none either
-        raise UserError(f"{where}: {what} is {str(value)[:40]!r}, not a whole number; mend it")
+    if not found.is_integer() or abs(found) > 2**53:  # infinite ones and nan are none either
+        raise UserError(f"{where}: {what} is {brief(value)}, not a whole number; mend it")
     return int(found)

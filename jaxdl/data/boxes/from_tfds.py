@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdl.data import pixels
+from jaxdl.data import documents, pixels
 from jaxdl.data.boxes.objects import Annotated, Degenerate, Objects, Size, require_size, tables
 from jaxdl.data.from_tfds import Records, in_blocks, lacking, named, prepared, require_disjoint
 from jaxdl.data.table import Table
@@ -108,7 +108,8 @@ def _read(
                 missing = objects if isinstance(encoded, bytes) else image
                 raise UserError(lacking(builder, part, len(read), missing))
             where = f"{named(builder.info.full_name, part)} example {len(read)}"
-            read.append(_objects(encoded, found, hard, where))
+            with documents.reading(where, "its objects"):
+                read.append(_objects(encoded, found, hard, where))
     return read
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
+from jaxdl.data import documents
 from jaxdl.data.boxes.canvas import Canvases, Size, scaling
 from jaxdl.data.photos import Encoded
 from jaxdl.data.table import Table
@@ -18,6 +19,7 @@ from jaxdl.errors import UserError
 Degenerate = Literal["refuse", "drop"]
 Corners = tuple[float, float, float, float]
 
+_OBJECT = 21  # bytes in the columns: four corners, a label, crowd or not
 _OVERSHOOT = 2.0  # pixels by which tools that round may leave the image
 
 _log = logging.getLogger("jaxdl")
@@ -103,6 +105,13 @@ def tables(
             f"{splits['train'].where}: no image has an object; there is nothing to learn"
         )
     most = max(len(found.labels) for part in sound.values() for found in part)
+    images = sum(map(len, sound.values()))
+    # Every image has room for as many objects as the one with the most.
+    documents.require_memory(
+        images * most * _OBJECT,
+        f"{splits['train'].where}: {images} images with room for {most} objects each",
+        "remove the image that has so many",
+    )
     return {
         role: Table(
             {

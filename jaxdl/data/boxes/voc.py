@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -12,8 +12,10 @@ from jaxdl.data.boxes import files
 from jaxdl.data.boxes.objects import Annotated, Degenerate, Objects, Size, require_size, tables
 from jaxdl.data.splits import hashed_roles, require_fractions
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
+_DEEPEST = 100  # elements in one another; of a picture's, five are
+_LARGEST = 2**24  # bytes of an XML file: expat before 2.6 takes time squared for a long token
 _Entries = list[tuple[str, str]]  # stems of XML files, and what lists each
 
 
@@ -84,11 +86,12 @@ def voc(
     }
     files.require_disjoint(found, "voc")
     names = classes or tuple(sorted({name for n in notes["train"] for name in n.names}))
+    labels = {name: i for i, name in enumerate(names)}
     splits = {
         role: Annotated(
             found[role],
             [
-                n.objects(n.shape or files.shape(found[role], i, upright=False), names)
+                n.objects(n.shape or files.shape(found[role], i, upright=False), labels)
                 for i, n in enumerate(part)
             ],
             f"voc: {root} {role}",
@@ -142,32 +145,30 @@ class _Notes:
         where = f"voc: {file}"
         if not file.is_file():
             raise UserError(f"{listed}: no {file}; add it, or remove the name")
-        root = _parse(file)
-        names = [node.text for node in root.all("filename") if node.text]
-        sizes = root.all("size")
-        found = tuple(_object(node, where) for node in root.all("object"))
-        return cls(
-            names[0] if names else f"{stem}.jpg",
-            _shape(sizes[0], where) if sizes else None,
-            found,
-            where,
-        )
+        with documents.reading("voc", file):
+            root = _parse(file)
+            names = [node.text for node in root.all("filename") if node.text]
+            sizes = root.all("size")
+            found = tuple(_object(node, where) for node in root.all("object"))
+            shape = _shape(sizes[0], where) if sizes else None
+        return cls(names[0] if names else f"{stem}.jpg", shape, found, where)
 
     @property
     def names(self) -> set[str]:
         """Of the classes."""
         return {each.name for each in self.found}
 
-    def objects(self, shape: Size, classes: tuple[str, ...]) -> Objects:
+    def objects(self, shape: Size, labels: Mapping[str, int]) -> Objects:
         """The objects, of classes that there are."""
         objects = Objects(self.where, shape)
         for each in self.found:
-            if each.name not in classes:
+            if each.name not in labels:
                 raise UserError(
-                    f"{each.where}: class {each.name!r} is unknown; there are "
-                    f"{', '.join(classes[:20])} (those of the train split, or config.data.classes)"
+                    f"{each.where}: class {brief(each.name)} is unknown; there are "
+                    f"{', '.join(map(printable, [*labels][:20]))} (those of the train split, or "
+                    "config.data.classes)"
                 )
-            objects.add(each.box, classes.index(each.name), each.crowd, each.where)
+            objects.add(each.box, labels[each.name], each.crowd, each.where)
         return objects
 
 
@@ -201,7 +202,7 @@ def _field(node: _Node, tag: str, where: str) -> _Node:
     return found[0]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     """An element of XML, the line it begins in, and the text before its first element."""
 
@@ -215,24 +216,34 @@ class _Node:
         return [child for child in self.children if child.tag == tag]
 
 
+def _content(file: Path) -> bytes:
+    with documents.opened(file) as stream:
+        content = stream.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise UserError(f"voc: {file} is larger than {_LARGEST:,} bytes; it is of one image")
+    return content
+
+
 def _parse(file: Path) -> _Node:
     """The root of an XML file. Document types are refused: they can make a file expand at will."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    open_nodes = [_Node("", 0)]
+    open_nodes, texts = [_Node("", 0)], [[""]]
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         node = _Node(tag, parser.CurrentLineNumber)
+        if len(open_nodes) > _DEEPEST:
+            raise UserError(f"voc: {file} line {node.line}: nested too deeply; mend it")
         open_nodes[-1].children.append(node)
         open_nodes.append(node)
+        texts.append([])
 
     def end(tag: str) -> None:
-        node = open_nodes.pop()
-        node.text = node.text.strip()
+        open_nodes.pop().text = "".join(texts.pop()).strip()
 
     def text(part: str) -> None:
         if not open_nodes[-1].children:
-            open_nodes[-1].text += part
+            texts[-1].append(part)
 
     def doctype(*declared: object) -> None:
         line = parser.CurrentLineNumber
@@ -241,7 +252,7 @@ def _parse(file: Path) -> _Node:
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text, doctype
     try:
-        parser.Parse(file.read_bytes(), True)
+        parser.Parse(_content(file), True)
     except expat.ExpatError as error:
         why = expat.ErrorString(error.code)
         raise UserError(f"voc: {file} line {error.lineno}: no XML ({why}); mend it") from None
@@ -254,6 +265,6 @@ def _parse(file: Path) -> _Node:
     root = open_nodes[0].children[0]
     if root.tag != "annotation":
         raise UserError(
-            f"voc: {file} line {root.line}: <{root.tag}> where <annotation> is expected"
+            f"voc: {file} line {root.line}: <{printable(root.tag)}> where <annotation> is expected"
         )
     return root

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,7 +13,7 @@ from jaxdl.data.boxes import files
 from jaxdl.data.boxes.objects import Annotated, Degenerate, Objects, Size, require_size, tables
 from jaxdl.data.photos import Files
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
 _ROLES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -50,8 +52,9 @@ def yolo(
     described = given if given.suffix in (".yaml", ".yml") else given / "data.yaml"
     root = files.folder(str(described.parent), "yolo")
     if described.is_file():
-        document = _read(described)
-        names, folders = _names(document, described), _named_folders(document, described)
+        with documents.reading("yolo", described):
+            document = _read(described)
+            names, folders = _names(document, described), _named_folders(document, described)
     else:
         names, folders = _lines(root / "classes.txt"), _usual_folders(root)
     images = {role: _images(root, parts, role) for role, parts in folders.items()}
@@ -69,14 +72,22 @@ def yolo(
 
 
 def _read(file: Path) -> Mapping[str, Any]:
+    """A description. All in it is text: other values, and what is merged, can be made to grow."""
     import yaml
 
+    class Text(yaml.BaseLoader): ...
+
+    def refuse(loader: Text, name: str, node: yaml.Node) -> None:
+        raise yaml.constructor.ConstructorError(problem="a tag", problem_mark=node.start_mark)
+
+    for prefix in ("!", "tag:yaml.org,2002:python/"):
+        Text.add_multi_constructor(prefix, refuse)
     try:
-        document = yaml.safe_load(documents.read(file, "yolo"))
+        document = yaml.load(documents.read(file, "yolo"), Text)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"yolo: {file}{line}: no YAML ({error.problem}); mend it") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"yolo: {file}: no YAML ({type(error).__name__}); mend it") from None
     if not isinstance(document, dict):
         raise UserError(f"yolo: {file}: it must have `names: …` and `train: …`")
@@ -85,13 +96,13 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 def _names(document: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     found = document.get("names")
-    if isinstance(found, dict) and sorted(map(str, found)) == sorted(map(str, range(len(found)))):
+    if isinstance(found, dict) and found.keys() == {*map(str, range(len(found)))}:
         found = [found[i] for i in sorted(found, key=int)]
-    if not isinstance(found, list) or not found or not all(isinstance(n, str | int) for n in found):
+    if not isinstance(found, list) or not found or not all(isinstance(n, str) for n in found):
         raise UserError(f"yolo: {file}: names must be a list, or numbered from 0; mend it")
-    if document.get("nc", len(found)) != len(found):
+    if document.get("nc", str(len(found))) != str(len(found)):
         raise UserError(f"yolo: {file}: nc is not {len(found)}, the number of names; mend it")
-    return _distinct(list(map(str, found)), file)
+    return _distinct(found, file)
 
 
 def _lines(file: Path) -> tuple[str, ...]:
@@ -102,29 +113,35 @@ def _lines(file: Path) -> tuple[str, ...]:
 
 
 def _distinct(names: list[str], file: Path) -> tuple[str, ...]:
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice or not names:
-        wrong = f"class {twice[0]!r} stands twice" if twice else "no classes"
+        wrong = f"class {brief(twice[0])} stands twice" if twice else "no classes"
         raise UserError(f"yolo: {file}: {wrong}; mend it")
     return tuple(names)
 
 
 def _named_folders(document: Mapping[str, Any], file: Path) -> dict[str, list[str]]:
     """The folders of images that a description names, by role."""
-    base = document.get("path") or ""
+    base = _text(document.get("path"))
     folders: dict[str, list[str]] = {}
     for role, (key, *_) in _ROLES.items():
-        found = document.get(key)
-        parts = [found] if isinstance(found, str) else found or []
+        found = _text(document.get(key))
+        parts = [found] if isinstance(found, str) and found else found or []
         plain = isinstance(parts, list) and all(isinstance(part, str) for part in parts)
         if not plain or not isinstance(base, str):
             raise UserError(f"yolo: {file}: {key} must be a folder, or a list of folders")
         if parts:
             where = f"yolo: {file}: {key}"
-            folders[role] = [files.inside(str(PurePath(base, part)), where) for part in parts]
+            inside = [files.inside(str(PurePath(base, part)), where) for part in parts]
+            folders[role] = list(dict.fromkeys(inside))
     if "train" not in folders:
         raise UserError(f"yolo: {file}: no train; give the folder of its images")
     return folders
+
+
+def _text(value: Any) -> Any:
+    """A value of YAML, where its words for nothing are no text."""
+    return "" if value in (None, "~", "null", "Null", "NULL") else value
 
 
 def _usual_folders(root: Path) -> dict[str, list[str]]:
@@ -145,8 +162,9 @@ def _images(root: Path, folders: list[str], role: str) -> Files:
     """The images in folders, each with a name that no other has, and no labels left over."""
     found: list[str] = []
     for folder in folders:
-        if not (root / folder).is_dir():
-            raise UserError(f"yolo: no folder {root / folder}; mend `{role}` in data.yaml")
+        if not os.path.isdir(root / folder):  # which takes names of any length
+            name = printable(str(root / folder), 300)
+            raise UserError(f"yolo: no folder {name}; mend `{role}` in data.yaml")
         inside = sorted(p for p in (root / folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
         found += [str(image.relative_to(root)) for image in inside]
     labels = {_labels(Path(path)): path for path in reversed(found)}
@@ -173,8 +191,13 @@ def _labels(image: Path) -> Path:
 
 
 def _objects(images: Files, i: int) -> Objects:
-    height, width = files.shape(images, i, upright=True)
     file = images.root / _labels(Path(images.paths[i]))
+    with documents.reading("yolo", file):
+        return _read_objects(images, i, file)
+
+
+def _read_objects(images: Files, i: int, file: Path) -> Objects:
+    height, width = files.shape(images, i, upright=True)
     found = Objects(f"yolo: {file}", (height, width))
     lines = documents.read(file, "yolo").split("\n") if file.is_file() else []
     for number, line in enumerate(lines, 1):

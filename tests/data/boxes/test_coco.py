@@ -129,7 +129,7 @@ BAD = {
     "no categories": (lambda d: d["categories"].clear(), "no categories"),
     "no images": (lambda d: (d["images"].clear(), d["annotations"].clear()), "no images"),
     "no objects": (lambda d: d["annotations"].clear(), "no image has an object"),
-    "no list": (lambda d: d.pop("annotations"), "no list 'annotations'"),
+    "no list": (lambda d: d.pop("annotations"), "has no 'annotations'"),
 }  # fmt: skip
 
 
@@ -145,10 +145,13 @@ def test_refuses_by_id(refuses, data, name):
 @pytest.mark.parametrize(
     ("raw", "fragments"),
     [
-        ('{"images": [],\n "annotations": [}', ("line 2, column 18", "no JSON")),
+        ('{"images": [],\n "annotations": [}', ("line 2, column 18", "not JSON")),
         ("[" * 100_000, ("nested",)),
-        ("[1, 2]", ("no list 'images'",)),
-        ('{"images": [3], "annotations": [], "categories": []}', ("no list 'images'",)),
+        ("[1, 2]", ("not an object", "COCO's format")),
+        ('{"images": [3], "annotations": [], "categories": []}', ("images[0] is 3",)),
+        ('{"images": 3, "annotations": [], "categories": []}', ("images is 3, not a list",)),
+        ('{"images": [{"id": ' + "7" * 5000 + "}]}", ("4,300 digits",)),
+        ('{"images": [], "images": []}', ("'images' stands twice",)),
     ],
 )
 def test_refuses_what_is_no_such_file(refuses, data, raw, fragments):
@@ -160,7 +163,7 @@ def test_refuses_paths(refuses, data, tmp_path):
     path = data()
     with refuses("no folder", "config.data.path"):
         coco(str(tmp_path / "none"), (60, 80))
-    with refuses("cannot read", "none.json"):
+    with refuses("cannot be read", "none.json"):
         coco(path, (60, 80), train=("none.json", "train2017"))
     with refuses("train", "'../up.json'", "leads out"):
         coco(path, (60, 80), train=("../up.json", "train2017"))

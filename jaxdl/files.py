@@ -1,0 +1,227 @@
+"""The files that jaxdl writes: whole or not at all, never through a link, never waited for.
+
+What is written anew is written beside its place, under a name that nobody can foresee, and renamed
+into it. What grows or is locked is opened in its place, if a plain file is there. A folder that
+jaxdl reads or writes as its own may hold nothing else at its top than plain files and folders:
+a link would lead elsewhere, and a pipe would be waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxdl.errors import UserError
+
+_log = logging.getLogger("jaxdl")
+
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
+_FOLLOW_NOTHING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
+_REMEDIES = {
+    errno.ENOSPC: "make room and run again",
+    errno.EDQUOT: "make room within your quota and run again",
+    errno.EFBIG: "make room, or raise the limit on the size of files, and run again",
+    errno.EIO: "see to the disk and run again",
+}
+
+
+class Unwritable(UserError):
+    """A file or folder that cannot be written.
+
+    Attributes:
+      fault: the message without the remedy.
+    """
+
+    def __init__(self, fault: str, remedy: str) -> None:
+        super().__init__(f"{fault}; {remedy}")
+        self.fault = fault
+
+
+def unwritable(path: Path, error: OSError, remedy: str = "choose another place") -> Unwritable:
+    """The one line that says why a file or folder cannot be written, and what to do."""
+    remedy = _REMEDIES.get(error.errno or 0, remedy)
+    return Unwritable(f"{path}: cannot be written ({error.strerror or error})", remedy)
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Replace a file, whole or not at all.
+
+    Raises:
+      UserError: it cannot be written, or a link, a pipe or a device is in its place.
+    """
+    refuse_special(path)
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    try:
+        with open(_create(partial), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from None
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file by text in UTF-8, whole or not at all; see `replace_bytes`.
+
+    Bytes of a file's name that are not UTF-8 are written as they were.
+    """
+    replace_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append to a file all of the bytes, or none; it is made if it does not exist.
+
+    Raises:
+      UserError: it cannot be written, or a link, a pipe or a device is in its place.
+    """
+    with open_plain(path, os.O_WRONLY | os.O_APPEND) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise unwritable(path, error) from None
+
+
+def open_plain(path: Path, flags: int) -> io.FileIO:
+    """A plain file, opened in its place for bytes; it is made if it does not exist.
+
+    Raises:
+      UserError: it cannot be opened, or a link, a pipe or a device is in its place.
+    """
+    refuse_special(path)
+    try:
+        number = os.open(path, flags | os.O_CREAT | _FOLLOW_NOTHING, 0o666)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    if not stat.S_ISREG(os.fstat(number).st_mode):  # put there a moment ago
+        os.close(number)
+        raise Unwritable(f"{path}: is not a plain file", "remove it")
+    return io.FileIO(number, "r+" if flags & os.O_RDWR else "w")
+
+
+def make_parent(path: Path) -> Path:
+    """Make the folder of a file where it does not exist, and return the file.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from None
+    return path
+
+
+def check_writable(folder: Path) -> None:
+    """Make a file in a folder, and remove it.
+
+    Raises:
+      OSError: that cannot be done.
+    """
+    probe = folder / f".probe.{secrets.token_hex(8)}.partial"
+    os.close(_create(probe))
+    probe.unlink()
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what kills left half-written in a folder that nobody else writes."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _PARTIAL.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what is neither a plain file nor a folder; what does not exist is neither.
+
+    Raises:
+      UserError: it is a link, a pipe, a socket or a device.
+    """
+    if kind := special(path):
+        raise Unwritable(
+            f"{path.parent}: {path.name!r} is {kind}, where only plain files and folders may be",
+            "remove it, or name another place",
+        )
+
+
+def special(path: Path) -> str | None:
+    """What is there, such as 'a symbolic link'; None for a plain file, a folder, or nothing."""
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):  # whoever opens it says why that cannot be
+        return None
+    plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    return None if plain else _KINDS.get(stat.S_IFMT(mode), "a device")
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder at whose top there is anything but plain files and folders.
+
+    The folder itself may be a link, or be reached through one: it is the user who named it.
+
+    Raises:
+      UserError: naming the first of what else there is.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:  # none there; or whoever reads it says why that cannot be
+        return
+    for name in names:
+        refuse_special(folder / name)
+
+
+class Secondary:
+    """What a run can do without: where it fails this is told once, and the run goes on.
+
+    Once it cannot be written it is tried no more.
+
+    Args:
+      what: its name, such as "figures".
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what, self._full, self._told = what, False, set[str]()
+
+    def __call__(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function that draws or writes, unless that is in vain."""
+        if self._full:
+            return
+        try:
+            function(*args)
+        except Exception as error:  # what a figure of the user's may raise cannot be known
+            self._full = isinstance(error, Unwritable | OSError)
+            fault = error.fault if isinstance(error, Unwritable) else str(error)
+            reason = fault.strip().partition("\n")[0]
+            if not isinstance(error, UserError):
+                reason = f"{type(error).__name__}: {reason}"
+            if reason not in self._told:
+                self._told.add(reason)
+                _log.warning("%s: %s; the run goes on without", self._what, reason)
+
+
+def _create(path: Path) -> int:
+    """A file that did not exist, to write to."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOTHING, 0o666)

@@ -1,0 +1,79 @@
+"""The terminal: whatever a person reads on it is printed here, or by `jaxdl.progress`.
+
+Names of classes, arrays and files are the text of others, and may hold what a terminal obeys. So
+nothing is printed but through `say`, `stream` and `complain`, which make it printable. To escape in
+`sys.stdout` itself would not do: it cannot tell a line end in a name from one of ours, and would
+break the progress bars of others' code.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import Any
+
+from jaxdl.errors import printable
+
+LINE = 10_000  # characters of a line at most; a table of metrics may be long
+
+
+def say(line: object = "") -> None:
+    """Print one line, made printable."""
+    print(printable(line, LINE))
+
+
+def stream(text: str) -> None:
+    """Print a text as it comes, of which line ends and tabs are part."""
+    print(printable(text, None, keep="\n\t"), end="", flush=True)
+
+
+def complain(message: object, who: str = "jaxdl") -> None:
+    """Print one line of what went wrong to stderr."""
+    print(f"{who}: {printable(message, LINE)}", file=sys.stderr)
+
+
+def set_up(hooks: bool) -> None:
+    """Have logs printable, and characters that the terminal's encoding lacks escaped.
+
+    Args:
+      hooks: the process is jaxdl's own, so that Python's warnings and tracebacks are printable too.
+    """
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line("jaxdl: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+    if hooks:
+        warnings.showwarning = _warn
+        sys.excepthook = _report
+
+
+class _Line(logging.Formatter):
+    """Makes a printable line of each record; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record), LINE)
+
+    def formatException(self, ei: Any) -> str:
+        return printable(super().formatException(ei), None, keep="\n\t")
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    complain(f"{category.__name__}: {message} ({filename}:{lineno})")
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    print(printable(lines, None, keep="\n\t"), end="", file=sys.stderr)

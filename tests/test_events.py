@@ -1,0 +1,34 @@
+"""TensorBoard's events are read back as TensorBoard reads them."""
+
+import struct
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import masked_crc32c
+
+from jaxdl.events import Events
+
+
+def read(path):
+    """The events of a file, every checksum checked."""
+    data, events = path.read_bytes(), []
+    while data:
+        (size,), (check,) = struct.unpack("<Q", data[:8]), struct.unpack("<I", data[8:12])
+        event, (last,) = data[12 : 12 + size], struct.unpack("<I", data[12 + size : 16 + size])
+        assert check == masked_crc32c(data[:8]) and last == masked_crc32c(event)
+        events.append(Event.FromString(event))
+        data = data[16 + size :]
+    return events
+
+
+def test_what_is_logged_is_read_back(tmp_path):
+    events = Events(tmp_path, 4)
+    events.log(4, {"loss": 0.5, "test/accuracy": 0.25})
+    Events(tmp_path, 4)  # a second start in the same second
+    names = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
+    assert len(names) == 2 and all(n.name.startswith("events.out.tfevents.") for n in names)
+    version, start, logged = read(names[1])
+    assert version.file_version == "brain.Event:2"
+    assert start.step == 4 and start.session_log.status == SessionLog.START
+    assert logged.step == 4 and logged.wall_time > 1e9
+    values = {value.tag: value.simple_value for value in logged.summary.value}
+    assert values == {"loss": 0.5, "test/accuracy": 0.25}

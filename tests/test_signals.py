@@ -1,0 +1,110 @@
+"""SIGTERM is heard whatever is waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from jaxdl import signals
+from jaxdl.data.feed import Feed, batches
+from jaxdl.data.order import Order
+from jaxdl.data.table import Table
+from jaxdl.signals import Stopped, StopSignal, result
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(signals, "_PATIENCE", 0.1)
+    monkeypatch.setattr(signals, "_GLANCE", 0.05)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """A table whose rows never come, until the test has ended."""
+    over = threading.Event()
+    table = Table({"x": np.zeros((8, 2), np.float32)})
+    monkeypatch.setattr(Table, "__getitem__", lambda *_: over.wait(60))
+    monkeypatch.setattr(Table, "drawn", lambda *_: over.wait(60))
+    yield table
+    over.set()
+
+
+def ask():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_future_that_never_comes_is_not_waited_for_after_a_signal():
+    with StopSignal() as stop, pytest.raises(Stopped) as stopped:
+        ask()
+        result(Future())
+    assert stopped.value.code == 128 + signal.SIGTERM and stop.asked == signal.SIGTERM
+
+
+def test_a_future_that_comes_is_waited_for():
+    late = Future()
+    timer = threading.Timer(0.3, late.set_result, [7])
+    with StopSignal() as stop:
+        timer.start()
+        assert result(late) == 7 and not stop.asked
+        ask()
+        assert result(late) == 7
+    timer.join()
+
+
+def test_an_error_of_a_future_is_raised():
+    failed = Future()
+    failed.set_exception(TimeoutError("of its own"))
+    with StopSignal(), pytest.raises(TimeoutError, match="of its own"):
+        result(failed)
+
+
+def test_training_data_that_never_comes_is_not_waited_for(hanging):
+    feed = Feed(hanging, Order(8, 4, 0), resident=False)
+    with StopSignal(), pytest.raises(Stopped):
+        threading.Timer(0.2, ask).start()
+        feed.take(0, 1)
+
+
+def test_evaluation_data_that_never_comes_is_not_waited_for(hanging):
+    plan = [(np.arange(4), np.ones(4, bool))]
+    with StopSignal(), pytest.raises(Stopped):
+        threading.Timer(0.2, ask).start()
+        list(batches(hanging, plan))
+
+
+def test_a_second_signal_ends_what_stands_outside_of_python():
+    program = """
+import ctypes, threading
+from jaxdl import signals
+signals._GRACE = 0.1
+lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+with signals.StopSignal():
+    libc.pthread_mutex_lock(lock)
+    print("stuck", flush=True)
+    libc.pthread_mutex_lock(lock)
+"""
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout.readline() == b"stuck\n"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)  # the first asks only
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 128 + signal.SIGTERM
+            assert process.stdout.read() == b""
+        finally:
+            process.kill()
+
+
+def test_afterwards_signals_are_whose_they_were():
+    before, threads = signal.getsignal(signal.SIGTERM), threading.active_count()
+    with StopSignal():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.set_wakeup_fd(-1) == -1 and threading.active_count() <= threads + 1
