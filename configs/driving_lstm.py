@@ -33,6 +33,6 @@ def get_config() -> ConfigDict:
         eval_batch_size=64,
         epochs=24,
         evaluate_every=dict(epochs=6),
-        average=0.99,
+        ema_decay=0.99,
     )
     return config

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
         batch_size=32,
         epochs=11,  # as the rate falls further, it learns the training text by heart
         carry=True,
-        average=0.998,
+        ema_decay=0.998,
         eval_batch_size=16,
         evaluate_every=dict(epochs=1),
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.figures import save
 from jaxdl.figures.canvas import canvas
-from jaxdl.runs import Run
 from jaxdl.terminal import say
 
 

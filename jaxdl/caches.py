@@ -1,7 +1,7 @@
-"""Where jaxdl keeps what took long to make: in the user's own cache folder, safe to delete.
+"""The caches of jaxdl, in the user's own cache folder; they are safe to delete.
 
-What is in a cache is loaded, code among it, so it must be of the user's own making: `usable` and
-`sound` say whether nobody else can have written it.
+Files of a cache are loaded, compiled code among them, so nobody else may have written them:
+`usable` and `sound` check this.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _log = logging.getLogger("jaxdl")
 
 
 def folder(name: str) -> Path:
-    """The folder for one kind of thing: 'data', 'onednn', 'xla'. It may not exist yet.
+    """The folder of a cache: 'data', 'onednn' or 'xla'. It may not exist yet.
 
     Raises:
-      RuntimeError: the user has no home.
+      RuntimeError: the user has no home folder.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if not home.is_absolute():  # as where HOME is empty; it would be another one in each folder
+    if not home.is_absolute():  # as if HOME is empty; it would depend on the working directory
         raise RuntimeError(f"{home} is not an absolute path")
     return home / "jaxdl" / name
 
 
 def usable(name: str) -> Path | None:
-    """The same folder, made if need be, without symbolic links in its path.
+    """The folder of a cache, made if it does not exist, with symbolic links resolved.
 
-    None, which is said once, where it cannot be made, or where another user but root can write it,
-    a file in it, or a folder that it is in.
+    None, with one warning, if it cannot be made, or if another user than root can write the folder,
+    a file in it, or a parent folder.
     """
     try:
         place = folder(name).resolve()
@@ -42,30 +42,30 @@ def usable(name: str) -> Path | None:
         reason = next(filter(None, map(_fault_above, place.parents)), None)
         reason = reason or _fault(place) or _fault_within(place)
         if reason is None:
-            place.chmod(0o700)  # others have written nothing there, and are not to
+            place.chmod(0o700)  # others have written nothing there, and never shall
             return place
     except OSError as error:
-        _say(f"no cache: {error.filename} cannot be written ({error.strerror}); {_REMEDY}")
+        _warn(f"no cache: {error.filename} cannot be written ({error.strerror}); {_REMEDY}")
     except RuntimeError as error:
-        _say(f"no cache: {error}; {_REMEDY}")
+        _warn(f"no cache: {error}; {_REMEDY}")
     else:
-        _say(f"no cache: {reason}; delete the cache, have only yourself write there, or {_REMEDY}")
+        _warn(f"no cache: {reason}; delete the cache, make it writable by you alone, or {_REMEDY}")
     return None
 
 
 def sound(file: Path) -> bool:
-    """Whether a file of a usable folder is there, and of this user alone; if not, that is said."""
+    """Whether a file of a usable folder exists and only this user can write it; else warn."""
     try:
         reason = _fault(file)
     except OSError:
         return False
     if reason:
-        _say(f"cache: {reason}, so it is made anew; let nobody else write there")
+        _warn(f"cache: {reason}, so it is made again; let nobody else write there")
     return reason is None
 
 
 def _fault(path: Path) -> str | None:
-    """Why what is at a path may be another's; None where it can only be this user's."""
+    """Why another user may have written a path; None if only this user can have."""
     about = path.lstat()
     if about.st_uid != os.geteuid():
         return f"{path} belongs to another user ({about.st_uid})"
@@ -75,7 +75,7 @@ def _fault(path: Path) -> str | None:
 
 
 def _fault_above(parent: Path) -> str | None:
-    """Why another user but root can put something else in the place of a folder below this one."""
+    """Why another user than root can replace a folder below this one; None if none can."""
     about = parent.lstat()
     if about.st_uid not in (0, os.geteuid()):
         return f"{parent} belongs to another user ({about.st_uid})"
@@ -84,20 +84,23 @@ def _fault_above(parent: Path) -> str | None:
 
 
 def _fault_within(place: Path) -> str | None:
-    """The same of what a folder holds, where others can enter it; who owns it, everywhere."""
-    entered = place.lstat().st_mode & 0o077
+    """Why another user may have written a file in a folder.
+
+    Owners are always checked, permissions only if others can enter the folder.
+    """
+    open_to_others = place.lstat().st_mode & 0o077
     for path in place.iterdir():
         try:
             about = path.lstat()
         except FileNotFoundError:  # another process has just renamed it
             continue
         foreign = about.st_uid != os.geteuid() or stat.S_ISLNK(about.st_mode)
-        if (entered or foreign) and (reason := _fault(path)):
+        if (open_to_others or foreign) and (reason := _fault(path)):
             return reason
     return None
 
 
 @functools.cache
-def _say(text: str) -> None:
-    """Once in a process."""
+def _warn(text: str) -> None:
+    """Log a warning, once in a process."""
     _log.warning("%s", text)

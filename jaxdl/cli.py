@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import caches
 from jaxdl import config as cfg
-from jaxdl.allocator import keep_freed_memory
 from jaxdl.errors import UserError, printable
 from jaxdl.files import special
+from jaxdl.runtime import keep_freed_memory
 from jaxdl.terminal import complain, say, set_up, stream
 
 if TYPE_CHECKING:
-    from jaxdl.runs import Run
+    from jaxdl.checkpointing.run_directory import Run
     from jaxdl.training.experiment import Experiment
 
 _CONFIG = (
@@ -84,8 +84,8 @@ def _leave(status: int) -> NoReturn:
 
 def train(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
-    from jaxdl.runs import Run
-    from jaxdl.training import processes
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.parallel import processes
 
     if options.config is None:
         _existing(options.workdir)
@@ -107,7 +107,7 @@ def train(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _train(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
     """The result, and whether it was there before."""
-    from jaxdl.checkpoints import Checkpoints
+    from jaxdl.checkpointing.checkpoints import Checkpoints
     from jaxdl.training.check import check_shapes
     from jaxdl.training.loop import train as run_loop
 
@@ -122,7 +122,7 @@ def _train(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
 
 def evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
     """Measure the newest checkpoint again."""
-    from jaxdl.runs import Run
+    from jaxdl.checkpointing.run_directory import Run
     from jaxdl.training.measure import measure
 
     folder = _existing(options.workdir)
@@ -148,7 +148,8 @@ def check(options: argparse.Namespace, overrides: list[str]) -> None:
 def sweep(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train a grid of runs with several seeds each, or what is missing of it."""
     set_up_cache()
-    from jaxdl.training.sweep import Sweep, Sweeper
+    from jaxdl.sweeps.grid import Sweep
+    from jaxdl.sweeps.sweep import Sweeper
 
     asked = None
     if options.config is not None:
@@ -176,31 +177,31 @@ def sample(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.output is not None:
         _creatable(options.output, "--output", force=options.force)
     set_up_cache()
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.decoding import make_sampler
     from jaxdl.files import make_parent, replace_text
-    from jaxdl.generation import make_draw
-    from jaxdl.runs import Run
-    from jaxdl.training.writer import Writer
+    from jaxdl.inference.text_generator import TextGenerator
 
     # A translation is best as likely as can be, a text of one's own is not.
     usual = 1.0 if options.input is None else 0.0
     temperature = usual if options.temperature is None else options.temperature
-    draw = make_draw(temperature, options.top_k, options.top_p)
-    writer = Writer(Run(folder, best=options.best, trust=options.trust))
-    given = writer.condition(options.input)
+    draw = make_sampler(temperature, options.top_k, options.top_p)
+    writer = TextGenerator(Run(folder, best=options.best, trust=options.trust))
+    conditions = writer.condition(options.input)
     texts = []
     for i in range(options.count):
         if options.beam is not None:
-            pieces = iter([writer.best(options.prompt, options.length, options.beam, given)])
+            pieces = iter([writer.best(options.prompt, options.length, options.beam, conditions)])
         else:
             seed = options.seed + i
-            pieces = writer.stream(options.prompt, options.length, draw, seed, given)
-        texts.append(writer.heading(i) + options.prompt)
+            pieces = writer.stream(options.prompt, options.length, draw, seed, conditions)
+        texts.append(writer.task.heading(i) + options.prompt)
         stream(texts[-1])
         for piece in pieces:
             stream(piece)
             texts[-1] += piece
         say()
-    stream(writer.remark(texts))
+    stream(writer.task.remark(texts))
     if options.output is not None:
         replace_text(make_parent(Path(options.output)), "\n".join(texts) + "\n")
 
@@ -215,8 +216,8 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.figure is not None:
         _creatable(options.figure, "--figure", _DRAWN, options.force)
     set_up_cache()
-    from jaxdl.runs import Run
-    from jaxdl.training.predictor import Predictor, image_files
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.inference.predictor import Predictor, image_files
 
     paths = image_files(options.images)
     if options.figure is not None and len(paths) > _MOST_DRAWN:
@@ -244,7 +245,7 @@ def predict(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def inspect(options: argparse.Namespace, overrides: list[str]) -> None:
     """Tell what is in a run, a checkpoint or a weight file."""
-    from jaxdl.training.inspection import inspect as tell
+    from jaxdl.checkpointing.inspection import inspect as tell
 
     tell(Path(options.place))
 
@@ -255,8 +256,8 @@ def export(options: argparse.Namespace, overrides: list[str]) -> None:
         raise UserError(f"--batch: expected at least 1, got {options.batch}")
     folder, output = _existing(options.workdir), Path(options.output)
     _writable(output, "--output")
-    from jaxdl.runs import Run
-    from jaxdl.training.export import export as write
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.inference.export import export as write
 
     run = Run(folder, best=options.best, trust=options.trust)
     written = write(run, output, options.batch, options.force)
@@ -443,9 +444,9 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def read_config(file: str, overrides: list[str]) -> dict[str, Any]:
     """The config of a file and overrides."""
-    from jaxdl.training.experiment import REGISTRIES
+    from jaxdl.training.build import NODES
 
-    return cfg.read(file, overrides, REGISTRIES)
+    return cfg.read(file, overrides, NODES)
 
 
 def set_up_cache() -> None:
@@ -459,9 +460,9 @@ def set_up_cache() -> None:
 
 def _experiment(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
     set_up_cache()
-    from jaxdl.training.experiment import Experiment
+    from jaxdl.training.build import build_experiment
 
-    return Experiment.of(config, resumed=resumed)
+    return build_experiment(config, resumed=resumed)
 
 
 def _existing(folder: str) -> Path:

@@ -23,11 +23,13 @@ import math
 import re
 import sys
 import types
+from collections import abc
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from jaxdl import json_files
+from jaxdl.durations import OTHER_UNIT
 from jaxdl.errors import UserError
 from jaxdl.files import refuse_special
 
@@ -35,15 +37,20 @@ _log = logging.getLogger("jaxdl")
 
 # Arguments that Flax adds to every module's constructor; never set from a config.
 _FLAX = {"parent", "name"}
-# Keys that belong to every data source, or to every optimiser.
-SHARED = (
-    *("twin", "tokenize", "clips", "transforms", "augment", "views"),
-    *("clip_norm", "weight_decay", "decay_only", "groups"),
-)
-# A duration is given in one unit, so setting one on the command line replaces the other.
-_UNITS = {"steps": "epochs", "epochs": "steps"}
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _LONGEST = 200  # characters of a dotted name
+
+
+class Selectable(NamedTuple):
+    """A node of a config that names a callable.
+
+    Attributes:
+      registry: what it can name.
+      shared: keys that stay when an override names another one, whatever that takes.
+    """
+
+    registry: Mapping[str, Callable[..., Any]]
+    shared: tuple[str, ...] = ()
 
 
 class FromRun(str):
@@ -75,7 +82,7 @@ def shipped() -> dict[str, Path]:
 def read(
     file: str,
     overrides: Iterable[str] = (),
-    registries: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
+    nodes: Mapping[str, Selectable] | None = None,
 ) -> dict[str, Any]:
     """Read a config file and apply overrides.
 
@@ -83,7 +90,7 @@ def read(
       file: path of a config file, or the name of a shipped one; `file.py:argument` hands
         `argument` to `get_config`.
       overrides: `key.sub=value` strings, as they follow `--config.` on the command line.
-      registries: key of a node -> what its name can stand for. When an override puts another
+      nodes: path of a node -> what its name can stand for. When an override puts another
         callable in a node, the arguments that the new one does not take are dropped (logged).
 
     Returns:
@@ -97,7 +104,7 @@ def read(
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
     for override in overrides:
-        _override(config, override, registries or {})
+        _override(config, override, nodes or {})
     return config
 
 
@@ -312,7 +319,7 @@ def plain(value: Any, path: str = "config") -> Any:
 def _override(
     config: dict[str, Any],
     override: str,
-    registries: Mapping[str, Mapping[str, Callable[..., Any]]],
+    nodes: Mapping[str, Selectable],
 ) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -325,23 +332,42 @@ def _override(
         if not isinstance(node[parent], dict):
             raise UserError(f"--config.{key}: {path}.{parent} is {node[parent]!r}, not a group")
         node, path = node[parent], f"{path}.{parent}"
-    registry = registries.get(".".join(parents))
-    if registry and leaf in ("name", "source") and node.get(leaf) != text:
-        _keep_shared(node, find(text, registry, f"config.{key}"), path)
+    selectable = nodes.get(".".join(parents))
+    if selectable and leaf in ("name", "source") and node.get(leaf) != text:
+        thing = find(text, selectable.registry, f"config.{key}")
+        _drop_strangers(node, thing, ("name", "source", *selectable.shared), path)
         if path == "config.data" and config.get("target"):
             config["target"] = None
             _log.warning("config.target dropped: it was published for other data")
     node[leaf] = plain(_parse(text, node.get(leaf)), f"config.{key}")
     if node[leaf] is not None:
-        node.pop(_UNITS.get(leaf, ""), None)
+        node.pop(OTHER_UNIT.get(leaf, ""), None)
 
 
-def _keep_shared(node: dict[str, Any], thing: Callable[..., Any], path: str) -> None:
-    strangers = set(node) - set(parameters(thing)) - {"name", "source", *SHARED}
-    for key in sorted(strangers):
-        _log.warning(
-            "%s.%s=%r dropped: %s does not take it", path, key, node.pop(key), _name(thing)
-        )
+def _drop_strangers(
+    node: dict[str, Any], thing: Callable[..., Any], shared: tuple[str, ...], path: str
+) -> None:
+    """Drop the keys of a node that the callable does not take, or takes as another type.
+
+    What all callables there share stays.
+    """
+    settable, hints = parameters(thing), _hints(thing)
+    for key in sorted(set(node) - set(shared)):
+        if key not in settable:
+            reason = f"{_name(thing)} does not take it"
+        elif not _fits(node[key], hints.get(key, Any)):
+            reason = f"{_name(thing)} takes {_name(hints[key])}"
+        else:
+            continue
+        _log.warning("%s.%s=%r dropped: %s", path, key, node.pop(key), reason)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        _typed(value, hint, "")
+    except UserError:
+        return False
+    return True
 
 
 def _parse(text: str, old: Any) -> Any:
@@ -431,14 +457,18 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     """The value, as the type that the annotation asks for.
 
     JSON knows no tuples, so a sequence is a tuple here and becomes a list where one is annotated.
-    Where a dataclass is annotated, a dict holds its arguments.
+    Where a dataclass is annotated, alone or as the values of a mapping, a dict holds its arguments.
     """
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-    if (node := _dataclass(hint)) and not (value is None or isinstance(value, node)):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{path}: expected a dict of {_name(node)}'s arguments, got {value!r}")
+    node, others = _dataclass(hint)
+    if node and isinstance(value, Mapping):
         return call(node, value, path)
+    if node and not others and not (value is None or isinstance(value, node)):
+        raise UserError(f"{path}: expected a dict of {_name(node)}'s arguments, got {value!r}")
+    inner = next((part for part in others if get_origin(part) is abc.Mapping), None)
+    if inner and isinstance(value, Mapping) and _dataclass(get_args(inner)[1])[0]:
+        return {k: _typed(v, get_args(inner)[1], f"{path}.{k}") for k, v in value.items()}
     # typeguard lets True pass for an int, as Python does; in a config it is a slip.
     slip = isinstance(value, bool) and hint in (int, float, int | None, float | None)
     for candidate in [value, list(value)] if isinstance(value, tuple) else [value]:
@@ -451,36 +481,23 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     raise UserError(f"{path}: expected {_name(hint)}, got {value!r}")
 
 
-def _dataclass(hint: Any) -> type | None:
-    """The dataclass that an annotation asks for, alone or beside None."""
+def _dataclass(hint: Any) -> tuple[type | None, list[Any]]:
+    """The dataclass that an annotation asks for, if one, and what else it takes beside None."""
     parts = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
-    match [part for part in parts if part is not types.NoneType]:
-        case [thing] if inspect.isclass(thing) and dataclasses.is_dataclass(thing):
-            return thing
-    return None
+    wanted = [part for part in parts if part is not types.NoneType]
+    nodes = [p for p in wanted if inspect.isclass(p) and dataclasses.is_dataclass(p)]
+    if len(nodes) != 1:
+        return None, wanted
+    return nodes[0], [part for part in wanted if part is not nodes[0]]
 
 
 def _name(thing: Any) -> str:
+    """What an annotation or a callable is called in messages."""
+    if thing is bool:
+        return "true or false"
+    if get_origin(thing) is tuple and get_args(thing)[-1] is Ellipsis:
+        return f"a list of {_name(get_args(thing)[0])}"
+    if get_origin(thing) is abc.Mapping:
+        return "dicts"
     text = thing.__name__ if inspect.isclass(thing) or inspect.isroutine(thing) else str(thing)
     return text.replace("typing.", "").replace("collections.abc.", "")
-
-
-def duration(length: Mapping[str, Any] | None, steps_per_epoch: float, path: str) -> int | None:
-    """A duration in steps, from `dict(steps=…)` or `dict(epochs=…)`; None stays None.
-
-    Raises:
-      UserError: not exactly one of the two, not positive, or more steps than an int32 counts.
-    """
-    if length is None:
-        return None
-    given = {unit: value for unit, value in length.items() if value is not None}
-    if len(given) != 1 or not set(given) <= set(_UNITS):
-        raise UserError(f"{path}: give exactly one of steps and epochs, got {dict(length)!r}")
-    ((unit, value),) = given.items()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise UserError(f"{path}.{unit}: expected a number above 0, got {value!r}")
-    if not (value if unit == "steps" else value * steps_per_epoch) < 2**31:
-        raise UserError(f"{path}.{unit}: expected fewer than 2³¹ steps, got {value!r}")
-    if unit == "steps" and value != int(value):
-        raise UserError(f"{path}.steps: expected a whole number, got {value!r}")
-    return int(value) if unit == "steps" else max(1, math.ceil(round(value * steps_per_epoch, 6)))

@@ -1,4 +1,4 @@
-"""TensorBoard's events, written at once and by no thread, in the format of its TFRecords."""
+"""TensorBoard's event files, in the TFRecord format; written immediately, without a thread."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from jaxdl.files import append_bytes
 
 
 class Events:
-    """A file of events.
+    """A new event file.
 
     Args:
-      folder: of the run; the file gets a name of its own in it.
-      step: TensorBoard forgets what earlier files say of this step and of later ones.
+      folder: of the run; the file gets a unique name in it.
+      step: TensorBoard drops values of this step and later ones in older files.
 
     Raises:
-      UserError: it cannot be written; so does `log`.
+      UserError: it cannot be written; `log` raises this too.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         from tensorboardX.proto.event_pb2 import SessionLog
 
-        where = f"{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
-        self._path = folder / f"events.out.tfevents.{where}"
+        suffix = f"{int(time.time())}.{socket.gethostname()}.{secrets.token_hex(4)}"
+        self._path = folder / f"events.out.tfevents.{suffix}"
         version = _record(file_version="brain.Event:2")
         self._write(version + _record(step=step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -47,7 +47,7 @@ class Events:
 
 
 def _record(**fields: Any) -> bytes:
-    """An event, framed: length, its checksum, the event, and its checksum."""
+    """An event as a TFRecord: length, its checksum, the event, and its checksum."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c
 

@@ -1,9 +1,9 @@
-"""The files that jaxdl writes: whole or not at all, never through a link, never waited for.
+"""How jaxdl writes files: whole or not at all, never through a link, and never blocking on a pipe.
 
-What is written anew is written beside its place, under a name that nobody can foresee, and renamed
-into it. What grows or is locked is opened in its place, if a plain file is there. A folder that
-jaxdl reads or writes as its own may hold nothing else at its top than plain files and folders:
-a link would lead elsewhere, and a pipe would be waited for.
+A new file is written under an unpredictable name in the same folder, then renamed. A file that
+grows or is locked is opened in place, if it is a plain file. A folder that jaxdl reads or writes as
+its own may hold only plain files and folders at its top: a link would lead elsewhere, and reading a
+pipe would block.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REMEDIES = {
     errno.ENOSPC: "make room and run again",
     errno.EDQUOT: "make room within your quota and run again",
     errno.EFBIG: "make room, or raise the limit on the size of files, and run again",
-    errno.EIO: "see to the disk and run again",
+    errno.EIO: "check the disk and run again",
 }
 
 
@@ -52,7 +52,7 @@ class Unwritable(UserError):
 
 
 def unwritable(path: Path, error: OSError, remedy: str = "choose another place") -> Unwritable:
-    """The one line that says why a file or folder cannot be written, and what to do."""
+    """The error for a file or folder that cannot be written, with what to do."""
     remedy = _REMEDIES.get(error.errno or 0, remedy)
     return Unwritable(f"{path}: cannot be written ({error.strerror or error})", remedy)
 
@@ -82,13 +82,13 @@ def replace_bytes(path: Path, data: bytes) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Replace a file by text in UTF-8, whole or not at all; see `replace_bytes`.
 
-    Bytes of a file's name that are not UTF-8 are written as they were.
+    File names in the text that are not UTF-8 are written as the bytes that they are.
     """
     replace_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def append_bytes(path: Path, data: bytes) -> None:
-    """Append to a file all of the bytes, or none; it is made if it does not exist.
+    """Append all of the bytes to a file, or none; it is made if it does not exist.
 
     Raises:
       UserError: it cannot be written, or a link, a pipe or a device is in its place.
@@ -106,7 +106,7 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 
 def open_plain(path: Path, flags: int) -> io.FileIO:
-    """A plain file, opened in its place for bytes; it is made if it does not exist.
+    """Open a plain file for bytes, in place; it is made if it does not exist.
 
     Raises:
       UserError: it cannot be opened, or a link, a pipe or a device is in its place.
@@ -116,7 +116,7 @@ def open_plain(path: Path, flags: int) -> io.FileIO:
         number = os.open(path, flags | os.O_CREAT | _FOLLOW_NOTHING, 0o666)
     except OSError as error:
         raise unwritable(path, error) from None
-    if not stat.S_ISREG(os.fstat(number).st_mode):  # put there a moment ago
+    if not stat.S_ISREG(os.fstat(number).st_mode):  # it was replaced a moment ago
         os.close(number)
         raise Unwritable(f"{path}: is not a plain file", "remove it")
     return io.FileIO(number, "r+" if flags & os.O_RDWR else "w")
@@ -136,10 +136,10 @@ def make_parent(path: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a file in a folder, and remove it.
+    """Check that files can be made in a folder, by making and removing one.
 
     Raises:
-      OSError: that cannot be done.
+      OSError: they cannot.
     """
     probe = folder / f".probe.{secrets.token_hex(8)}.partial"
     os.close(_create(probe))
@@ -147,7 +147,7 @@ def check_writable(folder: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what kills left half-written in a folder that nobody else writes."""
+    """Remove partly written files of killed processes, in a folder that nobody else writes."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if _PARTIAL.fullmatch(path.name) and path.is_file():
@@ -155,10 +155,10 @@ def remove_partial(folder: Path) -> None:
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse what is neither a plain file nor a folder; what does not exist is neither.
+    """Refuse links, pipes, sockets and devices.
 
     Raises:
-      UserError: it is a link, a pipe, a socket or a device.
+      UserError: the path is one of them. It may be a plain file or folder, or not exist.
     """
     if kind := special(path):
         raise Unwritable(
@@ -168,35 +168,35 @@ def refuse_special(path: Path) -> None:
 
 
 def special(path: Path) -> str | None:
-    """What is there, such as 'a symbolic link'; None for a plain file, a folder, or nothing."""
+    """The kind of a path, such as 'a symbolic link'; None for a plain file, folder, or nothing."""
     try:
         mode = path.lstat().st_mode
-    except (OSError, ValueError):  # whoever opens it says why that cannot be
+    except (OSError, ValueError):  # opening it gives the reason
         return None
     plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
     return None if plain else _KINDS.get(stat.S_IFMT(mode), "a device")
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder at whose top there is anything but plain files and folders.
+    """Refuse a folder that holds anything but plain files and folders at its top.
 
-    The folder itself may be a link, or be reached through one: it is the user who named it.
+    The folder itself may be a link, or be reached through one: the user has named it.
 
     Raises:
-      UserError: naming the first of what else there is.
+      UserError: it does; the message names the first.
     """
     try:
         names = sorted(os.listdir(folder))
-    except OSError:  # none there; or whoever reads it says why that cannot be
+    except OSError:  # it does not exist, or reading it gives the reason
         return
     for name in names:
         refuse_special(folder / name)
 
 
 class Secondary:
-    """What a run can do without: where it fails this is told once, and the run goes on.
+    """Optional output of a run: a failure is logged once, and the run goes on.
 
-    Once it cannot be written it is tried no more.
+    After a failure to write, it is not tried again.
 
     Args:
       what: its name, such as "figures".
@@ -206,12 +206,12 @@ class Secondary:
         self._what, self._full, self._told = what, False, set[str]()
 
     def __call__(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function that draws or writes, unless that is in vain."""
+        """Call a function that draws or writes, unless writing has failed before."""
         if self._full:
             return
         try:
             function(*args)
-        except Exception as error:  # what a figure of the user's may raise cannot be known
+        except Exception as error:  # figures of users can raise anything
             self._full = isinstance(error, Unwritable | OSError)
             fault = error.fault if isinstance(error, Unwritable) else str(error)
             reason = fault.strip().partition("\n")[0]
@@ -223,5 +223,5 @@ class Secondary:
 
 
 def _create(path: Path) -> int:
-    """A file that did not exist, to write to."""
+    """Make and open a file that must not exist."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOTHING, 0o666)

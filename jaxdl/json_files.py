@@ -1,7 +1,7 @@
-"""JSON, ours and others': read within bounds, and held against a type.
+"""JSON files, ours and those of others: read within bounds and checked against a type.
 
 The type is the schema: an annotation such as `dict[str, float | None]`, or a dataclass, which
-stands for an object that has at least its fields; one with a default may be absent.
+stands for an object with at least its fields; a field with a default may be absent.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 import reprlib
 import stat
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Union, get_args, get_origin, get_type_hints
 
 from jaxdl.errors import UserError
+from jaxdl.files import replace_text
 
 RESTORE = "restore it or start a new run"
 
-_MOST = 1 << 26  # bytes of a file, or of a line, of ours: far above what any run writes
-_DEEPEST = 64  # levels: what goes through a value later, goes by recursion
+_MOST = 1 << 26  # bytes of one of our files, or of a line: far above what any run writes
+_DEEPEST = 64  # levels of nesting: later code walks a value by recursion
 _NAMES = {
     dict: "an object", list: "a list", tuple: "a list", str: "text", int: "a whole number",
     float: "a number", bool: "true or false", types.NoneType: "null",
@@ -31,7 +33,7 @@ _NAMES = {
 
 
 class _Fault(ValueError):
-    """What is wrong with a text, though its JSON may be sound."""
+    """What is wrong with a text, even if it is valid JSON."""
 
 
 def read(
@@ -46,20 +48,20 @@ def read(
 
     Args:
       path: of the file, UTF-8, with or without a byte order mark.
-      schema: the type that it must be of.
+      schema: the type that its value must have.
       remedy: what the user can do, for the message.
-      where: what to call the file in the message, if not by its path.
-      most: bytes that it may have.
+      where: the name of the file in the message; by default its path.
+      most: the largest size, in bytes.
 
     Raises:
-      UserError: it cannot be read, is not a file, too large, not JSON, nested too deeply, has a key
-        twice or a number of thousands of digits, or is of another type.
+      UserError: it cannot be read, is not a file, is too large, not JSON, nested too deeply, has a
+        key twice or a number of thousands of digits, or its value has another type.
     """
     where = where or str(path)
     try:
         with _open(path) as file:
             if (size := os.fstat(file.fileno()).st_size) > most:
-                raise _Fault(f"{size:,} bytes, where at most {most:,} are")
+                raise _Fault(f"{size:,} bytes, more than {most:,}")
             text = file.read()
     except (OSError, _Fault, MemoryError) as error:
         raise UserError(f"{where}: cannot be read ({_reason(error)}); {remedy}") from None
@@ -67,7 +69,7 @@ def read(
 
 
 def read_lines(path: Path, schema: Any, remedy: str = RESTORE) -> Iterator[Any]:
-    """The values of a file that has one a line. A last line that a kill cut short is left out.
+    """The values of a file with one a line, without a last one that is incomplete after a kill.
 
     Raises:
       UserError: as `read`; the message names the line.
@@ -86,8 +88,20 @@ def read_lines(path: Path, schema: Any, remedy: str = RESTORE) -> Iterator[Any]:
         raise UserError(f"{path}: cannot be read ({_reason(error)}); {remedy}") from None
 
 
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write JSON to a file, whole or not at all."""
+    replace_text(path, json.dumps(strict(value), indent=indent, allow_nan=False) + "\n")
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON has it: a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {name: strict(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def parse(text: str | bytes, schema: Any, where: str, remedy: str = RESTORE) -> Any:
-    """The value that a text of JSON stands for, once it is of the type.
+    """The value of a JSON text, checked against the type.
 
     Raises:
       UserError: as `read`.
@@ -105,7 +119,7 @@ def parse(text: str | bytes, schema: Any, where: str, remedy: str = RESTORE) -> 
 
 
 def fault(value: Any, schema: Any, place: str = "") -> str | None:
-    """Where a value is not of a type, and what is there instead; None where all of it is."""
+    """The first place where a value does not fit a type, and what is there; None if all fits."""
     kind, arguments = get_origin(schema) or schema, get_args(schema)
     if schema is Any:
         return None
@@ -114,7 +128,7 @@ def fault(value: Any, schema: Any, place: str = "") -> str | None:
         return None if None in reasons else _expected(value, schema, place)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _fault_of_object(value, kind, place)
-    if kind in (list, tuple):  # in memory either stands for JSON's list
+    if kind in (list, tuple):  # both stand for JSON's list
         if not isinstance(value, list | tuple):
             return _expected(value, schema, place)
         items = arguments[0] if arguments else Any
@@ -123,14 +137,14 @@ def fault(value: Any, schema: Any, place: str = "") -> str | None:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         return _expected(value, schema, place)
     if isinstance(value, int | float) and not -(1 << 63) <= value < 1 << 64:
-        return f"{place or 'it'} is {shown(value)}, beyond all bounds"
+        return f"{place or 'it'} is {shown(value)}, too large for 64 bits"
     if isinstance(value, Mapping) and arguments and arguments[1] is not Any:
         return _first(fault(value[key], arguments[1], _inside(place, key)) for key in value)
     return None
 
 
 def shown(value: Any) -> str:
-    """A value in a message: on one line, and no longer than that."""
+    """A value for a message: short, and on one line."""
     return "null" if value is None else reprlib.repr(value)
 
 
@@ -146,10 +160,10 @@ def _fault_of_object(value: Any, schema: type, place: str) -> str | None:
 
 @functools.cache
 def _fields(schema: type) -> tuple[list[str], dict[str, Any]]:
-    """The fields of a dataclass that must be there, and the types of all."""
+    """The names of a dataclass's required fields, and the types of all fields."""
     fields, hints = dataclasses.fields(schema), get_type_hints(schema)
-    absent = dataclasses.MISSING
-    required = [f.name for f in fields if f.default is absent and f.default_factory is absent]
+    missing = dataclasses.MISSING
+    required = [f.name for f in fields if f.default is missing and f.default_factory is missing]
     return required, {f.name: hints[f.name] for f in fields}
 
 
@@ -189,7 +203,7 @@ def _require_shallow(value: Any) -> None:
 
 
 def _open(path: Path) -> BinaryIO:
-    """A regular file; what is no such file is refused, and never waited for."""
+    """Open a regular file; anything else, such as a pipe, is refused without waiting for it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +23,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import config as cfg
+from jaxdl.durations import Clock
 from jaxdl.errors import UserError
+from jaxdl.tree import first_match, paths, regex
 
 Schedule = Callable[[jax.Array], jax.Array]
+
+# What `build` takes beside the arguments of an optimiser.
+SHARED_KEYS = ("clip_norm", "weight_decay", "decay_only", "groups")
 
 
 def constant(value: float) -> Schedule:
@@ -49,7 +53,7 @@ def stepwise(peak: float, drops: tuple[int, ...], factor: float = 0.1) -> Schedu
 
 
 def geometric(peak: float, factor: float, every: int, after: int = 0) -> Schedule:
-    """`peak`, times `factor` at step `after` and every so many steps from there (char-rnn)."""
+    """`peak`, times `factor` at step `after` and every `every` steps from there (char-rnn)."""
 
     def schedule(step: jax.Array) -> jax.Array:
         return peak * factor ** jnp.maximum(0, (step - after) // every + 1)
@@ -77,34 +81,9 @@ def linear(peak: float, total: int, floor: float = 0.0, start: int = 0) -> Sched
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "exponential": exponential,
-    "geometric": geometric,
-    "linear": linear,
-    "stepwise": stepwise,
+    factory.__name__: factory
+    for factory in (constant, cosine, exponential, geometric, linear, stepwise)
 }
-
-
-@dataclass(frozen=True)
-class Clock:
-    """What turns epochs into steps.
-
-    Attributes:
-      total: length of the run, in steps.
-      steps_per_epoch: examples of the training split / batch size.
-    """
-
-    total: int
-    steps_per_epoch: float
-
-    def steps(self, length: Any, path: str) -> int | None:
-        """A duration in steps; a bare number is taken as steps."""
-        if isinstance(length, int | float) and not isinstance(length, bool):
-            length = {"steps": length}
-        if length is not None and not isinstance(length, Mapping):
-            raise UserError(f"{path}: expected dict(steps=…) or dict(epochs=…), got {length!r}")
-        return cfg.duration(length, self.steps_per_epoch, path)
 
 
 @dataclass(frozen=True)
@@ -118,9 +97,8 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     Steps and durations among its arguments may be given in epochs. Every schedule also takes
     `warmup`, a duration over which its values are scaled by a factor that rises linearly to 1; it
     shifts no step that the schedule names. One that has a `start` falls from there on, by default
-    from the end of the warm-up; one that has a `total` ends there, by default with the run. What no
-    config can hold, a schedule that is made already or an array with a number, stays as it is:
-    populations have traced ones.
+    from the end of the warm-up; one that has a `total` ends there, by default with the run. A
+    schedule or a JAX array, which populations pass, is used as it is.
 
     Raises:
       UserError: unknown name or key, a rate that is not a positive number, or a `total` that is not
@@ -163,9 +141,9 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
 
 
 def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
-    """The optimiser of a config node.
+    """The optimiser of a config node: of optax, or the user's own, `'package.module:factory'`.
 
-    Beside the arguments of the optax factory, a node takes:
+    Beside the factory's arguments, a node takes:
       learning_rate: a number or a schedule node.
       clip_norm: largest global norm of the gradient; above it the gradient is scaled down. Frozen
         parameters do not count, since the step leaves their gradient at zero (`trained`).
@@ -199,8 +177,8 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
 def trained(node: Mapping[str, Any], params: Any) -> Any:
     """Which parameters the optimiser of a config node changes: a pytree of booleans like `params`.
 
-    All but those that a group of None freezes. What an optimiser of the user's own leaves as it is
-    cannot be known, and counts as trained.
+    All but those that a group of None freezes; parameters that an optimiser of the user's own does
+    not change count as trained.
 
     Raises:
       UserError: a parameter that no group covers or a pattern that matches none.
@@ -214,56 +192,17 @@ def trained(node: Mapping[str, Any], params: Any) -> Any:
 @functools.cache
 def factories() -> dict[str, Callable[..., Any]]:
     """The optimisers of optax: its factories whose first argument is a learning rate."""
-    found: dict[str, Callable[..., Any]] = {}
+    optimizers: dict[str, Callable[..., Any]] = {}
     for name, factory in vars(optax).items():
         if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
             first = next(iter(inspect.signature(factory).parameters), None)
             # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
             if first == "learning_rate" and name != "lbfgs":
-                found[name] = factory
-    return found
+                optimizers[name] = factory
+    return optimizers
 
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {**factories(), "least_squares": LeastSquares}
-
-
-def paths(params: Any) -> list[str]:
-    """The path of each parameter, `Dense_0/kernel`, in the order of `jax.tree.leaves`."""
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree.leaves_with_path(params)
-    ]
-
-
-def deciding(patterns: Sequence[str], names: Sequence[str], path: str, last: str) -> list[int]:
-    """Of ordered regular expressions, the number of the first that is found in each name.
-
-    Raises:
-      UserError: a name in which none is found, for which to end with `last`, or an expression that
-        decides for no name.
-    """
-    found = [next((i for i, r in enumerate(patterns) if re.search(r, n)), None) for n in names]
-    if None in found:
-        raise UserError(f"{path}: none covers {names[found.index(None)]!r}; end with {last}")
-    for i, pattern in enumerate(patterns):
-        if i not in found:
-            there = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise UserError(f"{path}[{i}]: {pattern!r} decides for no parameter; there are {there}")
-    return [i for i in found if i is not None]
-
-
-def expression(pattern: Any, path: str) -> re.Pattern[str]:
-    """A regular expression of a config.
-
-    Raises:
-      UserError: it is none.
-    """
-    if not isinstance(pattern, str):
-        raise UserError(f"{path}: expected a regular expression, got {pattern!r}")
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{path}: {pattern!r} is no regular expression: {error}") from None
 
 
 def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
@@ -278,32 +217,39 @@ def _single(
 ) -> optax.GradientTransformation:
     factory, arguments = cfg.choose(node, factories(), path)
     takes = cfg.parameters(factory)
-    if "learning_rate" not in arguments:
-        raise UserError(f"{path}.learning_rate: missing; give a number or dict(name=…)")
-    given = arguments.pop("learning_rate")
-    rate: Any = schedule(given, clock, f"{path}.learning_rate")
-    if not isinstance(given, Mapping):
-        rate = given  # a few factories of optax take numbers only
+    if "learning_rate" in takes:  # of the user's own, one may do without
+        arguments["learning_rate"] = _rate(arguments, clock, path)
     decayed = _decay_mask(arguments.pop("decay_only", None), f"{path}.decay_only", group)
     if arguments.get("weight_decay"):
         _positive({"weight_decay": arguments["weight_decay"]}, path)
     decay = None if "weight_decay" in takes else arguments.pop("weight_decay", None)
     for mask in {"mask", "weight_decay_mask"} & set(takes):
         arguments.setdefault(mask, decayed)
+    of_optax = factories().get(node["name"]) is factory
     shared = ("decay_only", "weight_decay") + (() if group else ("clip_norm", "groups"))
     for key in arguments:
         if key not in takes:
             options = {*takes, *shared}
             raise UserError(f"{path}.{key}: unknown; {cfg.suggestion(key, options)}")
-        if isinstance(arguments[key], str):  # optax annotates with array types of its own
+        if of_optax and isinstance(arguments[key], str):  # optax annotates with types of its own
             raise UserError(f"{path}.{key}: expected a number, got {arguments[key]!r}")
+    name = f"optax.{node['name']}" if of_optax else node["name"]
     try:
-        optimizer = factory(rate, **arguments)
+        optimizer = factory(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: optax.{factory.__name__} refuses it: {error}") from error
+        raise UserError(f"{path}: {name} refuses it: {error}") from error
     if decay:
         optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
     return optimizer
+
+
+def _rate(arguments: Mapping[str, Any], clock: Clock, path: str) -> Any:
+    """The learning rate among an optimiser's arguments: a number, or a schedule."""
+    if "learning_rate" not in arguments:
+        raise UserError(f"{path}.learning_rate: missing; give a number or dict(name=…)")
+    node = arguments["learning_rate"]
+    rate = schedule(node, clock, f"{path}.learning_rate")
+    return rate if isinstance(node, Mapping) else node  # a few of optax take numbers only
 
 
 def _by_group(
@@ -316,11 +262,11 @@ def _by_group(
         where = f"{path}.groups[{i}]"
         match pair:
             case (str(pattern), Mapping() | None as settings):
-                expression(pattern, where)
+                regex(pattern, where)
             case _:
                 raise UserError(f"{where}: expected a pair (regex, dict or None), got {pair!r}")
         if pattern in members:
-            raise UserError(f"{where}: {pattern!r} stands there twice; the first decides")
+            raise UserError(f"{where}: {pattern!r} is given twice; only the first would count")
         if settings is None:
             members[pattern] = optax.set_to_zero()
         else:
@@ -335,7 +281,7 @@ def _by_group(
 
 
 def _group_numbers(patterns: Sequence[str], params: Any, path: str) -> list[int]:
-    return deciding(patterns, paths(params), path, "('.*', {})")
+    return first_match(patterns, paths(params), path, "('.*', {})")
 
 
 def _since(start: int, step: jax.Array) -> jax.Array:
@@ -354,10 +300,10 @@ def _progress(start: int, total: int, step: jax.Array) -> jax.Array:
 def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:
     if pattern is None:
         return lambda params: jax.tree.map(lambda w: w.ndim > 1, params)
-    wanted = expression(pattern, path)
+    decays = regex(pattern, path)
 
     def mask(params: Any) -> Any:
-        chosen = [bool(wanted.search(name)) for name in paths(params)]
+        chosen = [bool(decays.search(name)) for name in paths(params)]
         if not (group or any(chosen)):  # a group may well hold none of those that decay
             raise UserError(
                 f"{path}: {pattern!r} matches no parameter of {', '.join(paths(params))}"

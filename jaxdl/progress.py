@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a run: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jaxdl.terminal import LINE
 
 
 class Progress:
-    """Shows how far a run has come.
+    """Shows the progress of a run.
 
     Args:
       total: length of the run, in steps.
-      batch_size: examples a step.
-      seconds: where it is no terminal, print at most this often.
-      stream: where to print.
+      batch_size: examples in a step.
+      seconds: between two lines, if the stream is not a terminal.
+      stream: where to print; by default stdout.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Progress:
         self._evaluated: dict[str, float] = {}
 
     def restart(self, step: int) -> None:
-        """Start the clock; what came before (compiling, evaluating) is not training."""
+        """Start the clock at a step: compiling and evaluation before it do not count."""
         self._recent.clear()
         self._recent.append((time.perf_counter(), step))
 
     def show(self, step: int, loss: float, waiting: float) -> None:
-        """Tell of a step.
+        """Show a training step.
 
         Args:
           step: number of updates made.
@@ -52,7 +52,7 @@ class Progress:
         now = time.perf_counter()
         self._recent.append((now, step))
         began, first = self._recent[0]
-        if now - began > 0.5:  # over less, the two ends of a call's time are told apart poorly
+        if now - began > 0.5:  # over less time the rate would be too noisy
             self._rate = (step - first) / (now - began)
         if now - self._printed < (0.1 if self._live else self._seconds):
             return
@@ -65,11 +65,11 @@ class Progress:
             parts.append(f"{duration((self._total - step) / self._rate)} left")
         self._write("  ".join(parts))
 
-    def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Tell of an evaluation, on a line that stays."""
+    def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Show the metrics of an evaluation, on a line that stays."""
         numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
-        telling = ("accuracy", "mAP50", "rmse", "r2", "loss")
-        self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(telling)][:1])
+        headline = ("accuracy", "mAP50", "rmse", "r2", "loss")
+        self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(headline)][:1])
         self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     def say(self, text: str) -> None:
@@ -86,11 +86,11 @@ class Progress:
         try:
             if self._has_room():
                 print(text, end="", file=self._stream, flush=True)
-        except OSError:  # whoever was reading has gone, or a disk is full; training goes on
+        except OSError:  # the reader has gone, or a disk is full; training goes on
             self._live, self._stream = False, io.StringIO()
 
     def _has_room(self) -> bool:
-        """Whether a line is taken at once; a paused pager, say, would have training wait."""
+        """Whether a line can be written at once: a paused pager, say, would block training."""
         poll = select.poll()
         try:
             poll.register(self._stream.fileno(), select.POLLOUT)

@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C: heard whatever the program waits for.
+"""SIGTERM and Ctrl-C stop a run, whatever it waits for.
 
-Python runs the handler of a signal when the main thread comes back to it. So what may be waited for
-without end is waited for by `result`, and what stands outside of Python is ended by a thread.
+Python runs signal handlers only when its main thread runs Python code. So futures that may never
+end are waited for by `result`, and a thread ends the process if it hangs outside of Python.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_GRACE = 5.0  # seconds that a process has to end after a second signal
-_PATIENCE = 10.0  # seconds to wait on for what was asked for before a signal came
-_GLANCE = 0.2  # seconds between two looks whether one came
+_GRACE = 5.0  # seconds for the process to end after a second signal
+_PATIENCE = 10.0  # seconds to wait for a future after a signal
+_GLANCE = 0.2  # seconds between two checks for a signal
 
 _current: StopSignal | None = None
 
 
 class Stopped(SystemExit):
-    """A signal asked to stop, and what was being waited for does not come."""
+    """A signal asked to stop while the program waited for something that does not come."""
 
 
 class StopSignal:
-    """Within it, SIGTERM and Ctrl-C ask to stop; a second one stops at once.
+    """Until the block ends, SIGTERM and Ctrl-C ask to stop; a second signal stops at once.
 
     Attributes:
       asked: the number of the signal, or 0.
@@ -37,7 +37,7 @@ class StopSignal:
         self.asked = 0
 
     def __enter__(self) -> StopSignal:
-        """Take over both signals, where this is the main thread."""
+        """Handle both signals, if this is the main thread."""
         global _current
         self._outer, _current = _current, self
         self._before: dict[int, Any] = {}
@@ -46,7 +46,7 @@ class StopSignal:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._ask)
             self._watch = _Watch()
-        except ValueError:  # another thread: its owner answers for signals
+        except ValueError:  # not the main thread, so signals are left to its owner
             pass
         return self
 
@@ -65,7 +65,7 @@ class StopSignal:
 
 
 class _Watch:
-    """Ends the process where a second signal is not heard, since it stands outside of Python."""
+    """Ends the process if it hangs outside of Python and does not handle a second signal."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -75,7 +75,7 @@ class _Watch:
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     def close(self) -> None:
-        """The main thread has heard."""
+        """Stop watching: the main thread has handled the signals."""
         self._left.set()
         signal.set_wakeup_fd(self._before)
         os.close(self._write)
@@ -90,10 +90,10 @@ class _Watch:
 
 
 def result(future: Future[T]) -> T:
-    """What a future gives, waiting for it; but not for ever once a signal has asked to stop.
+    """Wait for the result of a future, but only some seconds after a signal has asked to stop.
 
     Raises:
-      Stopped: it asked to, and some seconds later there is still nothing.
+      Stopped: a signal came, and the future is still not done.
     """
     left = _PATIENCE
     while not future.done() and _current is not None:

@@ -1,9 +1,9 @@
-"""The terminal: whatever a person reads on it is printed here, or by `jaxdl.progress`.
+"""Output to the terminal: all of it is printed here, or by `jaxdl.progress`.
 
-Names of classes, arrays and files are the text of others, and may hold what a terminal obeys. So
-nothing is printed but through `say`, `stream` and `complain`, which make it printable. To escape in
-`sys.stdout` itself would not do: it cannot tell a line end in a name from one of ours, and would
-break the progress bars of others' code.
+Names of classes, arrays and files come from others, and may hold control characters. So everything
+is printed by `say`, `stream` and `complain`, which escape them. Escaping in `sys.stdout` itself
+would not work: it cannot tell a line end in a name from one of ours, and would break the progress
+bars of other libraries.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ LINE = 10_000  # characters of a line at most; a table of metrics may be long
 
 
 def say(line: object = "") -> None:
-    """Print one line, made printable."""
+    """Print one line, with control characters escaped."""
     print(printable(line, LINE))
 
 
 def stream(text: str) -> None:
-    """Print a text as it comes, of which line ends and tabs are part."""
+    """Print a piece of text immediately; line ends and tabs are kept."""
     print(printable(text, None, keep="\n\t"), end="", flush=True)
 
 
 def complain(message: object, who: str = "jaxdl") -> None:
-    """Print one line of what went wrong to stderr."""
+    """Print an error in one line to stderr."""
     print(f"{who}: {printable(message, LINE)}", file=sys.stderr)
 
 
 def set_up(hooks: bool) -> None:
-    """Have logs printable, and characters that the terminal's encoding lacks escaped.
+    """Escape control characters in logs, and characters that the terminal cannot encode.
 
     Args:
-      hooks: the process is jaxdl's own, so that Python's warnings and tracebacks are printable too.
+      hooks: do it in Python's warnings and tracebacks too; only if the process is jaxdl's own.
     """
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
@@ -54,7 +54,7 @@ def set_up(hooks: bool) -> None:
 
 
 class _Line(logging.Formatter):
-    """Makes a printable line of each record; a traceback keeps its lines."""
+    """Formats each record as one escaped line; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record), LINE)

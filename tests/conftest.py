@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,22 @@ def tfds_dir():
     if not folder:
         pytest.skip("real data: set TFDS_DATA_DIR to a folder of prepared TFDS data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def refuses():
+    """`with refuses('this', 'and that'):` expects a UserError of one line that says both."""
+    from jaxdl.errors import UserError
+
+    @contextmanager
+    def expect(*fragments):
+        with pytest.raises(UserError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        assert [f for f in fragments if str(f) not in message] == [], message
+
+    return expect
 
 
 @pytest.fixture

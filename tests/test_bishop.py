@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from jaxdl import config as cfg
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
-from jaxdl.runs import Run
-from jaxdl.training.experiment import Experiment
+from jaxdl.training.build import build_experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import Measure, measure
 
@@ -29,14 +29,14 @@ TABLE_2 = {
 
 
 def experiment(*overrides, config="bishop_polynomial"):
-    return Experiment.of(cfg.read(config, overrides))
+    return build_experiment(cfg.read(config, overrides))
 
 
 def solved(*overrides):
     """Coefficients, and the RMS error on the training and on the test points."""
     fit = experiment(*overrides)
     with fit.precision.enabled():
-        state, summary = jax.jit(fit.step)(fit.init(), fit.first_batch("train", fit.order.examples))
+        state, summary = jax.jit(fit.step)(fit.init(), dict(fit.splits["train"].columns))
         metrics, _ = Measure(fit, state)(state)
         assert summary["grad_norm"] < 1e-6 * max(1, np.abs(state.params["w"]).max())
     return np.asarray(state.params["w"]), (metrics["train/rmse"], metrics["test/rmse"])
@@ -58,17 +58,17 @@ def test_table_1_2(penalty):
 def test_single_precision_would_not_do():
     narrow = [f"precision.{kind}=float32" for kind in ("params", "compute", "output")]
     fit = experiment("model.order=9", *narrow)
-    state, _ = jax.jit(fit.step)(fit.init(), fit.first_batch("train", 10))
+    state, _ = jax.jit(fit.step)(fit.init(), dict(fit.splits["train"].columns))
     assert abs(float(state.params["w"][9]) - TABLE_1[9][9]) > 1000
 
 
 def test_the_whole_run_writes_the_table_and_reads_it_back(tmp_path):
     config, run = cfg.read("bishop_polynomial"), Run(tmp_path)
     run.claim(config)
-    result = train(Experiment.of(config), run)
+    result = train(build_experiment(config), run)
     assert result["met"] and result["examples"] == {"train": 10, "test": 100}
     assert (run.figures / "polynomial_fit.png").stat().st_size > 5_000
-    assert measure(Experiment.of(run.config()), run)[:2] == (1, result["metrics"])
+    assert measure(build_experiment(run.config()), run)[:2] == (1, result["metrics"])
 
 
 def test_more_data_is_a_better_fit():
@@ -94,7 +94,7 @@ def descent(folder, rate, steps):
     overrides = (f"optimizer.learning_rate={rate!r}", f"training.steps={steps}", "figures=()")
     config, run = cfg.read("bishop_descent", overrides), Run(folder)
     run.claim(config)
-    return train(Experiment.of(config), run), run
+    return train(build_experiment(config), run), run
 
 
 def test_descent_meets_the_closed_form_below_the_bound(tmp_path):

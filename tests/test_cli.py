@@ -258,7 +258,7 @@ def test_the_workdir_of_another_config_is_refused(run, config, tmp_path):
 def test_a_directory_of_other_things_is_refused(run, config, tmp_path):
     (tmp_path / "thesis.tex").touch()
     status, _, err = run("train", "--config", config, "--workdir", tmp_path)
-    assert status == 2 and "so it is no run" in err
+    assert status == 2 and "so it is not a run" in err
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

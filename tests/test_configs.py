@@ -3,10 +3,10 @@
 import pytest
 
 from jaxdl import config as cfg
-from jaxdl.runs import Run
-from jaxdl.training import devices
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.parallel import mesh as devices
+from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.check import check, check_shapes
-from jaxdl.training.experiment import REGISTRIES, Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
@@ -34,7 +34,7 @@ TRAINED = [
 def small(name):
     """A shipped config, on its twin, for two steps."""
     overrides = ["data.twin=true", "training.steps=2", "training.evaluate_every.steps=2"]
-    config = cfg.read(name, overrides, REGISTRIES)
+    config = cfg.read(name, overrides, NODES)
     if "buckets" in config["training"]:  # two show it, and each takes seconds to compile
         config["training"]["buckets"] = 2
     if "crop" in config["data"]:
@@ -49,13 +49,13 @@ def small(name):
 
 @pytest.mark.parametrize("name", TRACED)
 def test_large_config(name):
-    check_shapes(Experiment.of(small(name)))
+    check_shapes(build_experiment(small(name)))
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_config(name, tmp_path, monkeypatch):
     config = small(name)
-    experiment = Experiment.of(config)
+    experiment = build_experiment(config)
     check(experiment, say=lambda line: None)
 
     compiled = []
@@ -65,11 +65,12 @@ def test_config(name, tmp_path, monkeypatch):
     run.claim(config)
     result = train(experiment, run)
     assert result["step"] == 2
-    assert set(result["examples"]) == set(experiment.evaluated)
-    # Training, all evaluations and all writing are compiled once each.
-    assert compiled == ["initial", "call", "evaluation"] + ["writing"] * bool(experiment.writes)
+    assert set(result["examples"]) == set(experiment.eval_splits)
+    # Training, all evaluations and all generation are compiled once each.
+    generation = ["generation"] * bool(experiment.scores_text)
+    assert compiled == ["initial", "run_steps", "evaluation", *generation]
 
-    step, metrics, _ = measure(Experiment.of(run.config()), run)
+    step, metrics, _ = measure(build_experiment(run.config()), run)
     assert (step, metrics) == (2, result["metrics"])
     assert (run.figures / "learning_curves.png").exists()
 

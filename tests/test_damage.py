@@ -1,6 +1,7 @@
 """Tables of damage: whatever happens to the files of a run is named or harmless, never believed.
 
-What is pickled in data and weight files is in `tests/data/test_files.py` and `test_weights.py`.
+What is pickled is in `tests/data/sources/test_arrays.py` and in
+`tests/checkpointing/test_weight_files.py`.
 """
 
 import json
@@ -13,9 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.checkpoints import Checkpoints, verify
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.manifest import verify
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
-from jaxdl.runs import Run
 
 CONFIG = {
     "data": {"source": "blobs"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.files import (
     Secondary,
@@ -16,7 +17,6 @@ from jaxdl.files import (
     remove_partial,
     replace_text,
 )
-from jaxdl.runs import Run
 
 
 def link(path, victim):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdl.metrics import Count, Each, Mean, means, merge, total
+from jaxdl.metrics import Count, Mean, PerExample, means, merge, total
 
 
 def batch_total(values, weights, bins, mask):
@@ -55,15 +55,23 @@ def test_narrow_values_are_summed_in_float32(dtype):
     assert got["x"] == 30.0
 
 
+@pytest.mark.parametrize("values", [jnp.array([1, 2, 6]), jnp.array([[1.0, 4], [2, 5], [6, 9]])])
+def test_an_array_is_the_mean_of_its_examples(values):
+    mask = jnp.array([True, True, False])
+    np.testing.assert_array_equal(
+        means(merge([{"x": total(values, mask)}]))["x"], np.mean(values[:2], axis=0)
+    )
+
+
 def test_a_mean_of_nothing_is_not_a_number():
     assert np.isnan(means(merge([{"x": total(Mean(jnp.ones(3)), jnp.zeros(3, bool))}]))["x"])
 
 
-def test_what_is_kept_of_each_example_comes_in_order_without_padding():
-    kept = [
-        {"x": total(Each({"a": a, "b": -a}), mask)}
+def test_values_per_example_come_in_order_without_padding():
+    parts = [
+        {"x": total(PerExample({"a": a, "b": -a}), mask)}
         for a, mask in [(jnp.arange(3.0), jnp.ones(3)), (jnp.arange(3.0, 6), jnp.arange(3) < 2)]
     ]
-    got = means(merge([merge(kept[:1]), merge(kept[1:])]))["x"]
+    got = means(merge([merge(parts[:1]), merge(parts[1:])]))["x"]
     np.testing.assert_array_equal(got["a"], [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(got["b"], [0, -1, -2, -3, -4])

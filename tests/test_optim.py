@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from jaxdl import optim
+from jaxdl.durations import Clock
 from jaxdl.errors import UserError
+from jaxdl.tree import paths
 
-CLOCK = optim.Clock(total=100, steps_per_epoch=10.0)
+CLOCK = Clock(total=100, steps_per_epoch=10.0)
 PARAMS = {
     "Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)},
     "norm": {"scale": jnp.ones(3)},
@@ -27,7 +29,7 @@ def moved(params=PARAMS, grads=GRADS, updates=1, **node):
     state = optimizer.init(params)
     for _ in range(updates):
         change, state = optimizer.update(grads, state, params)
-    return dict(zip(optim.paths(params), map(np.asarray, jax.tree.leaves(change)), strict=True))
+    return dict(zip(paths(params), map(np.asarray, jax.tree.leaves(change)), strict=True))
 
 
 T = np.arange(100)
@@ -216,7 +218,7 @@ def test_what_is_trained_is_what_no_group_freezes():
         ((("conv", {}), (".*", {})), "'conv' decides for no parameter; there are Dense_0/bias"),
         (((".*", {}), ("bias", {})), "'bias' decides for no parameter"),
         (((".*", {}), (".*", None)), r"groups\[1\]: .*'\.\*'.* twice"),
-        ((("(", {}),), r"groups\[0\]: '\(' is no regular expression"),
+        ((("(", {}),), r"groups\[0\]: '\(' is not a regular expression"),
         ((".*",), r"groups\[0\]: expected a pair"),
         ("kernel", "groups: expected pairs"),
         (3, r"groups: expected pairs"),
@@ -278,7 +280,7 @@ def test_clipping_is_by_the_global_norm_over_all_groups():
         ({"clip_norm": 0}, "config.optimizer.clip_norm: expected a number above 0"),
         ({"weight_decay": -1}, "config.optimizer.weight_decay: expected a number above 0"),
         ({"name": "adamw", "weight_decay": -1}, "config.optimizer.weight_decay: expected"),
-        ({"decay_only": "("}, r"config.optimizer.decay_only: '\(' is no regular expression"),
+        ({"decay_only": "("}, r"config.optimizer.decay_only: '\(' is not a regular expression"),
         ({"decay_only": 3}, r"config.optimizer.decay_only: expected a regular expression, got 3"),
         ({"name": "optimistic_adam", "learning_rate": {"name": "cosine", "peak": 1.0}}, "refuses"),
         (

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.cli import main
-from jaxdl.data.builtin import digits
+from jaxdl.data.synthetic.builtin import digits
+from jaxdl.inference.predictor import Predictor
+from jaxdl.inference.restored import RestoredRun
 from jaxdl.models import functional
 from jaxdl.models.cnn import MnistCNN
-from jaxdl.runs import Run
-from jaxdl.training.experiment import Experiment
-from jaxdl.training.learnt import Learnt
+from jaxdl.training.build import build_experiment
 from jaxdl.training.measure import measure
-from jaxdl.training.predictor import Predictor
 
 MODEL = {"name": "mnist_cnn", "widths": (4,), "kernels": (3,), "strides": (2,), "dense": 8}
 CONFIG = {
@@ -26,7 +26,7 @@ CONFIG = {
     "model": MODEL,
     "task": {"name": "classification", "classes": 10},
     "optimizer": {"name": "adam", "learning_rate": 1e-2},
-    "training": {"batch_size": 50, "steps": 3, "average": 0.5, "evaluate": ()},
+    "training": {"batch_size": 50, "steps": 3, "ema_decay": 0.5, "evaluate": ()},
 }
 
 
@@ -101,17 +101,17 @@ def test_views_of_evaluation_are_those_of_prediction(tmp_path):
     """Both average the probabilities of an image and of its mirror image."""
     config = {**CONFIG, "data": {**CONFIG["data"], "views": ({"name": "views"},)}}
     workdir = start(tmp_path, config)
-    test, state = digits()["test"], Learnt(Run(workdir)).state
+    test, state = digits()["test"], RestoredRun(Run(workdir)).state
     model = functional(MnistCNN(**{k: v for k, v in MODEL.items() if k != "name"}))
     x = jnp.asarray(test.columns["image"], jnp.float32) / 16
     p = [
-        jax.nn.softmax(model.apply(state.average, state.variables, (seen,), None, False)[0])
+        jax.nn.softmax(model.apply(state.ema, state.model_state, (seen,), None, False)[0])
         for seen in (x, x[:, :, ::-1])
     ]
     mean = np.mean(p, axis=0)
     labels = test.columns["label"]
     whole = {**config, "training": {**CONFIG["training"], "evaluate": ("test",)}}
-    _, metrics, _ = measure(Experiment.of(whole), Run(workdir))
+    _, metrics, _ = measure(build_experiment(whole), Run(workdir))
     expected = -np.log(mean[np.arange(len(labels)), labels]).mean()
     assert metrics["test/loss"] == pytest.approx(expected, rel=1e-4)
     assert metrics["test/accuracy"] == pytest.approx(np.mean(mean.argmax(axis=1) == labels))
@@ -122,10 +122,10 @@ def test_views_of_evaluation_are_those_of_prediction(tmp_path):
 
 def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):
     workdir, folder, images = digit_run
-    state = Learnt(Run(workdir)).state
+    state = RestoredRun(Run(workdir)).state
     model = functional(MnistCNN(**{k: v for k, v in MODEL.items() if k != "name"}))
     inputs = (jnp.asarray(images, jnp.float32) / 16,)
-    logits, _ = model.apply(state.average, state.variables, inputs, None, False)
+    logits, _ = model.apply(state.ema, state.model_state, inputs, None, False)
     expected = np.asarray(jax.nn.softmax(logits))
     paths = sorted(folder.iterdir())
     found = list(Predictor(Run(workdir))(paths, top=10))
@@ -273,8 +273,8 @@ def test_a_damaged_run_is_one_line(digit_run, predict, tmp_path, damage, told):
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ("blobs_logistic", "its input, is no image"),
-        ("bishop_descent", "its task has nothing to say of an image"),
+        ("blobs_logistic", "its input, is not an image"),
+        ("bishop_descent", "its task does not predict images"),
     ],
 )
 def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told):

@@ -29,7 +29,9 @@ def clock(monkeypatch):
 def test_a_plain_line_tells_everything(clock, monkeypatch):
     progress, out = shown(monkeypatch, total=1000, batch_size=50)
     progress.restart(0)
-    progress.evaluated(0, {"test/loss": 2.3, "test/accuracy": 0.123456, "test/confusion": [[1]]})
+    progress.show_evaluation(
+        0, {"test/loss": 2.3, "test/accuracy": 0.123456, "test/confusion": [[1]]}
+    )
     clock[0] += 2
     progress.show(100, 0.123456, 0.25)
     assert out.getvalue().splitlines() == [

@@ -3,8 +3,8 @@
 import pytest
 
 from jaxdl import config as cfg
-from jaxdl.runs import Run
-from jaxdl.training.experiment import REGISTRIES, Experiment
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.loop import train
 
 DIGITS = {"test": 10_000}
@@ -24,7 +24,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_number_is_reached(name, tfds_dir, tmp_path):
     examples, overrides = PUBLISHED[name]
-    experiment, run = Experiment.of(cfg.read(name, overrides, REGISTRIES)), Run(tmp_path)
+    experiment, run = build_experiment(cfg.read(name, overrides, NODES)), Run(tmp_path)
     run.claim(experiment.config)
     result = train(experiment, run)
     assert result["examples"] == examples

@@ -1,45 +1,273 @@
-"""The README's code, run as it stands."""
+"""The commands and the code of the READMEs, run as they stand, on small data and for two steps."""
 
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxdl import config as cfg
+from jaxdl.training.build import NODES
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "configs/README.md", "jaxdl/data/README.md", "experiments/README.md")
+
+# What no test can run, by a piece of the line, and why.
+ELSEWHERE = {
+    "pip install": "makes an environment, from the network",
+    "srun ": "needs Slurm",
+    "--distributed": "needs a second process; tests/parallel has two of them",
+}
+# Runs that a README uses and does not train: which config stands in, the quickest of its kind.
+STAND_INS = {
+    "runs/digits": "digits_cnn",
+    "runs/flowers": "digits_cnn",
+    "runs/folk": "folk_lstm",
+    "runs/mnist_cnn": "digits_cnn",
+    "runs/resnet50": "digits_cnn",
+    "runs/shakespeare": "shakespeare_lstm",
+    "runs/shapes": "shapes_fcos",
+    "runs/sweep": "digits_mlp",
+    "runs/translation": "addition_lstm",
+}
+SLOW = ("alexnet", "cifar10", "fcos", "folk", "googlenet", "pilotnet", "deeptesla", "resnet",
+        "retinanet", "translation", "vgg")  # fmt: skip
+ANOTHER_INPUT = {"Ein Hund läuft.": "1+2"}  # of a run that stands in
 
 
-@pytest.fixture(scope="module")
-def readme():
-    return (cfg.Path(__file__).parent.parent / "README.md").read_text()
+class Block(NamedTuple):
+    """A command or a piece of Python of a README, and those before it that it may need."""
+
+    readme: str
+    number: int
+    kind: str
+    text: str
 
 
 def blocks(readme):
-    return re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    """The commands and the Python of a file, in their order."""
+    text = (ROOT / readme).read_text()
+    pieces = re.findall(
+        r"```python\n(.*?)```|((?:^    [^\n]*\n|^\n(?=    ))+)", text, re.DOTALL | re.M
+    )
+    made = []
+    for fenced, indented in pieces:
+        lines = re.sub(r"^    ", "", indented, flags=re.M)
+        if fenced or re.match(r"\s*(import|from) \w+", lines):
+            made.append(("python", fenced or lines.lstrip("\n")))
+        else:
+            lines = re.sub(r"\s*\\\n\s*", " ", lines).splitlines()
+            made += [("command", line) for line in lines if re.search(r"(^|[ /])jaxdl \w", line)]
+    return [Block(readme, i, *block) for i, block in enumerate(made)]
 
 
-def test_the_script_trains(readme, tmp_path):
-    (tmp_path / "script.py").write_text(blocks(readme)[0])
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    accuracy = float(re.search(r"'accuracy': ([\d.]+)", done.stdout)[1])
-    assert accuracy > 0.9
+def words_of(line):
+    """The words of a command: what follows it after two spaces is a remark."""
+    line = re.sub(r"jaxdl list\b.*", "jaxdl list", line)
+    line = re.sub(r"(jaxdl \w+) +", r"\1 ", line).replace("…", "  ")
+    return shlex.split(line.split("  ")[0])
 
 
-def test_the_config_with_a_model_of_ones_own_trains(readme, tmp_path):
-    for block in blocks(readme)[1:]:
-        (tmp_path / re.match(r"# (\w+\.py)", block)[1]).write_text(block)
-    command = [sys.executable, "-m", "jaxdl", "train", "--config", "rings.py", "--workdir", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "test/accuracy" in done.stdout
+def option(words, name):
+    return words[words.index(name) + 1] if name in words else None
 
 
-def test_every_config_and_file_it_names_is_there(readme, root):
-    for name in re.findall(r"configs/(\w+)\.py", readme):
-        assert name in cfg.shipped()
-    for path in re.findall(r"\]\(((?!http)[^)]+)\)", readme):
-        assert (root / path).exists()
+def is_slow(block):
+    """Whether what it trains or uses takes long to compile."""
+    workdir = re.search(r"\bruns/\w+", block.text)
+    mine = [b for b in blocks(block.readme) if workdir and re.search(rf"{workdir[0]}\b", b.text)]
+    lines = [block.text, *(b.text for b in mine if not elsewhere(b))]
+    trains = re.search(r"--config configs/(\w+)", "\n".join(lines))
+    name = trains[1] if trains else STAND_INS.get(workdir[0] if workdir else "", "")
+    return any(part in name for part in SLOW)
+
+
+def elsewhere(block):
+    """Why no test can run it, or None."""
+    return next((why for piece, why in ELSEWHERE.items() if piece in block.text), None)
+
+
+def parameters():
+    for readme in READMES:
+        if (ROOT / readme).exists():
+            for block in blocks(readme):
+                title = block.text.split("  ")[0] if block.kind == "command" else block.kind
+                # Each command is a process of its own: of the reference, all wait for the slow run.
+                slow = block.kind == "command" and (readme != "README.md" or is_slow(block))
+                marks = [pytest.mark.slow] if slow else []
+                yield pytest.param(block, id=f"{readme}:{block.number} {title[:60]}", marks=marks)
+
+
+def overrides(words):
+    """What makes a command small: its data, where it names none, and two steps."""
+    name = option(words, "--config")
+    if not name or words[1] not in ("train", "check", "sweep") or name == "rings.py":
+        return []
+    own = [w[len("--config.") :] for w in words if w.startswith("--config.")]
+    small = ["training.steps=2", "training.evaluate_every.steps=2"]
+    if not any(w.startswith("data.source=") for w in own):
+        small.append("data.twin=true")
+    single = [w for w in own if "=" in w and words[1] != "sweep"]
+    config = cfg.read(Path(name).stem, single, NODES)
+    data, training = config["data"], config["training"]
+    if "buckets" in training:
+        small.append("training.buckets=2")
+    if "crop" in data:
+        small += ["data.crop.size=64", "data.crop.resize=72"]
+    if "crop" in data or data["source"] in ("images", "csv", "coco"):
+        small += ["training.batch_size=4", "training.eval_batch_size=4"]
+    if isinstance(data.get("size"), tuple):  # of a detector
+        small.append("data.size=(64, 96)")
+    if "sizes" in training:
+        small.append("training.sizes=((48, 1),)")
+    return [f"--config.{override}" for override in small]
+
+
+def run(words, folder, **environment):
+    """Run a command in a folder, as a user would; what it printed."""
+    python = [sys.executable, "-P", "-m", "jaxdl"] if words[0] == "jaxdl" else [sys.executable]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [*python, *words[1:]],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder for each README, with the files that its commands name."""
+    made = {}
+
+    def folder(readme):
+        if readme not in made:
+            made[readme] = small_files(tmp_path_factory.mktemp("readme"))
+            for block in blocks(readme):
+                if named := re.match(r"# (\w+\.py)\n", block.text):
+                    (made[readme] / named[1]).write_text(block.text)
+        return made[readme]
+
+    return folder
+
+
+def small_files(folder):
+    """Photos, tables, a text, and boxes, each a few."""
+    rng = np.random.default_rng(0)
+
+    def picture(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (80, 90, 3), np.uint8)).save(path)
+
+    picture(folder / "photo.jpg")
+    for kind in ("cat", "dog", "owl"):
+        for i in range(20):
+            picture(folder / "photos" / kind / f"{i}.png")
+    for split in ("train", "val"):
+        for kind in range(17):
+            picture(folder / "flowers" / split / f"flower{kind:02}" / "0.jpg")
+        for kind in range(3):
+            for i in range(3):
+                picture(folder / "ILSVRC" / split / f"n0000000{kind}" / f"{i}.JPEG")
+        images = [{"id": i, "file_name": f"{i}.jpg", "height": 80, "width": 90} for i in range(8)]
+        boxes = [
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 1 + i % 2,
+                "bbox": [5, 10, 30, 40],
+                "iscrowd": 0,
+            }
+            for i in range(8)
+        ]
+        kinds = [{"id": 1, "name": "red"}, {"id": 2, "name": "white"}]
+        for image in images:
+            picture(folder / "cells" / f"{split}2017" / image["file_name"])
+        document = {"images": images, "annotations": boxes, "categories": kinds}
+        (folder / "cells" / "annotations").mkdir(exist_ok=True)
+        file = folder / "cells" / "annotations" / f"instances_{split}2017.json"
+        file.write_text(json.dumps(document))
+    rows = [
+        f"{area},{rooms},{1000 * area + 7 * rooms}" for area, rooms in rng.integers(1, 99, (60, 2))
+    ]
+    (folder / "houses.csv").write_text("\n".join(["area,rooms,price", *rows]) + "\n")
+    (folder / "book.txt").write_text("Once upon a time there was a README. " * 2000)
+    return folder
+
+
+def pretrained(folder):
+    """A ResNet-18 as others would hand it over."""
+    import jax
+    from safetensors.numpy import save_file
+
+    from jaxdl.checkpointing.weight_names import flat
+    from jaxdl.models import MODELS, functional
+
+    model = functional(MODELS["resnet"](outputs=1000, depth=18))
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    weights = flat(*jax.jit(model.init)(jax.random.key(0), (image,)))
+    save_file({k: np.asarray(v) for k, v in weights.items()}, folder / "resnet18.safetensors")
+
+
+def supply(words, folder):
+    """Train what a command uses, if no command of this file has."""
+    workdir = next((w for w in words if w.startswith("runs/")), None)
+    if option(words, "--config") or workdir is None or (folder / workdir).exists():
+        return
+    command = ["jaxdl", "train", "--config", f"configs/{STAND_INS[workdir]}.py"]
+    if workdir == "runs/sweep":
+        command = [*command[:1], "sweep", *command[2:], "--seeds", "2"]
+    run([*command, *overrides(command), "--workdir", workdir], folder)
+
+
+@pytest.mark.parametrize("block", [*parameters()])
+def test_block(block, folders):
+    folder = folders(block.readme)
+    if block.kind == "python":
+        if not re.match(r"# (\w+\.py)\n", block.text):
+            if "digits/model" in block.text and not (folder / "digits").exists():
+                words = shlex.split("jaxdl export --workdir runs/digits --output digits")
+                supply(words, folder)
+                run(words, folder)
+            (folder / "script.py").write_text(block.text)
+            printed = run(["python", "script.py"], folder)
+            if accuracy := re.search(r"'accuracy': ([\d.]+)", printed):
+                assert float(accuracy[1]) > 0.9
+        return
+    if reason := elsewhere(block):
+        pytest.skip(reason)
+    words = [ANOTHER_INPUT.get(word, word) for word in words_of(block.text)]
+    environment = dict(w.split("=", 1) for w in words[: words.index("jaxdl")])
+    words = words[words.index("jaxdl") :]
+    if words[1] in ("train", "sweep") and "--workdir" not in words:
+        words += ["--workdir", "runs/unnamed"]
+    if "resnet18.safetensors" in block.text:
+        pretrained(folder)
+    supply(words, folder)
+    printed = run([*words, *overrides(words)], folder, **environment)
+    if words[1] in ("train", "evaluate"):
+        assert re.search(r"(test|validation)/\w+", printed)
+
+
+def test_every_config_and_file_they_name_is_there():
+    named = ""
+    for readme in READMES:
+        if (ROOT / readme).exists():
+            text = (ROOT / readme).read_text()
+            for name in re.findall(r"configs/(\w+)\.py", text):
+                assert name in cfg.shipped()
+            for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
+                assert (ROOT / Path(readme).parent / path).exists(), f"{readme}: {path}"
+            named += text
     for name in cfg.shipped():
-        assert f"`{name}`" in readme, f"{name} is missing from the table of configs"
+        assert f"`{name}`" in named, f"{name} is missing from the table of configs"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.cli import main
-from jaxdl.data.abc import share_of_full_bars
+from jaxdl.data.text.abc import share_of_full_bars
 
 STEPS = ("--config.training.steps=2", "--config.training.evaluate=()", "--config.figures=()")
 SMALL = ("--config.model.hidden=8", "--config.training.batch_size=8", *STEPS)
@@ -128,9 +128,9 @@ WRONG = {
     "seed": ("shakespeare", ["--prompt", "T", "--seed", "-1"], "--seed: expected at least 0"),
     "far seed": ("shakespeare", ["--prompt", "T", "--seed", str(2**40)], "--seed: expected"),
     "no number": ("shakespeare", ["--prompt", "T", "--length", "ten"], "invalid int value: 'ten'"),
-    "no prompt": ("shakespeare", [], "--prompt: give some text to go on from"),
+    "no prompt": ("shakespeare", [], "--prompt: give some text to continue"),
     "unknown character": ("shakespeare", ["--prompt", "a日"], "--prompt: character '日'"),
-    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: this model's sequences"),
+    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: this model's texts"),
     "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: draws nothing"),
     "input": ("shakespeare", ["--input", "T"], "--input: this model answers to nothing"),
     "no input": ("translation", [], "--input: this model answers to source"),
@@ -188,4 +188,4 @@ def test_a_run_that_does_not_write(sample, tmp_path):
     words = ["--workdir", str(tmp_path / "run"), "--config.training.steps=1"]
     main(["train", "--config", "blobs_logistic", *words])
     status, _, err = sample(tmp_path / "run", "--prompt", "T")
-    assert status == 2 and "does not write sequences" in err and len(err.splitlines()) == 1
+    assert status == 2 and "does not generate text" in err and len(err.splitlines()) == 1

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxdl import signals
-from jaxdl.data.feed import Feed, batches
-from jaxdl.data.order import Order
+from jaxdl.data.loader import DeviceLoader, batches
+from jaxdl.data.order import ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.signals import Stopped, StopSignal, result
 
@@ -29,7 +29,7 @@ def hanging(monkeypatch):
     over = threading.Event()
     table = Table({"x": np.zeros((8, 2), np.float32)})
     monkeypatch.setattr(Table, "__getitem__", lambda *_: over.wait(60))
-    monkeypatch.setattr(Table, "drawn", lambda *_: over.wait(60))
+    monkeypatch.setattr(Table, "train_view", lambda *_: over.wait(60))
     yield table
     over.set()
 
@@ -64,7 +64,7 @@ def test_an_error_of_a_future_is_raised():
 
 
 def test_training_data_that_never_comes_is_not_waited_for(hanging):
-    feed = Feed(hanging, Order(8, 4, 0), resident=False)
+    feed = DeviceLoader(hanging, ShuffledEpochs(8, 4, 0), on_device=False)
     with StopSignal(), pytest.raises(Stopped):
         threading.Timer(0.2, ask).start()
         feed.take(0, 1)

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 import jaxdl
 from jaxdl.errors import Diverged, UserError, printable
 from jaxdl.progress import Progress
+from jaxdl.sweeps.report import printed
 from jaxdl.terminal import complain, say, stream
-from jaxdl.training.sweep import printed
 
 HOSTILE = {
     "title": ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
@@ -100,7 +100,9 @@ def test_progress_shows_no_foreign_control(monkeypatch):
     output = io.StringIO()
     monkeypatch.setattr("sys.stdout", output)
     progress = Progress(10, 1)
-    progress.evaluated(1, {"test/ap/\x1b]0;x\x07\n": 0.5, "x" * 10**6: 0.25, "test/loss": 0.125})
+    progress.show_evaluation(
+        1, {"test/ap/\x1b]0;x\x07\n": 0.5, "x" * 10**6: 0.25, "test/loss": 0.125}
+    )
     progress.say("a\nb")
     lines = output.getvalue().splitlines()
     assert len(lines) == 2 and all(line.isprintable() for line in lines)

@@ -10,19 +10,19 @@ from collections.abc import Callable
 import pytest
 
 from jaxdl import config as cfg
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
+from jaxdl.inference.restored import RestoredRun
 from jaxdl.models import MODELS
-from jaxdl.runs import Run
-from jaxdl.training.experiment import Experiment
-from jaxdl.training.learnt import Learnt
-from jaxdl.training.sweep import Sweep
+from jaxdl.sweeps.grid import Sweep
+from jaxdl.training.build import build_experiment
 
 MINE = """
 import functools, os
 import flax.linen as nn
 from flax.linen import Dense
 from jaxdl.models.mlp import MLP
-from jaxdl.training.experiment import TASKS
+from jaxdl.tasks import TASKS
 
 open("ran", "a").close()
 
@@ -116,7 +116,7 @@ def test_nor_does_using_what_it_has_learnt(mine, call, place, command):
     status, _, err = call(command, *words, "--workdir", workdir)
     assert status == 2 and "--trust os" in err and err.count("\n") == 1
     with pytest.raises(UserError, match="--trust os"):
-        Learnt(Run(workdir))
+        RestoredRun(Run(workdir))
     assert not (mine / "ran").exists()
 
 
@@ -153,9 +153,9 @@ def test_a_run_that_the_users_own_config_claims_needs_no_consent(mine, call):
         assert call(command, "--workdir", "run", "--trust", "other", "--trust", "mine")[0] == 0
     assert call("export", "--workdir", "run", "--output", "out", "--trust", "mine")[0] == 0
     with pytest.raises(UserError, match="--trust mine"):
-        Experiment.of(Run("run").config())
-    assert Experiment.of(Run("run", trust=["mine"]).config()).figures
-    assert Experiment.of(Run("run", trust="mine").config()).figures
+        build_experiment(Run("run").config())
+    assert build_experiment(Run("run", trust=["mine"]).config()).figures
+    assert build_experiment(Run("run", trust="mine").config()).figures
 
 
 def test_a_sweep_asks_too(mine, call):
@@ -184,7 +184,7 @@ def test_every_point_of_a_sweep_is_asked_about(mine, call):
 
 @pytest.mark.parametrize("point", ["../out", "/tmp/out", "a/../../out", ".."])
 def test_a_sweep_trains_in_its_folder_alone(point):
-    with pytest.raises(UserError, match="no sweep has point"):
+    with pytest.raises(UserError, match="invalid point"):
         Sweep.from_json({"points": {point: CONFIG}, "values": {point: {}}, "seeds": 1})
 
 

@@ -61,7 +61,7 @@ def jaxdl_steps(work: Work, path: str, onednn: str) -> Callable[[int], object]:
     """Steps of the shipped config, as the training loop makes them."""
     os.environ["JAXDL_ONEDNN"] = onednn
     from jaxdl.cli import read_config
-    from jaxdl.models.onednn import available
+    from jaxdl.kernels.onednn import available
 
     if onednn == "1" and not available():
         raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")

@@ -82,7 +82,7 @@ def config_of(depth: int, path: str) -> dict[str, Any]:
 def jaxdl_steps(do: str, depth: int, path: str, onednn: str) -> Callable[[int], object]:
     """Training steps as the loop makes them, or batches as `jaxdl predict` sees them."""
     os.environ["JAXDL_ONEDNN"] = onednn
-    from jaxdl.models.onednn import available
+    from jaxdl.kernels.onednn import available
 
     if onednn == "1" and not available():
         raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")
@@ -93,13 +93,13 @@ def jaxdl_steps(do: str, depth: int, path: str, onednn: str) -> Callable[[int], 
 def jaxdl_predictions(config: dict[str, Any]) -> Callable[[int], object]:
     import jax
 
-    from jaxdl.allocator import keep_freed_memory
-    from jaxdl.training.devices import jit
+    from jaxdl.parallel.mesh import jit
+    from jaxdl.runtime import keep_freed_memory
+    from jaxdl.training.build import build_experiment
     from jaxdl.training.evaluation import make_prediction, transformed
-    from jaxdl.training.experiment import Experiment
 
     keep_freed_memory()  # as the command does
-    experiment = Experiment.of(config)
+    experiment = build_experiment(config)
     state, columns = experiment.init(), experiment.splits["train"].columns
     predict = jit(
         transformed(make_prediction(experiment.model, experiment.task), experiment.transform)
@@ -188,7 +188,7 @@ def nms_steps(framework: str, how: str) -> Callable[[int], object]:
         import jax
 
         from jaxdl.boxes import nms
-        from jaxdl.training.devices import jit
+        from jaxdl.parallel.mesh import jit
 
         suppress = jit(lambda boxes, scores: nms(boxes, scores, 0.5, KEPT[how]))
         given = jax.device_put((boxes, scores))

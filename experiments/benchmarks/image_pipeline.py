@@ -45,10 +45,12 @@ def cpu_seconds() -> float:
 
 def ways() -> dict[str, Way]:
     """By name; each makes all crops once."""
-    from jaxdl.allocator import keep_freed_memory
-    from jaxdl.data import Crop, Photos, jpeg, tfds
-    from jaxdl.data.crops import draws
-    from jaxdl.data.photos import Held, shrinkage
+    from jaxdl.data import Crop, LazyImages
+    from jaxdl.data.images import jpeg
+    from jaxdl.data.images.crops import draws
+    from jaxdl.data.images.lazy import Held, shrinkage
+    from jaxdl.data.sources import tfds
+    from jaxdl.runtime import keep_freed_memory
 
     keep_freed_memory()  # as the command does
     crop = Crop(SIZE)
@@ -66,7 +68,7 @@ def ways() -> dict[str, Way]:
             jpeg.decode(d, s, quick=quick) for d, s in zip(images, shrinks, strict=True)
         ]
 
-    def ours(column: Photos) -> Way:
+    def ours(column: LazyImages) -> Way:
         return lambda: [
             column.drawn(rows[i : i + BATCH], epochs[i : i + BATCH], 0)
             for i in range(0, len(rows), BATCH)
@@ -75,8 +77,8 @@ def ways() -> dict[str, Way]:
     return {
         "simplejpeg alone": alone(quick=False),
         "simplejpeg alone, quick": alone(quick=True),
-        "jaxdl": ours(Photos(Held(images, "here"), crop, threads=1)),
-        "jaxdl, from array_record": ours(Photos(records.encoded, crop, threads=1)),
+        "jaxdl": ours(LazyImages(Held(images, "here"), crop, threads=1)),
+        "jaxdl, from array_record": ours(LazyImages(records.encoded, crop, threads=1)),
         **torch_ways(images),
         **tensorflow_ways(images),
     }

@@ -83,17 +83,17 @@ def jaxdl_write(work: Work, path: str) -> Callable[[int], object]:
     import jax
     import jax.numpy as jnp
 
-    from jaxdl.allocator import keep_freed_memory
-    from jaxdl.generation import Rules, extend, make_draw
-    from jaxdl.training.experiment import Experiment
+    from jaxdl.decoding import TokenRules, generate, make_sampler
+    from jaxdl.runtime import keep_freed_memory
+    from jaxdl.training.build import build_experiment
 
     keep_freed_memory()  # as the command does
-    experiment = Experiment.of(config_of(work, path))
+    experiment = build_experiment(config_of(work, path))
     model, state = experiment.model, experiment.init()
-    learnt = state.params, state.variables
-    write = functools.partial(extend, model, draw=make_draw(0.8), rules=Rules())
+    learnt = state.params, state.model_state
+    write = functools.partial(generate, model, draw=make_sampler(0.8), rules=TokenRules())
     program = jax.jit(write, static_argnums=(6,))
-    carry, last = model.begin(*learnt, 1), jnp.ones((1, 1), jnp.int32)
+    carry, last = model.initialize_carry(*learnt, 1), jnp.ones((1, 1), jnp.int32)
 
     def steps(n: int) -> None:
         nonlocal carry, last

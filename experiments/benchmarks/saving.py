@@ -17,8 +17,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxdl.checkpoints import Checkpoints
-from jaxdl.training.experiment import Experiment
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.training.build import build_experiment
 
 ROUNDS = 9  # after one that is not counted
 
@@ -36,11 +36,11 @@ def config(parameters: int) -> dict:
 
 
 def measure(parameters: int, every: int) -> None:
-    experiment = Experiment.of(config(parameters))
-    devices, feed = experiment.devices, experiment.feed()
+    experiment = build_experiment(config(parameters))
+    devices, feed = experiment.devices, experiment.loader()
     state, columns = experiment.init(), devices.replicate(feed.columns)
     given, n = devices.scatter(feed.make(0, 1), axis=1), np.int32(1)
-    call = devices.compiled_step(experiment.call, state, columns, given, n)
+    call = devices.compiled_step(experiment.run_steps, state, columns, given, n)
     state, _ = call(state, columns, given, n)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as folder:

@@ -20,11 +20,11 @@ def stages(config: str, workdir: str) -> None:
     """In a process of its own: go as far as the first step, and print what each stage took."""
     marks = [("start", float(os.environ["STARTED"])), ("Python", time.time())]
 
+    from jaxdl.checkpointing.run_directory import Run
     from jaxdl.cli import read_config, set_up_cache
     from jaxdl.progress import Progress
-    from jaxdl.runs import Run
+    from jaxdl.training.build import build_experiment
     from jaxdl.training.check import check_shapes
-    from jaxdl.training.experiment import Experiment
     from jaxdl.training.loop import train
 
     class FirstStep(Progress):
@@ -35,7 +35,7 @@ def stages(config: str, workdir: str) -> None:
 
     marks.append(("imports", time.time()))
     set_up_cache()
-    experiment = Experiment.of(read_config(config, ["training.steps=1"]))
+    experiment = build_experiment(read_config(config, ["training.steps=1"]))
     marks.append(("config and data", time.time()))
     check_shapes(experiment)
     marks.append(("check of shapes", time.time()))

@@ -12,16 +12,16 @@ def steps_of(config: Mapping[str, Any]) -> Callable[[int], object]:
     """What makes n steps of a config: same experiment, feed and compiled call, every loss read."""
     import jax.numpy as jnp
 
-    from jaxdl.allocator import keep_freed_memory
-    from jaxdl.training.experiment import Experiment
+    from jaxdl.runtime import keep_freed_memory
+    from jaxdl.training.build import build_experiment
     from jaxdl.training.loop import Pace
 
     keep_freed_memory()  # as the command does
-    experiment = Experiment.of(config)
-    devices, feed, state = experiment.devices, experiment.feed(), experiment.init()
+    experiment = build_experiment(config)
+    devices, feed, state = experiment.devices, experiment.loader(), experiment.init()
     columns = devices.replicate(feed.columns)
     given = devices.scatter(feed.make(0, 0), axis=1)
-    call = devices.compiled_step(experiment.call, state, columns, given, jnp.int32(0))
+    call = devices.compiled_step(experiment.run_steps, state, columns, given, jnp.int32(0))
     step, pace = 0, Pace(feed.steps)
 
     def steps(n: int) -> None:

@@ -1,4 +1,4 @@
-"""Columns that took long to make, kept on disk for the next run."""
+"""Columns that are slow to make, cached on disk for the next run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from jaxdl import caches
 
 
 def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """What `make` returns, from the cache if it was made for this key before.
+    """The result of `make`, from the cache if it was made for this key before.
 
-    A file is written whole or not at all, holds arrays only, and carries checksums: a damaged one
-    is made again, and so is one that another user can write (`jaxdl.caches`). A cache that cannot
-    be written costs time, not the run.
+    A file is written whole or not at all, and contains only arrays and their checksums. One that is
+    damaged, or that another user can write (`jaxdl.caches`), is made again. If the cache cannot be
+    written, the run goes on without it.
     """
     place = caches.usable("data")
     if place is None:
         return make()
     path = place / f"{sha256(key.encode()).hexdigest()}.npz"
     if caches.sound(path):
-        # It may be damaged in one of zipfile's many ways.
+        # zipfile raises many types for damaged files.
         with suppress(Exception), np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     columns = make()
@@ -36,18 +36,18 @@ def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[st
 
 
 def folder() -> Path:
-    """Where the cache is: in the user's own cache folder, and safe to delete at any time."""
+    """The folder of the cache, in the user's cache folder; it can be deleted at any time."""
     return caches.folder("data")
 
 
 def fingerprint(path: Path) -> str:
-    """Digest of a file's contents."""
+    """A digest of a file's contents."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def stamp(path: Path) -> str:
-    """Size and time of a file: for those that would take too long to read for a `fingerprint`."""
+    """Size and time of a file, for files too large for a `fingerprint`."""
     about = path.stat()
     return f"{about.st_size} bytes at {about.st_mtime_ns}"
 

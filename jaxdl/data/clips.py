@@ -1,4 +1,4 @@
-"""Clips: of each example also the frames that lead up to it, gathered as they are needed."""
+"""Clips: each image together with the frames before it, gathered when they are needed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from jaxdl.errors import UserError
 class Clips:
     """How images become clips; `config.data.clips` sets these.
 
-    The image of each example becomes a clip that ends with it; other columns stay as they are, and
-    so are those of the last frame. A clip stays within one recording: the examples of the same
-    `within`, as far as their frame numbers have no gap. What would be before the beginning of it
-    is its first frame.
+    The image of each example becomes a clip that ends with it. Other columns do not change, so they
+    belong to the last frame. A clip stays within one recording: examples of equal `within` whose
+    frame numbers have no gap. At the beginning of a recording its first frame is repeated.
 
     Args:
-      length: frames a clip.
-      stride: each frame is so many behind the one before.
+      length: frames in a clip.
+      stride: distance in frames between two of them.
       within: columns in which the examples of a recording are equal, such as ('drive',).
       frame: column of the frame numbers.
-      column: of the images.
-      first: columns of which those of the first frame are wanted too, as `first_…`, such as
-        ('steering',): `random_reverse` needs them.
+      column: column of the images.
+      first: columns whose values at the first frame are added as `first_…`, such as ('steering',):
+        `random_reverse` needs them.
 
     Raises:
       UserError: a length or stride below 1.
@@ -44,18 +43,18 @@ class Clips:
     first: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse clips of nothing."""
+        """Refuse clips without frames."""
         for name in ("length", "stride"):
             if getattr(self, name) < 1:
                 raise UserError(f"clips: {name}={getattr(self, name)}; it must be at least 1")
 
 
 class Frames(Lazy):
-    """A column of clips, (examples, length, ...), that are gathered when they are asked for.
+    """A column of clips (examples, length, ...), gathered from their frames when indexed.
 
     Args:
-      frames: the single ones, in memory.
-      rows: those of each clip.
+      frames: the single images, in memory.
+      rows: the frames of each clip.
     """
 
     def __init__(
@@ -68,32 +67,32 @@ class Frames(Lazy):
         """Clips (..., length, height, width, channels)."""
         return self.frames[self.rows[rows]]
 
-    def drawn(
+    def train_view(
         self, rows: Integer[np.ndarray, "*batch"], epochs: Integer[np.ndarray, "*batch"], seed: int
     ) -> Shaped[np.ndarray, "*batch length ..."]:
         """The same in every epoch."""
         return self[rows]
 
     def fingerprint(self) -> UInt8[np.ndarray, " bytes"]:
-        """Of the frames, and of which of them make each clip."""
+        """A digest of the frames and of the rows of the clips."""
         digest = sha256(np.ascontiguousarray(self.frames).data)
         digest.update(np.ascontiguousarray(self.rows, np.int64).data)
         return np.frombuffer(digest.digest(), np.uint8)
 
     def digests(self) -> UInt8[np.ndarray, "examples bytes"]:
-        """Those of its frames, side by side."""
+        """The digests of the frames of each clip, one after the other."""
         frames = np.ascontiguousarray(self.frames)
         each = [blake2b(frame.data, digest_size=16).digest() for frame in frames]
-        found = np.frombuffer(b"".join(each), np.uint8).reshape(len(each), -1)
-        return found[self.rows].reshape(len(self), -1)
+        digests = np.frombuffer(b"".join(each), np.uint8).reshape(len(each), -1)
+        return digests[self.rows].reshape(len(self), -1)
 
 
 def clip(splits: Mapping[str, Table], clips: Clips) -> dict[str, Table]:
     """The splits, with clips in place of images.
 
     Raises:
-      UserError: a column is missing, not of its kind or there already, or two examples of a
-        recording have one frame number.
+      UserError: a column is missing, of another kind or exists already, or two examples of a
+        recording have the same frame number.
     """
     return {role: _clipped(table, clips) for role, table in splits.items()}
 
@@ -104,30 +103,30 @@ def _clipped(table: Table, clips: Clips) -> Table:
     for name in (f"first_{name}" for name in clips.first):
         if name in table.columns:
             raise UserError(
-                f"{table.where}: column {name!r} is there already, and config.data.clips.first "
-                "would make it; leave it out of config.data.columns"
+                f"{table.where}: column {name!r} exists already, and config.data.clips.first "
+                "would add it; leave it out of config.data.columns"
             )
     images = table.columns[clips.column]
     if isinstance(images, Lazy):
         raise UserError(
-            f"{table.where}: clips are of images in memory, and column {clips.column!r} is made "
-            "on demand; leave out config.data.crop"
+            f"{table.where}: clips need images in memory, and column {clips.column!r} is "
+            "decoded on demand; leave out config.data.crop"
         )
     for name in (clips.frame, *clips.within):
         column = table.columns[name]
         if column.ndim != 1 or column.dtype.kind not in "iub":
             raise UserError(
-                f"{table.where}: column {name!r} must hold one whole number an example to tell "
-                f"where clips begin, got shape {column.shape} of {column.dtype}"
+                f"{table.where}: column {name!r} must have one whole number for each example, "
+                f"to find the recordings; got shape {column.shape} of {column.dtype}"
             )
     rows = _rows(table, clips)
     first = {f"first_{name}": table.columns[name][rows[:, 0]] for name in clips.first}
-    made = {clips.column: Frames(images, rows), **first}
-    return replace(table, columns={**table.columns, **made})
+    clipped = {clips.column: Frames(images, rows), **first}
+    return replace(table, columns={**table.columns, **clipped})
 
 
 def _rows(table: Table, clips: Clips) -> Int[np.ndarray, "examples length"]:
-    """The frames of each clip, whatever the order of the examples."""
+    """The rows of the frames of each clip; the examples may be in any order."""
     number = table.columns[clips.frame].astype(np.int64)
     recording = [table.columns[name] for name in clips.within]
     order = np.lexsort((number, *recording))  # by recording, then by number
@@ -137,7 +136,7 @@ def _rows(table: Table, clips: Clips) -> Int[np.ndarray, "examples length"]:
         first, second = order[twice[0]], order[twice[0] + 1]
         raise UserError(
             f"{table.where}: examples {first} and {second} are both {clips.frame} "
-            f"{number[first]}; name the columns that tell their recordings apart in "
+            f"{number[first]}; name the columns that differ between recordings in "
             "config.data.clips.within"
         )
     new[1:] |= gap != 1
@@ -150,7 +149,7 @@ def _rows(table: Table, clips: Clips) -> Int[np.ndarray, "examples length"]:
 
 
 def _changes(columns: list[np.ndarray], order: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Where, in this order, any of the columns is not what it was at the example before."""
+    """Where, in this order, any column differs from the example before."""
     new = np.zeros(len(order), bool)
     new[0] = True
     for column in columns:

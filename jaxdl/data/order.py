@@ -1,6 +1,6 @@
-"""Which examples make batch t: a pure function of (number of examples, seed, t).
+"""The rows of batch t: a pure function of (number of examples, seed, t).
 
-`Order` is the stream of epochs; `Streams` has each batch continue the one before.
+`ShuffledEpochs` shuffles each epoch; in `ContiguousStreams` each batch continues the one before.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from jaxdl.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
-    """The endless stream of shuffled epochs, cut into batches.
+class ShuffledEpochs:
+    """An endless stream of shuffled epochs, divided into batches.
 
     Epochs follow one another without a gap, so a batch may end one and begin the next; each epoch
-    visits every example once, whatever the batch size.
+    visits every example once, for any batch size.
 
     Args:
       examples: number of examples in the split.
-      batch_size: examples a batch.
+      batch_size: examples in a batch.
       seed: at least 0.
       shuffle: a fresh permutation each epoch, or the order of the split.
-      lengths: of each example; where given, a batch is made of examples of like length, so that
-        little of it is padding, and the order of the batches is shuffled.
+      lengths: of each example. If set, a batch has examples of similar length, so that little of
+        it is padding (bucketing), and the order of the batches is shuffled.
 
     Raises:
       UserError: a batch larger than the split.
@@ -41,12 +41,12 @@ class Order:
     lengths: Int[np.ndarray, " examples"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse batches that would hold an example twice."""
+        """Refuse batches larger than the split."""
         _check_batch(self.examples, self.batch_size)
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches an epoch; not whole where the batch size does not divide."""
+        """Batches in an epoch; fractional if the batch size does not divide it."""
         return self.examples / self.batch_size
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
@@ -57,7 +57,7 @@ class Order:
         return np.concatenate(parts)
 
     def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The epoch to which each row of that batch belongs, from 0."""
+        """The epoch of each row of that batch, counted from 0."""
         place = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         return place // self.examples
 
@@ -65,13 +65,13 @@ class Order:
     def _epoch(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.examples, dtype=np.int32)
-        # NumPy promises Philox's raw stream for ever, and Generator.permutation's not; ties, of
-        # one chance in 2^64 a pair, go to the lower row.
+        # NumPy promises never to change Philox's raw stream, unlike Generator.permutation. Ties (a
+        # chance of 2^-64 for each pair) go to the lower row.
         philox = np.random.Philox(key=np.array([self.seed, epoch], np.uint64))
         shuffled = np.argsort(philox.random_raw(self.examples), kind="stable").astype(np.int32)
         if self.lengths is None:
             return shuffled
-        head = -epoch * self.examples % self.batch_size  # completes the last epoch's last batch
+        head = -epoch * self.examples % self.batch_size  # completes the last batch of epoch - 1
         whole = (self.examples - head) // self.batch_size
         first, rest = shuffled[:head], shuffled[head:]
         alike = rest[np.argsort(self.lengths[rest], kind="stable")]
@@ -81,15 +81,15 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Streams:
-    """The split cut into as many streams as a batch has rows, each read in order.
+class ContiguousStreams:
+    """The split divided into as many streams as a batch has rows, each read in order.
 
-    Row i of batch t + 1 continues row i of batch t, but at the start of an epoch. The last
-    examples, fewer than a batch has rows, are left out.
+    Row i of batch t + 1 continues row i of batch t, except at the start of an epoch. The remaining
+    examples at the end, fewer than a batch, are left out.
 
     Args:
       examples: number of examples in the split, in their order.
-      batch_size: examples a batch.
+      batch_size: examples in a batch.
 
     Raises:
       UserError: a batch larger than the split.
@@ -99,12 +99,12 @@ class Streams:
     batch_size: int
 
     def __post_init__(self) -> None:
-        """Refuse batches that would hold an example twice."""
+        """Refuse batches larger than the split."""
         _check_batch(self.examples, self.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches an epoch."""
+        """Batches in an epoch."""
         return self.examples // self.batch_size
 
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
@@ -113,16 +113,16 @@ class Streams:
         return (np.arange(self.batch_size) * length + step % length).astype(np.int32)
 
     def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The epoch to which each row of that batch belongs, from 0."""
+        """The epoch of each row of that batch, counted from 0."""
         return np.full(self.batch_size, step // self.steps_per_epoch)
 
 
-def onwards(
+def eval_streams(
     examples: int, batch_size: int
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
     """Rows and mask of batches that visit each example exactly once, each continuing the last.
 
-    Where the streams are uneven, the first example stands in for what is missing, masked out.
+    Streams that are too short are filled up with the first example, masked out.
     """
     length = -(-examples // batch_size)
     for step in range(length):
@@ -131,12 +131,12 @@ def onwards(
         yield np.where(mask, rows, 0).astype(np.int32), mask
 
 
-def once(
+def eval_batches(
     examples: int, batch_size: int
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
     """Rows and mask of batches that visit each example exactly once, in order.
 
-    The last batch is filled up with its first example, masked out.
+    The last batch is filled up with its own first example, masked out.
     """
     for start in range(0, examples, batch_size):
         rows = np.arange(start, start + batch_size, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""What sources that split their data themselves have in common."""
+"""Random and hashed splits, for sources whose data is not split yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxdl.errors import UserError
 
 
 def require_fractions(source: str, test: float, validation: float) -> None:
-    """Refuse shares of the test and validation splits that leave none for training."""
+    """Refuse shares of the test and validation splits that leave nothing for training."""
     if not (test >= 0 and validation >= 0 and test + validation < 1):
         raise UserError(
             f"{source}: test_fraction={test}, validation_fraction={validation}; each must be at "
@@ -21,19 +21,19 @@ def require_fractions(source: str, test: float, validation: float) -> None:
 
 
 def random_state(source: str, seed: int, stream: int = 0) -> np.random.RandomState:
-    """A source of random numbers; independent ones for each stream of a seed.
+    """A random number generator, independent for each stream of a seed.
 
-    RandomState, since NumPy froze its streams (NEP 19): a split outlives NumPy's releases.
+    RandomState, since NumPy froze its streams (NEP 19): splits stay the same in later releases.
     """
     if not 0 <= seed < 2**32:
-        raise UserError(f"{source}: seed={seed}; a seed is a whole number from 0 to 2³² - 1")
+        raise UserError(f"{source}: seed={seed}; give a whole number from 0 to 2³² - 1")
     return np.random.RandomState([seed, stream])
 
 
 def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[str, list[str]]:
-    """Names for each split whose share is above 0, by a hash: each stays when others are added."""
-    wanted = {"train": True, "validation": validation > 0, "test": test > 0}
-    splits: dict[str, list[str]] = {role: [] for role, is_wanted in wanted.items() if is_wanted}
+    """The names of each split whose share is above 0, by a hash: adding names moves no other."""
+    shares = {"train": 1.0, "validation": validation, "test": test}
+    splits: dict[str, list[str]] = {role: [] for role, share in shares.items() if share > 0}
     for name in names:
         digest = sha256(name.encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
@@ -45,7 +45,7 @@ def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[s
 def partition(
     count: int, test: float, validation: float, seed: int, source: str
 ) -> dict[str, Int[np.ndarray, " rows"]]:
-    """Disjoint random rows for each split whose share is above 0; together, all rows."""
+    """Disjoint random rows for each split whose share is above 0; together they are all rows."""
     require_fractions(source, test, validation)
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     sizes = {"validation": round(count * validation), "test": round(count * test)}
@@ -55,8 +55,8 @@ def partition(
     for role in ("train", "validation", "test"):
         if shares[role] > 0:
             if sizes[role] == 0:
-                raise UserError(f"{source}: {count} rows leave none for {role}; add rows or change "
-                                "the fractions")  # fmt: skip
+                raise UserError(f"{source}: {count} rows leave none for the {role} split; add rows "
+                                "or change the fractions")  # fmt: skip
             parts[role] = np.sort(shuffled[: sizes[role]])
             shuffled = shuffled[sizes[role] :]
     return parts

@@ -1,4 +1,4 @@
-"""A split: columns held in memory, or made on demand."""
+"""A split: columns in memory, or made on demand."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 
-from jaxdl.data.vocabulary import Vocabulary
+from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.errors import UserError
 
-BEGINS = "begins"  # column of bools: no state is carried into such a row, a text begins there
+if TYPE_CHECKING:
+    import jax
+
+BEGINS = "begins"  # column of bools: a text begins at this row, so no state is carried into it
 
 
 class Lazy(ABC):
-    """A column whose values are made when they are asked for, such as images to decode.
+    """A column whose values are made when they are needed, such as images to decode.
 
     Attributes:
-      shape: (examples, ...), of the values that training is given.
+      shape: (examples, ...) of the values that training sees.
       dtype: of the values.
-      views: how many versions of each example evaluation sees. If more than one, values that are
-        indexed have an axis for them: (examples, views, ...).
+      views: the number of versions of each example that evaluation sees. If more than one, indexing
+        gives an axis for them: (examples, views, ...).
     """
 
     shape: tuple[int, ...]
@@ -41,15 +44,15 @@ class Lazy(ABC):
 
     @property
     def nbytes(self) -> int:
-        """What it would take in memory."""
+        """Bytes that the whole column would take in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @abstractmethod
     def __getitem__(self, rows: Any) -> Shaped[np.ndarray, "..."]:
-        """The values at `rows`, indexed as an array is, as evaluation sees them."""
+        """The values at `rows`, indexed like an array, as evaluation sees them."""
 
     @abstractmethod
-    def drawn(
+    def train_view(
         self, rows: Integer[np.ndarray, "*batch"], epochs: Integer[np.ndarray, "*batch"], seed: int
     ) -> Shaped[np.ndarray, "*batch ..."]:
         """The values as training sees them: a function of each row, its epoch, and the seed."""
@@ -60,7 +63,7 @@ class Lazy(ABC):
 
     @abstractmethod
     def digests(self) -> UInt8[np.ndarray, "examples bytes"]:
-        """A digest of each example; this reads the whole."""
+        """A digest of each example; this reads the whole column."""
 
 
 Column = np.ndarray | Lazy
@@ -71,19 +74,19 @@ class Table:
     """Columns of equal length, indexed by rows.
 
     Args:
-      columns: name -> array of shape (examples, ...), or `Lazy`. Any dtype JAX can hold, or object
-        for texts, a str an example, until `tokenize` makes tokens of them.
-      where: what the columns were read from, for error messages.
-      classes: the name of each label, where the source knows them.
-      vocabularies: token column -> what its ids stand for.
-      texts: token column -> the text of each example as it was read. For scores that compare
-        texts, on the host.
+      columns: name -> array of shape (examples, ...), or `Lazy`. Any dtype that JAX supports; or
+        object for texts, one str for each example, until `tokenize` makes tokens of them.
+      where: what the columns were read from, for messages.
+      classes: the name of each label, if the source knows them.
+      vocabularies: token column -> its vocabulary.
+      texts: token column -> the original text of each example, for scores that compare texts.
 
     Raises:
-      UserError: no column, a column that is no array of examples, or columns of different lengths.
+      UserError: no columns, a column that is not an array of examples, or columns of different
+        lengths.
     """
 
-    columns: Mapping[str, Any]  # of Column, which only what asks for its kind can tell apart
+    columns: Mapping[str, Any]  # values are of type Column; Any, so that arrays need no cast
     where: str = "the arrays given"
     classes: tuple[str, ...] = ()
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
@@ -101,8 +104,8 @@ class Table:
                 )
             if column.ndim == 0:
                 raise UserError(
-                    f"{self.where}: column {name!r} is a single value; a column holds one value "
-                    "an example, so leave it out"
+                    f"{self.where}: column {name!r} is a single value; a column has one value "
+                    "for each example, so leave it out"
                 )
         lengths = {name: len(column) for name, column in self.columns.items()}
         if len(set(lengths.values())) != 1:
@@ -113,41 +116,61 @@ class Table:
 
     @property
     def lazy(self) -> dict[str, Lazy]:
-        """The columns that are made on demand."""
+        """The lazy columns."""
         return {name: c for name, c in self.columns.items() if isinstance(c, Lazy)}
 
     @property
     def views(self) -> int:
-        """How many versions of each example evaluation sees."""
+        """The number of versions of each example that evaluation sees."""
         return max([1, *(column.views for column in self.lazy.values())])
 
     def require(self, names: tuple[str, ...], remedy: str) -> None:
         """Refuse a table without these columns.
 
         Raises:
-          UserError: naming the first that is missing, and the remedy.
+          UserError: a column is missing; the message ends with the remedy.
         """
         for name in names:
             if name not in self.columns:
-                there = ", ".join(self.columns)
-                raise UserError(f"{self.where}: no column {name!r}; it has {there}. {remedy}")
+                columns = ", ".join(self.columns)
+                raise UserError(f"{self.where}: no column {name!r}; it has {columns}. {remedy}")
+
+    def batch_shapes(
+        self, size: int, *, evaluation: bool = False
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of a batch, without reading an example.
+
+        Args:
+          size: examples in the batch.
+          evaluation: a batch as evaluation sees it, where that differs from training.
+        """
+        import jax  # here, so that reading data alone needs no JAX
+
+        shapes = {}
+        for name, column in self.columns.items():
+            views = getattr(column, "views", 1) if evaluation else 1
+            inner = (views, *column.shape[1:]) if views > 1 else column.shape[1:]
+            shapes[name] = jax.ShapeDtypeStruct((size, *inner), column.dtype)
+        return shapes
 
     def __getitem__(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The examples at `rows`, an integer array of any shape, as a batch of that shape."""
         return {name: column[rows] for name, column in self.columns.items()}
 
-    def drawn(
+    def train_view(
         self, rows: Integer[np.ndarray, "*batch"], epochs: Integer[np.ndarray, "*batch"], seed: int
     ) -> dict[str, np.ndarray]:
-        """The same as training sees them: lazy columns are drawn, each row for its epoch."""
+        """The examples as training sees them: of each row of a lazy column its epoch's view."""
         return {
-            name: column.drawn(rows, epochs, seed) if isinstance(column, Lazy) else column[rows]
+            name: column.train_view(rows, epochs, seed)
+            if isinstance(column, Lazy)
+            else column[rows]
             for name, column in self.columns.items()
         }
 
     def identity(self) -> dict[str, np.ndarray]:
-        """What tells this split from another: its columns, of lazy ones a fingerprint."""
-        # Where texts begin is left out: runs that jaxdl 0.1 wrote of the same texts do not know it.
+        """What identifies this split: its columns, or the fingerprints of lazy ones."""
+        # `begins` is left out, since runs of jaxdl 0.1 on the same texts did not have it.
         return {
             name: column.fingerprint() if isinstance(column, Lazy) else column
             for name, column in self.columns.items()

@@ -1,8 +1,9 @@
-"""Figures of a finished run. Each is a function of `Finished` that returns a Matplotlib figure.
+"""Figures of a run: functions of `FinishedRun` that return a Matplotlib figure.
 
-To add one, write such a function in the file of its subject and name it in `FIGURES`, or leave it
-in your own code and name it in the config as `'package.module:function'`. What can be drawn of an
-experiment and its state alone may stand in `PREVIEWS` too, and is then drawn at each evaluation.
+They know results only: numbers, tables, and functions that give predictions, but not the model or
+JAX. To add one, write such a function in the file of its subject and add it to `FIGURES`, or keep
+it in your own code and name it in the config as `'package.module:function'`. A figure that needs
+neither `result` nor `history` may be named in `PREVIEWS` too, and is drawn at every evaluation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jaxdl.figures.answers import answers_gallery
 from jaxdl.figures.classification import class_accuracy, confusion, gallery
@@ -20,10 +21,9 @@ from jaxdl.figures.detection import (
     detections,
     draw_boxes,
     precision_recall,
-    show_detections,
 )
 from jaxdl.figures.driving import steering, steering_strip
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.files import make_parent, refuse_special, replace_bytes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "PREVIEWS",
-    "Finished",
+    "FinishedRun",
     "answers_gallery",
     "boxes_gallery",
     "draw",
@@ -43,67 +43,63 @@ __all__ = [
     "learning_curves",
     "preview",
     "save",
-    "show_detections",
 ]
 
-FIGURES: dict[str, Callable[[Finished], Figure]] = {
-    "captions": captions,
-    "class_accuracy": class_accuracy,
-    "confusion": confusion,
-    "descent_path": descent_path,
-    "detections": detections,
-    "polynomial_fit": polynomial_fit,
-    "precision_recall": precision_recall,
-    "steering": steering,
-    "steering_strip": steering_strip,
+Figures = Mapping[str, Callable[[FinishedRun], "Figure"]]  # name -> function
+
+FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
+    function.__name__: function
+    for function in (
+        captions,
+        class_accuracy,
+        confusion,
+        descent_path,
+        detections,
+        polynomial_fit,
+        precision_recall,
+        steering,
+        steering_strip,
+    )
 }
 
-
-PREVIEWS: dict[str, Callable[[Any, Any], Figure]] = {"detections": show_detections}
+PREVIEWS = frozenset({"detections"})
 
 
 def preview(
-    figures: Mapping[str, Callable[[Finished], Figure]],
-    experiment: Any,
-    state: Any,
-    step: int,
-    folder: Path,
-    attempt: Callable[..., None],
+    figures: Figures, run: FinishedRun, step: int, folder: Path, attempt: Callable[..., None]
 ) -> None:
-    """Draw those of the figures that need no end, each into a folder of its own, by step.
+    """Draw those of the figures that are in `PREVIEWS`, as folder/name/step.png.
 
-    `attempt` calls a function, and tells if it fails; so does that of `draw`.
+    Args:
+      figures: those of the config.
+      run: the results so far.
+      step: of the evaluation.
+      folder: the run's folder of figures.
+      attempt: calls its first argument with the others; it says what failed instead of raising it.
     """
-    for name in sorted(figures.keys() & PREVIEWS.keys()):
-        path = folder / name / f"{step:08}.png"
-        attempt(_draw, lambda name=name: PREVIEWS[name](experiment, state), path)
+    for name in sorted(figures.keys() & PREVIEWS):
+        attempt(_draw, figures[name], run, folder / name / f"{step:08}.png")
 
 
-def draw(
-    figures: Mapping[str, Callable[[Finished], Figure]],
-    run: Finished,
-    folder: Path,
-    attempt: Callable[..., None],
-) -> None:
-    """Draw the learning curves and the given figures into a folder, as PNG."""
+def draw(figures: Figures, run: FinishedRun, folder: Path, attempt: Callable[..., None]) -> None:
+    """Draw the learning curves and the given figures as folder/name.png; see `preview`."""
     for name, function in {"learning_curves": learning_curves, **figures}.items():
-        path = folder / f"{name.rpartition(':')[2]}.png"
-        attempt(_draw, lambda function=function: function(run), path)
+        attempt(_draw, function, run, folder / f"{name.rpartition(':')[2]}.png")
 
 
-def _draw(make: Callable[[], Figure], path: Path) -> None:
-    """Draw a figure of a run, below whose top nothing leads elsewhere."""
+def _draw(function: Callable[[FinishedRun], Figure], run: FinishedRun, path: Path) -> None:
+    """Save a figure, unless its folder or the one above it is a link that leads elsewhere."""
     for folder in (path.parent.parent, path.parent):
         refuse_special(folder)
-    save(make(), path)
+    save(function(run), path)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure to a file; its suffix says in which format.
+    """Write a figure to a file, in the format of its suffix.
 
     Raises:
       UserError: the file cannot be written, or a link, a pipe or a device is in its place.
     """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:] or None, dpi=120, bbox_inches="tight")
-    replace_bytes(make_parent(path), drawn.getvalue())
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:] or None, dpi=120, bbox_inches="tight")
+    replace_bytes(make_parent(path), image.getvalue())

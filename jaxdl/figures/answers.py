@@ -1,4 +1,4 @@
-"""Images with what a task says of them."""
+"""Images with the answers of a task."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def answers_gallery(images: Sequence[np.ndarray], answers: Sequence[Sequence[Answer]]) -> Figure:
-    """Images (height, width, channels) with the boxes found in them, or under their first answer.
+    """Images (height, width, channels) with their boxes, or under their first answer.
 
     Args:
       images: at least one, of any size.
-      answers: of each image, best first.
+      answers: those for each image, best first.
     """
     if any(answer.box is not None for of_image in answers for answer in of_image):
         return boxes_gallery(images, answers)

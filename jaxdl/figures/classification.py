@@ -1,4 +1,4 @@
-"""Which classes are told apart, and images under what was said of them."""
+"""Confusion matrices, the accuracy of each class, and images under titles."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from jaxdl.errors import UserError, printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def confusion(run: Finished) -> Figure:
-    """The confusion matrix of each evaluated split; the diagonal, which dwarfs it, is left pale.
+def confusion(run: FinishedRun) -> Figure:
+    """The confusion matrix of each evaluated split; only errors are colored.
 
     Up to 20 classes are named, where the data names them.
 
     Raises:
-      UserError: the task measured none.
+      UserError: the task measured no confusion matrix.
     """
     tables = {k: np.array(v) for k, v in run.tables.items() if k.endswith("/confusion")}
     if not tables:
@@ -44,7 +44,7 @@ def confusion(run: Finished) -> Figure:
                         fontsize=7,
                         color=color,
                     )
-            known = run.experiment.splits[name.partition("/")[0]].classes[: len(matrix)]
+            known = run.splits[name.partition("/")[0]].classes[: len(matrix)]
             names = [*known, *range(len(known), len(matrix))]
             names = [printable(name, NAME) for name in names]
             ax.set_xticks(range(len(names)), names, rotation=90 * (len(max(names, key=len)) > 2))
@@ -53,11 +53,11 @@ def confusion(run: Finished) -> Figure:
     return figure
 
 
-def class_accuracy(run: Finished) -> Figure:
-    """The accuracy of each class, on each evaluated split; of many classes the ten ends.
+def class_accuracy(run: FinishedRun) -> Figure:
+    """The accuracy of each class on each evaluated split; of many, the ten worst and ten best.
 
     Raises:
-      UserError: the task measured none.
+      UserError: the task measured no accuracy by class.
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/class_accuracy")}
     if not any(tables.values()):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.figures.canvas import GREEN, RED, canvas
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def learning_curves(run: Finished) -> Figure:
+def learning_curves(run: FinishedRun) -> Figure:
     """Loss against steps on every split, and the target's metric beside it."""
     metric = (run.result["target"] or {}).get("metric")
     losses = _series(run.history, lambda name: name.split("/")[-1] == "loss")

@@ -1,4 +1,4 @@
-"""Boxes on images, and how sure a detector may be of them."""
+"""Boxes on images, and curves of precision against recall."""
 
 from __future__ import annotations
 
@@ -10,71 +10,57 @@ from jaxtyping import Bool, Int, Num
 
 from jaxdl.errors import UserError, printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 from jaxdl.tasks.answer import Answer, class_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _IMAGES = 9
-_LEAST = 0.3  # score of what is shown
-_SIDE = 3.2  # inches that an image is wide
+_LEAST = 0.3  # score of a detection that is shown
+_SIDE = 3.2  # width of an image, in inches
 _FONT = 7  # points
-_NAMED = 10  # as many classes have colors that can be told apart
+_NAMED = 10  # classes whose colors can be told apart
 _COLUMNS = ("image", "boxes", "labels", "crowd", "extent")
 
 
-def detections(run: Finished) -> Figure:
-    """What is found in the first images of the last evaluated split, as `show_detections`."""
-    return show_detections(run.experiment, run.state)
+def detections(run: FinishedRun) -> Figure:
+    """The first images of the last evaluated split, with the true boxes and the detections.
 
-
-def show_detections(experiment: Any, state: Any) -> Figure:
-    """The first images of the last evaluated split, with the objects and what is found of them.
-
-    The truth is thin and pale, dashed where it is crowd; what is found with a score of at least 0.3
-    has the color, the name and the score of its class.
-
-    Args:
-      experiment: a `jaxdl.training.experiment.Experiment` of a detection task.
-      state: of it, at any step.
+    True boxes are thin and pale, and dashed where they mark a crowd; detections with a score of at
+    least 0.3 are in the color of their class, with its name and their score.
 
     Raises:
-      UserError: the task detects nothing.
+      UserError: the task is not detection.
     """
-    import jax
-
-    split = ("train", *experiment.evaluated)[-1]
-    table = experiment.splits[split]
-    if not {*_COLUMNS} <= {*table.columns}:
-        raise UserError("config.figures: 'detections' needs a detection task, on a source of boxes")
+    split = ("train", *run.eval_splits)[-1]
+    table = run.splits[split]
     batch = table[np.arange(min(_IMAGES, len(table)))]
-    found = jax.jit(experiment.prediction)(state, experiment.devices.replicate(batch))
-    if not isinstance(found, dict) or not {"boxes", "labels", "scores"} <= {*found}:
+    predicted = run.predict(batch) if {*_COLUMNS} <= {*batch} else None
+    if not isinstance(predicted, dict) or not {"boxes", "labels", "scores"} <= {*predicted}:
         raise UserError("config.figures: 'detections' needs a detection task, on a source of boxes")
-    found = {name: np.asarray(value) for name, value in found.items()}
-    labels = (batch["labels"], found["labels"])
+    labels = (batch["labels"], predicted["labels"])
     names = class_names(table.classes, 1 + max(len(table.classes) - 1, *map(np.max, labels)))
     extents = batch["extent"].round().astype(int)
     images = [image[:h, :w] for image, (h, w) in zip(batch["image"], extents, strict=True)]
     figure, axes = _sheet(images)
     for i, (ax, image) in enumerate(zip(axes, images, strict=True)):
-        real, shown = labels[0][i] >= 0, (labels[1][i] >= 0) & (found["scores"][i] >= _LEAST)
+        real, sure = labels[0][i] >= 0, (labels[1][i] >= 0) & (predicted["scores"][i] >= _LEAST)
         truth, crowd = batch["boxes"][i, real], batch["crowd"][i, real]
         draw_boxes(ax, image, truth, labels[0][i, real], None, names, crowd)
-        boxes, scores = found["boxes"][i, shown], found["scores"][i, shown]
-        draw_boxes(ax, None, boxes, labels[1][i, shown], scores, names)
+        boxes, scores = predicted["boxes"][i, sure], predicted["scores"][i, sure]
+        draw_boxes(ax, None, boxes, labels[1][i, sure], scores, names)
     figure.suptitle(f"{split}: thin and pale the truth, in color what is found", fontsize=9)
     return figure
 
 
-def precision_recall(run: Finished) -> Figure:
+def precision_recall(run: FinishedRun) -> Figure:
     """Precision against recall of each class, at an intersection over union of .5, on each split.
 
     Of more than ten classes only their mean is named.
 
     Raises:
-      UserError: the task measured none.
+      UserError: the task measured no precision.
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/precision_recall")}
     if not any(tables.values()):
@@ -83,17 +69,17 @@ def precision_recall(run: Finished) -> Figure:
     figure, axes = canvas(len(tables), side=4.5)
     for ax, (name, curves) in zip(axes, tables.items(), strict=True):
         ranked = sorted(curves.items(), key=lambda item: -np.mean(item[1]))
-        many = len(ranked) > _NAMED
+        crowded = len(ranked) > _NAMED
         for label, curve in ranked:
-            if many:
+            if crowded:
                 ax.plot(*_reached(curve), color=GREY, alpha=0.3, lw=0.8)
             else:
-                color, named = _color(names.index(label), len(names)), f"AP50 {np.mean(curve):.3f}"
-                ax.plot(*_reached(curve), label=f"{printable(label, NAME)}, {named}", color=color)
-        if many:
+                text = f"{printable(label, NAME)}, AP50 {np.mean(curve):.3f}"
+                ax.plot(*_reached(curve), label=text, color=_color(names.index(label), len(names)))
+        if crowded:
             mean = np.mean([curve for _, curve in ranked], axis=0)
-            named = f"mean of {len(ranked)} classes, AP50 {mean.mean():.3f}"
-            ax.plot(*_reached(mean), label=named, color=BLUE, lw=2.2)
+            text = f"mean of {len(ranked)} classes, AP50 {mean.mean():.3f}"
+            ax.plot(*_reached(mean), label=text, color=BLUE, lw=2.2)
         ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
         ax.set_title(name.partition("/")[0])
         if ax.lines:
@@ -102,7 +88,7 @@ def precision_recall(run: Finished) -> Figure:
 
 
 def boxes_gallery(images: Sequence[np.ndarray], answers: Sequence[Sequence[Answer]]) -> Figure:
-    """Images (height, width, channels) of any size in a grid, with what is found in each.
+    """Images (height, width, channels) of any size in a grid, with the detections in each.
 
     Args:
       images: at least one.
@@ -111,10 +97,10 @@ def boxes_gallery(images: Sequence[np.ndarray], answers: Sequence[Sequence[Answe
     names = sorted({answer.name for of_image in answers for answer in of_image})
     figure, axes = _sheet(images)
     for ax, image, of_image in zip(axes, images, answers, strict=True):
-        found = [answer for answer in of_image if answer.box is not None]
-        boxes = np.array([answer.box for answer in found], float).reshape(-1, 4)
-        labels = np.array([names.index(answer.name) for answer in found], int)
-        draw_boxes(ax, image, boxes, labels, np.array([a.value for a in found]), names)
+        boxed = [answer for answer in of_image if answer.box is not None]
+        boxes = np.array([answer.box for answer in boxed], float).reshape(-1, 4)
+        labels = np.array([names.index(answer.name) for answer in boxed], int)
+        draw_boxes(ax, image, boxes, labels, np.array([a.value for a in boxed]), names)
     return figure
 
 
@@ -131,18 +117,18 @@ def draw_boxes(
 
     Args:
       ax: Matplotlib's axes.
-      image: (height, width, channels); None to draw over the one that `ax` shows already.
+      image: (height, width, channels); None to draw over the one that `ax` already shows.
       boxes: (x₁, y₁, x₂, y₂) in its pixels.
-      labels: their classes, which are their colors.
-      scores: how sure each is. The surest lie on top, and have class and score beside them as long
-        as there is room. None for objects that are there, drawn thin and pale.
-      classes: the names.
-      crowd: which are dashed.
+      labels: the class of each box, which gives its color.
+      scores: the confidence of each box. The highest lie on top, and are labelled with class and
+        score as long as there is room. None for true boxes, which are drawn thin and pale.
+      classes: the names of the classes.
+      crowd: which boxes are dashed.
     """
     if image is not None:
-        shown = _visible(image)
-        ax.imshow(shown, cmap="gray", vmin=0, vmax=255 if shown.dtype == np.uint8 else 1)
-    corners = boxes - 0.5  # Matplotlib has whole numbers in the middle of pixels
+        pixels = _visible(image)
+        ax.imshow(pixels, cmap="gray", vmin=0, vmax=255 if pixels.dtype == np.uint8 else 1)
+    corners = boxes - 0.5  # Matplotlib puts whole numbers at the centers of pixels
     if scores is None:
         for i, box in enumerate(corners):
             style = "solid" if crowd is None or not crowd[i] else (0, (4, 3))
@@ -158,31 +144,29 @@ def draw_boxes(
         place = page.place(text, corners[i].tolist())
         if place is not None:
             light = np.dot(color[:3], (0.3, 0.59, 0.11)) > 0.55
-            ground = {"facecolor": color, "edgecolor": "none", "pad": 1.2}
-            written = ax.text(*place, text, fontsize=_FONT, va="top", bbox=ground, zorder=4)
-            written.set_color("black" if light else "white")
+            patch = {"facecolor": color, "edgecolor": "none", "pad": 1.2}
+            tag = ax.text(*place, text, fontsize=_FONT, va="top", bbox=patch, zorder=4)
+            tag.set_color("black" if light else "white")
 
 
 def _sheet(images: Sequence[np.ndarray]) -> tuple[Figure, Any]:
-    """A grid whose rows are as high as the images need."""
+    """A grid with rows high enough for the tallest image."""
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     return grid(len(images), least=3, width=_SIDE, height=_SIDE * min(max(tallest, 0.4), 1.5))
 
 
 class _Page:
-    """Where on an image there is room for text that covers no other."""
+    """Finds room on an image for labels that do not cover one another."""
 
     def __init__(self, ax: Any) -> None:
         self._height, self._width = ax.images[0].get_array().shape[:2]
         shape = ax.get_subplotspec().get_gridspec()
         wide, high = ax.figure.get_size_inches() / (shape.ncols, shape.nrows)
-        self._point = (
-            float(max(self._width / wide, self._height / high)) / 72
-        )  # in pixels of the image
+        self._point = float(max(self._width / wide, self._height / high)) / 72  # in pixels
         self._taken: list[tuple[float, float, float, float]] = []
 
     def place(self, text: str, box: Sequence[float]) -> tuple[float, float] | None:
-        """The left upper corner of the text, beside or in the box, or None if there is no room."""
+        """The upper left corner of the text, beside or in the box; None if there is no room."""
         wide, high = self._point * 0.62 * _FONT * len(text), self._point * (1.25 * _FONT + 2.4)
         x = min(max(box[0], 0), max(0, self._width - wide))
         clipped = max(0, min(box[1], self._height - high))
@@ -215,7 +199,7 @@ def _color(label: int, classes: int) -> tuple[float, ...]:
 
 
 def _visible(image: np.ndarray) -> np.ndarray:
-    """The image in a range that can be shown, without a last axis of one channel."""
+    """The image as uint8, or scaled to 0 … 1; without a last axis of one channel."""
     image = image[..., 0] if image.shape[-1] == 1 else image
     if image.dtype == np.uint8:
         return image
@@ -224,7 +208,7 @@ def _visible(image: np.ndarray) -> np.ndarray:
 
 
 def _reached(curve: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve to the greatest recall that is reached, and from there down."""
+    """Recall and precision up to the greatest recall that is reached, and from there down to 0."""
     curve = np.asarray(curve)
     end = np.count_nonzero(curve)
     if not end:

@@ -1,4 +1,4 @@
-"""How a network steers, beside how the human did."""
+"""How a network steers, compared with the human driver."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.figures.canvas import BLUE, GREY, RED, canvas
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DEGREES = 25  # that the wheels turn where the angle is 1, in Udacity's simulator
+_DEGREES = 25  # by which the wheel is turned at an angle of 1, as in Udacity's simulator
 _STRIP = 8  # frames
 
 
-def steering(run: Finished) -> Figure:
+def steering(run: FinishedRun) -> Figure:
     """The human's and the network's angle against time, for each group of the last split.
 
     Raises:
-      UserError: the task is no regression with groups.
+      UserError: the task is not a regression with groups.
     """
-    split, predicted = _predictions(run, "steering")
-    task, table = run.experiment.task, run.experiment.splits[split]
+    task, split, predicted = _predictions(run, "steering")
+    table = run.splits[split]
     target, group = table.columns[task.target], table.columns[task.group]
     values = np.unique(group)
     figure, _ = canvas(1)
@@ -47,20 +47,20 @@ def steering(run: Finished) -> Figure:
     return figure
 
 
-def steering_strip(run: Finished) -> Figure:
-    """Frames of the last split, each with the human's and the network's wheel.
+def steering_strip(run: FinishedRun) -> Figure:
+    """Frames of the last split, each with the human's and the network's steering wheel.
 
-    Of each eighth of the split, the frame where the human turns the wheel most.
+    From each eighth of the split, the frame with the human's sharpest turn.
 
     Raises:
-      UserError: the task is no regression of images with groups.
+      UserError: the task is not a regression of images with groups.
     """
-    split, predicted = _predictions(run, "steering_strip")
-    task, table = run.experiment.task, run.experiment.splits[split]
+    task, split, predicted = _predictions(run, "steering_strip")
+    table = run.splits[split]
     target, images = table.columns[task.target], table.columns[task.input]
     if images.ndim not in (4, 5):
         raise UserError(
-            f"config.figures: 'steering_strip' needs images, and {task.input!r} is none"
+            f"config.figures: 'steering_strip' needs images; column {task.input!r} has none"
         )
     parts = np.array_split(np.arange(len(target)), min(_STRIP, len(target)))
     rows = np.array([part[np.argmax(np.abs(target[part]))] for part in parts])
@@ -98,13 +98,13 @@ def _wheel(ax: Any, centre: tuple[float, float], radius: float, angle: float, co
         ax.plot(*zip(centre, end, strict=True), color=color, lw=2)
 
 
-def _predictions(run: Finished, figure: str) -> tuple[str, np.ndarray]:
-    """The last evaluated split of which there are predictions, and these."""
-    found = {k: v for k, v in run.tables.items() if k.endswith("/predictions")}
-    if not found or getattr(run.experiment.task, "group", None) is None:
+def _predictions(run: FinishedRun, figure: str) -> tuple[Any, str, np.ndarray]:
+    """The task, the last evaluated split with predictions, and the predictions."""
+    tables = {k: v for k, v in run.tables.items() if k.endswith("/predictions")}
+    if not tables or getattr(run.task, "group", None) is None:
         raise UserError(
             f"config.figures: {figure!r} needs a regression task with a group, and a split of at "
             "most 10,000 examples"
         )
-    name = list(found)[-1]
-    return name.partition("/")[0], np.array(found[name])
+    name = list(tables)[-1]
+    return run.task, name.partition("/")[0], np.array(tables[name])

@@ -1,4 +1,4 @@
-"""What was written."""
+"""Texts that a model generated."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING
 from jaxdl.errors import UserError
 from jaxdl.figures.canvas import RED
 from jaxdl.figures.classification import gallery
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def captions(run: Finished) -> Figure:
-    """Images of the last evaluated split, with what was written of them; red where it differs.
+def captions(run: FinishedRun) -> Figure:
+    """Images of the last evaluated split with the generated captions; red where one is wrong.
+
+    A caption is wrong where it differs from the image's own text.
 
     Raises:
-      UserError: the task writes nothing about images.
+      UserError: the task does not generate text about images.
     """
-    written = {k: v for k, v in run.tables.items() if k.endswith("/written")}
-    split = list(written)[-1].partition("/")[0] if written else "train"
-    images = run.experiment.splits[split].columns.get("image")
-    if not written or images is None:
-        raise UserError("config.figures: 'captions' needs a task that writes about images")
-    pairs = written[f"{split}/written"][:8]
-    colors = ["black" if text == asked else RED for text, asked in pairs]
+    tables = {k: v for k, v in run.tables.items() if k.endswith("/written")}
+    split = list(tables)[-1].partition("/")[0] if tables else "train"
+    images = run.splits[split].columns.get("image")
+    if not tables or images is None:
+        raise UserError("config.figures: 'captions' needs a task that generates text about images")
+    pairs = tables[f"{split}/written"][:8]
+    colors = ["black" if text == reference else RED for text, reference in pairs]
     return gallery(list(images[: len(pairs)]), [text for text, _ in pairs], colors)

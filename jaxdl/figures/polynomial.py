@@ -1,4 +1,4 @@
-"""The fitted polynomial, and the way to it."""
+"""The fitted polynomial, and the path of gradient descent to it."""
 
 from __future__ import annotations
 
@@ -7,50 +7,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxdl.figures.canvas import BLUE, GREEN, RED, canvas
-from jaxdl.figures.finished import Finished
+from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def polynomial_fit(run: Finished) -> Figure:
+def polynomial_fit(run: FinishedRun) -> Figure:
     """The data, sin 2πx and the fitted curve, as in Bishop, PRML 2006, figure 1.4."""
-    import jax.numpy as jnp
-
-    experiment = run.experiment
-    train, grid = experiment.splits["train"].columns, np.linspace(0, 1, 400)
-    batch = {"x": jnp.asarray(grid), "target": jnp.zeros(len(grid))}
+    train, grid = run.splits["train"].columns, np.linspace(0, 1, 400)
     figure, (ax,) = canvas(1)
     ax.plot(grid, np.sin(2 * np.pi * grid), color=GREEN, label="sin 2πx")
-    ax.plot(grid, experiment.prediction(run.state, batch), color=RED, label="fit")
+    fit = run.predict({"x": grid, "target": np.zeros(len(grid))})
+    ax.plot(grid, fit, color=RED, label="fit")
     ax.scatter(train["x"], train["target"], facecolors="none", edgecolors=BLUE, s=36, label="data")
-    order = len(run.state.params["w"]) - 1
-    ax.set(xlabel="x", ylabel="t", ylim=(-1.6, 1.6), title=f"M = {order}")
+    ax.set(xlabel="x", ylabel="t", ylim=(-1.6, 1.6), title=f"M = {len(run.params['w']) - 1}")
     ax.legend(frameon=False)
     return figure
 
 
-def descent_path(run: Finished) -> Figure:
-    """The path of gradient descent on the loss surface of its two parameters.
+def descent_path(run: FinishedRun) -> Figure:
+    """The path of gradient descent on the loss surface of its two parameters, for 400 steps.
 
-    The run is repeated from its start, which the step, a pure function, allows. With more than
-    two parameters the surface is the plane through the minimum that is spanned by the directions
-    of greatest and least curvature, and the path is projected onto it.
+    With more than two parameters the surface is the plane through the minimum that is spanned by
+    the directions of greatest and least curvature, and the path is projected onto it.
     """
-    import jax
-    import jax.numpy as jnp
-
-    experiment = run.experiment
-    split = experiment.splits["train"]
-    batch = {name: jnp.asarray(column) for name, column in split.columns.items()}
-    steps = min(experiment.clock.total, 400)
-    start = experiment.initial(batch, jnp.uint32(experiment.seed))
-    _, path = jax.lax.scan(
-        lambda s, _: (experiment.step(s, batch)[0], s.params["w"]), start, length=steps
-    )
-    path = np.asarray(path)
-    basis = np.asarray(split.columns["x"])[:, None] ** np.arange(path.shape[1])
-    minimum = np.linalg.lstsq(basis, np.asarray(split.columns["target"]), rcond=None)[0]
+    train, steps = run.splits["train"].columns, min(run.result["step"], 400)
+    path = run.trajectory(steps)["w"]
+    basis = np.asarray(train["x"])[:, None] ** np.arange(path.shape[1])
+    minimum = np.linalg.lstsq(basis, np.asarray(train["target"]), rcond=None)[0]
     curvature, directions = np.linalg.eigh(basis.T @ basis)
     if path.shape[1] == 2:
         plane, origin, names = np.eye(2), np.zeros(2), ("w₀", "w₁")
@@ -67,7 +52,7 @@ def descent_path(run: Finished) -> Figure:
     )
     ax.plot(at[:, 0], at[:, 1], color=RED, marker=".", ms=4, lw=1, label=f"{steps} steps")
     ax.scatter(*low, color=GREEN, zorder=3, label="closed form")
-    stable = 2 / (curvature[-1] * (1 if experiment.task.reduction == "sum" else 1 / len(basis)))
+    stable = 2 / (curvature[-1] * (1 if run.task.reduction == "sum" else 1 / len(basis)))
     ax.set(xlabel=names[0], ylabel=names[1], title=f"converges for a rate below {stable:.4g}")
     ax.legend(frameon=False)
     return figure

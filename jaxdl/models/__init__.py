@@ -1,22 +1,23 @@
-"""Models: Flax Linen modules, a file a family. They know nothing of data, losses or devices.
+"""Models: Flax Linen modules, a file for each family.
 
-To add one, write a `flax.linen.Module` in a file here and name it in `MODELS`, or leave it in your
-own code and name it in the config as `'package.module:Class'`. Its fields are what a config may
-set. `__call__` takes what the task hands over, and `train: bool` if training differs. A field named
-`vocabulary`, or `source_vocabulary`, that a config leaves out is filled in from the data.
+They know Flax and the kernels, nothing of data, losses or devices: `functional` makes of each the
+pure functions that everything else uses. A module's fields are what a config may set, and its
+`__call__` takes the task's inputs, and `train: bool` if training differs; a field `vocabulary`, or
+`source_vocabulary`, that a config leaves out is filled in from the data. To add one, write a module
+in a file here and give it a line in `MODELS`, or leave it in your own code and name it in the
+config as `'package.module:Class'`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import flax.linen as nn
 
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
-from jaxdl.models.functional import Model, functional, settled
+from jaxdl.models.functional import Model, eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.mlp import MLP
@@ -25,7 +26,7 @@ from jaxdl.models.resnet import CifarResNet, ResNet
 from jaxdl.models.sequence import SequenceClassifier
 from jaxdl.models.vgg import VGG
 
-MODELS: dict[str, Callable[..., Any]] = {
+MODELS: dict[str, type[nn.Module]] = {
     "airbench": Airbench,
     "alexnet": AlexNet,
     "alexnet_grouped": AlexNetGrouped,
@@ -47,28 +48,6 @@ MODELS: dict[str, Callable[..., Any]] = {
     "vgg": VGG,
 }
 
-__all__ = [
-    "MLP",
-    "MODELS",
-    "VGG",
-    "Airbench",
-    "AlexNet",
-    "AlexNetGrouped",
-    "Captioner",
-    "CifarResNet",
-    "DeepTesla",
-    "Detector",
-    "EncoderDecoder",
-    "GoogLeNet",
-    "LanguageModel",
-    "MnistCNN",
-    "Model",
-    "MotionLSTM",
-    "PilotNet",
-    "PilotNetLSTM",
-    "Polynomial",
-    "ResNet",
-    "SequenceClassifier",
-    "functional",
-    "settled",
-]
+# The classes too: `from jaxdl.models import ResNet`.
+__all__ = ["MODELS", "Model", "eval_mode", "functional"]
+__all__ += [model.__name__ for model in MODELS.values()]

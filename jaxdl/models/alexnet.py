@@ -7,14 +7,8 @@ import functools
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxdl.models.layers import Conv, dropout
-from jaxdl.models.pooling import (
-    adaptive_average_pool,
-    channels_first,
-    check_images,
-    local_response_norm,
-    max_pool,
-)
+from jaxdl.kernels import adaptive_average_pool, channels_first, local_response_norm, max_pool
+from jaxdl.models.layers import Conv, check_images, dropout
 
 _pool = functools.partial(max_pool, window=3, stride=2)
 
@@ -44,7 +38,7 @@ class AlexNet(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs), logits.
 
         Raises:
-          UserError: the inputs are no images, or are smaller than 63x63.
+          UserError: the inputs are not images, or are smaller than 63x63.
         """
         check_images(x, least=63)
         x = AlexNetFeatures(name="features")(x)
@@ -114,7 +108,7 @@ class AlexNetGrouped(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs), logits.
 
         Raises:
-          UserError: the inputs are no images, or are smaller than 63x63.
+          UserError: the inputs are not images, or are smaller than 63x63.
         """
         check_images(x, least=63)
         # Section 5: ones for the biases that start units on the linear side of their ReLU.

@@ -14,7 +14,7 @@ class MnistCNN(nn.Module):
 
     By default the network of Görner's "TensorFlow without a PhD" (tensorflow-mnist-tutorial,
     mnist_4.2_batchnorm_convolutional.py): 708,362 parameters on 28x28 images. Every layer but the
-    last is normalised, without a scale, since the next layer is linear behind the ReLU.
+    last is normalised, without a scale, since after the ReLU the next layer is linear.
 
     Attributes:
       outputs: number of classes.

@@ -17,15 +17,14 @@ from jaxtyping import Array, Float
 
 from jaxdl.boxes import Level
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Conv
-from jaxdl.models.pooling import check_images
+from jaxdl.models.layers import Conv, check_images
 from jaxdl.models.resnet import Trunk
 
 Images = Float[Array, "batch height width channels"]
 Features = Float[Array, "batch rows columns channels"]
 Outputs = Float[Array, "batch rows columns features"]
 Maps = tuple[Float[Array, "batch _ _ _"], ...]  # features of several sizes, the finest first
-Said = tuple[Array, Array, Array | None]  # logits, deltas and quality of a `Level`
+HeadOutput = tuple[Array, Array, Array | None]  # logits, deltas and quality of a `Level`
 Cell = Float[np.ndarray, "shapes corners=4"]
 
 _DEEPEST = 5  # the level of the trunk's last stage
@@ -37,17 +36,17 @@ _start = nn.initializers.variance_scaling(0.01**2 * 9 * 256, "fan_in", "normal")
 class Detector(nn.Module):
     """A one-stage detector: FCOS (Tian et al. 2019) or RetinaNet (Lin et al. 2017, "Focal loss").
 
-    A trunk, a pyramid of features of several sizes that all know what the coarsest means, and a
-    head that says at each place of each what is there and where its box is. The places of level i
+    A trunk, a pyramid of features of several sizes that all share the coarsest one's meaning, and a
+    head that predicts a class and a box at each place of each. The places of level i
     are 2^i pixels apart. With 91 classes 32,269,600 parameters, or 34,014,999 with RetinaNet's
     head, beside 53,120 of the trunk's batch norm, which torchvision freezes and does not count.
 
     Attributes:
-      classes: how many; there is none for the background.
+      classes: how many, without one for the background.
       head: FCOS's has an anchor a place, RetinaNet's nine.
       depth: layers of the trunk, a `ResNet`.
       width: outputs of the trunk's first convolution.
-      pool: without, the trunk leaves out the maximum behind it: all levels are twice as fine, at
+      pool: if False, the trunk has no max pooling: all levels are twice as fine, at
         four times the work.
       levels: the first and the last of the pyramid; 6 and 7 are made of level 5.
       channels: of the pyramid, and of the heads.
@@ -67,10 +66,10 @@ class Detector(nn.Module):
 
     @nn.compact
     def __call__(self, x: Images, *, train: bool = False) -> tuple[Level, ...]:
-        """(batch, height, width, channels) -> what is said of each of the levels, first to last.
+        """(batch, height, width, channels) -> the outputs of each level, first to last.
 
         Raises:
-          UserError: the inputs are no images, or there are no such levels.
+          UserError: the inputs are not images, or the levels are not possible.
         """
         check_images(x)
         first, last = self.levels
@@ -83,14 +82,14 @@ class Detector(nn.Module):
         head = _HEADS[self.head]
         features = Backbone(
             functools.partial(Trunk, self.depth, self.width, self.pool, stages, self.remat),
-            functools.partial(Pyramid, self.channels, more),
+            functools.partial(FeaturePyramid, self.channels, more),
             skipped=first - 2,
             name="backbone",
         )(x, train)
-        say = head(self.classes, self.convolutions, name="head")
+        predict = head(self.classes, self.convolutions, name="head")
         finest = 2**first if self.pool else 2 ** (first - 1)
         return tuple(
-            Level(*say(p), anchors(x.shape[1:3], p.shape[1:3], head.cell(finest << i)))
+            Level(*predict(p), anchors(x.shape[1:3], p.shape[1:3], head.cell(finest << i)))
             for i, p in enumerate(features)
         )
 
@@ -115,8 +114,8 @@ class Backbone(nn.Module):
         return self.fpn(name="fpn")(stages[self.skipped :])
 
 
-class Pyramid(nn.Module):
-    """Features of several sizes, in which what the coarsest mean has come down to the finest.
+class FeaturePyramid(nn.Module):
+    """Features of several sizes, to each of which the coarser ones are added.
 
     Lin et al. 2017, "Feature pyramid networks", section 3; levels beyond the trunk are made of the
     pyramid's last (Tian et al. 2019, section 3.2), not of the trunk's.
@@ -138,7 +137,7 @@ class Pyramid(nn.Module):
         levels = Convs(self.channels, 3, name="layer_blocks")(tuple(sums))
         if not self.more:
             return levels
-        return (*levels, *Coarser(self.channels, self.more, name="extra_blocks")(levels[-1]))
+        return (*levels, *LastLevelP6P7(self.channels, self.more, name="extra_blocks")(levels[-1]))
 
 
 class Convs(nn.Module):
@@ -151,11 +150,11 @@ class Convs(nn.Module):
     def __call__(self, xs: Maps) -> Maps:
         """(batch, rows, columns, channels) of each -> (batch, rows, columns, features)."""
         make = functools.partial(_conv, self.features, self.kernel)
-        return tuple(Alone(make, name=str(i))(x) for i, x in enumerate(xs))
+        return tuple(Sequential(make, name=str(i))(x) for i, x in enumerate(xs))
 
 
-class Alone(nn.Module):
-    """A layer under the name '0', as torchvision has it beside a norm that is not there."""
+class Sequential(nn.Module):
+    """A layer under the name '0', as in torchvision's sequences of a layer and a norm."""
 
     layer: Callable[..., nn.Module]
 
@@ -165,7 +164,7 @@ class Alone(nn.Module):
         return self.layer(name="0")(x)
 
 
-class Coarser(nn.Module):
+class LastLevelP6P7(nn.Module):
     """Levels 'p6' and 'p7', each of half the size of the one below.
 
     Attributes:
@@ -179,14 +178,14 @@ class Coarser(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Maps:
         """(batch, rows, columns, channels) -> (batch, rows / 2, columns / 2, features), …"""
-        found = [_conv(self.features, 3, 2, name="p6")(x)]
+        levels = [_conv(self.features, 3, 2, name="p6")(x)]
         if self.count == 2:
-            found.append(_conv(self.features, 3, 2, name="p7")(nn.relu(found[0])))
-        return tuple(found)
+            levels.append(_conv(self.features, 3, 2, name="p7")(nn.relu(levels[0])))
+        return tuple(levels)
 
 
 def _conv(features: int, kernel: int, stride: int = 1, *, name: str) -> nn.Module:
-    """A convolution of the pyramid; as torchvision starts it."""
+    """A convolution of the pyramid, initialised as torchvision's."""
     return Conv(
         features,
         (kernel, kernel),
@@ -198,7 +197,7 @@ def _conv(features: int, kernel: int, stride: int = 1, *, name: str) -> nn.Modul
 
 
 def _doubled(x: Array, like: Array) -> Array:
-    """Each place as 2x2, without the last row or column where the other has it not."""
+    """Each place repeated as 2x2, cropped to the rows and columns of `like`."""
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
     return x[:, : like.shape[1], : like.shape[2]]
 
@@ -220,7 +219,7 @@ class FCOSHead(nn.Module):
     convolutions: int = 4
 
     @nn.compact
-    def __call__(self, x: Features) -> Said:
+    def __call__(self, x: Features) -> HeadOutput:
         """(batch, rows, columns, channels) -> (batch, places, …), row by row."""
         tower = functools.partial(Branch, convolutions=self.convolutions, norm=True)
         (logits,) = tower((("cls_logits", self.classes),), name="classification_head")(x)
@@ -251,7 +250,7 @@ class RetinaNetHead(nn.Module):
     convolutions: int = 4
 
     @nn.compact
-    def __call__(self, x: Features) -> Said:
+    def __call__(self, x: Features) -> HeadOutput:
         """(batch, rows, columns, channels) -> (batch, 9 places, …), row by row."""
         tower = functools.partial(Branch, convolutions=self.convolutions, norm=False)
         (logits,) = tower((("cls_logits", 9 * self.classes),), name="classification_head")(x)
@@ -307,7 +306,7 @@ class Tower(nn.Module):
                 x = _head_conv(channels, name=f"{3 * i}")(x)
                 x = nn.GroupNorm(groups, epsilon=1e-5, name=f"{3 * i + 1}")(x)
             else:
-                x = Alone(functools.partial(_head_conv, channels), name=f"{i}")(x)
+                x = Sequential(functools.partial(_head_conv, channels), name=f"{i}")(x)
             x = nn.relu(x)
         return x
 

@@ -10,9 +10,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Conv, dropout
+from jaxdl.kernels import max_pool
+from jaxdl.models.layers import Conv, check_images, dropout
 from jaxdl.models.motion import block_motion
-from jaxdl.models.pooling import check_images, max_pool
 from jaxdl.models.recurrent import Recurrent
 
 # With Flax's own start, for linear layers, the signal shrinks from ReLU to ReLU, and nine of them
@@ -26,7 +26,7 @@ class PilotNet(nn.Module):
     """NVIDIA's network for images of 66x200 (Bojarski et al. 2016, figure 4).
 
     252,219 parameters. The paper names neither the nonlinearity, here ReLU, nor how the network
-    was kept from overfitting. Its first layer, which normalises and is not learnt, is a transform
+    was kept from overfitting. Its first layer, which normalises and is not learned, is a transform
     here.
 
     Attributes:
@@ -42,7 +42,7 @@ class PilotNet(nn.Module):
         """(batch, height, width, channels) -> (batch,).
 
         Raises:
-          UserError: the inputs are no images, or are smaller than 61x61.
+          UserError: the inputs are not images, or are smaller than 61x61.
         """
         x = PilotNetConvolutions(name="convolutions")(x)
         for size in (100, 50, 10):
@@ -69,7 +69,7 @@ class PilotNetLSTM(nn.Module):
 
     Attributes:
       hidden: size of the LSTM's state.
-      dropout: probability that an input of a layer behind the convolutions, but of the last, is
+      dropout: probability that an input of a layer after the convolutions, except the last, is
         dropped in training.
     """
 
@@ -83,7 +83,7 @@ class PilotNetLSTM(nn.Module):
         """(batch, time, height, width, channels) -> (batch,), of the last frame.
 
         Raises:
-          UserError: the inputs are no clips, or their images are smaller than 61x61.
+          UserError: the inputs are not clips, or their images are smaller than 61x61.
         """
         _check_clips(x, least=1)
         frames = PilotNetConvolutions(name="convolutions")(x.reshape(-1, *x.shape[2:]))
@@ -115,7 +115,7 @@ class MotionLSTM(nn.Module):
         """(batch, time, height, width, channels), from -1 to 1 -> (batch,), of the last frame.
 
         Raises:
-          UserError: the inputs are no clips of at least two frames, or their images are smaller
+          UserError: the inputs are not clips of at least two frames, or their images are smaller
             than 32x32.
         """
         _check_clips(x, least=2)
@@ -146,7 +146,7 @@ class DeepTesla(nn.Module):
         """(batch, height, width, channels) -> (batch,).
 
         Raises:
-          UserError: the inputs are no images, or are smaller than 56x56.
+          UserError: the inputs are not images, or are smaller than 56x56.
         """
         check_images(x, least=56)
         for _ in range(3):

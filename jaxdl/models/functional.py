@@ -1,4 +1,4 @@
-"""A Flax module as a few pure functions, which is all that the rest of jaxdl sees."""
+"""A Flax module as a few pure functions, all that the rest of jaxdl sees of a model."""
 
 from __future__ import annotations
 
@@ -15,86 +15,83 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers import refuse_single_values
-
-Params = Any
-Variables = Any
-Carry = Any
+from jaxdl.types import Carry, ModelState, Params
 
 
 class Model(NamedTuple):
-    """`init` and `apply`; of a model that writes sequences also `begin` and `write`.
+    """`init` and `apply`; of a model that generates sequences also `initialize_carry` and `decode`.
 
     Such a model goes through a sequence piece by piece. What it remembers between two pieces is
     its carry, a pytree whose leaves all have a leading batch axis. Training on pieces of a long
     text and sampling are both this.
 
     Attributes:
-      init: (key, inputs) -> (params, variables). `inputs` is the tuple of the model's arguments;
-        `variables` is what training changes without a gradient, such as batch statistics.
-      apply: (params, variables, inputs, key, train) -> (outputs, variables). `key` feeds
+      init: (key, inputs) -> (params, model_state). `inputs` is the tuple of the model's arguments;
+        `model_state` is what training changes without a gradient, such as batch statistics.
+      apply: (params, model_state, inputs, key, train) -> (outputs, model_state). `key` feeds
         dropout; it is unused and may be None where `train` is False.
-      begin: (params, variables, size, conditions) -> carry, of `size` sequences that have not
-        begun, given what they are conditioned on: nothing, a sentence to translate, an image.
-      write: (params, variables, carry, tokens, key, train) -> (logits, carry), of tokens
+      initialize_carry: (params, model_state, size, conditions) -> carry, of `size` sequences that
+        have not begun, given what they are conditioned on: nothing, a sentence, an image.
+      decode: (params, model_state, carry, tokens, key, train) -> (logits, carry), of tokens
         (batch, time) that follow what was written before: the logits of what follows each.
-      features: (params, variables, inputs, names) -> {name: outputs}, of the modules at those
+      features: (params, model_state, inputs, names) -> {name: outputs}, of the modules at those
         paths (`layer4/2/conv1`), in evaluation. Under `jit` no more is computed than they need. Of
         a module that is called several times, the last outputs.
     """
 
-    init: Callable[..., tuple[Params, Variables]]
-    apply: Callable[..., tuple[Any, Variables]]
-    begin: Callable[..., Carry] | None = None
-    write: Callable[..., tuple[Any, Carry]] | None = None
+    init: Callable[..., tuple[Params, ModelState]]
+    apply: Callable[..., tuple[Any, ModelState]]
+    initialize_carry: Callable[..., Carry] | None = None
+    decode: Callable[..., tuple[Any, Carry]] | None = None
     features: Callable[..., dict[str, Any]] | None = None
 
 
 def functional(module: nn.Module) -> Model:
     """The pure functions of a Linen module.
 
-    `train` is handed to modules whose `__call__` takes it; others behave alike in both modes.
+    `train` is handed to modules whose `__call__` takes it; others behave the same in both modes.
     Inputs may be NumPy's, which modules then see as JAX's.
-    A module that writes sequences has methods `begin(size, *conditions) -> carry` and
-    `write(carry, tokens, *, train) -> (logits, carry)`.
+    A module that generates sequences has methods `initialize_carry(size, *conditions) -> carry` and
+    `decode(carry, tokens, *, train) -> (logits, carry)`.
     """
     takes_train = "train" in inspect.signature(type(module).__call__).parameters
 
     def mode(train: bool) -> dict[str, Any]:
         return {"train": train} if takes_train else {}
 
-    def init(key: jax.Array, inputs: tuple[Any, ...]) -> tuple[Params, Variables]:
+    def init(key: jax.Array, inputs: tuple[Any, ...]) -> tuple[Params, ModelState]:
         # Evaluation mode draws no dropout mask, so initialisation needs one stream only.
-        variables = dict(module.init({"params": key}, *_arrays(inputs), **mode(train=False)))
-        return variables.pop("params", {}), variables
+        model_state = dict(module.init({"params": key}, *_arrays(inputs), **mode(train=False)))
+        return model_state.pop("params", {}), model_state
 
     def apply(
         params: Params,
-        variables: Variables,
+        model_state: ModelState,
         inputs: tuple[Any, ...],
         key: jax.Array | None,
         train: bool,
-    ) -> tuple[Any, Variables]:
-        everything, inputs = {"params": params, **variables}, _arrays(inputs)
+    ) -> tuple[Any, ModelState]:
+        everything, inputs = {"params": params, **model_state}, _arrays(inputs)
         if not train:
-            return module.apply(everything, *inputs, **mode(train)), variables
+            return module.apply(everything, *inputs, **mode(train)), model_state
         with nn.intercept_methods(refuse_single_values):
             return module.apply(
                 everything,
                 *inputs,
                 **mode(train),
                 rngs=None if key is None else {"dropout": key},
-                mutable=list(variables),
+                mutable=list(model_state),
             )
 
-    def begin(
-        params: Params, variables: Variables, size: int, conditions: tuple[Any, ...] = ()
+    def initialize_carry(
+        params: Params, model_state: ModelState, size: int, conditions: tuple[Any, ...] = ()
     ) -> Carry:
-        everything = {"params": params, **variables}
-        return module.apply(everything, size, *_arrays(conditions), method="begin")
+        everything = {"params": params, **model_state}
+        return module.apply(everything, size, *_arrays(conditions), method="initialize_carry")
 
-    def write(
+    def decode(
         params: Params,
-        variables: Variables,
+        model_state: ModelState,
         carry: Carry,
         tokens: jax.Array | np.ndarray,
         key: jax.Array | None,
@@ -102,23 +99,23 @@ def functional(module: nn.Module) -> Model:
     ) -> tuple[Any, Carry]:
         with nn.intercept_methods(refuse_single_values) if train else contextlib.nullcontext():
             return module.apply(
-                {"params": params, **variables},
+                {"params": params, **model_state},
                 *_arrays((carry, tokens)),
                 train=train,
                 rngs=None if key is None else {"dropout": key},
-                method="write",
+                method="decode",
             )
 
     def features(
-        params: Params, variables: Variables, inputs: tuple[Any, ...], names: Sequence[str]
+        params: Params, model_state: ModelState, inputs: tuple[Any, ...], names: Sequence[str]
     ) -> dict[str, Any]:
-        def captured(wanted: Callable[[str], bool]) -> dict[str, Any]:
+        def capture(select: Callable[[str], bool]) -> dict[str, Any]:
             _, sown = module.apply(
-                {"params": params, **variables},
+                {"params": params, **model_state},
                 *_arrays(inputs),
                 **mode(train=False),
                 capture_intermediates=lambda m, method: (
-                    method == "__call__" and wanted("/".join(m.path))
+                    method == "__call__" and select("/".join(m.path))
                 ),
                 mutable=["intermediates"],
             )
@@ -126,27 +123,27 @@ def functional(module: nn.Module) -> Model:
 
         if isinstance(names, str):
             raise UserError(f"features: expected names in a list, got {names!r} alone")
-        found = captured(lambda path: path in names)
+        outputs = capture(lambda path: path in names)
         for name in names:
-            if name not in found:
-                raise _unknown(name, jax.eval_shape(lambda: captured(bool)))
-        return {name: found[name] for name in names}
+            if name not in outputs:
+                raise _unknown(name, jax.eval_shape(lambda: capture(bool)))
+        return {name: outputs[name] for name in names}
 
-    if not hasattr(module, "write"):
+    if not hasattr(module, "decode"):
         return Model(init, apply, features=features)
-    return Model(init, apply, begin, write, features)
+    return Model(init, apply, initialize_carry, decode, features)
 
 
-def settled(model: Model) -> Model:
-    """The model, which behaves in training as in evaluation, for fine-tuning.
+def eval_mode(model: Model) -> Model:
+    """The model, always in evaluation mode, for fine-tuning.
 
     Batch norm uses its statistics and leaves them as they are, and nothing is dropped.
     """
 
     def apply(
-        params: Params, variables: Variables, inputs: tuple[Any, ...], key: Any, train: bool
-    ) -> tuple[Any, Variables]:
-        return model.apply(params, variables, inputs, None, False)
+        params: Params, model_state: ModelState, inputs: tuple[Any, ...], key: Any, train: bool
+    ) -> tuple[Any, ModelState]:
+        return model.apply(params, model_state, inputs, None, False)
 
     return model._replace(apply=apply)
 
@@ -156,10 +153,10 @@ def _arrays(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, inputs)
 
 
-def _unknown(name: str, there: Mapping[str, Any]) -> UserError:
-    near = difflib.get_close_matches(name, there, n=3)
+def _unknown(name: str, modules: Mapping[str, Any]) -> UserError:
+    near = difflib.get_close_matches(name, modules, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    outer = ", ".join(path for path in there if "/" not in path)
+    outer = ", ".join(path for path in modules if "/" not in path)
     return UserError(
         f"features: no module {name!r}; {hint}It has {outer or 'none'}, and those inside"
     )
@@ -167,10 +164,10 @@ def _unknown(name: str, there: Mapping[str, Any]) -> UserError:
 
 def _outputs(captured: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Path -> the last outputs of each module, from what Linen captured."""
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     for name, inner in captured.items():
         if isinstance(inner, Mapping):
-            found |= _outputs(inner, f"{path}/{name}".lstrip("/"))
+            outputs |= _outputs(inner, f"{path}/{name}".lstrip("/"))
         elif name == "__call__" and path:
-            found[path] = inner[-1]
-    return found
+            outputs[path] = inner[-1]
+    return outputs

@@ -6,17 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdl.models.layers import BatchNorm, Conv, dropout
-from jaxdl.models.pooling import (
-    adaptive_average_pool,
-    channels_first,
-    check_images,
-    local_response_norm,
-    max_pool,
-)
+from jaxdl.kernels import adaptive_average_pool, channels_first, local_response_norm, max_pool
+from jaxdl.models.layers import BatchNorm, Conv, check_images, dropout
 
 # Table 1 of the paper: outputs of the 1x1, the 3x3 (reduced to, outputs), the 5x5 (likewise) and
-# the pooling branch; a row is a stage, behind which a maximum halves the image.
+# the pooling branch; a row is a stage, after which max pooling halves the image.
 _STAGES: tuple[dict[str, tuple[int, ...]], ...] = (
     {
         "3a": (64, 96, 128, 16, 32, 32),
@@ -72,7 +66,7 @@ class GoogLeNet(nn.Module):
         first, and then those of the classifiers at 4a and 4d.
 
         Raises:
-          UserError: the inputs are no images, or smaller than 15x15 with batch norm, 31x31
+          UserError: the inputs are not images, or smaller than 15x15 with batch norm, 31x31
             without, and 79x79 without but with auxiliary classifiers.
         """
         check_images(x, least=15 if self.batch_norm else 79 if self.auxiliary else 31)

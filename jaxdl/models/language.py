@@ -1,7 +1,7 @@
-"""Recurrent networks that write: language models, encoder-decoders, captioners.
+"""Recurrent networks that generate text: language models, encoder-decoders, captioners.
 
-Each is a `Decoder` with something to start from. `begin(size, *conditions)` gives the carry of
-sequences that have not begun, `write(carry, tokens)` goes on from there; see
+Each is a `Decoder` with something to start from. `initialize_carry(size, *conditions)` gives the
+carry of sequences that have not begun, and `decode(carry, tokens)` continues from there; see
 `jaxdl.models.functional.Model`.
 """
 
@@ -95,15 +95,15 @@ class LanguageModel(Decoder, kw_only=True):
         self, tokens: Tokens, *, train: bool = False
     ) -> Float[Array, "batch time {self.vocabulary}"]:
         """(batch, time) -> logits of the token that follows each, from a fresh start."""
-        return self.write(self.begin(len(tokens)), tokens, train=train)[0]
+        return self.decode(self.initialize_carry(len(tokens)), tokens, train=train)[0]
 
-    def begin(self, size: int) -> Any:
-        """States of zeros, in float32, or wider where the parameters are."""
+    def initialize_carry(self, size: int) -> Any:
+        """States of zeros, in float32, or in the parameters' type if that is wider."""
         kinds = [w.dtype for w in jax.tree.leaves(self.variables)]
-        return self.recurrent.begin(size, jnp.result_type(jnp.float32, *kinds))
+        return self.recurrent.initialize_carry(size, jnp.result_type(jnp.float32, *kinds))
 
-    def write(self, carry: Any, tokens: Tokens, *, train: bool = False) -> tuple[Array, Any]:
-        """Logits of the token that follows each, and the carry behind the last.
+    def decode(self, carry: Any, tokens: Tokens, *, train: bool = False) -> tuple[Array, Any]:
+        """Logits of the token that follows each, and the carry after the last.
 
         A sequence that ends in padding has ended, so the next one starts afresh.
         """
@@ -146,16 +146,16 @@ class Attentive(Decoder, kw_only=True):
         return {"states": states, "memory": memory, "keys": self.key(memory), "mask": mask}
 
     def summarised(self, summary: Float[Array, "batch features"]) -> Any:
-        """States to start from, learnt of a summary (Bahdanau et al. 2015, appendix A.2.2)."""
+        """States to start from, learned from a summary (Bahdanau et al. 2015, appendix A.2.2)."""
         first = jnp.tanh(self.first(summary)).reshape(len(summary), -1, self.hidden)
         states = [first[:, i] for i in range(first.shape[1])]
         count = len(states) // self.layers
         return tuple(tuple(states[i : i + count]) for i in range(0, len(states), count))
 
-    def write(
+    def decode(
         self, carry: dict[str, Any], tokens: Tokens, *, train: bool = False
     ) -> tuple[Array, dict[str, Any]]:
-        """Logits of the token that follows each, and the carry behind the last."""
+        """Logits of the token that follows each, and the carry after the last."""
         y, states = self.read(carry["states"], tokens, train)
         if self.attention:
             scores = jnp.einsum("bth,bsh->bts", self.query(y), carry["keys"])
@@ -169,7 +169,8 @@ class EncoderDecoder(Attentive, kw_only=True):
     """Sequence to sequence: one recurrent network reads, another writes.
 
     Sutskever et al. 2014, with attention (Bahdanau et al. 2015; the score is Luong's). The decoder
-    starts from the encoder's last states where these are as many, and else from a learnt summary.
+    starts from the encoder's last states if there are as many of them, and otherwise from a learned
+    summary.
 
     Attributes:
       source_vocabulary: number of tokens of what is read. By default what the data has.
@@ -182,7 +183,7 @@ class EncoderDecoder(Attentive, kw_only=True):
     encoder_layers: int = 1
 
     def setup(self) -> None:
-        """Make the encoder, and the decoder behind it."""
+        """Make the encoder, and the decoder after it."""
         super().setup()
         self.encoder = Recurrent(
             self.hidden,
@@ -200,9 +201,9 @@ class EncoderDecoder(Attentive, kw_only=True):
         self, source: Integer[Array, "batch length"], tokens: Tokens, *, train: bool = False
     ) -> Float[Array, "batch time {self.vocabulary}"]:
         """Sources and the tokens written so far -> logits of the token that follows each."""
-        return self.write(self._encode(source, train), tokens, train=train)[0]
+        return self.decode(self._encode(source, train), tokens, train=train)[0]
 
-    def begin(self, size: int, source: Integer[Array, "batch length"]) -> dict[str, Any]:
+    def initialize_carry(self, size: int, source: Integer[Array, "batch length"]) -> dict[str, Any]:
         """The carry of sequences that answer to `source`."""
         return self._encode(source, False)
 
@@ -231,7 +232,7 @@ class Captioner(Attentive, kw_only=True):
     widths: tuple[int, ...] = (32, 64, 128)
 
     def setup(self) -> None:
-        """Make the convolutions, and the decoder behind them."""
+        """Make the convolutions, and the decoder after them."""
         super().setup()
         self.convolutions = [Conv(width, (3, 3), 2) for width in self.widths]
 
@@ -243,9 +244,11 @@ class Captioner(Attentive, kw_only=True):
         train: bool = False,
     ) -> Float[Array, "batch time {self.vocabulary}"]:
         """Images and the tokens written so far -> logits of the token that follows each."""
-        return self.write(self._look(image, train), tokens, train=train)[0]
+        return self.decode(self._look(image, train), tokens, train=train)[0]
 
-    def begin(self, size: int, image: Float[Array, "batch height width channels"]) -> Any:
+    def initialize_carry(
+        self, size: int, image: Float[Array, "batch height width channels"]
+    ) -> Any:
         """The carry of sequences about the images."""
         return self._look(image, False)
 

@@ -30,7 +30,7 @@ class MLP(nn.Module):
       hidden: sizes of the hidden layers.
       activation: 'relu', 'tanh' or 'sigmoid', after each hidden layer.
       dropout: probability that a hidden unit is dropped in training.
-      kernel_std: σ of the normal, cut at 2σ, that kernels start from (TensorFlow's
+      kernel_std: σ of the normal, truncated at 2σ, that kernels start from (TensorFlow's
         `truncated_normal`); 0 starts them at zero; None takes LeCun's, 1/√inputs.
       hidden_bias: what the biases of hidden layers start from; the last one's start at 0.
     """

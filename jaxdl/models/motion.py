@@ -1,4 +1,4 @@
-"""How what a camera sees moves from one image to the next, found by matching blocks."""
+"""Motion from one image of a camera to the next, by block matching."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _BLOCK, _STEP = (16, 16), (10, 7)  # rows and columns of a block, and from one to the next
-_REACH = (4, 8)  # how far from where it is now a block is looked for, in rows and columns
-_SHADE = 1 / 128  # a difference that is nothing but noise, of images from -1 to 1
+_REACH = (4, 8)  # how far from its place a block is searched for, in rows and columns
+_SHADE = 1 / 128  # a difference that is mere noise, of images from -1 to 1
 
 
 def block_motion(
@@ -21,8 +21,9 @@ def block_motion(
     A block of 16x16 of the image `after` is compared with each of the 9x17 places around it in
     the image `before`, as FlowNet's correlation layer does (Fischer et al. 2015, section 3), here
     of grey images and by the mean squared difference. Its motion is the mean of them, weighted by
-    how well they match, so that it is no whole number (Kendall et al. 2017, "End-to-end learning
-    of geometry and context for deep stereo regression", section 3.4). There are no parameters.
+    how well they match, so that it need not be a whole number (Kendall et al. 2017, "End-to-end
+    learning of geometry and context for deep stereo regression", section 3.4). There are no
+    parameters.
 
     Args:
       before: grey images of at least 16x16, from -1 to 1; outside them is what is at their edge.
@@ -44,11 +45,11 @@ def block_motion(
         aside = jnp.einsum("nhw,cw->nhc", difference, columns, precision="highest")
         return jnp.einsum("rh,nhc->nrc", rows, aside, precision="highest")
 
-    found = jnp.moveaxis(lax.map(mismatch, moves), 0, -1)
-    # Where nothing matches well, as where all is fast or new, what matches best counts less.
-    scale = 0.1 * found.min(axis=-1, keepdims=True) + _SHADE**2
+    mismatches = jnp.moveaxis(lax.map(mismatch, moves), 0, -1)
+    # Where nothing matches well, as in fast or new parts, the best match counts less.
+    scale = 0.1 * mismatches.min(axis=-1, keepdims=True) + _SHADE**2
     return jnp.matmul(
-        jax.nn.softmax(-found / scale), moves.astype(found.dtype), precision="highest"
+        jax.nn.softmax(-mismatches / scale), moves.astype(mismatches.dtype), precision="highest"
     )
 
 

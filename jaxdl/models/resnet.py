@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import BatchNorm, Conv, add_relu
-from jaxdl.models.pooling import check_images, max_pool
+from jaxdl.kernels import add_relu, max_pool
+from jaxdl.models.layers import BatchNorm, Conv, check_images
 
 Shortcut = Literal["A", "B"]
 Features = Float[Array, "batch height width channels"]
@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 class PreactivationBlock(nn.Module):
-    """A residual block, x -> F(x) + x, whose F norms and cuts before convolving (He et al. 2016).
+    """A residual block, x -> F(x) + x, whose F normalises and applies ReLU first (He et al. 2016).
 
     Attributes:
       first: the block that follows the activation of the first layer, and needs none of its own.
@@ -111,7 +111,7 @@ class PreactivationBlock(nn.Module):
         """(batch, height, width, channels) -> (batch, height / stride, …, features)."""
         convs = _convs(self.width, self.stride, self.bottleneck)
         y = x if self.first else _norm(relu=True, name="bn1")(x, train=train)
-        # Where the shape changes, the two paths part behind the activation (appendix, figure 4e).
+        # Where the shape changes, the two paths part after the activation (appendix, figure 4e).
         changes = self.stride != 1 or x.shape[-1] != self.width * (4 if self.bottleneck else 1)
         x = y if changes else x
         for i, conv in enumerate(convs, 1):
@@ -155,7 +155,7 @@ class Stage(nn.Module):
 
 
 def _stem(x: Array, train: bool, width: int = 64, *, pool: bool = True) -> Array:
-    """The first convolution of ImageNet's networks, and the maximum behind it, or none."""
+    """The first convolution of ImageNet's networks, and max pooling if `pool`."""
     x = _conv(width, 7, 2, name="conv1")(x)
     x = _norm(relu=True, name="bn1")(x, train=train)
     return max_pool(x, 3, 2, padding=1) if pool else x
@@ -171,10 +171,10 @@ def _stages(
     remat: bool,
     **options: Any,
 ) -> tuple[Array, ...]:
-    """What stages 'layer1', … give, each but the first of half the size and twice the width.
+    """The outputs of stages 'layer1', …; each has half the size and twice the width of the last.
 
     Args:
-      x: what the first layer gives, behind its activation.
+      x: the output of the first layer, after its activation.
       train: whether batch norm takes the statistics of the batch.
       width: of the first stage.
       counts: blocks of each stage.
@@ -185,17 +185,17 @@ def _stages(
     kind: Any = PreactivationBlock if preactivation else Block
     if remat:
         kind = nn.remat(kind, static_argnums=(2,))  # of __call__(self, x, train)
-    found = []
+    outputs = []
     for i, count in enumerate(counts):
         strides = [1 if i == 0 else 2] + [1] * (count - 1)
         blocks = [functools.partial(kind, width << i, stride, **options) for stride in strides]
         if i == 0 and preactivation:
             blocks[0] = functools.partial(blocks[0], first=True)
         x = Stage(tuple(blocks), name=f"layer{i + 1}")(x, train)
-        found.append(x)
+        outputs.append(x)
     if preactivation:
-        found[-1] = _norm(relu=True, name="bn")(x, train=train)
-    return tuple(found)
+        outputs[-1] = _norm(relu=True, name="bn")(x, train=train)
+    return tuple(outputs)
 
 
 def _classify(x: Array, outputs: int) -> Array:
@@ -214,7 +214,7 @@ class ResNet(nn.Module):
       outputs: number of classes.
       depth: layers with weights; from 50 on the blocks are bottlenecks.
       zero_init: every block starts as the identity (Goyal et al. 2017, section 5.1).
-      preactivation: blocks norm and cut before they convolve (He et al. 2016).
+      preactivation: blocks normalise and apply ReLU before each convolution (He et al. 2016).
       remat: keep the inputs of blocks alone for the backward pass, and compute what is inside
         once more: less memory, a third more time.
     """
@@ -232,12 +232,12 @@ class ResNet(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs), logits.
 
         Raises:
-          UserError: the inputs are no images, or `zero_init` is asked of pre-activation blocks.
+          UserError: the inputs are not images, or `zero_init` is asked of pre-activation blocks.
         """
         if self.zero_init and self.preactivation:
             raise UserError(
-                "config.model.zero_init: pre-activation blocks end in a convolution, behind whose "
-                "ReLU a zero scale would never learn; leave one of the two out"
+                "config.model.zero_init: pre-activation blocks end in a convolution, not in "
+                "a norm whose scale could start at zero; leave one of the two out"
             )
         check_images(x)
         options = {} if self.preactivation else {"zero_init": self.zero_init}
@@ -255,12 +255,12 @@ class ResNet(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What the stages of a `ResNet` give, for networks that look at images in several sizes.
+    """The outputs of a `ResNet`'s stages, for networks that use features of several sizes.
 
     Attributes:
       depth, remat: as in `ResNet`.
       width: outputs of the first convolution, and of the 3x3 convolutions of the first stage.
-      pool: without, everything is twice as fine, at four times the work.
+      pool: if False, there is no max pooling: everything is twice as fine, at four times the work.
       stages: how many of the four.
     """
 
@@ -295,7 +295,7 @@ class CifarResNet(nn.Module):
       shortcut: where the shape changes, 'A' skips pixels and adds channels of zeros, without
         parameters; 'B' projects.
       residual: with shortcuts; without, the plain network of the paper.
-      preactivation: blocks norm and cut before they convolve (He et al. 2016).
+      preactivation: blocks normalise and apply ReLU before each convolution (He et al. 2016).
       remat: keep the inputs of blocks alone for the backward pass, and compute what is inside
         once more: less memory, a third more time.
     """
@@ -314,7 +314,7 @@ class CifarResNet(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs), logits.
 
         Raises:
-          UserError: the depth is not 6n + 2, or the inputs are no images.
+          UserError: the depth is not 6n + 2, or the inputs are not images.
         """
         blocks, rest = divmod(self.depth - 2, 6)
         if blocks < 1 or rest:

@@ -1,4 +1,4 @@
-"""Recurrent networks that read a sequence and say one thing of it."""
+"""Recurrent networks from a sequence to one output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SequenceClassifier(nn.Module, kw_only=True):
       layers: number of recurrent layers.
       cell: 'lstm', 'gru' or 'rnn'.
       bidirectional: whether the sequence is read in both directions.
-      vocabulary: number of tokens, where the sequence holds such. By default what the data has.
+      vocabulary: number of tokens, if the sequence is of tokens. By default that of the data.
       embedding: size of the vectors that tokens become first; None takes them as one-hot.
       dropout: probability, in training, that a number is dropped on its way into a layer, the
         sequence itself excepted.

@@ -7,8 +7,8 @@ from typing import Literal
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxdl.models.layers import BatchNorm, Conv, dropout
-from jaxdl.models.pooling import adaptive_average_pool, channels_first, check_images, max_pool
+from jaxdl.kernels import adaptive_average_pool, channels_first, max_pool
+from jaxdl.models.layers import BatchNorm, Conv, check_images, dropout
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _COUNTS: dict[int, tuple[int, int, int, int, int]] = {
@@ -29,7 +29,7 @@ class VGG(nn.Module):
     Attributes:
       outputs: number of classes.
       depth: layers with weights.
-      batch_norm: behind every convolution, as the paper could not have it.
+      batch_norm: after every convolution, which the paper predates.
       dropout: probability that a unit of a hidden dense layer is dropped in training.
     """
 
@@ -45,7 +45,7 @@ class VGG(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs), logits.
 
         Raises:
-          UserError: the inputs are no images, or are smaller than 32x32.
+          UserError: the inputs are not images, or are smaller than 32x32.
         """
         check_images(x, least=32)
         x = VGGFeatures(_COUNTS[self.depth], self.batch_norm, name="features")(x, train)

@@ -1,4 +1,4 @@
-"""What a task says of an example, for a person to read."""
+"""Answers of a task about an example, for a person to read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """One thing that is said.
+    """One answer.
 
     Attributes:
-      name: such as a class.
-      value: how likely it is, or a number that was asked for.
-      box: where it is, (x₁, y₁, x₂, y₂) in pixels of the image, if it is somewhere.
+      name: such as that of a class.
+      value: its probability or score, or the predicted number.
+      box: its place, (x₁, y₁, x₂, y₂) in pixels of the image; None if it has none.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 def class_names(known: Sequence[str], count: int) -> list[str]:
-    """The name of each class, or its number; both where two have one name (ImageNet's 'crane')."""
+    """The name of each class, or its number; both where names repeat (ImageNet's 'crane')."""
     names = [*known, *map(str, range(len(known), count))][:count]
     times = Counter(names)
     return [f"{name} ({i})" if times[name] > 1 else name for i, name in enumerate(names)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,11 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.metrics import Count, Mean, Metric
 from jaxdl.tasks.answer import Answer, class_names
+from jaxdl.tasks.base import PredictsImages
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(PredictsImages):
     """Cross-entropy over classes, in nats.
 
     With two classes the model may have one output an example, the logit of class 1 (logistic
@@ -27,7 +28,7 @@ class Classification:
     (batch, heads, classes), the main one first; all else is of the main one.
 
     A batch with columns `other_label` and `share` (batch,) holds examples of two classes each:
-    `share` of the label, the rest of the other (`jaxdl.data.mixing` makes such). The loss is
+    `share` of the label, the rest of the other (`jaxdl.transforms.mixing` makes such). The loss is
     weighted alike; the metrics are of the label.
 
     Args:
@@ -50,8 +51,6 @@ class Classification:
     input: str = "image"
     label: str = "label"
 
-    reduction: ClassVar[Literal["mean"]] = "mean"
-
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
         if self.classes < 2:
@@ -62,10 +61,6 @@ class Classification:
             raise UserError(f"auxiliary must be finite and at least 0, got {self.auxiliary}")
         if self.top is not None and not 1 < self.top < self.classes:
             raise UserError(f"top must lie between 1 and classes={self.classes}, got {self.top}")
-
-    def inputs(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The input column."""
-        return (batch[self.input],)
 
     def loss(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
         """Cross-entropy of each example with the smoothed label or labels, over heads, (batch,)."""
@@ -78,14 +73,6 @@ class Classification:
             other = self._cross_entropy(log_p, batch["other_label"], self.label_smoothing)
             loss = batch["share"] * loss + (1 - batch["share"]) * other
         return loss
-
-    def weight(self, batch: Mapping[str, Any]) -> Array:
-        """Each example counts once, (batch,)."""
-        return jnp.ones(len(batch[self.label]))
-
-    def penalty(self, params: Any) -> float:
-        """None: weight decay belongs to the optimiser."""
-        return 0.0
 
     def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
         """Loss, accuracy, top-k, and the cells of the tables, of each example."""
@@ -135,7 +122,7 @@ class Classification:
         """The probability of each class."""
         return jax.nn.softmax(self._logits(outputs), axis=-1)
 
-    def shown(
+    def answers(
         self,
         outputs: Float[Array, "batch *outputs"],
         batch: Mapping[str, Any],

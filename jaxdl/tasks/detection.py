@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,10 @@ from jaxdl import boxes as box
 from jaxdl.boxes import Level
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.metrics import Each, Mean, Metric
+from jaxdl.metrics import Mean, Metric, PerExample
 from jaxdl.tasks.answer import Answer, class_names
 from jaxdl.tasks.average_precision import average_precision
+from jaxdl.tasks.base import PredictsImages
 
 Levels = tuple[Level, ...]
 _COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
@@ -46,7 +47,7 @@ class Matches(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Detection(ABC):
+class Detection(PredictsImages):
     """Focal loss of the classes, and a loss of the boxes (Lin et al. 2017, "Focal loss").
 
     The loss of an image is summed over its anchors and divided by how many of them are to find an
@@ -71,8 +72,6 @@ class Detection(ABC):
     candidates: int = 1000
     limit: int = 100
     input: str = "image"
-
-    reduction: ClassVar[Literal["mean"]] = "mean"
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
@@ -106,10 +105,6 @@ class Detection(ABC):
     ) -> Float[Array, " anchors"]:
         """The loss of each anchor of an image, were it to find the wanted box of that anchor."""
 
-    def inputs(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The images."""
-        return (batch[self.input],)
-
     def loss(self, outputs: Levels, batch: Mapping[str, Any]) -> Float[Array, " batch"]:
         """The loss of each image."""
         if any(level.logits.shape[-1] != self.classes for level in outputs):
@@ -130,14 +125,6 @@ class Detection(ABC):
 
         truth = (batch["boxes"], batch["labels"], batch["crowd"])
         return jax.vmap(one)(logits, deltas, quality, *truth)
-
-    def weight(self, batch: Mapping[str, Any]) -> Array:
-        """Each image counts once, (batch,)."""
-        return jnp.ones(len(batch[self.input]))
-
-    def penalty(self, params: Any) -> float:
-        """None: weight decay belongs to the optimiser."""
-        return 0.0
 
     def predict(self, outputs: Levels, batch: Mapping[str, Any]) -> dict[str, Array]:
         """The detections of each image, best first.
@@ -170,7 +157,7 @@ class Detection(ABC):
     def metrics(self, outputs: Levels, batch: Mapping[str, Any]) -> dict[str, Metric]:
         """The loss and the detections of each image."""
         found = self.predict(outputs, batch)
-        return {"loss": Mean(self.loss(outputs, batch)), "detections": Each(found)}
+        return {"loss": Mean(self.loss(outputs, batch)), "detections": PerExample(found)}
 
     def report(self, means: Mapping[str, Any], table: Table) -> dict[str, Any]:
         """The loss, and average precision as `average_precision` reports it."""
@@ -184,7 +171,7 @@ class Detection(ABC):
         """`predict`, compiled once for all batches of a shape."""
         return jax.jit(self.predict)
 
-    def shown(
+    def answers(
         self,
         outputs: Levels,
         batch: Mapping[str, Any],
@@ -213,10 +200,6 @@ class Detection(ABC):
             ][:top]
             for image in zip(found["labels"], found["scores"], boxes, strict=True)
         ]
-
-    def output_shapes(self, batch: Mapping[str, Any]) -> list[tuple[int, ...]]:
-        """None to compare: `loss` says what does not fit."""
-        return []
 
     def check(self, table: Table) -> None:
         """Refuse missing columns, and labels that are no class."""

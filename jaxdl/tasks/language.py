@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,29 +13,30 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
+from jaxdl.data.text import abc
 from jaxdl.errors import UserError
 from jaxdl.metrics import Mean
+from jaxdl.tasks.base import GeneratesText
 from jaxdl.tasks.scores import SCORES
 
 Logits = Float[Array, "batch time vocabulary"]
 
 
 @dataclass(frozen=True)
-class LanguageModeling:
+class LanguageModeling(GeneratesText):
     """Cross-entropy of each token of a sequence, given the tokens before it, in nats.
 
-    With `conditions` it is translation, captioning or any other writing about something. Padding,
-    token 0, counts for nothing; every other token but the first counts once, so the loss is the
-    mean over tokens, not over sequences.
+    With `conditions` it is translation, captioning and the like. Every token but the first and the
+    padding, token 0, counts once: the loss is a mean over tokens, not over sequences.
 
     Args:
       tokens: column of the sequences, integers (examples, time).
       conditions: columns that the model takes before the tokens, such as 'source' or 'image'.
       label_smoothing: ε in [0, 1), as in `Classification`; the reported loss is without it.
-      scores: what is measured of sequences that the model writes for the conditions of every
-        example, against all texts with the same conditions: 'bleu', 'exact_match'.
-      beam: width of the beam search that writes them; 1 is greedy.
-      notation: 'abc' where the sequences are tunes, whose bars `jaxdl sample` then adds up.
+      scores: scores of the sequences generated for the conditions of every example, against all
+        texts with the same conditions: 'bleu', 'exact_match'.
+      beam: width of the beam search that generates them; 1 is greedy.
+      notation: 'abc' if the sequences are tunes: `jaxdl sample` then checks the length of bars.
     """
 
     tokens: str = "tokens"
@@ -45,7 +46,10 @@ class LanguageModeling:
     beam: int = 1
     notation: Literal["text", "abc"] = "text"
 
-    reduction: ClassVar[Literal["mean"]] = "mean"
+    @property
+    def continues(self) -> str | None:  # type: ignore[override]
+        """The tokens, unless there are conditions: only a text goes on from batch to batch."""
+        return None if self.conditions else self.tokens
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
@@ -57,15 +61,7 @@ class LanguageModeling:
             if name not in SCORES:
                 raise UserError(f"scores: unknown {name!r}; there are {', '.join(SCORES)}")
         if self.scores and not self.conditions:
-            raise UserError("scores compare with what the conditions ask for; set conditions")
-
-    def inputs(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The conditions, and every token but the last."""
-        return (*self.given(batch), batch[self.tokens][:, :-1])
-
-    def given(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The conditions alone."""
-        return tuple(batch[name] for name in self.conditions)
+            raise UserError("scores compare texts of the same conditions; set conditions")
 
     def loss(self, outputs: Logits, batch: Mapping[str, Any]) -> Array:
         """Cross-entropy summed over the tokens of each example, (batch,)."""
@@ -75,18 +71,14 @@ class LanguageModeling:
         """How many tokens of each example are predicted, (batch,)."""
         return jnp.sum(self._targets(batch) != 0, axis=1).astype(jnp.float32)
 
-    def penalty(self, params: Any) -> float:
-        """None: weight decay belongs to the optimiser."""
-        return 0.0
-
     def metrics(self, outputs: Logits, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Loss and accuracy of each example, weighted by its tokens."""
         targets, tokens = self._targets(batch), self.weight(batch)
         right = (self.predict(outputs, batch) == targets) & (targets != 0)
-        each = jnp.maximum(tokens, 1)
+        count = jnp.maximum(tokens, 1)
         return {
-            "loss": Mean(self._cross_entropy(outputs, batch, 0.0) / each, tokens),
-            "accuracy": Mean(jnp.sum(right, axis=1) / each, tokens),
+            "loss": Mean(self._cross_entropy(outputs, batch, 0.0) / count, tokens),
+            "accuracy": Mean(jnp.sum(right, axis=1) / count, tokens),
         }
 
     def report(self, means: Mapping[str, np.ndarray], table: Table) -> dict[str, Any]:
@@ -101,15 +93,26 @@ class LanguageModeling:
             shown["bits_per_character"] = bits / max(1, text)
         return {**shown, "accuracy": float(means["accuracy"])}
 
-    def score(self, written: Sequence[str], table: Table) -> dict[str, float]:
-        """The scores of what a model wrote for each example of a split."""
+    def score(self, generated: Sequence[str], table: Table) -> dict[str, float]:
+        """The scores of what a model generated for each example of a split."""
         references = self.references(table)
-        return {name: SCORES[name](written, references) for name in self.scores}
+        return {name: SCORES[name](generated, references) for name in self.scores}
+
+    def heading(self, number: int) -> str:
+        """The head of an ABC tune."""
+        return abc.heading(number + 1) if self.notation == "abc" else ""
+
+    def remark(self, texts: Sequence[str]) -> str:
+        """Of tunes, how many of their bars add up."""
+        if self.notation != "abc":
+            return ""
+        right, total = abc.share_of_full_bars("\n".join(texts))
+        return f"% {right} of {total} bars add up ({right / max(1, total):.1%})\n"
 
     def references(self, table: Table) -> list[tuple[str, ...]]:
         """Each example's text, and those of the others with the same conditions.
 
-        A photo with five captions, say, stands in a split five times: any of them is right.
+        A photo with five captions, say, is five examples, and any of the captions is right.
         """
         rows = zip(*(table.columns[name] for name in self.conditions), strict=True)
         keys = [tuple(condition.tobytes() for condition in row) for row in rows]
@@ -122,12 +125,8 @@ class LanguageModeling:
         """The likeliest next token at each place, (batch, time)."""
         return jnp.argmax(outputs, axis=-1)
 
-    def output_shapes(self, batch: Mapping[str, Any]) -> list[tuple[int, ...]]:
-        """Any number of logits a token: the vocabulary decides."""
-        return []
-
     def check(self, table: Table) -> None:
-        """Refuse missing columns, and tokens that are no padded sequences of at least two."""
+        """Refuse missing columns, and tokens that are not padded sequences of at least two."""
         remedy = "Name columns in config.data.tokenize, config.task.tokens and conditions"
         table.require((*self.conditions, self.tokens), remedy)
         tokens = table.columns[self.tokens]

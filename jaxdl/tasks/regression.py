@@ -14,14 +14,15 @@ from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.metrics import Each, Mean, Metric
+from jaxdl.metrics import Mean, Metric, PerExample
+from jaxdl.tasks.base import SquaredErrors
 
-_GROUPS = 20  # more are no longer read
-_LISTED = 10_000  # predictions that tables.json holds at most, of a split
+_GROUPS = 20  # the most groups that are reported
+_LISTED = 10_000  # the most predictions of a split in tables.json
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(SquaredErrors):
     """Least squares (or absolute error) of one number an example.
 
     The objective is the `reduction` of `½(y - t)²` (Bishop, PRML 2006, eq. 1.2) or `|y - t|` over
@@ -33,10 +34,10 @@ class Regression:
       l2: λ of eq. 1.4, at least 0.
       input: column of the model's input.
       target: column of the target, (examples,).
-      group: column of whole numbers, (examples,), such as the drive that a frame is of: each group
-        is also reported apart, next to what can be had without a model.
-      zero_weight: what an example whose target is exactly 0 counts in the objective, where others
-        count 1. For targets that are mostly 0. The reported loss is without it.
+      group: column of whole numbers, (examples,), such as the drive of a frame: each group is also
+        reported by itself, next to baselines that need no model.
+      zero_weight: weight in the objective of examples whose target is exactly 0, relative to the
+        others; for targets that are mostly 0. The reported loss is without it.
     """
 
     loss_name: Literal["squares", "absolute"] = "squares"
@@ -53,10 +54,6 @@ class Regression:
             raise UserError(f"l2 must be at least 0, got {self.l2}")
         if not 0 < self.zero_weight < math.inf:
             raise UserError(f"zero_weight must be finite and above 0, got {self.zero_weight}")
-
-    def inputs(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The input column."""
-        return (batch[self.input],)
 
     def loss(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
         """½(y - t)² or |y - t|, times the weight of the example, (batch,)."""
@@ -85,7 +82,7 @@ class Regression:
             "mse": Mean(jnp.square(error)),
             "mae": Mean(jnp.abs(error)),
         }
-        return shown if self.group is None else {**shown, "predictions": Each(outputs)}
+        return shown if self.group is None else {**shown, "predictions": PerExample(outputs)}
 
     def report(self, means: Mapping[str, Any], table: Table) -> dict[str, Any]:
         """loss, mse, rmse, mae, and R² = 1 - mse / variance of the targets.
@@ -106,16 +103,27 @@ class Regression:
             shown["predictions"] = predicted.tolist()
         return shown
 
-    def predict(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
-        """The number itself."""
-        return outputs
+    def check_squares(self) -> None:
+        """Refuse absolute errors, and examples that count unlike others."""
+        if self.loss_name != "squares":
+            raise UserError(
+                f"config.task.loss_name: {self.loss_name!r} has no squares; set 'squares'"
+            )
+        if self.zero_weight != 1:
+            raise UserError(
+                "config.task.zero_weight: least_squares counts all examples alike; set 1"
+            )
+
+    def residuals(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:
+        """y - t, (batch,)."""
+        return outputs - batch[self.target]
 
     def output_shapes(self, batch: Mapping[str, Any]) -> list[tuple[int, ...]]:
         """One number an example, shaped as the target."""
         return [tuple(batch[self.target].shape)]
 
     def check(self, table: Table) -> None:
-        """Refuse missing columns and targets that are no single number."""
+        """Refuse missing columns and targets that are not single numbers."""
         remedy = "Set config.task.input and config.task.target"
         table.require((self.input, self.target), remedy)
         shape, kind = table.columns[self.target].shape, table.columns[self.target].dtype.kind
@@ -145,12 +153,12 @@ class Regression:
 def _apart(
     predicted: Float[np.ndarray, " examples"], target: Float[np.ndarray, " examples"]
 ) -> dict[str, float]:
-    """mae, rmse and r2 of a group, in the order of time, and the mae of what is no model.
+    """mae, rmse and r2 of a group, whose examples are in time order, and the mae of baselines.
 
-    Of the constants the mean has the least squared error, R² = 0, and the median the least
-    absolute one. Both are those of the group itself, which no model knows: a constant learnt from
-    other examples does no better. `mae_of_previous` repeats the target of the example before, and
-    leaves out the first: it sees the truth.
+    Of all constants, the mean has the least squared error (R² = 0), and the median the least
+    absolute error. Both are computed from the group's own targets, so a constant learnt from other
+    examples does no better. `mae_of_previous` predicts the true target of the previous example, and
+    skips the first example.
     """
     error = predicted - target
     mse = float(np.mean(error**2))

@@ -8,22 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.metrics import Kept, Total
-from jaxdl.models.onednn import TARGETS
-from jaxdl.optim import paths
+from jaxdl.kernels import TARGETS
+from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.state import count
+from jaxdl.training.state import State, count
+from jaxdl.tree import flatten
+from jaxdl.types import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
-    """Check an experiment, telling of each thing that was found, in order.
+    """Check an experiment, and say what was found, part by part.
 
     Raises:
       UserError: the first thing that was not as it must be.
@@ -31,11 +32,11 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     with experiment.precision.enabled():
         _data(experiment, say)
         check_shapes(experiment)
-        state, batch = _abstract(experiment)
+        state, batch = experiment.abstract_state(), experiment.abstract_batch()
         if start := experiment.init_from:
-            say(f"init_from   {start.path}: {start.fill(state.params, state.variables)}")
+            say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
         outputs = jax.eval_shape(experiment.prediction, state, batch)
-        splits = ", ".join(experiment.evaluated) or "nothing"
+        splits = ", ".join(experiment.eval_splits) or "nothing"
         say(f"shapes      the train step and evaluation of {splits} fit; predicts {_show(outputs)}")
         say(f"parameters  {count(state.params):,}")
         for row in _table(state.params):
@@ -56,73 +57,86 @@ def check_shapes(experiment: Experiment) -> None:
         _check_model(experiment)
         _check_steps(experiment)
         if experiment.init_from:
-            state, _ = _abstract(experiment)
-            experiment.init_from.fill(state.params, state.variables)
+            state = experiment.abstract_state()
+            experiment.init_from.fill(state.params, state.model_state)
 
 
 def _check_model(experiment: Experiment) -> None:
-    model = experiment.model
-    batch = experiment.training_batch(experiment.order.batch_size)
-    given = jax.eval_shape(lambda b: experiment.transform(b, jax.random.key(0)), batch)
+    model, task = experiment.model, experiment.task
+    raw = experiment.abstract_batch()
+    batch = jax.eval_shape(lambda b: experiment.transform(b, jax.random.key(0)), raw)
 
-    def outputs(batch: Any) -> Any:
-        inputs = experiment.precision.to_compute(experiment.task.inputs(batch))
-        params, variables = model.init(jax.random.key(0), inputs)
-        return model.apply(params, variables, inputs, None, False)[0]
+    def run(batch: Batch) -> Any:
+        inputs = experiment.precision.to_compute(task.inputs(batch))
+        params, model_state = model.init(jax.random.key(0), inputs)
+        return model.apply(params, model_state, inputs, None, False)[0]
 
-    seen = ", ".join(f"{name} {_show(x)}" for name, x in given.items())
-    found = _traced(lambda: jax.eval_shape(outputs, given), f"config.model: cannot take {seen}")
-    allowed = experiment.task.output_shapes(given)
-    if allowed and getattr(found, "shape", None) not in allowed:
+    columns = ", ".join(f"{name} {_show(x)}" for name, x in batch.items())
+    outputs = _traced(lambda: jax.eval_shape(run, batch), f"config.model: cannot take {columns}")
+    allowed = task.output_shapes(batch)
+    if allowed and getattr(outputs, "shape", None) not in allowed:
         raise UserError(
-            f"config.model: its outputs are {_show(found)}, but config.task needs shape "
+            f"config.model: its outputs are {_show(outputs)}, but config.task needs shape "
             f"{' or '.join(map(str, allowed))}; set config.model.outputs"
         )
 
 
 def _check_steps(experiment: Experiment) -> None:
-    state, batch = _traced(lambda: _abstract(experiment), "config.optimizer: cannot start")
+    state = _traced(experiment.abstract_state, "config.optimizer: cannot start")
+    batch = experiment.abstract_batch()
     _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
     metrics: dict[str, float] = {}
-    size = experiment.training.eval_batch_size
-    fresh = functools.partial(experiment.fresh, size=size)
-    state = replace(state, carry=jax.eval_shape(fresh, state))
-    for split in experiment.evaluated:
-        table = experiment.splits[split]
-        batch = {**experiment.first_batch(split, size), "mask": jnp.ones(size, bool)}
-        measured = functools.partial(jax.eval_shape, experiment.evaluation, state, batch)
-        totals, _ = _traced(measured, f"config: evaluation of {split} fails")
-        if task := experiment.writes:
-            write = functools.partial(jax.eval_shape, experiment.writing, state, batch)
-            _traced(write, f"config: writing for {split} fails")
-            metrics |= {f"{split}/{name}": 0.0 for name in task.scores}
-        blank = {name: _blank(total, len(table)) for name, total in totals.items()}
-        metrics |= {f"{split}/{name}": 0.0 for name in experiment.task.report(blank, table)}
+    for split in experiment.eval_splits:
+        metrics |= {f"{split}/{name}": 0.0 for name in _metrics(experiment, split, state)}
     if experiment.target:
         experiment.target.met(metrics)
     if experiment.training.best:
         experiment.training.best.better(metrics, None)
 
 
-def _blank(found: Total | Kept, examples: int) -> Any:
+def _metrics(experiment: Experiment, split: str, state: State) -> list[str]:
+    """The names of what is measured on a split."""
+    table, size = experiment.splits[split], experiment.training.eval_batch_size
+    fresh_carry = functools.partial(experiment.fresh_carry, size=size)
+    state = replace(state, carry=jax.eval_shape(fresh_carry, state))
+    batch = experiment.abstract_eval_batch(split)
+    evaluate = functools.partial(jax.eval_shape, experiment.evaluation, state, batch)
+    sums, _ = _traced(evaluate, f"config: evaluation of {split} fails")
+    names: list[str] = []
+    if task := experiment.scores_text:
+        generate = functools.partial(jax.eval_shape, experiment.generation, state, batch)
+        _traced(generate, f"config: generation for {split} fails")
+        names += task.scores
+    blank = {name: _blank(metric, len(table)) for name, metric in sums.items()}
+    return [*names, *experiment.task.report(blank, table)]
+
+
+def _blank(metric: WeightedSum | Gathered, examples: int) -> Any:
     """What `jaxdl.metrics.means` might give: zeros, and of what is kept of each example -1.
 
     As a label that is no object, so that nothing is there to be evaluated.
     """
-    if isinstance(found, Total):
-        return np.zeros(found.sum.shape)
+    if isinstance(metric, WeightedSum):
+        return np.zeros(metric.sum.shape)
     return jax.tree.map(
-        lambda x: np.full((examples, *x.shape[1:]), -1).astype(x.dtype), found.value
+        lambda x: np.full((examples, *x.shape[1:]), -1).astype(x.dtype), metric.value
     )
 
 
 def _data(experiment: Experiment, say: Callable[[str], None]) -> None:
     for name, table in experiment.splits.items():
-        columns = ", ".join(f"{k} {_show(v[0])}" for k, v in table.columns.items())
+        columns = ", ".join(f"{k} {_show(x)}" for k, x in _example(table).items())
         say(f"data        {name}: {len(table):,} examples of {columns}")
     clock, size = experiment.clock, experiment.order.batch_size
     epochs = clock.total / clock.steps_per_epoch
     say(f"run         {clock.total:,} steps of {size} examples, {epochs:.2f} epochs")
+
+
+def _example(table: Table) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        for name, x in table.batch_shapes(1).items()
+    }
 
 
 def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -> None:
@@ -166,10 +180,9 @@ def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str
 
 def _table(params: Any) -> list[str]:
     """Path, shape, type and size of every parameter, and the axes along which it is cut."""
-    leaves = jax.tree.leaves(params)
     rows = [
         (path, _show(leaf), f"{leaf.size:,}", _cut(leaf.sharding))
-        for path, leaf in zip(paths(params), leaves, strict=True)
+        for path, leaf in flatten(params).items()
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -182,14 +195,6 @@ def _cut(sharding: Any) -> str:
     if sharding.is_fully_replicated:
         return ""
     return f"cut along ({', '.join(axis or '-' for axis in sharding.spec)})"
-
-
-def _abstract(experiment: Experiment) -> tuple[Any, Any]:
-    """Shapes of the state and of a training batch."""
-    batch = experiment.training_batch(experiment.order.batch_size)
-    state = jax.eval_shape(experiment.initial, batch, jnp.zeros((), jnp.uint32))
-    devices = experiment.devices
-    return devices.abstract_state(state), devices.abstract(batch, devices.spread())
 
 
 def _traced(function: Callable[[], Any], what: str) -> Any:

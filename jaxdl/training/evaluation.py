@@ -12,27 +12,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data.feed import batches
-from jaxdl.data.order import once, onwards
+from jaxdl.data.loader import batches
+from jaxdl.data.order import eval_batches, eval_streams
 from jaxdl.data.table import Table
+from jaxdl.decoding import TokenRules, beam_search, generate, make_sampler
 from jaxdl.errors import UserError
-from jaxdl.generation import Rules, beam_search, extend, make_draw
-from jaxdl.metrics import Kept, Total, means, merge, total
+from jaxdl.metrics import Gathered, WeightedSum, means, merge, total
 from jaxdl.models.functional import Model
-from jaxdl.tasks import LanguageModeling, Task
+from jaxdl.tasks import GeneratesText, Task
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State
-from jaxdl.training.step import Batch, Transform, forward
+from jaxdl.training.step import forward
+from jaxdl.transforms import Transform
+from jaxdl.types import Batch
 
 
 def make_evaluation(
     model: Model, task: Task, *, precision: Precision | None = None
-) -> Callable[[State, Batch], tuple[dict[str, Total | Kept], Any]]:
+) -> Callable[[State, Batch], tuple[dict[str, WeightedSum | Gathered], Any]]:
     """The pure function `(state, batch) -> (totals, carry)` of a batch with `mask` (batch,)."""
     precision = precision or Precision()
 
-    def evaluation(state: State, batch: Batch) -> tuple[dict[str, Total | Kept], Any]:
-        outputs, _, carry = forward(model, task, precision, state.evaluated, state, batch, None)
+    def evaluation(state: State, batch: Batch) -> tuple[dict[str, WeightedSum | Gathered], Any]:
+        outputs, _, carry = forward(model, task, precision, state.eval_params, state, batch, None)
         metrics = task.metrics(outputs, batch)
         return {name: total(metric, batch["mask"]) for name, metric in metrics.items()}, carry
 
@@ -46,57 +48,59 @@ def make_prediction(
     precision = precision or Precision()
 
     def prediction(state: State, batch: Batch) -> Any:
-        outputs, *_ = forward(model, task, precision, state.evaluated, state, batch, None)
+        outputs, *_ = forward(model, task, precision, state.eval_params, state, batch, None)
         return task.predict(outputs, batch)
 
     return prediction
 
 
-def make_writing(
+def make_generation(
     model: Model,
-    task: LanguageModeling,
-    rules: Rules,
+    task: GeneratesText,
+    rules: TokenRules,
     length: int,
     *,
     precision: Precision | None = None,
 ) -> Callable[[State, Batch], Any]:
-    """The pure function `(state, batch) -> tokens (batch, length)` that the model writes.
+    """The pure function `(state, batch) -> tokens (batch, length)` that the model generates.
 
     Greedily, or by the task's beam search, from the conditions of each example alone.
     """
     precision = precision or Precision()
 
-    def writing(state: State, batch: Batch) -> Any:
-        assert model.begin is not None and rules.start is not None
-        model_state = precision.to_compute(state.evaluated), state.variables
+    def generation(state: State, batch: Batch) -> Any:
+        assert model.initialize_carry is not None and rules.start is not None
+        model_state = precision.to_compute(state.eval_params), state.model_state
         size = len(batch[task.tokens])
-        carry = model.begin(*model_state, size, precision.to_compute(task.given(batch)))
+        carry = model.initialize_carry(
+            *model_state, size, precision.to_compute(task.condition_inputs(batch))
+        )
         first = jnp.full((size, 1), rules.start)
         if task.beam > 1:
             return beam_search(
                 model, *model_state, carry, first, length, width=task.beam, rules=rules
             )
-        key, greedy = state.key("writing"), make_draw(temperature=0)
-        return extend(model, *model_state, carry, first, key, 0, length, draw=greedy, rules=rules)[
-            0
-        ]
+        key, greedy = state.key("writing"), make_sampler(temperature=0)
+        return generate(
+            model, *model_state, carry, first, key, 0, length, draw=greedy, rules=rules
+        )[0]
 
-    return writing
+    return generation
 
 
-def averaged(model: Model) -> Model:
+def average_views(model: Model) -> Model:
     """The model, whose outputs for images (batch, views, …) are the mean over the views.
 
     Of the probabilities that its logits stand for, as a logarithm (Krizhevsky et al. 2012, section
     4.1). Other images, (batch, …), are treated as ever.
     """
 
-    def apply(params: Any, variables: Any, inputs: Any, key: Any, train: bool) -> tuple[Any, Any]:
+    def apply(params: Any, model_state: Any, inputs: Any, key: Any, train: bool) -> tuple[Any, Any]:
         images, *others = inputs
         if images.ndim != 5:
-            return model.apply(params, variables, inputs, key, train)
+            return model.apply(params, model_state, inputs, key, train)
         merged = images.reshape(-1, *images.shape[2:])
-        logits, variables = model.apply(params, variables, (merged, *others), key, train)
+        logits, model_state = model.apply(params, model_state, (merged, *others), key, train)
         if getattr(logits, "ndim", 0) != 2 or logits.shape[1] < 2:
             raise UserError(
                 "config.data.views or config.data.crop.views: only of a model that gives a logit "
@@ -104,7 +108,7 @@ def averaged(model: Model) -> Model:
             )
         wide = jnp.promote_types(logits.dtype, jnp.float32)
         log_p = jax.nn.log_softmax(logits.astype(wide)).reshape(*images.shape[:2], -1)
-        return jax.nn.logsumexp(log_p, axis=1) - math.log(images.shape[1]), variables
+        return jax.nn.logsumexp(log_p, axis=1) - math.log(images.shape[1]), model_state
 
     return model._replace(apply=apply)
 
@@ -119,37 +123,37 @@ def transformed(function: Callable[[State, Batch], Any], transform: Transform) -
     return run
 
 
-def written(
-    writing: Callable[[State, Batch], Any],
-    task: LanguageModeling,
+def generate_texts(
+    generation: Callable[[State, Batch], Any],
+    task: GeneratesText,
     state: State,
     table: Table,
     batch_size: int = 256,
     place: Callable[[Any], Any] = lambda batch: batch,
     local: Any = slice(None),
 ) -> list[str]:
-    """What the model writes for each example of a split, as text.
+    """What the model generates for each example of a split, as text.
 
     Args:
-      writing: a `make_writing`, compiled.
+      generation: a `make_generation`, compiled.
       task: names the column whose vocabulary the tokens are of.
-      state: its `evaluated` parameters write.
+      state: its `eval_params` are used.
       table: the split.
       batch_size: examples a batch; the last one is padded.
-      place: puts a batch where `writing` wants it.
+      place: puts a batch where `generation` wants it.
       local: which rows of a batch this process makes, as an index.
     """
     vocabulary, texts = table.vocabularies[task.tokens], []
-    plan = list(once(len(table), batch_size))
+    plan = list(eval_batches(len(table), batch_size))
     mine = batches(table, ((rows[local], mask[local]) for rows, mask in plan))
     for batch, (_, mask) in zip(mine, plan, strict=True):
-        tokens = np.asarray(writing(state, place(batch)))
+        tokens = np.asarray(generation(state, place(batch)))
         texts += [vocabulary.decode(row) for row in tokens[mask]]
     return texts
 
 
 def evaluate(
-    evaluation: Callable[[State, Batch], tuple[dict[str, Total | Kept], Any]],
+    evaluation: Callable[[State, Batch], tuple[dict[str, WeightedSum | Gathered], Any]],
     task: Task,
     state: State,
     table: Table,
@@ -162,7 +166,7 @@ def evaluate(
     Args:
       evaluation: a `make_evaluation`, compiled.
       task: makes the report of the means.
-      state: its `evaluated` parameters are. With a carry, of `batch_size` sequences that have not
+      state: its `eval_params` are. With a carry, of `batch_size` sequences that have not
         begun, the split is read as so many streams, each batch continuing the one before.
       table: the split; each example counts once, whatever the batch size.
       batch_size: examples a batch; the last one is padded and masked.
@@ -172,10 +176,10 @@ def evaluate(
     Returns:
       Metrics by name.
     """
-    totals, plan = [], once if state.carry is None else onwards
+    totals, plan = [], eval_batches if state.carry is None else eval_streams
     whole = plan(len(table), batch_size)
     for batch in batches(table, ((rows[local], mask[local]) for rows, mask in whole)):
-        found, carry = evaluation(state, place(batch))
-        totals.append(found)
+        sums, carry = evaluation(state, place(batch))
+        totals.append(sums)
         state = replace(state, carry=carry)
     return task.report(means(merge(jax.device_get(totals))), table)

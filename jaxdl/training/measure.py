@@ -1,21 +1,19 @@
-"""Measuring a state: the task's report on every split, and scores of what the model writes."""
+"""Measuring a state: the task's report on every split, and scores of what the model generates."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from jaxdl.checkpoints import Checkpoints
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
-from jaxdl.runs import Run
-from jaxdl.training.evaluation import evaluate, written
+from jaxdl.parallel.processes import alive
+from jaxdl.training.evaluation import evaluate, generate_texts
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.processes import alive
 from jaxdl.training.state import State
 
-_SHOWN = 16  # of what is written, to be looked at
+_SHOWN = 16  # texts that are kept to be looked at
 
 
 class Measure:
@@ -28,33 +26,34 @@ class Measure:
 
     def __init__(self, experiment: Experiment, state: State) -> None:
         self.experiment, size = experiment, experiment.training.eval_batch_size
-        self._carry = experiment.fresh(state, size)
+        self._carry = experiment.fresh_carry(state, size)
         self._local = experiment.devices.local(size)
-        batch = experiment.first_batch((*experiment.evaluated, "train")[0], size)
-        batch["mask"] = experiment.devices.scatter(np.ones(len(self._local), bool))
-        given = replace(state, carry=self._carry), batch
-        self._evaluation = experiment.devices.compiled(experiment.evaluation, *given)
-        if experiment.writes:
-            self._writing = experiment.devices.compiled(experiment.writing, *given)
+        batch = experiment.abstract_eval_batch((*experiment.eval_splits, "train")[0])
+        arguments = replace(state, carry=self._carry), batch
+        self._evaluation = experiment.devices.compiled(experiment.evaluation, *arguments)
+        if experiment.scores_text:
+            self._generation = experiment.devices.compiled(experiment.generation, *arguments)
 
     def __call__(self, state: State) -> tuple[dict[str, float], dict[str, Any]]:
         """The report on every split: its numbers, and its tables such as a confusion matrix."""
-        experiment, found = self.experiment, dict[str, Any]()
+        experiment, reports = self.experiment, dict[str, Any]()
         state = replace(state, carry=self._carry)
         size, local = experiment.training.eval_batch_size, self._local
-        for split in experiment.evaluated:
+        for split in experiment.eval_splits:
             table = experiment.splits[split]
             report = evaluate(
                 self._evaluation, experiment.task, state, table, size, self._place, local
             )
-            if task := experiment.writes:
-                texts = written(self._writing, task, state, table, size, self._place, local)
+            if task := experiment.scores_text:
+                texts = generate_texts(
+                    self._generation, task, state, table, size, self._place, local
+                )
                 report |= task.score(texts, table)
                 asked = table.texts[task.tokens][:_SHOWN]
                 report["written"] = list(zip(texts[:_SHOWN], asked, strict=True))
-            found |= {f"{split}/{name}": value for name, value in report.items()}
-        numbers = {name: value for name, value in found.items() if isinstance(value, float)}
-        return numbers, {name: value for name, value in found.items() if name not in numbers}
+            reports |= {f"{split}/{name}": value for name, value in report.items()}
+        numbers = {name: value for name, value in reports.items() if isinstance(value, float)}
+        return numbers, {name: value for name, value in reports.items() if name not in numbers}
 
     def _place(self, batch: Any) -> Any:
         alive()
@@ -71,10 +70,10 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
       UserError: nothing was saved, or nothing that is sound.
     """
     with experiment.precision.enabled():
-        like = experiment.devices.abstract_state(experiment.init())
-        restored = Checkpoints(run.checkpoints, best=run.best).restore(like)
+        checkpoints = Checkpoints(run.checkpoints, best=run.best)
+        restored = checkpoints.restore(experiment.abstract_state())
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
         state = restored[0]
         metrics, _ = Measure(experiment, state)(state)
-    return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.evaluated}
+    return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.eval_splits}

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.optim import paths
+from jaxdl.tree import flatten
+from jaxdl.types import Carry, ModelState, Params
 
 
 @jax.tree_util.register_dataclass
@@ -24,29 +25,29 @@ class State:
       seed: seed of the run, uint32 scalar. It never changes: all randomness is folded from
         (seed, purpose, step), so no generator state is carried.
       params: parameters, a pytree.
-      variables: what the model changes without a gradient (batch statistics), a pytree.
+      model_state: what the model changes without a gradient (batch statistics), a pytree.
       opt_state: the optimiser's, a pytree.
-      average: exponential moving average of the parameters, in float32 at least, or None.
+      ema: exponential moving average of the parameters, in float32 at least, or None.
       carry: what a recurrent model remembers of the batch before, where batches continue one
         another, a pytree with a leading batch axis; otherwise None.
     """
 
     step: Any  # an array, like all leaves; JAX also fills states with shapes and shardings
     seed: Any
-    params: Any
-    variables: Any
+    params: Params
+    model_state: ModelState
     opt_state: Any
-    average: Any = None
-    carry: Any = None
+    ema: Params | None = None
+    carry: Carry | None = None
 
     def key(self, purpose: str) -> jax.Array:
         """The random key for a purpose at this step."""
         return fold(self.seed, purpose, self.step)
 
     @property
-    def evaluated(self) -> Any:
-        """The parameters to evaluate: the average where there is one."""
-        return self.params if self.average is None else self.average
+    def eval_params(self) -> Any:
+        """The parameters to evaluate: their moving average where there is one."""
+        return self.params if self.ema is None else self.ema
 
 
 def fold(seed: Any, purpose: str, step: Any = 0) -> jax.Array:
@@ -58,7 +59,7 @@ def fold(seed: Any, purpose: str, step: Any = 0) -> jax.Array:
 def digest(params: Any) -> str:
     """SHA-256 over path, type, shape and bytes of every array of a pytree, in hexadecimal."""
     sha = hashlib.sha256()
-    for path, leaf in zip(paths(params), jax.tree.leaves(params), strict=True):
+    for path, leaf in flatten(params).items():
         array = np.asarray(leaf)
         sha.update(f"{path}:{array.dtype.name}:{array.shape};".encode())
         sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

@@ -1,27 +1,10 @@
 """What the tests of the data room share."""
 
-from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
 import pytest
-
-from jaxdl.errors import UserError
-
-
-@pytest.fixture
-def refuses():
-    """`with refuses('this', 'and that'):` expects a UserError of one line that says both."""
-
-    @contextmanager
-    def expect(*fragments):
-        with pytest.raises(UserError) as caught:
-            yield
-        message = str(caught.value)
-        assert "\n" not in message
-        assert [f for f in fragments if str(f) not in message] == [], message
-
-    return expect
+from PIL import Image
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +16,6 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def png():
     """An array (height, width[, channels]) of uint8 as the bytes of a PNG file."""
-    from PIL import Image
 
     def encode(pixels):
         stream = BytesIO()
@@ -41,3 +23,19 @@ def png():
         return stream.getvalue()
 
     return encode
+
+
+@pytest.fixture
+def picture():
+    """`picture(path, height, width)` writes a picture, upright or turned, and returns it."""
+
+    def write(path, height=30, width=40, seed=0, orientation=1):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(seed).integers(30, 226, (3, 4, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(path, quality=95, exif=exif) if orientation != 1 else image.save(path)
+        return np.asarray(Image.open(path).convert("RGB"))
+
+    return write

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data import abc, arrays, captions, coco, csv, text, tunes, voc, yolo
+from jaxdl.data.sources import arrays, captions, coco, csv, text, tunes, voc, yolo
+from jaxdl.data.text import abc
 
 MANY = 40_000
 SPLIT = dict(validation_fraction=0.0, test_fraction=0.0)
@@ -57,7 +58,7 @@ def test_csv_of_very_many_columns(tmp_path, refuses, last):
 def test_csv_of_very_many_columns_twice(tmp_path, refuses):
     file = tmp_path / "t.csv"
     file.write_text(",".join([f"c{i}" for i in range(50_000)] * 2) + "\n1\n")
-    with refuses("stand twice"):
+    with refuses("there twice"):
         csv(str(file), label="c0")
 
 
@@ -105,7 +106,7 @@ LISTS = "a0: &a0 [lol]\n" + "".join(
         (LAUGHS + "names: *a29\n", ["names must be a list"]),
         (LISTS + "names: *a29\n", ["names must be a list"]),
         (LISTS + "names: [a]\ntrain: *a29\n", ["a folder, or a list"]),
-        ("names: &a [*a]\ntrain: images\n", ["data.yaml line 1", "no YAML"]),
+        ("names: &a [*a]\ntrain: images\n", ["data.yaml line 1", "not YAML"]),
         ("names: " + "[" * 10**5, ["data.yaml", "deep"]),
         ("- " * 10**4, ["data.yaml", "deep"]),
         ("names: " + "{a: " * 10**4, ["data.yaml", "deep"]),
@@ -170,13 +171,13 @@ def test_very_many_classes_of_objects(boxes):
         (NOTE.format("<x>" + "a<!-- -->" * 10**6 + "</x>"), ["no image has an object"]),
         (NOTE.format(OBJECT.format("a<b/>" * 10**4)), []),
         (NOTE.format("<x " + " ".join(f'a{i}="1"' for i in range(10**5)) + "/>"), ["no image has"]),
-        (NOTE.format("&a;"), ["no XML"]),
+        (NOTE.format("&a;"), ["not XML"]),
         ('<!DOCTYPE a [<!ENTITY b SYSTEM "/etc/hostname">]>' + NOTE.format("&b;"), ["DOCTYPE"]),
         ('<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd">' + NOTE.format(""), ["DOCTYPE"]),
         (" " * 2**25 + NOTE.format(""), ["larger than"]),
         (NOTE.format(OBJECT.format("x" * 10**6)), []),
         ('<?xml version="1.0" encoding="utf-7"?>' + NOTE.format(""), ["a.xml"]),
-        ("\ufeff\ufeff" + NOTE.format(""), ["no XML"]),
+        ("\ufeff\ufeff" + NOTE.format(""), ["not XML"]),
     ],
 )  # fmt: skip
 def test_xml(boxes, refuses, xml, fragments):
@@ -291,7 +292,7 @@ def packed(*members, how=zipfile.ZIP_DEFLATED):
         (packed(head((1,), "|S1000000000") + bytes(8)), ["'x0'", "8 bytes"]),
         (packed(head((1,), "|O") + b"cos\nsystem\n."), ["'x0'", "objects", "never unpickled"]),
         (packed(head("(" * 9000)), ["not a sound .npz"]),
-        (packed(head((1,)) + bytes(8), how=zipfile.ZIP_LZMA), ["packed"]),
+        (packed(head((1,)) + bytes(8), how=zipfile.ZIP_LZMA), ["compressed"]),
         (packed(head((1,)) + bytes(8)).replace(b"x0.npy", b"x0.txt"), ["'x0.txt'"]),
         (head((10**12,)), ["one unnamed array"]),
         (b"PK\5\6" + b"\xff" * 18, ["not a sound .npz"]),

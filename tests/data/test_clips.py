@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from jaxdl.data import Clips, Crop, Lazy, Table, clip, duplicates, load
 from jaxdl.data.clips import Frames
-from jaxdl.data.transforms import TRANSFORMS, compose
+from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.experiment import Experiment
+from jaxdl.transforms import TRANSFORMS, compose
 
 
 def table(drives, frames, images=None, order=None):
@@ -94,7 +94,7 @@ def test_frames_are_gathered_and_not_kept():
     assert made.shape == (20, 6, 4, 5, 3) and made.dtype == np.uint8 and made.ndim == 5
     chosen = np.array([[3, 1], [0, 19]])
     np.testing.assert_array_equal(made[chosen], frames[index[chosen]])
-    np.testing.assert_array_equal(made.drawn(chosen, np.ones_like(chosen), 7), made[chosen])
+    np.testing.assert_array_equal(made.train_view(chosen, np.ones_like(chosen), 7), made[chosen])
     np.testing.assert_array_equal(made[3], frames[index[3]])
 
 
@@ -125,7 +125,7 @@ def test_clips_that_two_splits_share_are_found():
         (dict(length=2, frame="number"), ["no column 'number'"]),
         (dict(length=2, column="picture"), ["no column 'picture'"]),
         (dict(length=2, first=("angle",)), ["no column 'angle'", "config.data.clips"]),
-        (dict(length=2, within=("image",)), ["'image'", "one whole number an example"]),
+        (dict(length=2, within=("image",)), ["'image'", "one whole number for each example"]),
         (dict(length=2, within=()), ["examples 0 and 3 are both frame 0", "clips.within"]),
     ],
 )
@@ -137,7 +137,7 @@ def test_refuses(refuses, how, fragments):
 def test_refuses_to_replace_a_column(refuses):
     given_ = table([0, 0], [0, 1])
     twice = Table({**given_.columns, "first_drive": np.zeros(2)}, "my drives")
-    with refuses("my drives", "'first_drive' is there already", "config.data.columns"):
+    with refuses("my drives", "'first_drive' exists already", "config.data.columns"):
         clipped(twice, length=2, first=("drive",))
 
 
@@ -152,7 +152,7 @@ def test_refuses_images_that_are_made_on_demand(refuses):
     photographs = load("tfds", twin=True, dataset="imagenette", crop=Crop(8), test=None)["train"]
     number = {"frame": np.arange(len(photographs)), "drive": np.zeros(len(photographs), int)}
     made = Table({**photographs.columns, **number}, "photographs")
-    with refuses("'image'", "made on demand", "config.data.crop"):
+    with refuses("'image'", "decoded on demand", "config.data.crop"):
         clipped(made, length=2)
 
 
@@ -233,11 +233,11 @@ def config(**data):
 
 
 def test_an_experiment_on_clips():
-    experiment = Experiment.of(config())
+    experiment = build_experiment(config())
     check_shapes(experiment)
     train = experiment.splits["train"]
     assert train.columns["image"].shape == (600, 3, 66, 200, 3)
-    feed = experiment.feed()
+    feed = experiment.loader()
     batch = feed.make(0, 1)
     feed.close()
     order = experiment.order.rows(0)
@@ -254,18 +254,18 @@ def test_an_experiment_on_clips():
         ({"lenght": 3}, ["config.data.clips.lenght", "did you mean 'length'"]),
         ({"length": 0}, ["config.data.clips", "length=0"]),
         ({"length": 3}, ["config.data", "twin of driving", "clips.within"]),
-        ({"length": 3, "within": "drive"}, ["config.data.clips.within", "tuple"]),
+        ({"length": 3, "within": "drive"}, ["config.data.clips.within", "list of str"]),
         ({"length": 3, "within": ("drives",)}, ["no column 'drives'"]),
     ],
 )
 def test_refuses_configs(refuses, clips, fragments):
     with refuses(*fragments):
-        Experiment.of(config(clips=clips))
+        build_experiment(config(clips=clips))
 
 
 def test_no_clips_are_single_frames(refuses):
     with refuses("config.model", "takes clips", "set config.data.clips"):
-        check_shapes(Experiment.of(config(clips=None)))
+        check_shapes(build_experiment(config(clips=None)))
     composed = compose([TRANSFORMS["yuv"](), TRANSFORMS["scale"]()])
     x = jnp.zeros((2, 3, 4, 5, 3), jnp.uint8)
     assert composed({"image": x}, jax.random.key(0))["image"].shape == x.shape

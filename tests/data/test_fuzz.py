@@ -9,7 +9,8 @@ import pytest
 from fuzzing import message, mutants
 from PIL import Image
 
-from jaxdl.data import Crop, arrays, captions, coco, csv, images, text, tunes, voc, yolo
+from jaxdl.data import Crop
+from jaxdl.data.sources import arrays, captions, coco, csv, images, text, tunes, voc, yolo
 
 ABC = """X:1
 T:The one
@@ -74,7 +75,7 @@ def _held(root):
 def _lazy(root):
     table = images(str(root), crop=Crop(4), test_fraction=0.0)["train"]
     rows = np.zeros(1, int)
-    return table.drawn(rows, rows, 0), table[rows]
+    return table.train_view(rows, rows, 0), table[rows]
 
 
 def _boxes(root):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data import Crop, Photos, captions, images, limits, pixels, yolo
-from jaxdl.data.boxes.canvas import Canvases
-from jaxdl.data.photos import Held
+from jaxdl.data import Crop, LazyImages, limits
+from jaxdl.data.images import pixels
+from jaxdl.data.images.canvas import Canvases
+from jaxdl.data.images.lazy import EncodedInMemory
+from jaxdl.data.sources import captions, images, yolo
 
 SIDE = 65_500
 
@@ -62,15 +64,17 @@ def held(content, root):
 
 
 def trained_on(content, root):
-    Photos(Held([content], "here"), Crop(4)).drawn(np.zeros(1, int), np.zeros(1, int), 0)
+    LazyImages(EncodedInMemory([content], "here"), Crop(4)).train_view(
+        np.zeros(1, int), np.zeros(1, int), 0
+    )
 
 
 def evaluated(content, root):
-    Photos(Held([content], "here"), Crop(4))[0]
+    LazyImages(EncodedInMemory([content], "here"), Crop(4))[0]
 
 
 def on_a_canvas(content, root):
-    Canvases(Held([content], "here"), [(4, 4)], ["here"], (8, 8))[0]
+    Canvases(EncodedInMemory([content], "here"), [(4, 4)], ["here"], (8, 8))[0]
 
 
 def with_boxes(content, root):
@@ -127,9 +131,11 @@ def test_a_photograph_of_two_hundred_megapixels_is_decoded():
 def test_a_strip_is_not_scaled_to_more_than_the_limit(refuses):
     strip = encoded("PNG", (60_000, 1))
     with refuses("here example 0", limits.TOO_LARGE):
-        Photos(Held([strip], "here"), Crop(224))[0]
+        LazyImages(EncodedInMemory([strip], "here"), Crop(224))[0]
     rows = np.zeros(1, int)
-    assert Photos(Held([strip], "here"), Crop(224)).drawn(rows, rows, 0).shape == (1, 224, 224, 3)
+    assert LazyImages(EncodedInMemory([strip], "here"), Crop(224)).train_view(
+        rows, rows, 0
+    ).shape == (1, 224, 224, 3)
 
 
 def scanned(times):

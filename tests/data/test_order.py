@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdl.data.order import Order, Streams, once, onwards
+from jaxdl.data.order import ContiguousStreams, ShuffledEpochs, eval_batches, eval_streams
 from jaxdl.errors import UserError
 
 
 @st.composite
 def orders(draw):
     examples = draw(st.integers(1, 60))
-    return Order(examples, draw(st.integers(1, examples)), draw(st.integers(0, 2**32 - 1)))
+    return ShuffledEpochs(examples, draw(st.integers(1, examples)), draw(st.integers(0, 2**32 - 1)))
 
 
 @given(orders(), st.integers(1, 4))
@@ -28,7 +28,7 @@ def test_each_epoch_visits_each_example_once(order, epochs):
 
 @given(orders(), st.lists(st.integers(0, 10**6), min_size=2, max_size=5))
 def test_a_batch_depends_on_seed_and_step_alone(order, steps):
-    again = Order(order.examples, order.batch_size, order.seed)
+    again = ShuffledEpochs(order.examples, order.batch_size, order.seed)
     forwards = {t: order.rows(t) for t in steps}
     for t in reversed(steps):
         np.testing.assert_array_equal(again.rows(t), forwards[t])
@@ -43,37 +43,45 @@ def test_every_place_knows_its_epoch(order, step):
 
 
 def test_epochs_and_seeds_differ():
-    epochs = [tuple(Order(100, 100, seed).rows(t)) for seed in (0, 1) for t in range(5)]
+    epochs = [tuple(ShuffledEpochs(100, 100, seed).rows(t)) for seed in (0, 1) for t in range(5)]
     assert len(set(epochs)) == 10
 
 
 def test_every_place_is_as_likely():
-    places = np.array([np.argmax(Order(10, 10, seed).rows(0) == 0) for seed in range(2000)])
+    places = np.array(
+        [np.argmax(ShuffledEpochs(10, 10, seed).rows(0) == 0) for seed in range(2000)]
+    )
     counts = np.bincount(places, minlength=10)
     assert ((counts - 200) ** 2 / 200).sum() < 33.7  # χ² of 9 degrees of freedom, p = 1e-4
 
 
 def test_golden_values():
     """Pinned: what NumPy, or we, change here would break the resume of every run there is."""
-    assert Order(8, 8, seed=0).rows(0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
-    assert Order(8, 8, seed=0).rows(1).tolist() == [5, 3, 7, 2, 4, 1, 0, 6]
-    assert Order(60_000, 5, seed=2**31).rows(12_345).tolist() == [16352, 57275, 46962, 22001, 31823]
+    assert ShuffledEpochs(8, 8, seed=0).rows(0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
+    assert ShuffledEpochs(8, 8, seed=0).rows(1).tolist() == [5, 3, 7, 2, 4, 1, 0, 6]
+    assert ShuffledEpochs(60_000, 5, seed=2**31).rows(12_345).tolist() == [
+        16352,
+        57275,
+        46962,
+        22001,
+        31823,
+    ]
 
 
 def test_without_shuffling_it_is_the_order_of_the_split():
-    order = Order(5, 3, shuffle=False)
+    order = ShuffledEpochs(5, 3, shuffle=False)
     assert [order.rows(t).tolist() for t in range(3)] == [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11])
 def test_batches_that_do_not_fit(batch_size):
     with pytest.raises(UserError, match=rf"{batch_size} does not fit .* choose 1 to 10"):
-        Order(10, batch_size)
+        ShuffledEpochs(10, batch_size)
 
 
 @given(st.integers(1, 50), st.integers(1, 60))
 def test_once_is_each_example_once_in_order(examples, batch_size):
-    batches = list(once(examples, batch_size))
+    batches = list(eval_batches(examples, batch_size))
     assert all(len(rows) == len(mask) == batch_size for rows, mask in batches)
     assert all((rows >= 0).all() and (rows < examples).all() for rows, _ in batches)
     seen = np.concatenate([rows[mask] for rows, mask in batches])
@@ -81,14 +89,14 @@ def test_once_is_each_example_once_in_order(examples, batch_size):
 
 
 def test_steps_per_epoch_need_not_be_whole():
-    assert Order(10, 4).steps_per_epoch == 2.5
+    assert ShuffledEpochs(10, 4).steps_per_epoch == 2.5
 
 
 @st.composite
 def ragged_orders(draw):
     plain = draw(orders())
     lengths = np.random.default_rng(plain.seed).integers(1, 20, plain.examples)
-    return Order(plain.examples, plain.batch_size, plain.seed, lengths=lengths)
+    return ShuffledEpochs(plain.examples, plain.batch_size, plain.seed, lengths=lengths)
 
 
 @given(ragged_orders(), st.integers(1, 4))
@@ -102,7 +110,7 @@ def test_by_length_each_epoch_visits_each_example_once(order, epochs):
 
 @given(ragged_orders(), st.lists(st.integers(0, 10**6), min_size=2, max_size=4))
 def test_by_length_a_batch_depends_on_seed_and_step_alone(order, steps):
-    again = Order(order.examples, order.batch_size, order.seed, lengths=order.lengths)
+    again = ShuffledEpochs(order.examples, order.batch_size, order.seed, lengths=order.lengths)
     forwards = {t: order.rows(t) for t in steps}
     for t in reversed(steps):
         np.testing.assert_array_equal(again.rows(t), forwards[t])
@@ -121,7 +129,7 @@ def test_a_batch_within_an_epoch_is_of_like_length(order, epoch):
 
 def test_batches_of_like_length_come_in_another_order_each_epoch():
     lengths = np.arange(40)
-    order = Order(40, 4, lengths=lengths)
+    order = ShuffledEpochs(40, 4, lengths=lengths)
     turns = [tuple(order.rows(10 * e + i).min() for i in range(10)) for e in range(4)]
     assert len(set(turns)) == 4
     assert all(turn != tuple(sorted(turn)) for turn in turns)
@@ -129,7 +137,7 @@ def test_batches_of_like_length_come_in_another_order_each_epoch():
 
 @given(st.integers(1, 60), st.data(), st.integers(0, 200))
 def test_streams_continue_row_by_row(examples, data, step):
-    streams = Streams(examples, data.draw(st.integers(1, examples)))
+    streams = ContiguousStreams(examples, data.draw(st.integers(1, examples)))
     rows, length = streams.rows(step), streams.steps_per_epoch
     assert rows.dtype == np.int32 and len(rows) == streams.batch_size
     if (step + 1) % length:
@@ -143,7 +151,7 @@ def test_streams_continue_row_by_row(examples, data, step):
 
 @given(st.integers(1, 50), st.integers(1, 60))
 def test_onwards_is_each_example_once_and_each_batch_continues_the_last(examples, batch_size):
-    batches = list(onwards(examples, batch_size))
+    batches = list(eval_streams(examples, batch_size))
     assert all(len(rows) == len(mask) == batch_size for rows, mask in batches)
     assert all((rows >= 0).all() and (rows < examples).all() for rows, _ in batches)
     seen = np.concatenate([rows[mask] for rows, mask in batches])
@@ -156,4 +164,4 @@ def test_onwards_is_each_example_once_and_each_batch_continues_the_last(examples
 @pytest.mark.parametrize("batch_size", [0, 11])
 def test_streams_that_do_not_fit(batch_size):
     with pytest.raises(UserError, match=rf"{batch_size} does not fit .* choose 1 to 10"):
-        Streams(10, batch_size)
+        ContiguousStreams(10, batch_size)

@@ -19,7 +19,7 @@ class Sums(Lazy):
     def __getitem__(self, rows):
         return np.arange(len(self))[rows]
 
-    def drawn(self, rows, epochs, seed):
+    def train_view(self, rows, epochs, seed):
         return rows + 100 * epochs + 10_000 * seed
 
     def fingerprint(self):
@@ -68,7 +68,7 @@ def test_lazy_columns_are_drawn_and_others_indexed():
     table = Table({"x": np.arange(5) * 10, "lazy": Sums(5)})
     rows, epochs = np.array([[3, 0], [4, 3]]), np.array([[0, 1], [1, 2]])
     np.testing.assert_array_equal(table[rows]["lazy"], rows)
-    drawn = table.drawn(rows, epochs, seed=7)
+    drawn = table.train_view(rows, epochs, seed=7)
     np.testing.assert_array_equal(drawn["x"], rows * 10)
     np.testing.assert_array_equal(drawn["lazy"], [[70_003, 70_100], [70_104, 70_203]])
     assert list(table.lazy) == ["lazy"] and table.columns["lazy"].nbytes == 40

@@ -1,9 +1,7 @@
 """Boxes on images, and curves of precision."""
 
 import itertools
-from types import SimpleNamespace
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,11 +9,10 @@ from hypothesis import strategies as st
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.figures import FIGURES, Finished, answers_gallery, boxes_gallery, show_detections
+from jaxdl.figures import FIGURES, FinishedRun, answers_gallery, boxes_gallery
 from jaxdl.figures.canvas import canvas
 from jaxdl.figures.detection import draw_boxes
 from jaxdl.tasks.answer import Answer
-from jaxdl.training.devices import Devices
 
 CLASSES = ("ant", "bee")
 
@@ -36,23 +33,32 @@ def table(images=11, channels=3):
     return Table(columns, classes=CLASSES)
 
 
-def experiment(splits, evaluated=("validation", "test"), prediction=None):
-    def found(state, batch):
+def finished(splits, eval_splits=("validation", "test"), predict=None, score=0.5, tables=None):
+    """A run that finds the same two boxes in every image; the first has the score."""
+
+    def detect(batch):
         rows = len(batch["image"])
         return {
-            "boxes": jnp.tile(
-                jnp.array([[6.0, 5, 26, 15], [1, 1, 9, 9], [2, 2, 8, 8]]), (rows, 1, 1)
-            ),
-            "labels": jnp.tile(jnp.array([1, 0, -1]), (rows, 1)),
-            "scores": jnp.tile(jnp.array([state, 0.29, 0.9]), (rows, 1)),
+            "boxes": np.tile([[6.0, 5, 26, 15], [1, 1, 9, 9], [2, 2, 8, 8]], (rows, 1, 1)),
+            "labels": np.tile([1, 0, -1], (rows, 1)),
+            "scores": np.tile([score, 0.29, 0.9], (rows, 1)),
         }
 
-    return SimpleNamespace(
+    return FinishedRun(
+        task=None,
         splits=splits,
-        evaluated=evaluated,
-        devices=Devices.of(1),
-        prediction=prediction or found,
+        eval_splits=eval_splits,
+        params=None,
+        predict=predict or detect,
+        trajectory=None,
+        result={},
+        tables=tables or {},
+        history=(),
     )
+
+
+def detections(run):
+    return FIGURES["detections"](run)
 
 
 def texts(ax):
@@ -69,7 +75,7 @@ def corners(ax):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_detections_are_drawn_over_the_truth_within_the_picture(channels):
     split = table(channels=channels)
-    figure = show_detections(experiment({"validation": table(2), "test": split}), 0.75)
+    figure = detections(finished({"validation": table(2), "test": split}, score=0.75))
     assert len(figure.axes) == 9 and "test" in figure.get_suptitle()
     for i, ax in enumerate(figure.axes):
         expected = split.columns["image"][i, :32, :48]
@@ -82,15 +88,13 @@ def test_detections_are_drawn_over_the_truth_within_the_picture(channels):
         assert texts(ax) == ["bee 0.75"]
 
 
-def test_the_figure_of_a_run_is_that_of_its_state():
-    run = Finished(experiment({"train": table(3)}, evaluated=()), 0.5, {}, {}, ())
-    axes = FIGURES["detections"](run).axes
+def test_without_evaluated_splits_the_training_split_is_shown():
+    axes = detections(finished({"train": table(3)}, eval_splits=())).axes
     assert [texts(ax) for ax in axes] == [["bee 0.50"]] * 3
 
 
 def test_a_class_has_one_color():
-    split = experiment({"test": table(1)}, evaluated=("test",))
-    (ax,) = show_detections(split, 0.5).axes
+    (ax,) = detections(finished({"test": table(1)}, eval_splits=("test",))).axes
     (other,) = boxes_gallery(
         [np.zeros((9, 9, 3), np.uint8)],
         [[Answer("ant", 0.9, (1, 1, 5, 5)), Answer("bee", 0.8, (2, 2, 7, 7))]],
@@ -102,17 +106,17 @@ def test_a_class_has_one_color():
 @pytest.mark.parametrize(
     "wrong",
     [
-        experiment({"test": Table({"image": np.zeros((2, 4, 4, 3), np.uint8)})}, ("test",)),
-        experiment({"test": table(2)}, ("test",), lambda state, batch: batch["labels"]),
+        finished({"test": Table({"image": np.zeros((2, 4, 4, 3), np.uint8)})}, ("test",)),
+        finished({"test": table(2)}, ("test",), lambda batch: batch["labels"]),
     ],
 )
 def test_detections_of_another_task(wrong):
     with pytest.raises(UserError, match=r"config\.figures: 'detections' needs a detection task"):
-        show_detections(wrong, 0.5)
+        detections(wrong)
 
 
-def curves(run_tables):
-    return FIGURES["precision_recall"](Finished(None, None, {}, run_tables, ()))
+def curves(tables):
+    return FIGURES["precision_recall"](finished({}, tables=tables))
 
 
 def test_a_curve_a_class():

@@ -1,7 +1,6 @@
 r"""Names of others in every figure: `$…$` is not mathematics, controls are escaped."""
 
 import warnings
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,10 +8,11 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.text import Text
 from PIL import Image
-from test_detection_figures import experiment, table
+from test_detection_figures import finished as finished_on
+from test_detection_figures import table
 
 from jaxdl.data.table import Table
-from jaxdl.figures import FIGURES, Finished, answers_gallery, learning_curves, save
+from jaxdl.figures import FIGURES, answers_gallery, learning_curves, save
 from jaxdl.figures.canvas import canvas
 from jaxdl.figures.sweep import sweep_figure
 from jaxdl.tasks import Regression
@@ -34,9 +34,9 @@ CLASSES = len(NAMES)
 IMAGES = list(np.zeros((CLASSES, 8, 8, 3), np.uint8))
 
 
-def finished(tables, **more):
+def finished(tables):
     splits = {"test": Table({"image": np.stack(IMAGES)}, classes=NAMES)}
-    return Finished(SimpleNamespace(splits=splits, **more), None, {}, tables, ())
+    return finished_on(splits, tables=tables)
 
 
 def answers(box=None):
@@ -58,8 +58,7 @@ def captions():
 def detections():
     split = table()
     renamed = Table(split.columns, classes=NAMES)
-    run = Finished(experiment({"validation": renamed, "test": renamed}), 0.9, {}, {}, ())
-    return FIGURES["detections"](run)
+    return FIGURES["detections"](finished_on({"validation": renamed, "test": renamed}, score=0.9))
 
 
 def precision_recall():
@@ -72,9 +71,9 @@ def steering(kind="steering"):
     columns = {"image": np.stack(IMAGES), name: np.zeros(CLASSES), "drive": np.zeros(CLASSES, int)}
     task = Regression(input="image", target=name, group="drive")
     metrics = {f"test/drive0/{metric}": 0.5 for metric in ("r2", "mae")}
-    run = SimpleNamespace(splits={"test": Table(columns)}, task=task)
     tables = {"test/predictions": [0.0] * CLASSES}
-    return FIGURES[kind](Finished(run, None, {"metrics": metrics}, tables, ()))
+    run = finished_on({"test": Table(columns)}, tables=tables)
+    return FIGURES[kind](run._replace(task=task, result={"metrics": metrics}))
 
 
 def curves():
@@ -83,7 +82,7 @@ def curves():
         for step in range(1, 4)
     ]
     result = {"target": {"metric": NAMES[0], "value": 0.5}}
-    return learning_curves(Finished(None, None, result, {}, history))
+    return learning_curves(finished({})._replace(result=result, history=history))
 
 
 def sweep():

@@ -11,16 +11,16 @@ import pytest
 from counting import layers, made, paths
 from published_levels import ANSWERS, CLASSES, GAIN, network, pictures, summary, weights
 
+from jaxdl.checkpointing.weight_names import flat, from_torch, renamed, to_torch
 from jaxdl.errors import UserError
 from jaxdl.models import Detector, functional
-from jaxdl.models.detector import FCOSHead, Pyramid, RetinaNetHead
-from jaxdl.models.pretrained import flat, from_torch, renamed, to_torch
+from jaxdl.models.detector import FCOSHead, FeaturePyramid, RetinaNetHead
 
 SMALL = dict(classes=3, depth=18, width=8, channels=16, convolutions=1)
 
 
 def shapes(model, size=64):
-    """Of what it says of two images, and of its variables."""
+    """Of what it says of two images, and of its model_state."""
     init, apply = functional(model)[:2]
     x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     state = jax.eval_shape(init, jax.random.key(0), (x,))
@@ -161,7 +161,7 @@ def test_anchors_are_at_their_places():
 def test_every_parameter_learns(head):
     rng = np.random.default_rng(0)
     stages = tuple(jnp.asarray(rng.normal(size=(2, n, n, 24)), jnp.float32) for n in (16, 8))
-    pyramid, head = Pyramid(16, more=2), head(classes=3, convolutions=1)
+    pyramid, head = FeaturePyramid(16, more=2), head(classes=3, convolutions=1)
 
     def say(params):
         return [head.apply(params[1], p)[:3] for p in pyramid.apply(params[0], stages)]

@@ -40,23 +40,23 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)
 
 def test_variables_change_in_training_only():
     model = functional(Everything())
-    params, variables = model.init(jax.random.key(0), (X,))
-    assert set(variables) == {"batch_stats"} and set(params) == {"Dense_0", "BatchNorm_0"}
-    outputs, same = model.apply(params, variables, (X,), None, False)
-    jax.tree.map(np.testing.assert_array_equal, same, variables)
-    trained, new = model.apply(params, variables, (X,), jax.random.key(1), True)
-    assert jax.tree.structure(new) == jax.tree.structure(variables)
+    params, model_state = model.init(jax.random.key(0), (X,))
+    assert set(model_state) == {"batch_stats"} and set(params) == {"Dense_0", "BatchNorm_0"}
+    outputs, same = model.apply(params, model_state, (X,), None, False)
+    jax.tree.map(np.testing.assert_array_equal, same, model_state)
+    trained, new = model.apply(params, model_state, (X,), jax.random.key(1), True)
+    assert jax.tree.structure(new) == jax.tree.structure(model_state)
     assert new["batch_stats"]["BatchNorm_0"]["mean"].any() and (trained != outputs).any()
 
 
 @pytest.mark.parametrize("train", [False, True])
 def test_modules_that_know_no_training(train):
     model = functional(Plain())
-    params, variables = model.init(jax.random.key(0), (X, 1.0))
-    outputs, variables = model.apply(params, variables, (X, 1.0), jax.random.key(1), train)
+    params, model_state = model.init(jax.random.key(0), (X, 1.0))
+    outputs, model_state = model.apply(params, model_state, (X, 1.0), jax.random.key(1), train)
     expected = X @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"] + 1
     np.testing.assert_allclose(outputs, expected, rtol=1e-5)
-    assert variables == {}
+    assert model_state == {}
 
 
 def test_modules_without_parameters():
@@ -89,8 +89,8 @@ class Block(nn.Module):
 
 def test_features_are_the_outputs_of_modules_by_their_path():
     model = functional(Nested())
-    params, variables = model.init(jax.random.key(0), (X,))
-    found = model.features(params, variables, (X,), ("block/dense", "shared", "block"))
+    params, model_state = model.init(jax.random.key(0), (X,))
+    found = model.features(params, model_state, (X,), ("block/dense", "shared", "block"))
     assert list(found) == ["block/dense", "shared", "block"]
     np.testing.assert_array_equal(found["block"], found["block/dense"])
 
@@ -98,16 +98,16 @@ def test_features_are_the_outputs_of_modules_by_their_path():
         return x @ params[name]["kernel"] + params[name]["bias"]
 
     np.testing.assert_allclose(found["shared"], dense("shared", dense("shared", X)), rtol=1e-5)
-    outputs, _ = model.apply(params, variables, (X,), None, False)
+    outputs, _ = model.apply(params, model_state, (X,), None, False)
     np.testing.assert_allclose(dense("head", found["block"]), outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_features_are_computed_as_far_as_they_are_needed():
     model = functional(Nested())
-    params, variables = model.init(jax.random.key(0), (X,))
+    params, model_state = model.init(jax.random.key(0), (X,))
 
     def flops(name):
-        only = jax.jit(lambda p, x: model.features(p, variables, (x,), (name,)))
+        only = jax.jit(lambda p, x: model.features(p, model_state, (x,), (name,)))
         return only.lower(params, X).compile().cost_analysis()["flops"]
 
     assert 0 < flops("shared") < flops("block") < flops("head")
@@ -141,7 +141,7 @@ def test_features_of_a_resnet():
 )
 def test_features_of_no_module(names, told):
     model = functional(Nested())
-    params, variables = model.init(jax.random.key(0), (X,))
+    params, model_state = model.init(jax.random.key(0), (X,))
     with pytest.raises(UserError, match=told) as refused:
-        model.features(params, variables, (X,), names)
+        model.features(params, model_state, (X,), names)
     assert "\n" not in str(refused.value)

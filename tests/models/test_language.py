@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jaxdl.errors import UserError
 from jaxdl.models import Model, functional
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
+from jaxdl.parallel.mesh import jit
 from jaxdl.tasks import LanguageModeling
-from jaxdl.training.devices import jit
 
 VOCABULARY = 9
 TASK = LanguageModeling(conditions=("source",))
@@ -41,13 +41,13 @@ def assert_close(a, b, atol=1e-5):
 
 
 def started(module, *inputs):
-    """The model, compiled fast, and its parameters and variables."""
+    """The model, compiled fast, and its parameters and model_state."""
     model = functional(module)
     model = Model(
         jit(model.init, once=True),
         jit(model.apply, once=True, static_argnums=4),
-        model.begin and jit(model.begin, once=True, static_argnums=2),
-        model.write and jit(model.write, once=True, static_argnums=5),
+        model.initialize_carry and jit(model.initialize_carry, once=True, static_argnums=2),
+        model.decode and jit(model.decode, once=True, static_argnums=5),
     )
     return model, *model.init(jax.random.key(0), inputs)
 
@@ -61,12 +61,12 @@ def started(module, *inputs):
 )
 def test_a_text_in_pieces_is_the_text(module):
     tokens = jnp.asarray(np.random.default_rng(0).integers(1, VOCABULARY, (2, 8)))
-    model, params, variables = started(module, tokens)
-    whole, _ = model.apply(params, variables, (tokens,), None, False)
+    model, params, model_state = started(module, tokens)
+    whole, _ = model.apply(params, model_state, (tokens,), None, False)
     assert whole.shape == (2, 8, VOCABULARY)
-    carry, pieces = model.begin(params, variables, 2), []
+    carry, pieces = model.initialize_carry(params, model_state, 2), []
     for piece in (tokens[:, :4], tokens[:, 4:]):
-        logits, carry = model.write(params, variables, carry, piece, None, False)
+        logits, carry = model.decode(params, model_state, carry, piece, None, False)
         pieces.append(logits)
     assert_close(jnp.concatenate(pieces, axis=1), whole)
     assert all(len(leaf) == 2 for leaf in jax.tree.leaves(carry))
@@ -74,9 +74,9 @@ def test_a_text_in_pieces_is_the_text(module):
 
 def test_a_text_that_ended_is_forgotten():
     tokens = jnp.asarray([[3, 4, 5], [3, 4, 0]])
-    model, params, variables = started(LanguageModel(**SIZES), tokens)
-    begun = model.begin(params, variables, 2)
-    _, carry = model.write(params, variables, begun, tokens, None, False)
+    model, params, model_state = started(LanguageModel(**SIZES), tokens)
+    begun = model.initialize_carry(params, model_state, 2)
+    _, carry = model.decode(params, model_state, begun, tokens, None, False)
     for state in jax.tree.leaves(carry):
         assert state[0].any() and not state[1].any()
 
@@ -84,11 +84,11 @@ def test_a_text_that_ended_is_forgotten():
 def test_dropout_draws_in_training_only():
     tokens = jnp.asarray([[3, 4, 5, 6]])
     module = LanguageModel(**SIZES, embedding=4, dropout=0.5)
-    model, params, variables = started(module, tokens)
-    carry = model.begin(params, variables, 1)
+    model, params, model_state = started(module, tokens)
+    carry = model.initialize_carry(params, model_state, 1)
 
     def logits(key, train):
-        return model.write(params, variables, carry, tokens, key, train)[0]
+        return model.decode(params, model_state, carry, tokens, key, train)[0]
 
     keys = jax.random.split(jax.random.key(0))
     np.testing.assert_array_equal(logits(None, False), logits(keys[0], False))
@@ -100,13 +100,13 @@ def test_dropout_draws_in_training_only():
 def measured(request):
     """A reader's parameters; and its loss, weight, gradient and metrics, compiled."""
     example = jnp.ones((1, 3), jnp.uint8)
-    _, params, variables = started(READERS[request.param], example, example)
+    _, params, model_state = started(READERS[request.param], example, example)
     model = functional(READERS[request.param])
 
     @functools.partial(jit, once=True)
     def measure(params, batch):
         def loss(params):
-            outputs, _ = model.apply(params, variables, TASK.inputs(batch), None, False)
+            outputs, _ = model.apply(params, model_state, TASK.inputs(batch), None, False)
             return TASK.loss(outputs, batch).sum(), (outputs, TASK.metrics(outputs, batch))
 
         (total, (_, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(params)
@@ -134,25 +134,25 @@ def test_the_pad_length_changes_nothing(measured, seed, pads):
 def test_an_answer_token_by_token_is_the_answer(name):
     rng = np.random.default_rng(1)
     source, tokens = padded(ragged(rng, 3, 6, 8), 0), padded(ragged(rng, 3, 5, VOCABULARY, 5), 0)
-    model, params, variables = started(READERS[name], source, tokens)
-    whole, _ = model.apply(params, variables, (source, tokens), None, False)
-    carry, pieces = model.begin(params, variables, 3, (source,)), []
+    model, params, model_state = started(READERS[name], source, tokens)
+    whole, _ = model.apply(params, model_state, (source, tokens), None, False)
+    carry, pieces = model.initialize_carry(params, model_state, 3, (source,)), []
     for i in range(5):
-        logits, carry = model.write(params, variables, carry, tokens[:, i : i + 1], None, False)
+        logits, carry = model.decode(params, model_state, carry, tokens[:, i : i + 1], None, False)
         pieces.append(logits)
     assert_close(jnp.concatenate(pieces, axis=1), whole)
-    other, _ = model.apply(params, variables, (source[::-1], tokens), None, False)
+    other, _ = model.apply(params, model_state, (source[::-1], tokens), None, False)
     assert np.abs(other - whole).max() > 1e-4  # it does read the source
 
 
 def test_a_captioner_looks_at_its_image():
     image = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
     tokens = jnp.asarray([[1, 4, 5], [1, 4, 5]])
-    model, params, variables = started(Captioner(**SIZES, widths=(4, 6)), image, tokens)
-    whole, _ = model.apply(params, variables, (image, tokens), None, False)
+    model, params, model_state = started(Captioner(**SIZES, widths=(4, 6)), image, tokens)
+    whole, _ = model.apply(params, model_state, (image, tokens), None, False)
     assert whole.shape == (2, 3, VOCABULARY) and (whole[0] != whole[1]).any()
-    carry = model.begin(params, variables, 2, (image,))
-    logits, _ = model.write(params, variables, carry, tokens[:, :2], None, False)
+    carry = model.initialize_carry(params, model_state, 2, (image,))
+    logits, _ = model.decode(params, model_state, carry, tokens[:, :2], None, False)
     assert_close(logits, whole[:, :2])
     assert all(len(leaf) == 2 for leaf in jax.tree.leaves(carry))
 

@@ -53,8 +53,8 @@ def everything(name, inputs):
     if name not in WRITERS:
         return made
     *conditions, tokens = inputs
-    carry = model.begin(params, variables, len(tokens), tuple(conditions))
-    return [*made, model.write(params, variables, carry, tokens, key, False)]
+    carry = model.initialize_carry(params, variables, len(tokens), tuple(conditions))
+    return [*made, model.decode(params, variables, carry, tokens, key, False)]
 
 
 @pytest.mark.parametrize("name", CASES)

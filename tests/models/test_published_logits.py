@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from published_logits import ANSWERS, CASES, images, summary, tensor
 
+from jaxdl.checkpointing.weight_names import from_torch, to_torch
 from jaxdl.models import VGG, AlexNet, GoogLeNet, ResNet, functional
-from jaxdl.models.pretrained import from_torch, to_torch
 
 NETWORKS = {
     "alexnet": AlexNet(),

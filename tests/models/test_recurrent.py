@@ -1,4 +1,4 @@
-"""Recurrent layers against NumPy, against PyTorch where it is installed, and against themselves."""
+"""Recurrent layers against PyTorch where it is installed, and against themselves."""
 
 import functools
 
@@ -12,143 +12,16 @@ from jax.experimental import rnn as jax_rnn
 
 from jaxdl.errors import UserError
 from jaxdl.models import recurrent
-from jaxdl.models.recurrent import Recurrent, gru, lstm, rnn
-from jaxdl.training import devices
+from jaxdl.models.recurrent import Recurrent
+from jaxdl.parallel import mesh as devices
 
 jit = functools.partial(devices.jit, once=True)  # compiles fast
 
 CELLS = ["lstm", "gru", "rnn"]
-KERNELS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-STATES = {"lstm": 2, "gru": 1, "rnn": 1}
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def numpy_step(cell, z, wh, state):
-    """One step of one cell, after the papers; for complex numbers too."""
-    hidden = len(wh)
-    z, p = (np.split(v, v.shape[1] // hidden, 1) for v in (z, state[0] @ wh))
-    if cell == "lstm":
-        i, f, o = (sigmoid(z[k] + p[k]) for k in (0, 1, 3))
-        c = f * state[1] + i * np.tanh(z[2] + p[2])
-        return o * np.tanh(c), c
-    if cell == "gru":
-        r, u = sigmoid(z[0] + p[0]), sigmoid(z[1] + p[1])
-        return (u * state[0] + (1 - u) * np.tanh(z[2] + r * p[2]),)
-    return (np.tanh(z[0] + p[0]),)
-
-
-def numpy_run(cell, z, wh, state, mask, reverse):
-    outputs = np.zeros((*z.shape[:2], len(wh)), z.dtype)
-    for t in reversed(range(len(z))) if reverse else range(len(z)):
-        new = numpy_step(cell, z[t], wh, state)
-        state = tuple(np.where(mask[t][:, None], n, s) for n, s in zip(new, state, strict=True))
-        outputs[t] = state[0]
-    return outputs, state
-
-
-def drawn(cell, time=4, batch=2, hidden=3, dtype=np.float64, seed=0):
-    """z, wh, state, and weights of outputs and last state in a loss."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=(time, batch, GATES[cell] * hidden)).astype(dtype)
-    wh = rng.normal(size=(hidden, GATES[cell] * hidden)).astype(dtype)
-    states = rng.normal(size=(2, STATES[cell], batch, hidden)).astype(dtype)
-    of_outputs = rng.normal(size=(time, batch, hidden)).astype(dtype)
-    return z, wh, tuple(states[0]), (of_outputs, tuple(states[1]))
-
-
-def weighted(weights, results):
-    leaves = zip(jax.tree.leaves(weights), jax.tree.leaves(results), strict=True)
-    return sum((w * r).sum() for w, r in leaves)
 
 
 def close(got, expected, rtol=1e-9, atol=1e-12):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), got, expected)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_outputs_and_gradients_are_numpy_s(cell, masked, reverse):
-    z, wh, state, weights = drawn(cell)
-    mask = np.ones((4, 2), bool)
-    if masked:
-        mask[:, 0], mask[:, 1] = [True, False, True, True], [True, True, False, False]
-    flat = np.concatenate([v.ravel() for v in (z, wh, *state)])
-
-    def restored(flat):
-        parts, at = [], 0
-        for like in (z, wh, *state):
-            parts.append(flat[at : at + like.size].reshape(like.shape))
-            at += like.size
-        return parts[0], parts[1], tuple(parts[2:])
-
-    slopes = []  # by complex steps: f(x + ih) = f(x) + ih f'(x), with nothing to cancel
-    for k in range(len(flat)):
-        moved = flat.astype(complex)
-        moved[k] += 1e-30j
-        slopes.append(weighted(weights, numpy_run(cell, *restored(moved), mask, reverse)).imag)
-    expected = restored(np.array(slopes) * 1e30)
-
-    with jax.enable_x64(True):
-
-        def loss(z, wh, state):
-            results = KERNELS[cell](z, wh, state, jnp.asarray(mask) if masked else None, reverse)
-            return weighted(weights, results), results
-
-        arguments = jax.tree.map(jnp.asarray, (z, wh, state))
-        gradients, saved = jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*arguments)
-        plain = jit(loss)(*arguments)[1]
-        close(plain, numpy_run(cell, z, wh, state, mask, reverse))
-        close(saved, plain)
-        close(gradients, expected)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_gradient_of_the_weights_is_one_product_behind_the_loop(cell):
-    z, wh, state, weights = drawn(cell, time=6, batch=5, hidden=7, dtype=np.float32)
-    slope = jax.grad(lambda *a: weighted(weights, KERNELS[cell](*a)), (0, 1, 2))
-    inside, outside = [], []
-
-    def walk(jaxpr, found):
-        for equation in jaxpr.eqns:
-            if equation.primitive.name == "dot_general":
-                found.append(equation.outvars[0].aval.shape)
-            for inner in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
-            ):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    loop = equation.primitive.name in ("while", "scan")
-                    walk(inner, inside if loop else found)
-
-    walk(jax.make_jaxpr(slope)(z, wh, state).jaxpr, outside)
-    assert sorted(inside) == sorted([(5, 7 * GATES[cell]), (5, 7)])
-    assert outside == [(7, 7 * GATES[cell])]
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_vmap_and_a_loop_around_change_nothing(cell):
-    drawings = [drawn(cell, dtype=np.float32, seed=seed) for seed in range(3)]
-    weights = drawings[0][3]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *(d[:3] for d in drawings))
-    slope = jax.grad(lambda *a: weighted(weights, KERNELS[cell](*a)), (0, 1, 2))
-    alone = jit(slope)
-    expected = jax.tree.map(lambda *x: np.stack(x), *(alone(*d[:3]) for d in drawings))
-
-    @jit
-    def together(stacked):
-        around = jax.lax.scan(lambda _, x: (None, slope(*x)), None, stacked)[1]
-        return jax.vmap(slope)(*stacked), around
-
-    for found in together(stacked):
-        close(found, expected, 1e-5, 1e-5)
-
-
-# ---- Layers
 
 
 def inputs(shape, dtype=np.float32, seed=0):
@@ -196,7 +69,7 @@ def padding_case(cell, bidirectional):
 
         return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(params, x, carry)
 
-    carry = jax.tree.map(lambda s: s + 0.5, model.begin(3, jnp.float64))
+    carry = jax.tree.map(lambda s: s + 0.5, model.initialize_carry(3, jnp.float64))
     return run, params, x, carry
 
 
@@ -240,7 +113,7 @@ def test_the_carry_continues_a_sequence(cell):
     x = inputs((2, 7, 3))
     model, params = model_and_params(x, hidden=4, layers=2, cell=cell)
     whole, end = apply(model, params, x)
-    first, carry = apply(model, params, x[:, :3], model.begin(2))
+    first, carry = apply(model, params, x[:, :3], model.initialize_carry(2))
     second, last = apply(model, params, x[:, 3:], carry)
     close(jnp.concatenate([first, second], 1), whole, 1e-5, 1e-6)
     close(last, end, 1e-5, 1e-6)
@@ -281,8 +154,8 @@ def test_pytorch_s_layers_on_the_same_weights(cell):
         for i, way in names:
             suffix = f"_l{i}{'_reverse' if way else ''}"
             for ours, name in (("input", "weight_ih"), ("recurrent", "weight_hh")):
-                found = getattr(theirs, name + suffix).grad.numpy().T
-                close(gradients[f"{ours}_kernel_{i}{way}"], found)
+                expected = getattr(theirs, name + suffix).grad.numpy().T
+                close(gradients[f"{ours}_kernel_{i}{way}"], expected)
             close(gradients[f"bias_{i}{way}"], getattr(theirs, "bias_ih" + suffix).grad.numpy())
 
 
@@ -299,7 +172,7 @@ def test_parameters_are_as_many_as_published():
     assert count(Recurrent(8, 2, "rnn"), jnp.zeros((1, 2, 5))) == 8 * (5 + 8 + 1 + 8 + 8 + 1)
 
 
-def test_what_parameters_start_from():
+def test_how_parameters_are_initialised():
     @jit
     def begun(key):
         models = Recurrent(20, forget_bias=2.0, vocabulary=50), Recurrent(20, cell="gru")
@@ -378,21 +251,21 @@ def test_types():
     y, carry = apply(model, half, x.astype(jnp.bfloat16))
     assert {y.dtype, *(s.dtype for s in jax.tree.leaves(carry))} == {jnp.dtype("bfloat16")}
     close(y.astype(jnp.float32), apply(model, params, x)[0], 0.05, 0.05)
-    _, carry = apply(model, half, x.astype(jnp.bfloat16), model.begin(2))
+    _, carry = apply(model, half, x.astype(jnp.bfloat16), model.initialize_carry(2))
     assert {s.dtype for s in jax.tree.leaves(carry)} == {jnp.dtype("float32")}
 
 
 def test_states_that_have_not_begun():
     model = Recurrent(4, 2, bidirectional=True)
-    carry = model.apply({}, 3, method="begin")
+    carry = model.apply({}, 3, method="initialize_carry")
     assert jax.tree.map(jnp.shape, carry) == (((3, 4), (3, 4)),) * 4
-    close(carry, model.begin(3))
+    close(carry, model.initialize_carry(3))
     assert all(not s.any() for s in jax.tree.leaves(carry))
-    assert jax.tree.map(jnp.shape, Recurrent(4, 2, "gru").begin(3)) == (((3, 4),),) * 2
+    assert jax.tree.map(jnp.shape, Recurrent(4, 2, "gru").initialize_carry(3)) == (((3, 4),),) * 2
 
 
 @pytest.mark.parametrize(
-    "settings, said",
+    "settings, message",
     [
         (dict(hidden=0), "config.model.hidden: must be at least 1, got 0"),
         (dict(layers=0), "config.model.layers: must be at least 1"),
@@ -403,11 +276,11 @@ def test_states_that_have_not_begun():
         (dict(implementation="cudnn"), "config.model.implementation: .* NVIDIA GPU.* 'scan'"),
     ],
 )
-def test_bad_settings(settings, said):
+def test_bad_settings(settings, message):
     if jax.default_backend() == "gpu" and settings == dict(implementation="cudnn"):
         pytest.skip("a GPU is here")
     model = Recurrent(**{"hidden": 4} | settings)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, 3)))
     assert "\n" not in str(caught.value)
 
@@ -444,7 +317,7 @@ def test_cudnn_takes_our_weights(reference_cudnn, masked, bidirectional, vocabul
     arguments = dict(hidden=3, layers=layers, bidirectional=bidirectional, vocabulary=vocabulary)
     ours, params = model_and_params(x, **arguments)
     theirs = Recurrent(**arguments, implementation="cudnn")
-    carry = jax.tree.map(lambda s: s + 0.5, ours.begin(2))
+    carry = jax.tree.map(lambda s: s + 0.5, ours.initialize_carry(2))
     mask = jnp.arange(4) < jnp.array([[4], [2]]) if masked else None
 
     def slopes(model):
@@ -466,6 +339,6 @@ def test_cudnn_drops_between_layers_as_the_scan_does(reference_cudnn):
 
 
 def test_cudnn_computes_in_float32_only(reference_cudnn):
-    said = "config.model.implementation: .* computes in float32, not float64"
-    with jax.enable_x64(True), pytest.raises(UserError, match=said):
+    message = "config.model.implementation: .* computes in float32, not float64"
+    with jax.enable_x64(True), pytest.raises(UserError, match=message):
         model_and_params(inputs((2, 4, 3), np.float64), hidden=3, implementation="cudnn")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jaxdl.errors import UserError
 from jaxdl.models import functional
 from jaxdl.models.sequence import SequenceClassifier
+from jaxdl.parallel.mesh import jit
 from jaxdl.tasks import Classification
-from jaxdl.training.devices import jit
 
 TASK = Classification(3, input="tokens")
 MODULES = {

@@ -149,10 +149,10 @@ def test_accuracies_bear_the_names_of_their_classes():
 
 def test_the_likeliest_are_shown_with_their_names():
     task, logits = Classification(4), jnp.log(jnp.array([[0.1, 0.2, 0.4, 0.3], [0.7, 0.1, 0.2, 0]]))
-    first, second = task.shown(logits, {}, ("crane", "dog", "crane"), 2)
+    first, second = task.answers(logits, {}, ("crane", "dog", "crane"), 2)
     assert first == [("crane (2)", pytest.approx(0.4), None), ("3", pytest.approx(0.3), None)]
     assert [answer.name for answer in second] == ["crane (0)", "crane (2)"]
-    assert [len(of_one) for of_one in task.shown(logits, {}, (), score=0.25)] == [2, 1]
+    assert [len(of_one) for of_one in task.answers(logits, {}, (), score=0.25)] == [2, 1]
 
 
 def test_accuracies_by_class_are_exact_over_uneven_batches_and_padding():

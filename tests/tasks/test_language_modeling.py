@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdl.data.table import Table
-from jaxdl.data.vocabulary import Characters, Words
+from jaxdl.data.text.vocabulary import Characters, Words
 from jaxdl.errors import UserError
 from jaxdl.metrics import means, merge, total
 from jaxdl.tasks import Classification, LanguageModeling, Task
@@ -111,7 +111,7 @@ def test_inputs_are_the_conditions_and_all_tokens_but_the_last():
     image, source, tokens = task.inputs(batch)
     assert image is batch["image"] and source is batch["source"]
     assert tokens.tolist() == [[0, 1], [3, 4]]
-    assert task.given(batch) == (image, source)
+    assert task.condition_inputs(batch) == (image, source)
     assert task.predict(jnp.eye(3)[None], {}).tolist() == [[0, 1, 2]]
     assert isinstance(task, Task) and task.reduction == "mean" and task.penalty({}) == 0
 

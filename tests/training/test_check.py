@@ -4,8 +4,8 @@ import flax.linen as nn
 import pytest
 
 from jaxdl.errors import UserError
+from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check, check_shapes
-from jaxdl.training.experiment import Experiment
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -34,7 +34,7 @@ def changed(**nodes):
 
 def test_a_sound_experiment():
     said = []
-    check(Experiment.of(CONFIG), said.append)
+    check(build_experiment(CONFIG), said.append)
     text = "\n".join(said)
     assert "train: 1,197 examples of image uint8[8, 8, 1], label int32[]" in text
     assert "40 steps of 50 examples, 1.67 epochs" in text
@@ -56,14 +56,14 @@ def test_a_sound_experiment():
         ({"training": {"epochs": 3}}, "config.training: give exactly one of steps and epochs"),
         ({"training": {"batch_size": 1198}}, "batch_size: 1198 does not fit .* 1197"),
         ({"training": {"batch_size": 0}}, "config.training.batch_size: expected at least 1, got 0"),
-        ({"training": {"average": 1.0}}, r"config.training.average: must be in \(0, 1\)"),
+        ({"training": {"ema_decay": 1.0}}, r"config.training.ema_decay: must be in \(0, 1\)"),
         ({"training": {"log_every": {"step": 3}}}, "config.training.log_every: give exactly one"),
         ({"training": {"evaluate": ("tset",)}}, "evaluate: unknown 'tset'; did you mean 'test'"),
         ({"training": {"accumulate": 7}}, "accumulate: 7 does not divide batch 50"),
         ({"data": {"source": "digit"}}, "data.source: unknown .digit.; did you mean .digits."),
         ({"data": {"sample": 3}}, "config.data.sample: unknown"),
         ({"data": {"twin": 1}}, "config.data.twin: expected true or false, got 1"),
-        ({"data": {"transforms": {"name": "scale"}}}, "config.data.transforms: expected a list"),
+        ({"data": {"transforms": {"name": "scale"}}}, "transforms: expected a list of dicts, got"),
         ({"data": {"transforms": ({"name": "scal"},)}}, r"data.transforms\[0\].name: unknown"),
         ({"task": {"classes": 9}}, "digits train split: example .* has label 9, outside 0…8"),
         ({"task": {"label": "class"}}, "no column 'class'; it has image, label"),
@@ -77,8 +77,8 @@ def test_a_sound_experiment():
         ({"optimizer": {"name": "rprop", "learning_rate": {"name": "cosine", "peak": 0.1}}},
          "config.optimizer: cannot start: TypeError"),
         ({"optimizer": {"name": "least_squares"}}, "least_squares needs a regression task"),
-        ({"optimizer": {"name": "least_squares"}, "training": {"average": 0.9}},
-         "config.training.average: least_squares is at the minimum after one step; leave it out"),
+        ({"optimizer": {"name": "least_squares"}, "training": {"ema_decay": 0.9}},
+         "config.training.ema_decay: least_squares is at the minimum after one step; leave it out"),
         ({"precision": {"compute": "float8"}}, "config.precision.compute: expected"),
         ({"seed": -1}, "config.seed: expected at least 0 and below"),
         ({"seed": 2**32}, "config.seed: expected at least 0 and below"),
@@ -95,12 +95,12 @@ def test_a_sound_experiment():
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(nodes, message):
     with pytest.raises(UserError, match=message) as error:
-        check_shapes(Experiment.of(changed(**nodes)))
+        check_shapes(build_experiment(changed(**nodes)))
     assert "\n" not in str(error.value)
 
 
 CNN = {"name": "mnist_cnn", "widths": (2,), "kernels": (3,), "strides": (2,), "dense": 4}
-SINGLE = r"config.training: BatchNorm 'BatchNorm_1' gets one value a mean, \[1, 4\].*batch_size"
+SINGLE = r"config.training: BatchNorm 'BatchNorm_1' gets one value per mean, \[1, 4\].*batch_size"
 
 
 class OnePixel(nn.Module):
@@ -132,7 +132,7 @@ class OnePixel(nn.Module):
 )
 def test_norms_of_single_values_are_refused(model, training, message):
     nodes = {"model": model, "training": training}
-    experiment = Experiment.of(changed(**nodes))
+    experiment = build_experiment(changed(**nodes))
     if message is None:
         return check_shapes(experiment)
     with pytest.raises(UserError, match=message) as error:

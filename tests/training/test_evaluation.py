@@ -9,14 +9,19 @@ import optax
 import pytest
 
 import jaxdl
-from jaxdl.data.tokens import Tokens, tokenize
-from jaxdl.data.vocabulary import Characters, Words
+from jaxdl.data.text.tokens import Tokens, tokenize
+from jaxdl.data.text.vocabulary import Characters, Words
+from jaxdl.decoding import TokenRules
 from jaxdl.errors import UserError
-from jaxdl.generation import Rules
 from jaxdl.models import MLP, EncoderDecoder, LanguageModel
-from jaxdl.training.devices import jit
-from jaxdl.training.evaluation import averaged, make_evaluation, make_writing, written
-from jaxdl.training.step import begin
+from jaxdl.parallel.mesh import jit
+from jaxdl.training.evaluation import (
+    average_views,
+    generate_texts,
+    make_evaluation,
+    make_generation,
+)
+from jaxdl.training.step import initialize_carry
 
 TASK = jaxdl.Classification(classes=3, input="features")
 MODEL = jaxdl.functional(MLP(outputs=3))
@@ -35,7 +40,7 @@ def split(examples):
 @pytest.fixture(scope="module")
 def state():
     batch = {k: jnp.asarray(v) for k, v in TABLE.items()}
-    return jaxdl.init(MODEL, TASK, optax.sgd(1.0), batch, average=True)
+    return jaxdl.init(MODEL, TASK, optax.sgd(1.0), batch, ema=True)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_one_compilation_serves_every_size(state, evaluation):
 def test_the_average_is_what_is_evaluated_and_predicts(state, evaluation):
     shifted = jax.tree.map(lambda w: w * 0, state.params)
     shifted["Dense_0"]["bias"] = jnp.asarray([0.0, 0.0, 5.0])
-    other = jaxdl.State(**{**vars(state), "average": shifted})
+    other = jaxdl.State(**{**vars(state), "ema": shifted})
     batch = {k: jnp.asarray(v) for k, v in TABLE.items()}
     assert (jaxdl.make_prediction(MODEL, TASK)(other, batch) == 2).all()
     got = jaxdl.evaluate(evaluation, TASK, other, split(33), BATCH)
@@ -84,7 +89,7 @@ def test_probabilities_are_averaged_over_the_views():
     logits = np.asarray(views).reshape(4, 10, 12) @ layer["kernel"] + layer["bias"]
     p = np.exp(logits - logits.max(-1, keepdims=True))
     mean = (p / p.sum(-1, keepdims=True)).mean(axis=1)
-    evaluation = make_evaluation(averaged(model), task)
+    evaluation = make_evaluation(average_views(model), task)
     mask = jnp.asarray([True, True, True, False])
     found, _ = evaluation(state, {"image": views, "label": label, "mask": mask})
     assert float(found["loss"].weight) == 3
@@ -104,7 +109,7 @@ def test_one_logit_has_no_views_to_average():
     batch = {"image": views[:, 0], "label": jnp.zeros(4, int), "mask": jnp.ones(4, bool)}
     state = jaxdl.init(model, task, optax.sgd(1.0), batch)
     with pytest.raises(UserError, match=r"views: .* a logit for each class .* leave them out"):
-        make_evaluation(averaged(model), task)(state, {**batch, "image": views})
+        make_evaluation(average_views(model), task)(state, {**batch, "image": views})
 
 
 # ---- Sequences
@@ -135,7 +140,9 @@ def reading():
 @pytest.mark.parametrize("streams", [1, 3])
 def test_with_a_carry_each_token_counts_once(reading, length, streams):
     (state, evaluation), (table, ids) = reading, windows(length)
-    state = jaxdl.State(**{**vars(state), "carry": begin(WRITER, state.params, {}, streams)})
+    state = jaxdl.State(
+        **{**vars(state), "carry": initialize_carry(WRITER, state.params, {}, streams)}
+    )
     counted = []
 
     def counting(state, batch):
@@ -171,15 +178,15 @@ def test_no_state_goes_from_one_text_to_the_next(reading, length):
         outputs, _ = WRITER.apply(state.params, {}, (tokens[:, :-1],), None, False)
         total += float(TEXT.loss(outputs, {"tokens": tokens}).sum())
     expected = total / sum(len(text) - 1 for text in texts)
-    state = replace(state, carry=begin(WRITER, state.params, {}, 1))
+    state = replace(state, carry=initialize_carry(WRITER, state.params, {}, 1))
     got = jaxdl.evaluate(evaluation, TEXT, state, table, 1)
     assert got["loss"] == pytest.approx(expected, rel=1e-5)
 
     still = jaxdl.make_step(WRITER, TEXT, optax.sgd(0.0))
-    step = jit(jaxdl.continued(still, len(table)), once=True)
+    step = jit(jaxdl.truncated_bptt(still, len(table)), once=True)
     summed = 0.0
     for t in range(2 * len(table)):  # two epochs, in both of which each token counts once
-        batch = table[jaxdl.Streams(len(table), 1).rows(t)]
+        batch = table[jaxdl.ContiguousStreams(len(table), 1).rows(t)]
         state, summary = step(state, batch)
         summed += float(summary["loss"]) * np.count_nonzero(batch["tokens"][:, 1:])
     assert summed == pytest.approx(2 * total, rel=1e-5)
@@ -199,11 +206,11 @@ def test_what_is_written_is_of_each_examples_conditions_alone(beam):
     state = jit(lambda: jaxdl.init(model, task, optax.sgd(1.0), batch), once=True)()
     sharp = jax.tree.map(lambda w: 4 * w, state.params)
     state = jaxdl.State(**{**vars(state), "params": sharp})
-    writing = jit(make_writing(model, task, Rules.of(vocabulary), 3), once=True)
-    texts = written(writing, task, state, table, 3)
+    writing = jit(make_generation(model, task, TokenRules.of(vocabulary), 3), once=True)
+    texts = generate_texts(writing, task, state, table, 3)
     assert len(texts) == 5 and len(set(texts)) > 1
     other = jaxdl.Table(
         {**columns, "tokens": columns["tokens"][::-1]}, vocabularies={"tokens": vocabulary}
     )
-    assert written(writing, task, state, other, 3) == texts
+    assert generate_texts(writing, task, state, other, 3) == texts
     assert all(set(text) <= set("abc ") for text in texts)

@@ -12,15 +12,17 @@ import time
 
 import pytest
 
-from jaxdl import checkpoints, signals
 from jaxdl import config as cfg
-from jaxdl.checkpoints import Checkpoints
-from jaxdl.data.feed import Feed
+from jaxdl import signals
+from jaxdl.checkpointing import checkpoints
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import UserError
-from jaxdl.runs import Run
-from jaxdl.training import loop
-from jaxdl.training.devices import Devices
-from jaxdl.training.experiment import REGISTRIES, Experiment
+from jaxdl.parallel.mesh import Devices
+from jaxdl.training import loop, recorder
+from jaxdl.training.build import NODES, build_experiment
+from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 
 CONFIG = {
@@ -54,7 +56,7 @@ def claimed(folder, config):
 
 def train(run):
     """The result, from what the directory holds."""
-    return loop.train(Experiment.of(run.config()), run)
+    return loop.train(build_experiment(run.config()), run)
 
 
 def start(folder, blocks="unlimited"):
@@ -85,7 +87,7 @@ PHASES = {
     "compile": (Devices, "compiled_step"),
     "evaluate": (Measure, "__call__"),
     "save": (Checkpoints, "save"),
-    "wait for data": (loop.Experiment, "feed"),
+    "wait for data": (Experiment, "loader"),
     "log": (Run, "log"),
 }
 
@@ -151,7 +153,8 @@ def test_one_writes_at_a_time(tmp_path, call):
 
 
 def test_a_lock_goes_with_its_owner(tmp_path):
-    hold = f"import time; from jaxdl.runs import Run\nwith Run({str(tmp_path)!r}).locked():\n"
+    hold = "import time; from jaxdl.checkpointing.run_directory import Run\n"
+    hold += f"with Run({str(tmp_path)!r}).locked():\n"
     hold += " print('held', flush=True)\n time.sleep(600)"
     owner = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE)
     assert owner.stdout.readline() == b"held\n"
@@ -165,7 +168,7 @@ def test_a_lock_goes_with_its_owner(tmp_path):
 
 @pytest.mark.parametrize("owner", ["nobody", "another"])
 def test_a_run_whose_lock_is_lost_stops_and_deletes_nothing(tmp_path, monkeypatch, owner):
-    run, take = claimed(tmp_path, CONFIG), Feed.take
+    run, take = claimed(tmp_path, CONFIG), DeviceLoader.take
     theirs = run.checkpoints / "partial-24" / "theirs"
 
     def lose(feed, step, n):
@@ -177,7 +180,7 @@ def test_a_run_whose_lock_is_lost_stops_and_deletes_nothing(tmp_path, monkeypatc
         return take(feed, step, n)
 
     monkeypatch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
-    monkeypatch.setattr(Feed, "take", lose)
+    monkeypatch.setattr(DeviceLoader, "take", lose)
     with contextlib.ExitStack() as others:
         with run.locked(), pytest.raises(UserError, match="lock: was deleted or replaced while"):
             train(run)
@@ -185,10 +188,11 @@ def test_a_run_whose_lock_is_lost_stops_and_deletes_nothing(tmp_path, monkeypatc
         assert saved(tmp_path) in ([8], [8, 16]) and run.result() is None
 
 
-@pytest.mark.parametrize("when", ["_digests", "result"])
+@pytest.mark.parametrize("when", ["digests", "result"])
 def test_a_lock_that_is_lost_later_counts_too(tmp_path, monkeypatch, when):
     """While a checkpoint is written in the background, and before the result."""
-    run, place = claimed(tmp_path, CONFIG), loop if when == "result" else checkpoints
+    place = recorder if when == "result" else checkpoints
+    run = claimed(tmp_path, CONFIG)
     name = "digest" if when == "result" else when
     called = getattr(place, name)
 
@@ -203,7 +207,7 @@ def test_a_lock_that_is_lost_later_counts_too(tmp_path, monkeypatch, when):
 
 
 def test_data_that_never_comes_is_not_waited_for_after_a_signal(undisturbed, tmp_path, monkeypatch):
-    run, make, over = claimed(tmp_path, CONFIG), Feed.make, threading.Event()
+    run, make, over = claimed(tmp_path, CONFIG), DeviceLoader.make, threading.Event()
 
     def hang(feed, step, n):
         if step >= 10 and not over.is_set():
@@ -213,7 +217,7 @@ def test_data_that_never_comes_is_not_waited_for_after_a_signal(undisturbed, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(signals, "_PATIENCE", 0.1)
-        patch.setattr(Feed, "make", hang)
+        patch.setattr(DeviceLoader, "make", hang)
         with pytest.raises(SystemExit) as stopped:
             train(run)
     over.set()
@@ -277,14 +281,14 @@ def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tm
 def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name):
     given = ("data.twin=true", "training.batch_size=16", "training.steps=8", "figures=()")
     given += ("training.log_every.steps=1", "training.checkpoint_every.steps=3")
-    config = {**cfg.read(name, given, REGISTRIES), "target": None}
+    config = {**cfg.read(name, given, NODES), "target": None}
     expected = claimed(tmp_path / "whole", config)
     train(expected)
     for stop_at in range(1, 8):
         run = claimed(tmp_path / str(stop_at), config)
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
             patch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
-            patch.setattr(Feed, "take", signalled(Feed.take, stop_at))
+            patch.setattr(DeviceLoader, "take", signalled(DeviceLoader.take, stop_at))
             train(run)
         assert saved(run.folder)[-1] == stop_at
         train(run)
@@ -292,7 +296,7 @@ def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name
 
 
 def signalled(take, stop_at):
-    """`Feed.take`, with a signal while it waits for the input of the step to stop behind."""
+    """`DeviceLoader.take`, with a signal while it waits for the input of the last step."""
 
     def run(feed, step, n):
         if step + n == stop_at:

@@ -10,13 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from jaxdl.checkpoints import Checkpoints
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.progress import Progress
-from jaxdl.runs import Run
-from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Loop, Pace, StopSignal, train
+from jaxdl.training.build import build_experiment
+from jaxdl.training.loop import Pace, train
 from jaxdl.training.measure import measure
+from jaxdl.training.recorder import Recorder
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -26,7 +27,7 @@ CONFIG = {
     "training": {
         "batch_size": 50,
         "steps": 40,
-        "average": 0.9,
+        "ema_decay": 0.9,
         "log_every": {"steps": 1},
         "evaluate_every": {"steps": 20},
         "checkpoint_every": {"steps": 8},
@@ -56,7 +57,7 @@ def changed(**training):
 def started(folder, config):
     run = Run(folder)
     run.claim(config)
-    return Experiment.of(config), run
+    return build_experiment(config), run
 
 
 def losses(run):
@@ -108,7 +109,7 @@ def test_a_run_explains_itself(undisturbed):
 
 def test_evaluation_of_the_checkpoint_gives_the_same_numbers(undisturbed):
     result, run = undisturbed
-    step, metrics, examples = measure(Experiment.of(run.config()), run)
+    step, metrics, examples = measure(build_experiment(run.config()), run)
     assert (step, metrics, examples) == (40, result["metrics"], result["examples"])
 
 
@@ -117,7 +118,7 @@ def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch
     result, whole = undisturbed
     experiment, run = started(tmp_path, CONFIG)
     interrupted(experiment, run, stop_at, monkeypatch)
-    again = train(Experiment.of(run.config()), run)
+    again = train(build_experiment(run.config()), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     assert losses(run) == losses(whole)
@@ -131,7 +132,7 @@ def test_resume_goes_on_from_the_carried_state(carried, tmp_path, stop_at, monke
     interrupted(experiment, run, stop_at, monkeypatch)
     saved = Checkpoints(run.checkpoints).read()
     assert all(np.any(state) for layer in saved["carry"] for state in layer)
-    again = train(Experiment.of(run.config()), run)
+    again = train(build_experiment(run.config()), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     assert losses(run) == losses(whole)
@@ -147,10 +148,10 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
     tokens[-1, -1] += 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
     with pytest.raises(UserError, match=r"of another run \(data\.sha256\.train.*; bring back"):
-        train(Experiment.of(config), run)
+        train(build_experiment(config), run)
     tokens[-1, -1] -= 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
-    assert train(Experiment.of(config), run)["step"] == 40
+    assert train(build_experiment(config), run)["step"] == 40
 
 
 def test_kill_and_start_again_is_exact(tmp_path):
@@ -176,7 +177,7 @@ def test_kill_and_start_again_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "training", [{"resident": False}, {"accumulate": 5, "batch_size": 50}, {"eval_batch_size": 7}]
+    "training", [{"on_device": False}, {"accumulate": 5, "batch_size": 50}, {"eval_batch_size": 7}]
 )
 def test_the_way_of_computing_does_not_change_the_result(undisturbed, tmp_path, training):
     result, _ = undisturbed
@@ -189,7 +190,7 @@ def test_the_way_of_computing_does_not_change_the_result(undisturbed, tmp_path, 
     got = train(experiment, run)
     for name, value in result["metrics"].items():
         np.testing.assert_allclose(got["metrics"][name], value, rtol=1e-4, err_msg=name)
-    if "eval_batch_size" in training or "resident" in training:
+    if "eval_batch_size" in training or "on_device" in training:
         assert got["params_sha256"] == result["params_sha256"]
 
 
@@ -227,14 +228,14 @@ def test_no_sound_checkpoint_stops_the_run(tmp_path):
 def test_saving_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
     experiment, run = started(tmp_path, changed(checkpoint_every=None))
     now = [0.0]
-    monkeypatch.setattr("jaxdl.training.loop.time.perf_counter", lambda: now[0])
-    loop = Loop(experiment, run, Progress(40, 50), StopSignal())
+    monkeypatch.setattr("jaxdl.checkpointing.checkpoints.time.perf_counter", lambda: now[0])
+    recorder = Recorder(experiment, run, Progress(40, 50))
     for seconds, apart in ((0.2, 30), (9, 270)):  # what the last save took
-        loop.checkpoints.seconds = seconds
+        recorder._checkpoints._seconds = seconds
         for now[0], due in ((apart - 1, False), (apart + 1, True)):
-            assert loop.save_due(7) == due
+            assert recorder.save_due(7) == due
     now[0] = 1.0
-    assert loop.save_due(40)  # the last
+    assert recorder.save_due(40)  # the last
 
 
 def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):

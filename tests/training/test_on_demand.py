@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.cli import main
 from jaxdl.errors import UserError
-from jaxdl.runs import Run
+from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.experiment import Experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
 
@@ -57,7 +57,7 @@ def config(tree, crop=None, **training):
 def started(folder, settings):
     run = Run(folder)
     run.claim(settings)
-    return Experiment.of(settings), run
+    return build_experiment(settings), run
 
 
 @pytest.fixture(scope="module", params=[1, 10])
@@ -73,14 +73,14 @@ def test_every_example_is_evaluated_once(finished):
     tables = (run.folder / "tables.json").read_text()
     confusion = np.array(json.loads(tables)["validation/confusion"])
     assert confusion.sum(axis=1).tolist() == [5, 5]
-    step, metrics, _ = measure(Experiment.of(run.config()), run)
+    step, metrics, _ = measure(build_experiment(run.config()), run)
     assert (step, metrics) == (6, result["metrics"])
 
 
 def test_resume_is_exact(finished, tmp_path):
     settings, result, whole = finished
     experiment, run = started(tmp_path, settings)
-    take = experiment.feed().take
+    take = experiment.loader().take
 
     class Stopped(Exception):
         pass
@@ -91,9 +91,9 @@ def test_resume_is_exact(finished, tmp_path):
         return take.__func__(feed, step, n)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr("jaxdl.data.feed.Feed.take", stopping)
+        patch.setattr("jaxdl.data.loader.DeviceLoader.take", stopping)
         train(experiment, run)
-    again = train(Experiment.of(settings), run)
+    again = train(build_experiment(settings), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     losses = [
@@ -104,7 +104,7 @@ def test_resume_is_exact(finished, tmp_path):
 
 
 def test_check_fits_the_views_of_evaluation(tree):
-    check_shapes(Experiment.of(config(tree, {"views": 10}, evaluate=("train", "validation"))))
+    check_shapes(build_experiment(config(tree, {"views": 10}, evaluate=("train", "validation"))))
 
 
 def test_a_bad_image_in_the_middle_is_named_and_ends_with_2(tree, tmp_path, capsys):
@@ -150,5 +150,5 @@ def test_refuses(tree, data, message):
     if settings["data"]["source"] == "digits":
         del settings["data"]["path"]
     with pytest.raises(UserError, match=message) as caught:
-        Experiment.of(settings)
+        build_experiment(settings)
     assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def kinds(tree):
 def test_narrow_arithmetic_keeps_wide_parameters_and_loss(compute):
     before, after, summary = stepped(jaxdl.Precision(compute=compute))
     assert set(SEEN) == {compute}
-    state = (after.params, after.opt_state, after.variables)
+    state = (after.params, after.opt_state, after.model_state)
     assert kinds(state) == {"float32"} and summary["loss"].dtype == jnp.float32
     assert after == before  # the same types, or steps could not be repeated in one compiled call
 

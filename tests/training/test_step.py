@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 import jaxdl
 from jaxdl import optim
+from jaxdl.durations import Clock
 from jaxdl.errors import UserError
 from jaxdl.models import MLP, EncoderDecoder, LanguageModel, Polynomial, SequenceClassifier
-from jaxdl.training.devices import jit
+from jaxdl.parallel.mesh import jit
 from jaxdl.training.evaluation import make_evaluation
-from jaxdl.training.step import begin, least_squares
+from jaxdl.training.least_squares import make_least_squares
+from jaxdl.training.step import initialize_carry
 
 TASK = jaxdl.Classification(classes=3, input="features")
 OPTIMIZER = optax.adam(1e-2)
@@ -49,8 +51,8 @@ def at(tree, i):
 def start(module, seed=0, **options):
     model = jaxdl.functional(module)
     step = jaxdl.make_step(model, TASK, OPTIMIZER, **options)
-    average = options.get("average") is not None
-    return step, jaxdl.init(model, TASK, OPTIMIZER, at(batches(1), 0), seed, average=average)
+    ema = options.get("ema_decay") is not None
+    return step, jaxdl.init(model, TASK, OPTIMIZER, at(batches(1), 0), seed, ema=ema)
 
 
 def assert_close(a, b, rtol=1e-5, atol=1e-6):
@@ -124,7 +126,7 @@ def test_repeat_stops_behind_a_step_that_is_not_finite():
 @settings(max_examples=5, deadline=None)
 @given(parts=st.sampled_from([1, 2, 3, 4, 6, 12]), padded=st.integers(0, 11))
 def test_accumulate_is_the_plain_step(parts, padded):
-    step, state = start(MLP(outputs=3, hidden=(5,)), average=0.9)
+    step, state = start(MLP(outputs=3, hidden=(5,)), ema_decay=0.9)
     batch = at(batches(1), 0)
     batch["mask"] = jnp.arange(12) < 12 - padded
     assert_close(jaxdl.accumulate(step, parts)(state, batch), step(state, batch), atol=1e-5)
@@ -142,7 +144,7 @@ def test_accumulate_averages_running_statistics():
     step, state = start(Normed())
     batch = at(batches(1), 0)
     plain, parts = step(state, batch)[0], jaxdl.accumulate(step, 3)(state, batch)[0]
-    stats = [s.variables["batch_stats"]["BatchNorm_0"]["mean"] for s in (plain, parts)]
+    stats = [s.model_state["batch_stats"]["BatchNorm_0"]["mean"] for s in (plain, parts)]
     np.testing.assert_allclose(*stats, rtol=1e-5, atol=1e-6)
 
 
@@ -163,7 +165,7 @@ def test_accumulate_refuses_what_does_not_divide():
 def test_indexed_fetches_rows():
     step, state = start(MLP(outputs=3))
     columns, rows = at(batches(1, size=30), 0), jnp.asarray([3, 1, 4, 1, 5])
-    fetched = jaxdl.indexed(step, lambda state, rows: {k: v[rows] for k, v in columns.items()})
+    fetched = jaxdl.gather_batch(step, lambda state, rows: {k: v[rows] for k, v in columns.items()})
     assert_equal(fetched(state, rows), step(state, {k: v[rows] for k, v in columns.items()}))
 
 
@@ -171,7 +173,7 @@ def test_combinators_compose():
     step, state = start(MLP(outputs=3, hidden=(5,)))
     columns, rows = at(batches(1, size=30), 0), jnp.arange(24).reshape(2, 12)
     fetch = lambda state, rows: {k: v[rows] for k, v in columns.items()}  # noqa: E731
-    composed = jaxdl.repeat(jaxdl.indexed(jaxdl.accumulate(step, 4), fetch))
+    composed = jaxdl.repeat(jaxdl.gather_batch(jaxdl.accumulate(step, 4), fetch))
     expected = state
     for i in (0, 1):
         expected, _ = step(expected, fetch(None, rows[i]))
@@ -189,20 +191,20 @@ def test_seeds_train_together_under_vmap():
 
 
 def test_average_follows_the_parameters():
-    step, state = start(MLP(outputs=3), average=0.75)
+    step, state = start(MLP(outputs=3), ema_decay=0.75)
     new, _ = step(state, at(batches(1), 0))
     expected = jax.tree.map(lambda a, w: 0.75 * a + 0.25 * w, state.params, new.params)
-    assert_close(new.evaluated, expected)
+    assert_close(new.eval_params, expected)
 
 
 # ---- Frozen parameters
 
 
 HEAD_ALONE = (("^Dense_1/", {}), (".*", None))
-STEPS = optim.Clock(total=100, steps_per_epoch=10.0)
+STEPS = Clock(total=100, steps_per_epoch=10.0)
 
 
-def head_alone(groups=HEAD_ALONE, average=0.9, precision=None, **node):
+def head_alone(groups=HEAD_ALONE, ema_decay=0.9, precision=None, **node):
     """A step that trains the output layer of a perceptron, by SGD at rate 1, and its state."""
     node = {"name": "sgd", "learning_rate": 1.0, "groups": groups, **node}
     model, optimizer = jaxdl.functional(MLP(outputs=3, hidden=(5,))), optim.build(node, STEPS)
@@ -210,12 +212,12 @@ def head_alone(groups=HEAD_ALONE, average=0.9, precision=None, **node):
         model,
         TASK,
         optimizer,
-        average=average,
+        ema_decay=ema_decay,
         precision=precision,
         trained=functools.partial(optim.trained, node),
     )
     batch = at(batches(1), 0)
-    return step, jaxdl.init(model, TASK, optimizer, batch, average=True, precision=precision)
+    return step, jaxdl.init(model, TASK, optimizer, batch, ema=True, precision=precision)
 
 
 def gradient_of_the_head(params, batch):
@@ -249,7 +251,7 @@ def test_what_is_frozen_stays_to_the_bit_and_so_does_its_average():
     start = state
     several = batches(10)
     state, _ = jit(jaxdl.repeat(step), once=True)(state, several, 10)
-    for tree in (state.params, state.average):
+    for tree in (state.params, state.ema):
         assert_equal(tree["Dense_0"], start.params["Dense_0"])
         assert not np.array_equal(tree["Dense_1"]["kernel"], start.params["Dense_1"]["kernel"])
 
@@ -320,7 +322,7 @@ def test_the_average_of_narrow_parameters_is_that_of_wide_ones():
     XLA may hand on the parameters before it has rounded them, which is 0.001 of a rounding off.
     """
     narrow = jaxdl.Precision(params="bfloat16")
-    step, state = head_alone(groups=((".*", {}),), average=0.999, precision=narrow)
+    step, state = head_alone(groups=((".*", {}),), ema_decay=0.999, precision=narrow)
     step, batch, first = jit(step, once=True), at(batches(1), 0), state
     expected = jax.tree.map(np.float64, state.params)
     for _ in range(30):
@@ -329,8 +331,8 @@ def test_the_average_of_narrow_parameters_is_that_of_wide_ones():
             lambda a, w: 0.999 * a + 0.001 * np.float64(w), expected, state.params
         )
     assert {w.dtype.name for w in jax.tree.leaves(state.params)} == {"bfloat16"}
-    assert {w.dtype.name for w in jax.tree.leaves(state.average)} == {"float32"}
-    assert_close(state.average, expected, rtol=0, atol=1e-4)
+    assert {w.dtype.name for w in jax.tree.leaves(state.ema)} == {"float32"}
+    assert_close(state.ema, expected, rtol=0, atol=1e-4)
     start = np.float64(first.params["Dense_1"]["kernel"])
     assert np.abs(expected["Dense_1"]["kernel"] - start).min() > 3e-4
 
@@ -348,7 +350,7 @@ def test_an_average_is_evaluated_in_the_type_of_the_policy(compute):
             return y
 
     model, batch = jaxdl.functional(Watched()), at(batches(1), 0)
-    state = jaxdl.init(model, TASK, OPTIMIZER, batch, average=True, precision=policy)
+    state = jaxdl.init(model, TASK, OPTIMIZER, batch, ema=True, precision=policy)
     seen.clear()
     make_evaluation(model, TASK, precision=policy)(state, {**batch, "mask": jnp.ones(12, bool)})
     assert seen == [(compute, compute)]
@@ -360,8 +362,8 @@ def test_the_average_of_doubles_is_of_doubles():
         step, state = head_alone(precision=double)
         new, _ = jit(step, once=True)(state, at(batches(1), 0))
         expected = jax.tree.map(lambda a, w: 0.9 * a + 0.1 * w, state.params, new.params)
-        assert {w.dtype.name for w in jax.tree.leaves(new.average)} == {"float64"}
-        assert_close(new.average, expected, rtol=1e-14, atol=1e-16)
+        assert {w.dtype.name for w in jax.tree.leaves(new.ema)} == {"float64"}
+        assert_close(new.ema, expected, rtol=1e-14, atol=1e-16)
 
 
 def test_many_parts_of_a_batch_add_up_in_narrow_parameters():
@@ -384,7 +386,7 @@ def test_least_squares_is_exact_from_any_start():
         task = jaxdl.Regression(input="x", reduction="sum", l2=1e-3)
         model = jaxdl.functional(Polynomial(order=4))
         double = jaxdl.Precision("float64", "float64", "float64")
-        step = least_squares(model, task, double)
+        step = make_least_squares(model, task, double)
         state = jaxdl.init(model, task, optax.identity(), batch, precision=double)
         basis = np.asarray(x)[:, None] ** np.arange(5)
         w = np.linalg.solve(
@@ -398,9 +400,9 @@ def test_least_squares_is_exact_from_any_start():
 
 def test_least_squares_needs_squares():
     with pytest.raises(UserError, match="squares"):
-        least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
+        make_least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
     with pytest.raises(UserError, match="zero_weight: least_squares counts all examples alike"):
-        least_squares(jaxdl.functional(Polynomial(order=1)), jaxdl.Regression(zero_weight=0.5))
+        make_least_squares(jaxdl.functional(Polynomial(order=1)), jaxdl.Regression(zero_weight=0.5))
 
 
 # ---- Sequences
@@ -441,7 +443,7 @@ def test_carried_steps_see_what_one_pass_sees(reading):
 def test_continued_is_fresh_at_each_epoch(reading):
     _, plain, state = reading
     period, pieces = 2, text(4)[1]
-    step = jit(jaxdl.continued(plain, period), once=True)
+    step = jit(jaxdl.truncated_bptt(plain, period), once=True)
     blank = jax.tree.map(jnp.zeros_like, state.carry)
     got = jaxdl.State(**{**vars(state), "carry": jax.tree.map(lambda x: x + 7, blank)})
     expected = state
@@ -457,8 +459,10 @@ def test_continued_is_fresh_at_each_epoch(reading):
 def test_rows_that_begin_start_as_the_model_does():
     """Where that is not from zeros, too, and whatever was carried."""
     model = WRITER._replace(
-        begin=lambda *arguments: jax.tree.map(lambda x: x + 0.5, WRITER.begin(*arguments)),
-        write=lambda params, variables, carry, tokens, key, train: (
+        initialize_carry=lambda *args: jax.tree.map(
+            lambda x: x + 0.5, WRITER.initialize_carry(*args)
+        ),
+        decode=lambda params, model_state, carry, tokens, key, train: (
             jnp.broadcast_to(carry[0][0][:, None, :1], (*tokens.shape, 6)), carry,
         ),
     )  # fmt: skip
@@ -482,8 +486,10 @@ def test_accumulate_with_a_carry_is_the_plain_step(reading):
 
 def test_a_model_without_a_state_cannot_carry():
     model = jaxdl.functional(MLP(outputs=3))
-    with pytest.raises(UserError, match=r"config.training.carry: .* methods begin and write"):
-        begin(model, {}, {}, 4)
+    with pytest.raises(
+        UserError, match=r"config.training.carry: .* methods initialize_carry and decode"
+    ):
+        initialize_carry(model, {}, {}, 4)
 
 
 BUCKETED = {
@@ -547,7 +553,7 @@ def test_resized_images_are_small_early():
         x = batch["image"]
         return jnp.array([x.shape[1], x.shape[2]]) + 0 * state.step, jnp.ptp(x), batch["label"]
 
-    small = jit(jaxdl.resized(seen, (4, 8), (10, 15)))
+    small = jit(jaxdl.progressive_resize(seen, (4, 8), (10, 15)))
     ramp = jnp.broadcast_to(jnp.linspace(0, 1, 16)[:, None, None], (3, 16, 16, 1))
     for step, size in ((0, 4), (9, 4), (10, 8), (14, 8), (15, 16), (99, 16)):
         state = replace(state, step=jnp.int32(step))

@@ -12,10 +12,10 @@ import optax
 import pytest
 
 import jaxdl
+from jaxdl.checkpointing.weight_names import to_torch
 from jaxdl.data.table import BEGINS
 from jaxdl.models import EncoderDecoder, LanguageModel, MnistCNN, ResNet
-from jaxdl.models.pretrained import to_torch
-from jaxdl.training.devices import jit
+from jaxdl.parallel.mesh import jit
 
 torch = pytest.importorskip("torch", exc_type=ImportError)
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def trajectory(module, task, twin, batches, optimizer, carry=False):
             model, task, optimizer, batch, precision=DOUBLE, carry=size
         )
         state = jit(start, once=True)(batches[0])
-        fill(twin, to_torch(jax.device_get(state.params), jax.device_get(state.variables)))
+        fill(twin, to_torch(jax.device_get(state.params), jax.device_get(state.model_state)))
         losses = []
         for batch in batches:
             state, summary = step(state, batch)

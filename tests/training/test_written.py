@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.checkpoints import Checkpoints, verify
-from jaxdl.data.builtin import digits
-from jaxdl.runs import Run
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.manifest import verify
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data.synthetic.builtin import digits
 from jaxdl.training.state import digest
 
 FOLDERS = sorted(Path(__file__).parent.glob("written_by_*"))
@@ -30,7 +31,7 @@ def test_every_array_is_restored_to_the_bit(folder):
     assert [verify(path) for path in (folder / "checkpoints").iterdir()] == [None, None]
     state = Checkpoints(folder / "checkpoints").read()
     assert digest(state["params"]) == Run(folder).result()["params_sha256"]
-    assert {"params", "variables", "opt_state", "average", "step", "seed"} <= set(state)
+    assert {"params", "model_state", "opt_state", "ema", "step", "seed"} <= set(state)
 
 
 def test_it_is_evaluated_and_used(folder, call, tmp_path):

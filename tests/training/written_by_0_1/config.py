@@ -21,7 +21,7 @@ def get_config():
         "training": {
             "batch_size": 50,
             "steps": 8,
-            "average": 0.5,
+            "ema_decay": 0.5,
             "log_every": {"steps": 1},
             "checkpoint_every": {"steps": 4},
             "keep": 2,

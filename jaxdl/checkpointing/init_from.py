@@ -1,0 +1,107 @@
+"""Starting from weights that were trained elsewhere: `config.init_from`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdl.checkpointing import weight_files
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
+from jaxdl.errors import UserError
+from jaxdl.files import refuse_links
+from jaxdl.types import ModelState, Params
+
+
+@dataclass(frozen=True)
+class InitFrom:
+    """The weights from which a run without a checkpoint starts.
+
+    Args:
+      path: a weight file with PyTorch's names (`jaxdl.checkpointing.weight_files`), or the
+        directory of a run: its newest sound checkpoint, and of that the moving average of the
+        parameters if there is one.
+      exclude: regular expressions of our paths (`fc/kernel`) that keep their initial values, such
+        as an output layer for other classes.
+      rename: (regular expression, replacement) pairs, applied in order to the names in the file.
+      strict: apart from what is excluded, nothing may be missing and nothing left over.
+
+    Raises:
+      UserError: a regular expression or a replacement is not valid.
+    """
+
+    path: str
+    exclude: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the regular expressions and their replacements."""
+        for i, pattern in enumerate(self.exclude):
+            _try(pattern, "", f"exclude[{i}]: {pattern!r} is not a regular expression")
+        for i, (pattern, replacement) in enumerate(self.rename):
+            pair = f"{pattern!r} -> {replacement!r}"
+            _try(pattern, replacement, f"rename[{i}]: {pair} is not a replacement")
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, Any]:
+        """Name -> array, as the file or the run names them; read once, until `forget`.
+
+        Raises:
+          UserError: it cannot be read.
+        """
+        try:
+            if not self._place.is_dir():
+                return weight_files.read(self._place)
+            refuse_links(self._place)
+            with jax.enable_x64(True):  # the run may have been of another precision
+                state = Checkpoints(self._place / "checkpoints").read()
+        except UserError as error:
+            raise UserError(f"config.init_from: {error}") from None
+        params = state["params"] if state.get("ema") is None else state["ema"]
+        return jax.device_get(flat(params, state["model_state"] or {}))
+
+    def fill(self, params: Params, model_state: ModelState) -> Filled:
+        """The trees with the arrays in them.
+
+        Raises:
+          UserError: the arrays cannot be read, or do not fit.
+        """
+        arrays = self.arrays
+        try:
+            arrays = self._renamed(arrays)
+            if not self._place.is_dir():
+                arrays = renamed(arrays, flat(params, model_state))
+            return fill(arrays, params, model_state, exclude=self.exclude, strict=self.strict)
+        except UserError as error:
+            raise UserError(f"config.init_from: {self.path}: {error}") from None
+
+    def forget(self) -> None:
+        """Free the arrays that were read, which may be large."""
+        self.__dict__.pop("arrays", None)
+
+    @property
+    def _place(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        for pattern, replacement in self.rename:
+            names = {name: re.sub(pattern, replacement, name) for name in arrays}
+            if all(old == new for old, new in names.items()):
+                raise UserError(f"rename: {pattern!r} matches no name, such as {min(names)}")
+            if len(set(names.values())) < len(names):
+                raise UserError(f"rename: {pattern!r} gives two arrays the same name")
+            arrays = {names[name]: array for name, array in arrays.items()}
+        return arrays
+
+
+def _try(pattern: str, replacement: str, fault: str) -> None:
+    try:
+        re.sub(pattern, replacement, "")
+    except (re.error, IndexError) as error:
+        raise UserError(f"{fault}: {error}") from None

@@ -1,0 +1,331 @@
+"""The run directory: all that is needed to understand, resume and repeat a run.
+
+config.json        the resolved config; resume reads this, never code without --trust
+data.json          columns, classes and vocabularies of the data; inference needs nothing else of it
+environment.json   versions, devices and git state of this start and earlier ones
+metrics.jsonl      one JSON object a line, with `step`: `loss`, `grad_norm`, `learning_rate` of a
+                   training batch, or `split/metric` of an evaluation
+events.*           the same for TensorBoard
+lock               host and process that write here, as long as they do
+checkpoints/       see `jaxdl.checkpointing.checkpoints`
+figures/           learning curves and what the config adds, as PNG
+result.json        the final numbers
+tables.json        the final tables, such as a confusion matrix
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxdl import config as cfg
+from jaxdl import json_files
+from jaxdl.checkpointing import renamed
+from jaxdl.checkpointing.environment import environment
+from jaxdl.errors import UserError
+from jaxdl.events import Events
+from jaxdl.files import (
+    Secondary,
+    append_bytes,
+    check_writable,
+    open_plain,
+    refuse_links,
+    remove_partial,
+    replace_text,
+)
+from jaxdl.json_files import strict, write_json
+
+_log = logging.getLogger("jaxdl")
+
+
+@dataclass
+class Column:
+    """A column, in data.json: type and shape of an example."""
+
+    dtype: str
+    shape: list[int]
+
+
+@dataclass
+class Description:
+    """What data.json holds, as far as inference reads it."""
+
+    columns: dict[str, Column] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    vocabularies: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class Target:
+    """The published result, in result.json."""
+
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass
+class Result:
+    """What result.json holds, as far as it is read again; a number that is not finite is null."""
+
+    step: int
+    metrics: dict[str, float | None]
+    examples: dict[str, int]
+    examples_per_second: float
+    target: Target | None
+    met: bool | None
+
+
+@dataclass
+class _Environment:
+    """What environment.json holds, as far as it is read again."""
+
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class _Logged:
+    """A line of metrics.jsonl."""
+
+    step: int
+
+
+class Run:
+    """A run directory.
+
+    Args:
+      folder: made if it does not exist.
+      leads: whether this process writes it. Of several that train together only one does; the
+        others write to temporary folders, which are removed in the end.
+      best: use the best checkpoint instead of the newest.
+      trust: modules whose code may run when its config names it; see `jaxdl.config.FromRun`.
+
+    Attributes:
+      folder: to read from: config, description of the data, checkpoints and result.
+      out: to write to: the same folder if this process leads, else a temporary one.
+
+    Raises:
+      UserError: it cannot be made or written, or holds a link, a pipe or a device.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        leads: bool = True,
+        best: bool = False,
+        trust: Collection[str] = (),
+    ) -> None:
+        self.best, self.trust = best, trust
+        self.folder = self.out = Path(folder)
+        self._events: Events | None = None
+        self._lock: os.stat_result | None = None  # if this process holds it
+        self._scratch: Any = None
+        self._secondary = Secondary("events for TensorBoard")
+        refuse_links(self.folder)
+        if not leads:
+            self._scratch = tempfile.TemporaryDirectory()
+            self.out = Path(self._scratch.name)
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            check_writable(self.folder)
+        except OSError as error:
+            raise UserError(
+                f"--workdir {folder}: cannot be written ({error.strerror}); choose another"
+            ) from None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures."""
+        return self.out / "figures"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the directory: no other process writes here. A killed process loses its lock.
+
+        Raises:
+          UserError: another process holds the lock; the message names its host and number.
+        """
+        import fcntl
+
+        path = self.out / "lock"
+        with open_plain(path, os.O_RDWR) as file:
+            if os.fstat(file.fileno()).st_nlink > 1:  # the other may be in anybody's folder
+                raise UserError(f"{path}: is a file with a second name (a hard link); remove it")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = os.fstat(file.fileno())
+            except BlockingIOError:
+                owner = file.read(200).decode(errors="replace").strip()
+                owner = owner if owner and owner.isprintable() else "another process"
+                raise UserError(
+                    f"--workdir {self.folder}: {owner} is training there; "
+                    "wait, stop it, or choose another --workdir"
+                ) from None
+            except OSError as error:  # a file system without locks
+                _log.warning("%s: cannot be locked (%s)", self.out, error.strerror)
+            try:
+                self.check_held()
+                with contextlib.suppress(OSError):  # the text is only for people to read
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                remove_partial(self.out)
+                yield
+            finally:
+                self._lock = None
+                if self._scratch is not None:
+                    self._scratch.cleanup()
+
+    def check_held(self) -> None:
+        """Check that the lock was not deleted or replaced: another process may train here then.
+
+        Raises:
+          UserError: it was, while this process held it.
+        """
+        if self._lock is None:
+            return
+        path = self.out / "lock"
+        try:
+            present = os.path.samestat(path.lstat(), self._lock)
+        except OSError:
+            present = False
+        if not present:
+            raise UserError(
+                f"{path}: was deleted or replaced while this process held it, so another process "
+                "may train there; stopped, and deleted nothing. Run again when none trains there"
+            )
+
+    def check_claim(self, config: Mapping[str, Any]) -> None:
+        """Check that this directory is new, or a run of this config.
+
+        The config of a run that has saved nothing yet may change.
+
+        Raises:
+          UserError: it is not a run, or of another config; the message names the differences.
+        """
+        if self.out != self.folder:  # the process that leads checks it
+            return
+        path = self.folder / "config.json"
+        strangers = sorted({p.name for p in self.folder.iterdir()} - {"lock"})
+        if strangers and not path.exists():
+            raise UserError(
+                f"--workdir {self.folder}: holds {strangers[0]!r} but no config.json, so it is "
+                "not a run; choose a new directory"
+            )
+        if not any(self.checkpoints.glob("[0-9]*")):
+            return
+        if changes := cfg.differences(self.config(), config):
+            raise UserError(
+                f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
+                "choose another --workdir, or leave out --config to resume this run as it was"
+            )
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Write the config: from now on this is its run."""
+        write_json(self.out / "config.json", config)
+
+    def config(self) -> dict[str, Any]:
+        """The config of this run."""
+        return renamed.config(cfg.read_json(self.folder / "config.json", trust=self.trust))
+
+    def data(self) -> dict[str, Any]:
+        """The description of this run's data, of the type `Description`."""
+        return cfg.read_json(self.folder / "data.json", Description)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append the values of a step to metrics.jsonl and to TensorBoard's events.
+
+        Raises:
+          UserError: metrics.jsonl cannot be written, or the lock was lost (`check_held`).
+        """
+        self.check_held()
+        line = json.dumps(strict({"step": step, **values})) + "\n"
+        append_bytes(self.out / "metrics.jsonl", line.encode())
+        if self._events is not None:
+            self._secondary(self._events.log, step, values)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, without a last one that is incomplete after a kill."""
+        return list(logged(self.out / "metrics.jsonl"))
+
+    def start(self, step: int, data: Mapping[str, Any]) -> None:
+        """Begin to log after a step. Later lines are removed: resumed training logs them again.
+
+        Args:
+          step: at which training begins or resumes.
+          data: the description of the data, as JSON values.
+
+        Raises:
+          UserError: the run is resumed, but its data has changed.
+        """
+        path, data = self.folder / "data.json", cfg.plain(data, "data")
+        before = cfg.read_json(path) if step and path.exists() else data
+        if changed := cfg.differences(before, data, "data"):
+            raise UserError(
+                f"{path}: the data has changed since this run began ({changed[0][:200]}); "
+                "restore the data, or choose another --workdir"
+            )
+        write_json(self.out / "data.json", data)
+        lines = [json.dumps(line) for line in self.history() if line["step"] <= step]
+        replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        self._record_environment()
+        self._secondary(self._begin_events, step)
+
+    def result(self) -> dict[str, Any] | None:
+        """result.json, of the type `Result`; None if the run has not finished."""
+        path = self.folder / "result.json"
+        return cfg.read_json(path, Result) if path.exists() else None
+
+    def close(self) -> None:
+        """Write no more events."""
+        self._events = None
+
+    def _begin_events(self, step: int) -> None:
+        """Open a new file of events; TensorBoard drops those of later steps in earlier files."""
+        self._events = Events(self.out, step + 1)
+
+    def _record_environment(self) -> None:
+        """Add this start to environment.json.
+
+        Nothing reads the earlier starts, so a damaged file is set aside and does not stop the run.
+        """
+        path = self.out / "environment.json"
+        try:
+            before = cfg.read_json(path, _Environment) if path.exists() else {}
+        except UserError as error:
+            aside = path.with_name(f"damaged-{path.name}")
+            _log.warning("%s (set aside as %s; nothing needs it)", error, aside.name)
+            path.replace(aside)
+            before = {}
+        earlier = [*before.pop("earlier", []), before] if before else []
+        write_json(path, {**environment(), "earlier": earlier})
+
+
+def logged(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics.jsonl, none if it does not exist.
+
+    A last line that is incomplete after a kill is left out.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    if not path.exists():
+        return
+    remedy = "repair or remove that line"
+    for number, line in enumerate(json_files.read_lines(path, dict[str, float | None], remedy), 1):
+        if reason := json_files.fault(line, _Logged):
+            raise UserError(f"{path} line {number}: {reason}; {remedy}")
+        yield line

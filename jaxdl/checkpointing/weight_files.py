@@ -1,0 +1,222 @@
+"""Weight files as others write them: name -> array. Nothing in them is ever executed.
+
+`.safetensors`, and what `torch.save` writes (`.pth`, `.pt`, `.bin`): raw storages, and a pickle
+that says how the tensors lie in them. Both are in a zip archive, or, before PyTorch 1.6, one after
+the other. `jaxdl.checkpointing.torch_pickle` interprets the pickle. A stranger's file may claim any
+sizes and overlaps, so nothing is read or allocated before it is known to be in proportion to the
+file.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from jaxdl.checkpointing.torch_pickle import (
+    Budget,
+    ReadStorage,
+    Refused,
+    Storage,
+    Tensor,
+    brief,
+    interpret,
+)
+from jaxdl.errors import UserError
+
+_SAFETENSORS: dict[str, Any] = {
+    "BF16": ml_dtypes.bfloat16,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "I8": np.int8,
+    "I16": np.int16,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before 1.6
+_LEGACY_PICKLES = 5  # that number, the version, the machine, the tensors, the keys of the storages
+_NESTED = ("state_dict", "model", "model_state_dict")  # where checkpoints keep their weights
+_HEAD = 1 << 26  # bytes of the pickles that begin a file from before 1.6
+_REPEATS = 32  # files that all tensors make, where some share their numbers, as tied layers do
+_MEMBER_HEADER = 30  # bytes at least, before the content of each member of a zip archive
+_CONVERT = (
+    "convert it where you trust it: safetensors.torch.save_file(torch.load(file), "
+    "'file.safetensors')"
+)
+_DOWNLOAD = "download it again"
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a weight file by name, as NumPy arrays; tied weights stay shared.
+
+    Of a checkpoint that holds more (`{'state_dict': …, 'epoch': 90}`), the weights alone. The
+    prefix `module.` that data-parallel training puts before every name is removed.
+
+    Raises:
+      UserError: the file does not exist, is damaged, has another format, or holds anything but
+        tensors, numbers and texts.
+    """
+    path = Path(path)
+    torch, safetensors = ("torch.save file", _torch), ("safetensors file", _safetensors)
+    kinds = {".safetensors": safetensors, ".pth": torch, ".pt": torch, ".bin": torch}
+    if path.suffix not in kinds:
+        raise UserError(f"{path}: not a weight file; they end in {', '.join(kinds)}")
+    kind, reader = kinds[path.suffix]
+    try:
+        path = path.expanduser()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: not a regular file; copy its content into one")
+        tensors = reader(path)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or brief(error)})") from None
+    except Refused as error:
+        raise UserError(f"{path}: {error}; {_CONVERT}") from None
+    except MemoryError:
+        raise UserError(f"{path}: needs more memory than is free; free some") from None
+    except Exception as error:  # three libraries raise many types for damaged bytes
+        raise UserError(
+            f"{path}: damaged, or not a {kind}: cannot be parsed ({brief(error)}); {_DOWNLOAD}"
+        ) from None
+    if tensors and all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): array for name, array in tensors.items()}
+    return tensors
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import deserialize
+
+    entries = deserialize(path.read_bytes())  # checks sizes and overlaps
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFETENSORS:
+            raise UserError(
+                f"{path}: {brief(name)} is of type {entry['dtype']}, which is not supported; "
+                f"save it as one of {', '.join(_SAFETENSORS)}"
+            )
+    return {
+        name: np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in entries
+    }
+
+
+def _torch(path: Path) -> dict[str, np.ndarray]:
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        legacy = file.read(len(_LEGACY)) == _LEGACY
+        file.seek(0)
+        value, read_storage = (_read_legacy if legacy else _read_archive)(file, size)
+        tensors = _weights(value)
+        if sum(tensor.nbytes for tensor in tensors.values()) > _REPEATS * size:
+            raise Refused(f"its tensors repeat each other: they are {_REPEATS} times the file")
+        once = functools.cache(read_storage)
+        return {name: tensor.array(once) for name, tensor in tensors.items()}
+
+
+def _read_archive(file: BinaryIO, size: int) -> tuple[Any, ReadStorage]:
+    """The value of an archive's pickle, and a function that reads the bytes of a storage."""
+    archive = zipfile.ZipFile(file)
+    members = _members(archive, size)
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise Refused("a zip file, but not of torch.save (no data.pkl)")
+    root = pickles[0].removesuffix("data.pkl")
+    for name, entry in members.items():
+        if root == "/" or ".." in name.split("/") or not name.startswith(root):
+            raise Refused(f"holds '{brief(name)}', which torch.save does not write")
+        if entry.compress_type != zipfile.ZIP_STORED:  # torch never compresses; zip bombs do
+            raise Refused(f"'{brief(name)}' is compressed, which torch.save never does")
+    members = {name.removeprefix(root): entry for name, entry in members.items()}
+    if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+        raise Refused("written by a big-endian machine")
+
+    def check_size(storage: Storage) -> None:
+        if f"data/{storage.key}" not in members:
+            raise Refused(f"storage '{storage.key}' is missing")
+        _check_bytes(storage, members[f"data/{storage.key}"].file_size)
+
+    value = interpret(io.BytesIO(archive.read(members["data.pkl"])), check_size, Budget())
+    return value, lambda storage: archive.read(members[f"data/{storage.key}"])
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members of an archive by name, checked: no name twice, and no bytes shared."""
+    members = {entry.filename: entry for entry in archive.infolist()}
+    if archive.comment or len(members) != len(archive.infolist()):
+        raise Refused("a zip file with a comment or twice the same name; torch.save has neither")
+    end = 0
+    for entry in sorted(members.values(), key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise Refused("a zip file whose members overlap, which torch.save does not write")
+        end = entry.header_offset + _MEMBER_HEADER + entry.compress_size
+        if entry.compress_type == zipfile.ZIP_STORED and entry.compress_size != entry.file_size:
+            raise Refused(f"'{brief(entry.filename)}' has two sizes")
+    if end > size:
+        raise Refused("a zip file whose members are larger than the file")
+    return members
+
+
+def _read_legacy(file: BinaryIO, size: int) -> tuple[Any, ReadStorage]:
+    """The same of a file from before PyTorch 1.6: pickles, then each storage after its length."""
+    declared: dict[str, Storage] = {}
+
+    def check_size(storage: Storage) -> None:
+        if storage.nbytes > size:
+            raise Refused(f"storage {storage.key} has {storage.count} numbers, more than the file")
+        if declared.setdefault(storage.key, storage) != storage:
+            raise Refused(f"storage {storage.key} is named twice, with different types or sizes")
+
+    head, budget = io.BytesIO(file.read(min(_HEAD, size))), Budget()
+    _, _, machine, value, keys = (
+        interpret(head, check_size, budget) for _ in range(_LEGACY_PICKLES)
+    )
+    if not machine.get("little_endian", True):
+        raise Refused("written by a big-endian machine")
+    starts: dict[str, int] = {}
+    end = head.tell()
+    for key in keys:
+        if type(key) is not str or key not in declared or key in starts:
+            raise Refused("holds a storage twice, or one that no tensor uses")
+        file.seek(end)
+        count = int.from_bytes(file.read(8), "little")
+        if count != declared[key].count:
+            raise Refused(f"storage {key} has {count} numbers, not {declared[key].count}")
+        starts[key], end = end + 8, end + 8 + declared[key].nbytes
+        _check_bytes(declared[key], max(0, min(end, size) - starts[key]))
+
+    def read_storage(storage: Storage) -> bytes:
+        if storage.key not in starts:
+            raise Refused(f"storage '{storage.key}' is missing")
+        file.seek(starts[storage.key])
+        return file.read(storage.nbytes)
+
+    return value, read_storage
+
+
+def _check_bytes(storage: Storage, nbytes: int) -> None:
+    if nbytes != storage.nbytes:
+        raise Refused(f"storage {storage.key} has {nbytes} bytes, not {storage.nbytes}")
+
+
+def _weights(value: Any) -> dict[str, Tensor]:
+    """The dict of tensors in a file, at the top or under one of the usual names."""
+    nested = [value.get(name) for name in _NESTED] if isinstance(value, dict) else []
+    for candidate in (value, *nested):
+        if isinstance(candidate, dict) and candidate:
+            items = candidate.items()
+            if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in items):
+                return candidate
+    names = map(brief, itertools.islice(value, 8)) if isinstance(value, dict) else []
+    content = ", ".join(names) or type(value).__name__.strip("_").lower()
+    keys = " or ".join(_NESTED)
+    raise Refused(f"holds no dict of tensors, at the top or under {keys}, but {content[:200]}")

@@ -1,0 +1,110 @@
+"""Columns in NumPy archives, one file for each split."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError, brief
+
+_UNPACKED = 2**30  # bytes that any archive may unpack to;
+_EXPANSION = 100  # a larger one may unpack to this many times its size
+
+
+def arrays(train: str, test: str | None = None, validation: str | None = None) -> dict[str, Table]:
+    """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
+
+    Each array is a column; its first axis is the examples. Nothing is unpickled. Arrays in memory
+    need no source: make a `Table({'image': …, 'label': …})` of them.
+
+    Args:
+      train: path of the train split's .npz file.
+      test: path of the test split's .npz file; None for no test split.
+      validation: path of the validation split's .npz file; None for no validation split.
+
+    Raises:
+      UserError: a file is missing, is not an archive of arrays, or is named for two splits.
+    """
+    files = {"train": train, "validation": validation, "test": test}
+    paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
+    owner: dict[Path, str] = {}
+    for role, path in paths.items():
+        other = owner.setdefault(path.resolve(), role)
+        if other != role:
+            raise UserError(
+                f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
+            )
+    return {role: _read_npz(path) for role, path in paths.items()}
+
+
+def _read_npz(path: Path) -> Table:
+    if not path.is_file():
+        raise UserError(f"arrays: no file {path}; write one with numpy.savez")
+    try:
+        with path.open("rb") as file:
+            if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+                raise UserError(f"arrays: {path} holds one unnamed array; name it with numpy.savez")
+        with zipfile.ZipFile(path) as archive:
+            columns = _read_members(archive, path)
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise seven types for damaged files
+        raise UserError(
+            f"arrays: {path} is not a sound .npz file ({type(error).__name__}); write it with "
+            "numpy.savez"
+        ) from error
+    return Table(columns, str(path))
+
+
+def _read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an archive. Refuses those that unpack to far more than the archive's size."""
+    members = archive.infolist()
+    unpacked, size = sum(member.file_size for member in members), path.stat().st_size
+    if unpacked > max(_UNPACKED, _EXPANSION * size):
+        raise UserError(
+            f"arrays: {path} unpacks to {unpacked:,} bytes, more than {_EXPANSION} times its "
+            "size; write it with numpy.savez, not compressed"
+        )
+    columns: dict[str, np.ndarray] = {}
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        where = f"arrays: {path}: column {brief(name)}"
+        if name in columns:
+            raise UserError(f"{where} is in the file twice; write the file with numpy.savez")
+        column = _read_member(archive, member, where)
+        columns[name] = column.astype(column.dtype.newbyteorder("="), copy=False)
+    return columns
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> np.ndarray:
+    """An array whose header agrees with its size: memory is taken for what the header says."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(
+            f"{where} is compressed as NumPy never does; write the file with numpy.savez"
+        )
+    with archive.open(member) as file:
+        if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            raise UserError(f"{where} is not an array; write the file with numpy.savez")
+    with archive.open(member) as file:
+        version = npy.read_magic(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        size = member.file_size - file.tell()
+    if dtype.hasobject:
+        raise UserError(
+            f"{where} holds Python objects, which are never unpickled; store numbers of one shape"
+        )
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
+        raise UserError(
+            f"{where} says that it is {dtype} of shape {brief(shape)}, but it has {size:,} "
+            "bytes; write the file with numpy.savez"
+        )
+    if math.prod(shape[:1]) and not size:
+        raise UserError(f"{where}, of shape {brief(shape)}, holds no values; leave it out")
+    with archive.open(member) as file:
+        return npy.read_array(file, allow_pickle=False)

@@ -1,0 +1,166 @@
+"""Images and captions in a user's own files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxdl import json_files
+from jaxdl.data import user_files
+from jaxdl.data.images import pixels
+from jaxdl.data.splits import partition
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError, printable
+
+
+def captions(
+    path: str,
+    images: str | None = None,
+    size: int = 64,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    seed: int = 0,
+) -> dict[str, Table]:
+    """Images and their captions, one row for each pair, split at random by images.
+
+    The file is UTF-8: a table of comma- or tab-separated values whose header line has `image` and
+    `caption`, as Flickr8k's captions.txt, or JSON lines, {"image": "a.jpg", "caption": "…"}. A
+    caption that contains a comma needs quotes unless its column is the last. An image may have
+    several captions; all of them are in the same split, in the order of the file. Images are scaled
+    to cover a square and cropped to its middle; grey and transparent ones are converted to RGB.
+
+    Args:
+      path: the file; .jsonl or .json for JSON lines, any other name for a table.
+      images: the folder of the images; by default the folder of the file.
+      size: side of the square, in pixels.
+      validation_fraction: share of the images for the validation split, rounded; 0 for none.
+      test_fraction: share of the images for the test split, rounded; 0 for none.
+      seed: of the random split.
+
+    Returns:
+      `image` (N, size, size, 3) uint8, and `caption` (N,) of str.
+
+    Raises:
+      UserError: the file or an image cannot be read, or a caption is empty; the message names
+        the line.
+    """
+    if size < 1:
+        raise UserError(f"captions: size={size}; an image has at least 1 pixel a side")
+    file = Path(path).expanduser()
+    folder = file.parent if images is None else Path(images).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"captions: no folder {folder}; give the folder of the images")
+    with user_files.reading("captions", file):
+        pairs = _pairs(file)
+    names = list(dict.fromkeys(pair.image for pair in pairs))
+    parts = partition(len(names), test_fraction, validation_fraction, seed, f"captions: {path}")
+    # Checks the memory that the tables will take, where an image is repeated for each caption.
+    room = pixels.room(len(pairs), (size, size, 3), f"captions: {path}")
+    each_image = _read(file, folder, pairs, names, room[: len(names)])
+    number = {name: i for i, name in enumerate(names)}
+    image = np.array([number[pair.image] for pair in pairs])
+    caption = np.array([pair.caption for pair in pairs], dtype=object)
+    return {
+        role: Table({"image": each_image[image[rows]], "caption": caption[rows]}, f"{path} {role}")
+        for role, part in parts.items()
+        for rows in [np.flatnonzero(np.isin(image, part))]
+    }
+
+
+@dataclass
+class _Row:
+    """A line of JSON."""
+
+    image: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A caption, the name of its image, and the line of the file it ends in."""
+
+    image: str
+    caption: str
+    line: int
+
+
+def _pairs(file: Path) -> list[_Pair]:
+    text = user_files.read(file, "captions")
+    rows = _json_lines if file.suffix.lower() in (".jsonl", ".json") else _cells
+    pairs = []
+    for line, image, caption in rows(text, file):
+        for name, value in (("image", image), ("caption", caption)):
+            if not value.strip():
+                raise UserError(
+                    f"captions: {file} line {line}: no {name}; correct or remove the line"
+                )
+        pairs.append(_Pair(image.strip(), " ".join(caption.split()), line))
+    if not pairs:
+        raise UserError(f"captions: {file} has no captions; it needs a header line and a row")
+    return pairs
+
+
+def _cells(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
+    first = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in first else ","
+    if delimiter == "\t":  # where a quote is an ordinary character
+        rows = csv.reader(StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.reader(StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if header.count("image") != 1 or header.count("caption") != 1:
+            raise UserError(
+                f"captions: {file} line 1: {first[:80]!r} is not a header with the columns image "
+                "and caption, each once; add one"
+            )
+        image, caption = header.index("image"), header.index("caption")
+        last = len(header) - 1
+        for row in rows:
+            if not row:
+                continue
+            if caption == last:
+                row[last:] = [delimiter.join(row[last:])]
+            if len(row) != len(header):
+                raise UserError(
+                    f"captions: {file} line {rows.line_num} has {len(row)} cells, the header "
+                    f"{len(header)}; correct the line, or put cells that contain a comma in quotes"
+                )
+            yield rows.line_num, row[image], row[caption]
+    except csv.Error as error:
+        raise UserError(f"captions: {file} line {rows.line_num}: {error}; correct it") from None
+
+
+def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        remedy = 'write {"image": "…", "caption": "…"}, both text'
+        row = json_files.parse(line, _Row, f"captions: {file} line {number}", remedy)
+        yield number, row["image"], row["caption"]
+
+
+def _read(
+    file: Path,
+    folder: Path,
+    pairs: list[_Pair],
+    names: list[str],
+    room: UInt8[np.ndarray, "images size size 3"],
+) -> UInt8[np.ndarray, "images size size 3"]:
+    """The images of these names, in `room`."""
+    paths = [folder / name for name in names]
+    line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
+
+    def shown(i: int) -> str:
+        return printable(str(paths[i]), 300)
+
+    pixels.decode(
+        paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", resize=True
+    )
+    return room

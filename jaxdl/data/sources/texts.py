@@ -1,0 +1,81 @@
+"""Texts in a user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxdl.data import user_files
+from jaxdl.data.splits import require_fractions
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError
+
+
+def text(
+    path: str,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.0,
+    encoding: str = "utf-8",
+) -> dict[str, Table]:
+    """Text files, one document each, of which the last characters are held out.
+
+    All files, in the order of their names, are one long text: first the train split, then the
+    validation split, then the test split, as in char-rnn (Karpathy 2015). A file that a border
+    falls into gives a document to both splits.
+
+    Args:
+      path: a file, a folder with .txt files in it or below, or a pattern such as 'plays/*.txt'.
+      validation_fraction: share of the characters for the validation split; 0 for none.
+      test_fraction: share of the characters for the test split; 0 for none.
+      encoding: of the files, by Python's name for it, such as 'cp1252'.
+
+    Returns:
+      `text` (N,) of str, one for each document; line ends are '\\n'.
+
+    Raises:
+      UserError: no file matches, one is empty, binary or in another encoding, or there is too
+        little text to split.
+    """
+    require_fractions("text", test_fraction, validation_fraction)
+    texts = [_read(file, encoding) for file in user_files.find(path, ".txt", "text")]
+    return split(texts, validation_fraction, test_fraction, f"text: {path}")
+
+
+def split(texts: list[str], validation: float, test: float, where: str) -> dict[str, Table]:
+    """Split the characters of all documents, in order, into train, validation and test."""
+    total = sum(map(len, texts))
+    shares = {"train": 1 - validation - test, "validation": validation, "test": test}
+    stops = {"train": total - round(total * validation) - round(total * test)}
+    stops |= {"validation": total - round(total * test), "test": total}
+    splits: dict[str, Table] = {}
+    start = 0
+    for role, stop in stops.items():
+        if shares[role] > 0:
+            parts = _between(texts, start, stop)
+            if not parts:
+                raise UserError(
+                    f"{where}: {total} characters leave none for the {role} split; add text or "
+                    "change the fractions"
+                )
+            splits[role] = Table({"text": np.array(parts, object)}, f"{where} {role}")
+        start = stop
+    return splits
+
+
+def _between(texts: list[str], start: int, stop: int) -> list[str]:
+    """The part of each text between two positions in all of them; blank parts are dropped."""
+    parts, offset = [], 0
+    for text in texts:
+        parts.append(text[max(start - offset, 0) : max(stop - offset, 0)])
+        offset += len(text)
+    return [part for part in parts if part.strip()]
+
+
+def _read(file: Path, encoding: str) -> str:
+    with user_files.reading("text", file):
+        document = user_files.read(file, "text", encoding)
+    if not document.strip():
+        size = file.stat().st_size
+        raise UserError(f"text: {file} has only blanks ({size} bytes); remove it")
+    return document

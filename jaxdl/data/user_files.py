@@ -1,0 +1,177 @@
+"""Reads a user's files: finds them, decodes text, and turns any fault into one line that names it.
+
+Every source of a user's own files, and the decoder of images, reads through this file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+
+from jaxdl.errors import UserError, printable
+
+_MARKS = {  # the byte order marks of encodings, longer ones first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
+
+@contextmanager
+def reading(what: str, file: Path | str) -> Iterator[None]:
+    """Raise a UserError that names the file in place of any other exception.
+
+    Libraries raise a dozen types for damaged files, and hostile files exhaust memory or the stack.
+
+    Args:
+      what: the name of the reader, for the message.
+      file: the file.
+
+    Raises:
+      UserError: in place of any other exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {file} {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "needs more memory than the machine has; use a part of it"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply; correct it"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror}); give a file that can"
+    text = printable(" ".join(str(error)[:200].split()), 200)
+    return f"cannot be read ({type(error).__name__}: {text}); correct it"
+
+
+def require_memory(needed: int, what: str, remedy: str) -> None:
+    """Refuse data larger than the memory of the machine: the kernel would kill the process.
+
+    Args:
+      needed: bytes.
+      what: the data, for the message, in the plural.
+      remedy: what else the user can do than use a part of it.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"{what} take {needed / 1e9:.0f} GB, the machine has {memory / 1e9:.0f}; use a part "
+            f"of them or {remedy}"
+        )
+
+
+@contextmanager
+def opened(file: bytes | Path) -> Iterator[BufferedIOBase]:
+    """A file, or its content, as a stream.
+
+    Raises:
+      OSError: it cannot be read, or is not a regular file: a pipe or a device may never end.
+    """
+    if isinstance(file, bytes):
+        yield BytesIO(file)
+        return
+    # Without O_NONBLOCK a pipe that nobody writes to would block for ever.
+    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | _NONBLOCK)) as stream:
+        if not os.path.isfile(file):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
+        yield stream
+
+
+def content(file: bytes | Path) -> bytes:
+    """All bytes of a file; raises as `opened`."""
+    with opened(file) as stream:
+        return stream.read()
+
+
+def find(path: str, suffix: str, what: str) -> list[Path]:
+    """The files that a path stands for, in the order of their names.
+
+    Args:
+      path: of a file, of a folder with files of this suffix in it or below, or a pattern.
+      suffix: such as '.txt'.
+      what: the name of the reader, for the message.
+
+    Raises:
+      UserError: no file matches.
+    """
+    place = Path(path).expanduser()
+    matches = [place]
+    if place.is_dir():
+        matches = list(place.rglob(f"*{suffix}"))
+    elif not place.is_file():
+        matches = [Path(name) for name in glob(str(place), recursive=True)]
+    files = sorted(file for file in matches if file.is_file())
+    if files:
+        return files
+    if place.is_dir():
+        raise UserError(f"{what}: {path} has no {suffix} file; give a pattern, such as '{path}/*'")
+    verb = " matches" if set("*?[") & set(path) else ""
+    raise UserError(
+        f"{what}: no file{verb} {path}; give a file, a folder with {suffix} files, or a "
+        f"pattern such as 'folder/*{suffix}'"
+    )
+
+
+def read(file: Path, what: str, encoding: str | None = None) -> str:
+    r"""The text of a file, without a byte order mark, its line ends '\n'.
+
+    Args:
+      file: the file.
+      what: the name of the reader, for the message.
+      encoding: Python's name of the encoding that the user chose; None is UTF-8, without a choice.
+
+    Raises:
+      UserError: it cannot be read, is not text, or is in another encoding.
+    """
+    try:
+        encoded = content(file.expanduser())
+        document = encoded.decode(encoding or "utf-8").removeprefix("\ufeff")
+    except OSError as error:
+        raise UserError(f"{what}: cannot read {file}: {error.strerror}") from None
+    except MemoryError as error:
+        raise UserError(f"{what}: {file} {_why(error)}") from None
+    except LookupError:
+        raise UserError(
+            f"{what}: encoding={encoding!r} is unknown; name one as Python does, such as 'cp1252'"
+        ) from None
+    except UnicodeError as error:
+        raise UserError(f"{what}: {file} {_complaint(encoded, encoding, error)}") from None
+    if "\0" in document:
+        raise UserError(
+            f"{what}: {file} is not text: it has a zero byte at {encoded.find(0)}; leave it out "
+            "or, if it is text, save it as UTF-8"
+        )
+    return document.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str:
+    place = f"byte {error.start}" if isinstance(error, UnicodeDecodeError) else "its content"
+    marked = [name for mark, name in _MARKS.items() if content.startswith(mark)]
+    if not marked and b"\0" in content:
+        return (
+            f"is not text: {place} is not {encoding or 'UTF-8'}, and some bytes are 0; leave it out"
+        )
+    likely = marked or [name for name in ("utf-8", "cp1252", "latin-1") if _fits(content, name)]
+    if encoding is None:
+        return f"is not UTF-8: {place}; convert it, it may be {likely[0]}"
+    return f"is not {encoding}: {place}; try encoding={likely[0]!r}"
+
+
+def _fits(content: bytes, encoding: str) -> bool:
+    try:
+        return bool(content.decode(encoding))
+    except UnicodeDecodeError:
+        return False

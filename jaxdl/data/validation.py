@@ -1,0 +1,143 @@
+"""Checks of data before training, and a count of the examples that splits share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from itertools import combinations
+
+import numpy as np
+
+from jaxdl.data.table import Lazy, Table
+from jaxdl.errors import UserError
+
+
+def validate(splits: Mapping[str, Table]) -> None:
+    """Refuse splits that cannot be trained on, naming the first example at fault.
+
+    Labels are checked by the task.
+
+    Raises:
+      UserError: no train split, an empty split, splits with different columns, a column of text or
+        of a dtype that JAX does not support, or a value that is not finite or too large for the
+        dtype on the device.
+    """
+    require_examples(splits)
+    for role, table in splits.items():
+        _validate_table(table)
+        if _schema(table) != _schema(splits["train"]):
+            raise UserError(
+                f"{table.where}: the {role} split has columns {_schema(table)}, the train split "
+                f"{_schema(splits['train'])}; make them the same"
+            )
+
+
+def require_examples(splits: Mapping[str, Table]) -> None:
+    """Refuse splits without a train split, or with an empty one."""
+    if "train" not in splits:
+        raise UserError(f"data: no 'train' split; the source returns {', '.join(splits) or 'none'}")
+    for table in splits.values():
+        if len(table) == 0:
+            raise UserError(f"{table.where}: no examples; a split needs at least one")
+
+
+def holds_text(column: np.ndarray | Lazy) -> bool:
+    """Whether a column is text, one str for each example."""
+    if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "OU":
+        return False
+    return all(isinstance(value, str) for value in column)
+
+
+def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:
+    """Count the distinct examples that two splits share, equal in every column.
+
+    A test on examples of the train split is easier than it seems.
+
+    Returns:
+      (role, other role) -> count, for each pair of splits, zeros included.
+    """
+    seen = {role: _digests(table) for role, table in splits.items()}
+    return {(a, b): len(seen[a] & seen[b]) for a, b in combinations(splits, 2)}
+
+
+def _validate_table(table: Table) -> None:
+    if "mask" in table.columns:
+        raise UserError(
+            f"{table.where}: column 'mask' is the name of the padding mask of batches; rename it"
+        )
+    for name, column in table.columns.items():
+        where = f"{table.where}: column {name!r}"
+        if 0 in column.shape:
+            raise UserError(f"{where} has shape {column.shape}, and so no values; leave it out")
+        _validate_dtype(column, where)
+        if not np.issubdtype(column.dtype, np.integer):
+            _refuse(
+                ~np.isfinite(column), column, where, "not finite; correct or remove the example"
+            )
+        if column.dtype.kind in "iuf" and column.dtype.itemsize == 8:
+            _refuse_too_large(column, where)
+
+
+def _validate_dtype(column: np.ndarray | Lazy, where: str) -> None:
+    import jax.numpy as jnp  # here, so that reading data alone needs no JAX
+
+    if holds_text(column):
+        raise UserError(f"{where} is text; name it in config.data.tokenize or leave it out")
+    if column.dtype == object or column.dtype.kind in "SU":
+        raise UserError(
+            f"{where} has dtype {column.dtype}, which JAX does not support; leave "
+            "it out of the source's columns"
+        )
+    numeric = column.dtype == bool or jnp.issubdtype(column.dtype, np.number)
+    if not numeric or column.dtype.char in "gG" or not column.dtype.isnative:  # g: long double
+        raise UserError(
+            f"{where} has dtype {column.dtype.str}, which JAX does not support; convert it"
+        )
+
+
+def _refuse_too_large(column: np.ndarray, where: str) -> None:
+    """Refuse 64-bit values that do not fit into the 32 bits that JAX uses unless x64 is enabled."""
+    import jax
+    import jax.numpy as jnp
+
+    dtype = jax.dtypes.canonicalize_dtype(column.dtype)
+    limits = jnp.iinfo(dtype) if column.dtype.kind in "iu" else jnp.finfo(dtype)
+    low, high = column.dtype.type(limits.min), column.dtype.type(limits.max)
+    if column.min() < low or column.max() > high:
+        outside = (column < low) | (column > high)
+        _refuse(outside, column, where, f"too large for {dtype}; rescale it or leave it out")
+
+
+def _refuse(wrong: np.ndarray, column: np.ndarray, where: str, why: str) -> None:
+    if wrong.any():
+        first = tuple(int(index) for index in np.argwhere(wrong)[0])
+        examples = int(wrong.reshape(len(wrong), -1).any(axis=1).sum())
+        at = f", at {first[1:]}" if first[1:] else ""
+        raise UserError(
+            f"{where}, example {first[0]}{at}: {column[first]} is {why} "
+            f"(in {examples} of {len(column)} examples)"
+        )
+
+
+def _schema(table: Table) -> dict[str, str]:
+    return {
+        name: f"{column.dtype}{list(column.shape[1:])}"
+        for name, column in sorted(table.columns.items())
+    }
+
+
+def _digests(table: Table) -> set[bytes]:
+    columns = [_comparable(table.columns[name]) for name in sorted(table.columns)]
+    rows = [column.reshape(len(table), -1).view(np.uint8) for column in columns]
+    together = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+    return {blake2b(row, digest_size=16).digest() for row in together}
+
+
+def _comparable(column: np.ndarray | Lazy) -> np.ndarray:
+    """The column itself, or digests of lazy values and of texts, whose arrays hold pointers."""
+    if isinstance(column, Lazy):
+        return column.digests()
+    if not holds_text(column):
+        return np.ascontiguousarray(column)
+    digests = [blake2b(text.encode("utf-8", "surrogatepass")).digest() for text in column]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(column), -1)

@@ -1,0 +1,225 @@
+"""oneDNN's convolutions on the CPU, through XLA's foreign function interface.
+
+An optional extra, `pip install 'jaxdl[onednn]'`: oneDNN is faster than XLA's own where channels are
+few, and for the kernel's gradient. `onednn.cc` is compiled against the installed JAX and
+oneDNN once, by the local C++ compiler, and kept in the user's cache folder. Nothing needs it:
+if it is absent, cannot be built, or `JAXDL_ONEDNN=0`, XLA computes instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+
+from jaxdl import caches
+from jaxdl.kernels.geometry import Geometry, Shape, sizes
+
+SOURCE = Path(__file__).with_suffix(".cc")
+TARGETS = {
+    name: f"jaxdl_onednn_{name}" for name in ("forward", "input_gradient", "kernel_gradient")
+}
+PACKAGES = {  # and a file of each, from which the others are located
+    "onednn-cpu-gomp": "libdnnl.so.3",
+    "onednn-devel-cpu-gomp": "oneapi/dnnl/dnnl.hpp",
+}
+
+# Multiplications below which a call costs more than it saves.
+_LEAST = 1_000_000
+
+_portable = ContextVar("portable", default=False)
+
+
+@contextmanager
+def portable() -> Iterator[None]:
+    """Within, programs are traced without oneDNN, so that they also run in other processes.
+
+    oneDNN's functions are registered under `TARGETS` in this process alone.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
+    """Whether oneDNN is available and faster for `name`, one of a convolution's functions.
+
+    It computes float32, and bfloat16 on a CPU that multiplies it, on the one CPU device of a
+    process: XLA does not divide a foreign call among several.
+    """
+    outputs, kernel = sizes(name, a, b, shape)
+    if a.dtype not in (jnp.float32, jnp.bfloat16):
+        return False
+    if math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
+        return False
+    if jax.default_backend() != "cpu" or jax.device_count() != 1 or not available():
+        return False
+    return a.dtype == jnp.float32 or has_bfloat16()
+
+
+def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
+    """One of a convolution's three functions, of float32 or bfloat16 arrays; not differentiable.
+
+    Args:
+      name: 'forward', 'input_gradient' or 'kernel_gradient'.
+      a, b: as `jaxdl.kernels.geometry.Bilinear` says.
+      shape: of the result.
+      geometry: of the convolution. oneDNN always computes in full precision.
+    """
+    call = jax.ffi.ffi_call(
+        TARGETS[name], jax.ShapeDtypeStruct(shape, a.dtype), vmap_method="sequential"
+    )
+    return call(
+        a,
+        b,
+        strides=np.array(geometry.strides, np.int64),
+        pads=np.array(geometry.pads, np.int64).reshape(-1),
+        dilation=np.array(geometry.dilation, np.int64),
+        groups=np.int64(geometry.groups),
+    )
+
+
+def available() -> bool:
+    """Whether `convolve` works here; builds what it needs when first asked.
+
+    Logs one warning if oneDNN is installed and cannot be used.
+    """
+    disabled = os.environ.get("JAXDL_ONEDNN") == "0" or _portable.get()
+    return not disabled and _loaded() is not None
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; others are slower at it than at float32.
+
+    Call it only if oneDNN is `available`.
+    """
+    handlers = _loaded()
+    assert handlers is not None
+    function = handlers.jaxdl_onednn_has_bfloat16
+    function.restype = ctypes.c_bool
+    return function()
+
+
+class _Unusable(Exception):
+    """Why oneDNN, though installed, cannot be used, and the remedy."""
+
+
+@functools.cache
+def _loaded() -> ctypes.CDLL | None:
+    try:
+        library, header = (_locate(package, file) for package, file in PACKAGES.items())
+    except metadata.PackageNotFoundError:
+        return None
+    try:
+        built = _built(library, header.parents[2])
+        if built is None:
+            return None
+        handlers = _load(built)
+    except _Unusable as why:
+        logging.getLogger("jaxdl").warning(
+            "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, convolutions are XLA's own", why
+        )
+        return None
+    for target in TARGETS.values():
+        handler = jax.ffi.pycapsule(getattr(handlers, target))
+        jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    return handlers
+
+
+def _locate(package: str, file: str) -> Path:
+    """A file of an installed package.
+
+    Raises:
+      metadata.PackageNotFoundError: it is not installed.
+    """
+    for path in metadata.distribution(package).files or ():
+        if path.as_posix().endswith(file):
+            return Path(str(path.locate())).resolve()
+    raise metadata.PackageNotFoundError(package)
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    # OpenMP's threads wait for more work by spinning, some milliseconds by default, on the CPUs
+    # that XLA's threads go on to use. This, which is about 0.1 ms, is read as the library loads.
+    settings = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    if not settings:
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise _Unusable(f"{path} does not load ({error}); delete it to build it again") from error
+    finally:
+        if not settings:
+            del os.environ["GOMP_SPINCOUNT"]
+
+
+def _built(library: Path, include: Path) -> Path | None:
+    """The compiled `onednn.cc`: one for each version of all that goes into it.
+
+    None if there is no usable cache folder, of which `caches.usable` has warned.
+    """
+    compiler = _compiler()
+    version = _run([*compiler, "--version"], "cannot be asked its version")
+    command = [
+        *compiler, "-O2", "-std=c++17", "-shared", "-fPIC", "-w",
+        f"-I{jax.ffi.include_dir()}", f"-I{include}",
+        str(SOURCE), str(library), f"-Wl,-rpath,{library.parent}",
+    ]  # fmt: skip
+    oneDNN = metadata.version("onednn-cpu-gomp")
+    made_of = [SOURCE.read_text(), jaxlib.__version__, version, oneDNN, *command]
+    folder = caches.usable("onednn")
+    if folder is None:
+        return None
+    path = folder / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()}.so"
+    if caches.sound(path):
+        return path
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as work:  # several processes may build
+            fresh = Path(work, path.name)
+            _run([*command, "-o", str(fresh)], "cannot compile it")
+            fresh.chmod(0o600)  # whatever the umask: one that others can write is not loaded
+            os.replace(fresh, path)
+    except OSError as error:
+        raise _Unusable(f"{folder} cannot be written ({error}); set XDG_CACHE_HOME") from error
+    return path
+
+
+def _compiler() -> list[str]:
+    """The command of a C++ compiler: CXX, or the first of the usual ones."""
+    if command := shlex.split(os.environ.get("CXX", "")):
+        return command
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    raise _Unusable("no C++ compiler is found; install g++ or clang++, or set CXX")
+
+
+def _run(command: list[str], trouble: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        raise _Unusable(f"{command[0]} does not run ({error}); set CXX") from error
+    if done.returncode:
+        lines = done.stderr.splitlines() or ["it gives no reason"]
+        fault = next((line for line in lines if "error" in line), lines[0])
+        raise _Unusable(f"{command[0]} {trouble}: {fault}; install another, or set CXX")
+    return done.stdout

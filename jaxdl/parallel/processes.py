@@ -1,0 +1,165 @@
+"""Several processes that train one model: they join, agree, and never wait forever.
+
+Each has its own devices and runs the same program; `jax.distributed` connects them. Process 0
+leads: only it writes the run directory, and its clock decides when to save. A process that waits
+too long, for one that was killed or hangs, prints where it is and ends with exit status 1. Started
+again, all resume from the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxdl.errors import UserError
+from jaxdl.terminal import complain
+
+_STDERR = 2
+_GOODBYE = 10  # seconds to wait for the others when a signal ends this process
+_patience: int | None = None  # seconds, once joined; a process joins at most once
+
+
+@contextlib.contextmanager
+def joined(
+    address: str, number: int | None = None, index: int | None = None, patience: int = 300
+) -> Iterator[None]:
+    """Make this process one of several, until the block ends.
+
+    Args:
+      address: HOST:PORT of process 0; 'auto' asks the cluster: Slurm, Open MPI, Kubernetes or TPU.
+      number: of processes; by default the cluster says.
+      index: of this one, from 0; by default the cluster says.
+      patience: seconds without progress until a process prints the stacks of all threads and ends.
+
+    Raises:
+      UserError: no cluster is found, the others do not come, or one of them fails.
+    """
+    global _patience
+    _check(address, number, index, patience)
+    _patience = patience
+    # We handle SIGTERM ourselves: the processes agree on a step to stop at, see `agreed`.
+    jax.config.update("jax_enable_preemption_service", False)
+    alive()
+    try:
+        jax.distributed.initialize(
+            None if address == "auto" else address,
+            number,
+            index,
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=max(10, patience // 3),
+            shutdown_timeout_seconds=patience,
+        )
+    except (ValueError, RuntimeError) as error:
+        faulthandler.cancel_dump_traceback_later()
+        _patience = None
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"--distributed {address}: cannot join ({reason}); outside of Slurm, Open MPI, "
+            "Kubernetes and TPU pods give --distributed HOST:PORT --processes N --process I"
+        ) from None
+    faulthandler.enable(_STDERR)  # JAX aborts if others are gone: print the stacks
+    try:
+        yield
+    except BaseException as error:
+        _leave(error)
+    faulthandler.cancel_dump_traceback_later()
+    jax.distributed.shutdown()
+
+
+def leads() -> bool:
+    """Whether this process writes: it is the first, or the only one."""
+    return _patience is None or jax.process_index() == 0
+
+
+def alive() -> None:
+    """Tell the watchdog that there is progress: the `patience` of `joined` starts again."""
+    if _patience is not None:
+        faulthandler.dump_traceback_later(_patience, file=_STDERR, exit=True)
+
+
+def agreed(pace: int, asked: int, save: bool) -> tuple[int, int, bool]:
+    """What all processes do next: as process 0 says, and stop if any was asked to.
+
+    Args:
+      pace: steps until the next agreement; that of process 0 counts.
+      asked: number of the signal that this process received, or 0; the highest counts.
+      save: whether to save a checkpoint; process 0 decides.
+    """
+    alive()
+    if jax.process_count() == 1:
+        return pace, asked, save
+    votes = np.asarray(multihost_utils.process_allgather(np.array([pace, asked, save], np.int32)))
+    return int(votes[0, 0]), int(votes[:, 1].max()), bool(votes[0, 2])
+
+
+def compare(seen: Mapping[str, Any]) -> None:
+    """Check that processes do not differ.
+
+    Args:
+      seen: JSON values by name, which must be the same in all processes.
+
+    Raises:
+      UserError: one differs; the message names it.
+    """
+    if jax.process_count() == 1:
+        return
+    for name, value in seen.items():
+        text = json.dumps(value, sort_keys=True, default=str)
+        digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], np.int32)
+        digests = np.asarray(multihost_utils.process_allgather(digest))
+        differs = (digests != digests[0]).any(axis=1)
+        if differs.any():
+            other = int(np.argmax(differs))
+            raise UserError(
+                f"--distributed: process {other} has another {name} than process 0; start all "
+                "with the same command, versions, data and --workdir"
+            )
+
+
+def _check(address: str, number: int | None, index: int | None, patience: int) -> None:
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdecimal()):
+        raise UserError(f"--distributed {address}: give HOST:PORT of process 0, or nothing")
+    if patience < 1:
+        raise UserError(f"--patience: expected at least 1 second, got {patience}")
+    if number is not None and number < 1:
+        raise UserError(f"--processes: expected at least 1, got {number}")
+    if index is not None and (number is None or not 0 <= index < number):
+        raise UserError(f"--process {index}: with --processes N, give 0 to N - 1")
+    if address != "auto" and (number is None) != (index is None):
+        raise UserError("--distributed: give both --processes N and --process I, or neither")
+
+
+def _leave(error: BaseException) -> None:
+    """End this process at once, with the status of the error: the others may be gone."""
+    match error:
+        case SystemExit(code=int(status)):
+            if status >= 128:  # all processes stopped and saved together
+                faulthandler.dump_traceback_later(_GOODBYE, file=_STDERR, exit=True)
+                jax.distributed.shutdown()
+                raise error
+        case UserError():
+            status = 2
+            complain(f"process {jax.process_index()}: {error}")
+        case jax.errors.JaxRuntimeError():
+            status = 1
+            reason = str(error).strip().partition("\n")[0]
+            complain(
+                f"process {jax.process_index()}: lost the others ({reason}); start all again to "
+                "resume"
+            )
+        case _:
+            raise error
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,211 @@
+"""The grid of a sweep: which configs, which seeds, and the names of their folders."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxdl import config as cfg
+from jaxdl import json_files
+from jaxdl.checkpointing import renamed
+from jaxdl.errors import UserError
+
+_MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
+_LONGEST = 60  # characters of a value in a folder's name
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+
+
+class Member(NamedTuple):
+    """A run of a sweep: its point of the grid, its folder below the sweep's, and its config."""
+
+    point: str
+    place: str
+    config: dict[str, Any]
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The part of the config that runs of one population have in common."""
+        node = self.config.get("optimizer")
+        rate = node.get("learning_rate") if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping) or rate is None or isinstance(rate, str | bool):
+            return {**self.config, "seed": None}
+        kind = "schedule" if isinstance(rate, Mapping) else "number"
+        return {**self.config, "seed": None, "optimizer": {**node, "learning_rate": kind}}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of configs and a number of seeds.
+
+    Attributes:
+      points: name of each point of the grid, such as `learning_rate=0.1` -> its config.
+      values: name of each point -> the keys that differ -> their values there.
+      seeds: how many for each point, from the config's own upwards.
+    """
+
+    points: Mapping[str, dict[str, Any]]
+    values: Mapping[str, Mapping[str, Any]]
+    seeds: int
+
+    @classmethod
+    def of(
+        cls, read: Callable[[list[str]], dict[str, Any]], overrides: Sequence[str], seeds: int
+    ) -> Sweep:
+        """From overrides, some of them with several values.
+
+        Args:
+          read: returns the config for a list of overrides.
+          overrides: `key.sub=value` or `key.sub=value,value`.
+          seeds: at least 1.
+
+        Raises:
+          UserError: the grid is not valid, or an override cannot be applied.
+        """
+        if seeds < 1:
+            raise UserError(f"--seeds: expected at least 1, got {seeds}")
+        texts_of: dict[str, list[str]] = {}
+        for override in overrides:
+            key, equals, text = override.partition("=")
+            if key in texts_of:
+                raise UserError(
+                    f"--config.{key}: given twice; write its values as one, separated by commas"
+                )
+            option = f"--config.{key}"
+            texts_of[key] = alternatives(text, option) if equals else [override]
+        axes = [key for key, texts in texts_of.items() if len(texts) > 1]
+        if "seed" in axes:
+            raise UserError("--config.seed: give the first seed here, and how many with --seeds")
+        configs, values = list[dict[str, Any]](), list[dict[str, Any]]()
+        for texts in itertools.product(*texts_of.values()):
+            config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+            first, value = config.get("seed", 0), {key: _at(config, key) for key in axes}
+            if type(first) is not int or not 0 <= first <= 2**32 - seeds:
+                raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
+            if value in values:
+                twice = ", ".join(f"{key}={value[key]!r}" for key in axes)
+                raise UserError(f"the grid has {twice} twice; give each value once")
+            configs.append(config)
+            values.append(value)
+        names = _names(values)
+        return cls(
+            dict(zip(names, configs, strict=True)), dict(zip(names, values, strict=True)), seeds
+        )
+
+    @property
+    def members(self) -> list[Member]:
+        """All runs, point by point."""
+        return [
+            Member(point, f"{point}/seed={seed}".lstrip("/"), {**config, "seed": seed})
+            for point, config in self.points.items()
+            for seed in range(config.get("seed", 0), config.get("seed", 0) + self.seeds)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As sweep.json holds it."""
+        return {"seeds": self.seeds, "values": self.values, "points": self.points}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Sweep:
+        """From the content of sweep.json.
+
+        Raises:
+          UserError: it is not a valid sweep, or a run would be outside of the sweep's folder.
+        """
+        points = {point: renamed.config(config) for point, config in saved["points"].items()}
+        sweep = cls(points, saved["values"], saved["seeds"])
+        fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
+        for point, config in sweep.points.items():
+            first = config.get("seed", 0)
+            if type(first) is not int or not 0 <= first <= 2**32 - sweep.seeds:
+                fault = fault or f"config.seed {json_files.shown(first)}"
+            if point not in sweep.values or point.startswith("/") or ".." in point.split("/"):
+                fault = fault or f"point {json_files.shown(point)}"
+        if fault or not sweep.points:
+            raise UserError(
+                f"sweep.json: {f'invalid {fault}' if fault else 'no points'}; restore it"
+            )
+        return sweep
+
+
+def alternatives(text: str, option: str) -> list[str]:
+    """The values in a text, separated by commas outside of brackets and quotes.
+
+    Raises:
+      UserError: a value is empty, or a bracket or quote is not closed.
+    """
+    values, inside = [""], ""  # `inside`: the closing brackets and quotes to come
+    for letter in text:
+        if inside and letter == inside[-1]:
+            inside = inside[:-1]
+        elif inside[-1:] in ("'", '"'):
+            pass
+        elif letter in _BRACKETS:
+            inside += _BRACKETS[letter]
+        elif letter in "'\"" and (inside or not values[-1].strip()):  # not the one in don't
+            inside += letter
+        elif letter == "," and not inside:
+            values.append("")
+            continue
+        values[-1] += letter
+    values = [_unquoted(value.strip()) for value in values]
+    if inside:
+        raise UserError(f"{option}: {text!r} has no closing {inside[-1]}")
+    if len(values) > 1 and "" in values:
+        raise UserError(
+            f"{option}: {text!r} has an empty value; write v1,v2, and a tuple in brackets, (1, 2)"
+        )
+    return values
+
+
+def differences(old: Sweep, new: Sweep) -> list[str]:
+    """How two sweeps differ: in seeds, the grid, or the config of a point of both."""
+    before, after = ({"seeds": s.seeds, "grid": ", ".join(s.points)} for s in (old, new))
+    changes = cfg.differences(before, after, "sweep")
+    for point in [point for point in old.points if point in new.points][:1]:
+        changes += cfg.differences(old.points[point], cfg.plain(new.points[point]))
+    return changes
+
+
+def extends(new: Sweep, old: Sweep) -> bool:
+    """Whether a sweep has all runs of another, and perhaps more."""
+    configs = {member.place: cfg.plain(member.config) for member in new.members}
+    return all(configs.get(m.place) == cfg.plain(m.config) for m in old.members)
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _names(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A path for each point, valid on any file system: `depth=2/learning_rate=0.1`."""
+    leaves = {key: key.rpartition(".")[2] for key in points[0]}
+    titles = {k: v if list(leaves.values()).count(v) == 1 else k for k, v in leaves.items()}
+    safe = {key: _safe([point[key] for point in points]) for key in titles}
+    return ["/".join(f"{titles[k]}={safe[k][repr(v)]}" for k, v in p.items()) for p in points]
+
+
+def _safe(values: Sequence[Any]) -> dict[str, str]:
+    """The `repr` of each value -> a part of a file's name; different for different values."""
+    texts = {repr(v): re.sub(r"[^\w.+-]+", "_", str(v)).strip("_.")[:_LONGEST] for v in values}
+    names = list(texts.values())
+    return {
+        value: text
+        if text and names.count(text) == 1
+        else f"{text}_{zlib.crc32(value.encode()):08x}"
+        for value, text in texts.items()
+    }
+
+
+def _unquoted(text: str) -> str:
+    try:
+        value = ast.literal_eval(text) if text[:1] in ("'", '"') else None
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, str) else text

@@ -1,0 +1,421 @@
+"""A population: many runs in one compiled program, by `jax.vmap` over the step.
+
+Its members share model, task, data and length. Each has its own learning rates and its own seed, so
+its own initial parameters, dropout and order of the data. A member leaves the same files as when it
+is trained alone, with the same numbers to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import optim
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data.loader import DeviceLoader, fetch
+from jaxdl.data.order import ShuffledEpochs
+from jaxdl.errors import Diverged, UserError, brief
+from jaxdl.progress import Progress
+from jaxdl.signals import StopSignal
+from jaxdl.training import combinators
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.loop import run_loop
+from jaxdl.training.measure import Measure
+from jaxdl.training.recorder import Recorder, Timing
+from jaxdl.training.state import State, count
+from jaxdl.training.step import Summary
+
+# One program saves the start-up of each run and, where steps are tiny, the time between them. Up to
+# this many parameters it costs nothing: on a CPU, relative to training in turn, 8 perceptrons of
+# 185,300 parameters step at 0.95 of the speed, softmax regressions on 8x8 digits at 1.2. The
+# convolutions of several runs become grouped ones, at which XLA:CPU is slow: 0.65.
+_SMALL = 1 << 18
+_SLOW_ON_CPU = ("conv_general_dilated", "ffi_call")
+
+
+class Population:
+    """Runs that train in one program.
+
+    Args:
+      experiment: of the first run.
+      configs: of all runs. They may differ in `seed` and `optimizer.learning_rate`; the rates must
+        be all numbers or all schedules.
+    """
+
+    def __init__(self, experiment: Experiment, configs: Sequence[Mapping[str, Any]]) -> None:
+        self.experiment = experiment
+        self.members = [_member(experiment, config) for config in configs]
+        rates = [config["optimizer"].get("learning_rate") for config in configs]
+        self._rates_differ = any(rate != rates[0] for rate in rates)
+        self._seeds = np.asarray([member.seed for member in self.members], np.uint32)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @functools.cached_property
+    def rates(self) -> Any:
+        """The learning rate of each member at each step, (members, steps); None if all are alike.
+
+        A schedule depends on the step alone, so a table of its values can replace it.
+        """
+        if not self._rates_differ:
+            return None
+        steps = jnp.arange(self.experiment.clock.total + 1)
+        schedules = [member.rate for member in self.members if member.rate is not None]
+        return jnp.stack([jax.jit(jax.vmap(schedule))(steps) for schedule in schedules])
+
+    def initial(self, rates: Any, start: Any = None) -> State:
+        """The states before the first step, stacked along a leading axis of members; pure.
+
+        Args:
+          rates: as the property has them.
+          start: (params, model_state) for all members, or None for fresh ones.
+        """
+
+        def one(seed: Any, rates: Any) -> State:
+            return self._at(rates).initial(seed, start)
+
+        return jax.vmap(one)(self._seeds, rates)
+
+    def run_steps(
+        self, states: State, rates: Any, columns: Any, batches: Any, n: jax.Array
+    ) -> tuple[State, Summary]:
+        """`n` steps of all members; this is compiled.
+
+        Args:
+          states: stacked along a leading axis of members.
+          rates: as the property has them.
+          columns: of the training data, on the device.
+          batches: rows of the data, (steps, members, batch).
+          n: how many of these steps to make.
+
+        Returns:
+          States, and summaries (steps, members).
+        """
+
+        def one(state: State, rates: Any, rows: Any) -> tuple[State, Summary]:
+            return self._at(rates).step(state, fetch(columns, rows))
+
+        step = combinators.population(one)
+        repeated = combinators.repeat(lambda states, rows: step(states, rates, rows))
+        return repeated(states, batches, n)
+
+    def obstacle(self) -> str | None:
+        """Why these runs cannot train in one program; None if they can."""
+        experiment = self.experiment
+        if not experiment.loader().columns:
+            return "their data is not on the device"
+        if experiment.devices.placement != "replicated" or jax.process_count() > 1:
+            return "their states are sharded over devices"
+        if experiment.training.best:
+            return "each keeps its best checkpoint"
+        try:
+            _ = self._program
+        except Exception as error:  # models and optimisers of users can do what cannot be mapped
+            return f"their step cannot be mapped over runs ({type(error).__name__})"
+        return None
+
+    def slow(self) -> str | None:
+        """Why one program would not be faster; None if it would."""
+        with self.experiment.precision.enabled():
+            size = count(self.experiment.abstract_state().params)
+        if size > _SMALL:
+            return f"{size:,} parameters are more than {_SMALL:,}"
+        if jax.default_backend() == "cpu" and any(name in self._program for name in _SLOW_ON_CPU):
+            return "convolutions of many runs are slow on a CPU"
+        return None
+
+    def train(self, runs: Sequence[Run], folder: Path, progress: Progress) -> dict[int, str]:
+        """Train all members, or resume from the checkpoints in `folder`.
+
+        Args:
+          runs: the directory of each member; those with a result are left as they are.
+          folder: for checkpoints of the whole population; removed at the end.
+          progress: counts the examples of all members.
+
+        Returns:
+          Number of each member that has diverged -> the reason.
+
+        Raises:
+          UserError: a disk is full, or all checkpoints are damaged.
+          SystemExit: a signal asked to stop; all was saved.
+        """
+        with ExitStack() as stack:
+            for run in runs:
+                stack.enter_context(run.locked())
+            stack.enter_context(self.experiment.precision.enabled())
+            stop = stack.enter_context(StopSignal())
+            diverged = run_loop(_PopulationRecorder(self, runs, Run(folder), progress), stop)
+        shutil.rmtree(folder, ignore_errors=True)  # every member has its own by now
+        return diverged
+
+    def _at(self, rates: Any) -> Experiment:
+        """The experiment with a table of learning rates, (steps,), which may be traced."""
+        if rates is None:
+            return self.experiment
+        experiment = self.experiment
+        node = experiment.config["optimizer"]
+        rate: Any = lambda step: rates[step]  # noqa: E731
+        if not isinstance(node["learning_rate"], Mapping):  # some optimisers accept only numbers
+            rate = rates[0].astype(experiment.precision.params)
+        optimizer = optim.build({**node, "learning_rate": rate}, experiment.clock)
+        return replace(experiment, optimizer=optimizer)
+
+    @functools.cached_property
+    def _program(self) -> str:
+        """The jaxpr of one step, printed."""
+        experiment = self.experiment
+        with experiment.precision.enabled():
+            states = jax.eval_shape(self.initial, self.rates)
+            columns = experiment.devices.abstract(dict(experiment.splits["train"].columns))
+            rows = np.zeros((1, len(self), experiment.order.batch_size), np.int32)
+            call = jax.make_jaxpr(self.run_steps)
+            return str(call(states, self.rates, columns, rows, np.int32(1)))
+
+
+class _PopulationRecorder:
+    """The recorder of a population: each member has its own `Recorder`, for its own directory.
+
+    A member with a loss that is not finite has diverged: this is printed, and from then on nothing
+    of it is recorded.
+    """
+
+    def __init__(
+        self, population: Population, runs: Sequence[Run], shared: Run, progress: Progress
+    ) -> None:
+        self.population, self.runs, self.progress = population, runs, progress
+        self.experiment = experiment = population.experiment
+        self.total, self.timing = experiment.clock.total, Timing(progress)
+        quiet = _Quiet(self.total, 1)
+        self.recorders = [
+            Recorder(member, run, quiet, self.timing)
+            for member, run in zip(population.members, runs, strict=True)
+        ]
+        self.loader = _Loaders([recorder.loader for recorder in self.recorders])
+        self.finished = {i for i, run in enumerate(runs) if run.result() is not None}
+        self.diverged: dict[int, str] = {}
+        self._checkpoints = Checkpoints(
+            shared.checkpoints, experiment.training.keep, check=self._check_held
+        )
+        devices = experiment.devices
+        spread = len(population) % devices.mesh.shape["data"] == 0
+        self._state_sharding = devices.spread(0) if spread else devices.replicated
+        self._batch_sharding = devices.spread(1 if spread else 2)
+
+    @property
+    def going(self) -> list[int]:
+        """The members that have neither diverged nor finished in an earlier start."""
+        return sorted(set(range(len(self.runs))) - self.finished - self.diverged.keys())
+
+    @property
+    def active(self) -> bool:
+        """Whether any member still trains."""
+        return bool(self.going)
+
+    def start(self) -> tuple[int, State]:
+        """The states of the newest sound checkpoint, or those before the first step."""
+        devices = self.experiment.devices
+        rates = jax.device_put(self.population.rates, self._state_sharding)
+        shapes = jax.eval_shape(self.population.initial, rates)
+        restored = self._checkpoints.restore(devices.abstract(shapes, self._state_sharding))
+        if restored is not None:
+            states, notes = restored
+            self.diverged = self._diverged(notes.get("diverged", {}))
+            self.timing.earlier = notes.get("wall_seconds", 0.0)
+            self.progress.say(f"resumed at step {int(states.step[0]):,}")
+        else:
+            arguments = rates, self._start_from()
+            initial = devices.compiled(
+                self.population.initial, *arguments, once=True, results=self._state_sharding
+            )
+            states = initial(*arguments)
+        step = int(states.step[0])
+        for i in self.going:
+            self.runs[i].claim(self.population.members[i].config)
+            self.recorders[i].begin(step)
+        return step, states
+
+    def _diverged(self, noted: Mapping[str, str]) -> dict[int, str]:
+        """Number of each diverged member -> the reason, from the notes of a checkpoint."""
+        members = {str(i): i for i in range(len(self.runs))}
+        if strangers := noted.keys() - members.keys():
+            raise UserError(
+                f"{self._checkpoints.folder}: of another population (member "
+                f"{brief(min(strangers))} of {len(members)}); restore them"
+            )
+        return {members[i]: reason for i, reason in noted.items()}
+
+    def _start_from(self) -> Any:
+        """(params, model_state) from `init_from`, the same for all members; or None."""
+        experiment, start = self.experiment, self.experiment.init_from
+        if start is None:
+            return None
+        state = experiment.init()
+        filled = start.fill(state.params, state.model_state)
+        start.forget()
+        return experiment.devices.replicate((filled.params, filled.model_state))
+
+    def compile(self, states: State) -> Callable[[State, Any, int], tuple[State, Summary]]:
+        """Compile once for the training of all members, and once for evaluation."""
+        began, devices = time.perf_counter(), self.experiment.devices
+        columns = devices.replicate(self.loader.columns)
+        rates = jax.device_put(self.population.rates, self._state_sharding)
+
+        def place(batches: Any) -> Any:
+            return jax.device_put(batches, self._batch_sharding)
+
+        program = devices.compiled(
+            self.population.run_steps,
+            *(states, rates, columns, place(self.loader.make(0, 0)), np.int32(0)),
+            donate=(0,),
+            results=(self._state_sharding, devices.replicated),
+        )
+        pick = lambda states, i: jax.tree.map(lambda x: x[i], states)  # noqa: E731
+        self._pick = devices.compiled(pick, states, np.int32(0), once=True)
+        measure = Measure(self.experiment, self._member(states, 0))
+        for recorder in self.recorders:
+            recorder.measure = measure
+        self.timing.compiling = time.perf_counter() - began
+        return lambda states, batches, n: program(
+            states, rates, columns, place(batches), np.int32(n)
+        )
+
+    def _member(self, states: State, i: int) -> State:
+        return self._pick(states, np.int32(i))
+
+    def steps_to_event(self, step: int) -> int:
+        """The same for all members; see `Recorder`."""
+        return self.recorders[0].steps_to_event(step)
+
+    def evaluation_due(self, step: int) -> bool:
+        """The same for all members; see `Recorder`."""
+        return self.recorders[0].evaluation_due(step)
+
+    def save_due(self, step: int) -> bool:
+        """The same for all members; see `Recorder`."""
+        if self.experiment.training.checkpoint_every is None:
+            return self._checkpoints.overdue() or step == self.total
+        return self.recorders[0].save_due(step)
+
+    def record(self, step: int, n: int, summaries: Summary) -> None:
+        """Log the summaries (steps, members) of `n` steps; members that are not finite diverge."""
+        values = {k: np.asarray(v)[:n] for k, v in summaries.items() if k != "finite"}
+        numbers = (np.isfinite(v.astype(np.float32)) for v in values.values())
+        values["finite"] = functools.reduce(np.logical_and, numbers)
+        for i in self.going:
+            summary = {name: v[:, i] for name, v in values.items()}
+            record = functools.partial(self.recorders[i].record, step, n, summary)
+            self._unless_diverged(i, record)
+        if going := self.going:
+            loss = float(np.mean(values["loss"][-1, going]))
+            waiting = min(1.0, self.loader.waited / max(1e-9, self.timing.training))
+            self.progress.show(step + n, loss, waiting)
+
+    def evaluate(self, step: int, states: State) -> bool:
+        """Evaluate every member and show the means; returns False: none is saved as the best."""
+        for i in self.going:
+            state = self._member(states, i)
+            self._unless_diverged(i, functools.partial(self.recorders[i].evaluate, step, state))
+        if going := self.going:
+            metrics = [self.recorders[i].metrics for i in going]
+            means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
+            self.progress.show_evaluation(step, means)
+        return False
+
+    def _unless_diverged(self, i: int, record: Callable[[], object]) -> None:
+        """Call a recorder of a member; if it finds numbers that are not finite, note this."""
+        try:
+            record()
+        except Diverged as error:
+            self.diverged[i] = str(error)
+            self.progress.say(f"{self.runs[i].folder} has diverged: {error}")
+
+    def save(self, step: int, states: State) -> None:
+        """Save the states of all members, diverged ones too."""
+        notes = {"wall_seconds": self.timing.wall, "diverged": self.diverged}
+        self._checkpoints.save(step, states, notes)
+
+    def close(self) -> None:
+        """Wait until what was saved is safely on disk."""
+        self._checkpoints.wait()
+
+    def stopped(self, step: int) -> None:
+        """Say where a signal stopped the population."""
+        self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+
+    def finish(self, states: State, steps: int) -> dict[int, str]:
+        """Write each member's checkpoint, result and figures; returns the diverged members."""
+        examples = steps * self.experiment.order.batch_size * len(self.recorders)
+        rate = examples / max(1e-9, self.timing.training)
+        number = len(self.recorders)
+        self.progress.say(f"{number} runs in one program: {rate:,.0f} training examples/s")
+        for i in self.going:
+            recorder, state = self.recorders[i], self._member(states, i)
+            save = functools.partial(recorder.save, int(state.step), state)
+            self._unless_diverged(i, save)
+            if i not in self.diverged:
+                recorder.close()
+                recorder.finish(state, steps)
+        return self.diverged
+
+    def _check_held(self) -> None:
+        """Check that all members still hold their locks."""
+        for run in self.runs:
+            run.check_held()
+
+
+class _Loaders:
+    """The loaders of all members as one: it gives rows (steps, members, batch)."""
+
+    def __init__(self, loaders: Sequence[DeviceLoader]) -> None:
+        self._loaders = loaders
+        self.columns, self.steps = loaders[0].columns, loaders[0].steps
+
+    @property
+    def waited(self) -> float:
+        return sum(loader.waited for loader in self._loaders)
+
+    def make(self, step: int, n: int) -> np.ndarray:
+        return np.stack([loader.make(step, n) for loader in self._loaders], axis=1)
+
+    def take(self, step: int, n: int) -> np.ndarray:
+        return np.stack([loader.take(step, n) for loader in self._loaders], axis=1)
+
+    def prepare(self, step: int, n: int) -> None:
+        for loader in self._loaders:
+            loader.prepare(step, n)
+
+    def close(self) -> None:
+        for loader in self._loaders:
+            loader.close()
+
+
+class _Quiet(Progress):
+    """The progress of a single member, which is not printed."""
+
+    def _print(self, text: str) -> None:
+        pass
+
+
+def _member(experiment: Experiment, config: Mapping[str, Any]) -> Experiment:
+    """The experiment for a config that differs in seed and learning rate alone."""
+    order, seed = experiment.order, config.get("seed", 0)
+    return replace(
+        experiment,
+        config=config,
+        seed=seed,
+        order=replace(order, seed=seed) if isinstance(order, ShuffledEpochs) else order,
+        optimizer=optim.build(config["optimizer"], experiment.clock),
+        rate=optim.learning_rate(config["optimizer"], experiment.clock),
+    )

@@ -1,0 +1,62 @@
+"""The results of a sweep: a table with a row for each point of the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import printable
+from jaxdl.sweeps.grid import Sweep
+
+
+def table_row(sweep: Sweep, folder: Path, point: str, diverged: Collection[str]) -> dict[str, Any]:
+    """The results of the runs of a point, as the table in sweep.json has them.
+
+    Args:
+      sweep: of the point.
+      folder: of the sweep.
+      point: its name.
+      diverged: places of runs that have diverged.
+    """
+    places = [member.place for member in sweep.members if member.point == point]
+    results = [Run(folder / place).result() for place in places if place not in diverged]
+    finished = [result["metrics"] for result in results if result]
+    metrics = {}
+    for name in finished[0] if finished else ():
+        numbers = [run.get(name) for run in finished]
+        values = np.array([np.nan if x is None else x for x in numbers], float)
+        std = float(values.std(ddof=1)) if len(values) > 1 else None
+        metrics[name] = {"mean": float(values.mean()), "std": std, "values": values.tolist()}
+    return {
+        "point": point,
+        "values": dict(sweep.values[point]),
+        "runs": len(finished),
+        "diverged": len(places) - len(finished),
+        "metrics": metrics,
+    }
+
+
+def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """The lines of a table: a row for each point, mean ± sample standard deviation over seeds."""
+    rows = [["", "runs", *map(printable, metrics)]]
+    for row in table:
+        cells = [_cell(row["metrics"].get(name)) for name in metrics]
+        diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
+        rows.append([printable(row["point"] or "all"), f"{row['runs']}{diverged}", *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [*lines, "mean ± sample standard deviation over seeds; diverged runs are left out"]
+
+
+def _cell(metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "nan"
+    std = "" if metric["std"] is None else f" ± {metric['std']:.2g}"
+    return f"{metric['mean']:.4g}{std}"

@@ -1,0 +1,191 @@
+"""The base class of tasks, with defaults for everything but the loss.
+
+    class Autoencoder(jaxdl.Task):
+        def loss(self, outputs, batch):
+            return jnp.sum(jnp.square(outputs - batch["image"]), axis=(1, 2, 3))
+
+That is a whole task: a config names it as `'my_tasks:Autoencoder'`. What only some tasks can do is
+a class of its own to inherit from: `PredictsImages` for `jaxdl predict`, `GeneratesText` for
+`jaxdl sample`, `SquaredErrors` for the optimiser `least_squares`.
+
+Outputs of a model and columns of a batch may be any pytree, so a task can have several outputs, no
+labels, or many labels an example. A detector of two stages needs the truth as an input while it
+trains: `training_inputs`. An agent needs nothing more either: its model unrolls the policy in the
+environment, a batch is a set of start states, and the outputs are trajectories.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError
+from jaxdl.metrics import Mean, Metric
+from jaxdl.tasks.answer import Answer
+from jaxdl.types import Batch, Params
+
+
+class Task(ABC):
+    """What is learnt: inputs, per-example loss and metrics, predictions.
+
+    Attributes:
+      input: column of the model's input.
+      reduction: 'mean', the objective is the sum of the losses over the sum of the weights; or
+        'sum', the sum of the losses.
+      continues: column of sequences that may go on from one batch to the next, as a long text
+        does, or None; see `config.training.carry`.
+    """
+
+    input: str = "image"
+    reduction: Literal["mean", "sum"] = "mean"
+    continues: str | None = None
+
+    @abstractmethod
+    def loss(self, outputs: Any, batch: Batch) -> Float[Array, " batch"]:
+        """The loss of each example, (batch,), times its weight."""
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The positional arguments of the model; by default the column `input`."""
+        return (batch[self.input],)
+
+    def training_inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The arguments in training, if the model then needs the targets; by default `inputs`."""
+        return self.inputs(batch)
+
+    def weight(self, batch: Batch) -> Float[Array, " batch"]:
+        """The weight of each example in the mean, (batch,); by default 1."""
+        return jnp.ones(len(next(iter(batch.values()))))
+
+    def penalty(self, params: Params) -> Any:
+        """What the objective adds for the parameters themselves, a scalar; by default 0.
+
+        Weight decay belongs to the optimiser.
+        """
+        return 0.0
+
+    def metrics(self, outputs: Any, batch: Batch) -> dict[str, Metric]:
+        """The metrics of each example, summed by `jaxdl.metrics`; by default the loss.
+
+        An array (batch, ...) counts as `Mean(array)`.
+        """
+        loss, weight = self.loss(outputs, batch), self.weight(batch)
+        return {"loss": Mean(loss / jnp.where(weight > 0, weight, 1), weight)}
+
+    def report(self, means: Mapping[str, Any], table: Table) -> dict[str, Any]:
+        """The metrics to report, from the means over a split: numbers, lists or dicts.
+
+        A `PerExample` metric comes as the values of all examples, in the order of the split. By
+        default the means are reported as they are.
+        """
+        return {name: np.asarray(value).tolist() for name, value in means.items()}
+
+    def predict(self, outputs: Any, batch: Batch) -> Any:
+        """The prediction for each example: a class, a number, boxes. By default the outputs.
+
+        The batch needs only the columns that `inputs` reads, and those needed to read the outputs,
+        such as the sizes of the pictures.
+        """
+        return outputs
+
+    def check(self, table: Table) -> None:
+        """Refuse a split with an example that cannot be learnt; the message names it.
+
+        By default, refuse a split without the columns of `inputs`.
+
+        Raises:
+          UserError: a column is missing or a value out of range.
+        """
+        try:
+            self.inputs(table[np.zeros(1, int)])
+        except KeyError as error:
+            table.require((error.args[0],), f"{type(self).__name__}.inputs asks for it")
+
+    def output_shapes(self, batch: Batch) -> list[tuple[int, ...]]:
+        """The shapes of model outputs that this task accepts; empty, the default, for any."""
+        return []
+
+
+class PredictsImages(Task):
+    """A task whose predictions for images can be put into words, for `jaxdl predict`."""
+
+    @abstractmethod
+    def answers(
+        self,
+        outputs: Any,
+        batch: Batch,
+        classes: Sequence[str],
+        top: int | None = None,
+        score: float | None = None,
+    ) -> list[list[Answer]]:
+        """The answers about each image, best first.
+
+        Args:
+          outputs: of the model.
+          batch: of the model.
+          classes: the names of the classes; one without a name is called by its number.
+          top: the most answers for an image; None for the task's own default.
+          score: the least value of an answer; None for the task's own default.
+        """
+
+
+class GeneratesText(Task):
+    """A task whose model generates sequences of tokens, on conditions or without any.
+
+    Attributes:
+      tokens: column of the sequences, integers (examples, time), with a vocabulary.
+      conditions: columns that the model takes before the tokens, such as 'source' or 'image'.
+      scores: names of what `score` reports; if empty, evaluation generates nothing.
+      beam: width of the beam search in evaluation; 1 is greedy.
+    """
+
+    tokens: str = "tokens"
+    conditions: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    beam: int = 1
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The conditions, and every token but the last."""
+        return (*self.condition_inputs(batch), batch[self.tokens][:, :-1])
+
+    def condition_inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The conditions alone."""
+        return tuple(batch[name] for name in self.conditions)
+
+    def score(self, generated: Sequence[str], table: Table) -> dict[str, float]:
+        """The `scores` of what the model generated for each example of a split."""
+        raise UserError(f"config.task: {type(self).__name__} defines no score")
+
+    def heading(self, number: int) -> str:
+        """The lines above the generated sequence of this number that its notation requires."""
+        return ""
+
+    def remark(self, texts: Sequence[str]) -> str:
+        """A line about generated texts, printed below them; by default empty."""
+        return ""
+
+
+class SquaredErrors(Task):
+    """A task whose objective is half the sum, or mean, of squared residuals, plus an L2 penalty.
+
+    Attributes:
+      l2: the penalty's factor.
+    """
+
+    l2: float = 0.0
+
+    def check_squares(self) -> None:
+        """Refuse settings with which the objective is another one.
+
+        Raises:
+          UserError: naming the setting.
+        """
+
+    @abstractmethod
+    def residuals(self, outputs: Any, batch: Batch) -> Float[Array, " residuals"]:
+        """The residuals that are squared."""

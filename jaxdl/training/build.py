@@ -1,0 +1,174 @@
+"""From a config to an experiment: everything that it names is built, checked and loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxdl import config as cfg
+from jaxdl import data, optim
+from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
+from jaxdl.data.table import Table
+from jaxdl.data.text.tokens import with_begins
+from jaxdl.durations import Clock
+from jaxdl.errors import UserError
+from jaxdl.figures import FIGURES
+from jaxdl.models import MODELS, Model, functional
+from jaxdl.parallel.mesh import Devices
+from jaxdl.tasks import TASKS
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.settings import DATA_KEYS, Data, Node, Settings, Training
+from jaxdl.transforms import TRANSFORMS, Transform, compose
+
+# Which nodes of a config name a callable, what they can name, and which keys stay when an override
+# names another one.
+NODES: dict[str, cfg.Selectable] = {
+    "data": cfg.Selectable(data.SOURCES, DATA_KEYS),
+    "model": cfg.Selectable(MODELS),
+    "optimizer": cfg.Selectable(optim.OPTIMIZERS, optim.SHARED_KEYS),
+    "optimizer.learning_rate": cfg.Selectable(optim.SCHEDULES, ("warmup",)),
+    "task": cfg.Selectable(TASKS),
+}
+
+
+def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
+    """Build everything that a config names, and load its data.
+
+    Args:
+      config: as `jaxdl.config.read` gives it.
+      resumed: there is a checkpoint, so that what `config.init_from` names need not be there.
+
+    Raises:
+      UserError: anything in the config or the data that cannot be.
+    """
+    # ---- What costs nothing comes first: a slip is told before the data is read.
+    settings = Settings.of(config)
+    training = settings.training
+    figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
+    task = cfg.build(settings.task, TASKS, "config.task")
+    if training.carry and not task.continues:
+        raise UserError(
+            "config.training.carry: a text goes on from batch to batch, other examples do not; it "
+            "needs the task language_modeling, without conditions"
+        )
+    build_model(settings.model, None)
+    init_from = None if resumed else settings.start
+    if init_from:
+        _ = init_from.arrays  # read now, since reading may fail
+    shared, source = Data.of(settings.data)
+    transform, augment, views = (
+        build_transforms(getattr(shared, kind), f"config.data.{kind}")
+        for kind in ("transforms", "augment", "views")
+    )
+
+    # ---- The data, and what depends on it
+    splits = _load(source, shared)
+    train = splits["train"]
+    for table in splits.values():
+        task.check(table)
+    if training.carry and task.continues:
+        splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
+    vocabularies = {name: len(v) for name, v in train.vocabularies.items()}
+    model = build_model(settings.model, vocabularies)
+    order = _order(training, train, settings.seed)
+    clock = Clock.of(training.steps, training.epochs, order.steps_per_epoch)
+
+    # ---- The devices
+    devices = Devices.of(settings.devices, settings.placement)
+    devices.check_batch(order.batch_size, "config.training.batch_size")
+    devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
+
+    return Experiment(
+        config=config,
+        training=training,
+        seed=settings.seed,
+        precision=settings.precision,
+        model=model,
+        task=task,
+        splits=splits,
+        order=order,
+        transform=transform,
+        augment=augment,
+        views=views,
+        views_differ=bool(shared.views) or train.views > 1,
+        token_lengths=_token_lengths(train, training.buckets),
+        optimizer=optim.build(settings.optimizer, clock),
+        rate=optim.learning_rate(settings.optimizer, clock),
+        clock=clock,
+        every={
+            name: clock.steps(getattr(training, name), f"config.training.{name}")
+            for name in ("log_every", "evaluate_every", "checkpoint_every")
+        },
+        devices=devices,
+        init_from=init_from,
+        target=None if shared.twin else settings.target,  # published for the real data
+        figures=figures,
+    )
+
+
+def build_model(node: Node, vocabularies: Mapping[str, int] | None) -> Model:
+    """The model of `config.model`, with the sizes of vocabularies that it leaves to the data.
+
+    Args:
+      node: the config's.
+      vocabularies: token column -> number of tokens; None where they are not known yet, to check
+        the rest of the node.
+
+    Raises:
+      UserError: a key is unknown, missing or ill-typed, or a vocabulary too small for the data.
+    """
+    thing, arguments = cfg.choose(node, MODELS, "config.model")
+    for argument in {"vocabulary", "source_vocabulary"} & set(cfg.parameters(thing)):
+        column = "tokens" if argument == "vocabulary" else "source"
+        size = 2 if vocabularies is None else vocabularies.get(column)
+        if size is not None and arguments.setdefault(argument, size) < size:
+            raise UserError(
+                f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
+                f"of column {column!r}; leave it out"
+            )
+    model = cfg.call(thing, arguments, "config.model")
+    return model if isinstance(model, Model) else functional(model)
+
+
+def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:
+    """The transforms that nodes name, one after the other, as one function."""
+    return compose([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
+
+
+def _load(source: Node, shared: Data) -> Mapping[str, Table]:
+    """The splits that a source reads, or its twin's."""
+    read, arguments = cfg.choose(source, data.SOURCES, "config.data", selector="source")
+    arguments = cfg.checked(read, arguments, "config.data")
+    try:
+        return data.load(
+            read, twin=shared.twin, tokenize=shared.tokenize, clips=shared.clips, **arguments
+        )
+    except UserError as error:
+        raise UserError(f"config.data: {error}") from None
+
+
+def _order(training: Training, train: Table, seed: int) -> ShuffledEpochs | ContiguousStreams:
+    size = len(train) if training.batch_size is None else training.batch_size
+    if training.carry:
+        return ContiguousStreams(len(train), size)
+    lengths = _token_counts(train) if training.buckets > 1 else None
+    return ShuffledEpochs(len(train), size, seed, training.shuffle, lengths)
+
+
+def _token_lengths(train: Table, buckets: int) -> tuple[int, ...]:
+    """So many lengths that equally many examples fall between two of them."""
+    if buckets == 1:
+        return ()
+    longest = max(train.columns[name].shape[1] for name in train.vocabularies)
+    cuts = np.quantile(_token_counts(train), np.arange(1, buckets) / buckets, method="higher")
+    return tuple(sorted({*(int(cut) for cut in cuts), longest}))
+
+
+def _token_counts(train: Table) -> np.ndarray:
+    """The length of the longest sequence of each example."""
+    if not train.vocabularies:
+        raise UserError("config.training.buckets: the data has no token columns to cut")
+    counts = [np.count_nonzero(train.columns[name], axis=1) for name in train.vocabularies]
+    return np.max(counts, axis=0)

@@ -1,0 +1,206 @@
+"""Functions of a train step that give a train step again.
+
+    accumulate(step, n)                       the same update, the batch in n parts
+    truncated_bptt(step, period)              batches that continue one another
+    bucketed(step, columns, lengths)          token columns cut to what a batch needs
+    progressive_resize(step, sizes, ends)     smaller images in the early steps
+    gather_batch(step, fetch)                 batches named by rows of a data set
+    repeat(step)                              many steps in one compiled call
+    population(step)                          many runs at once
+
+All are pure, and compose.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl.data.table import BEGINS
+from jaxdl.errors import UserError
+from jaxdl.training.state import State
+from jaxdl.training.step import Gradient, Step, Summary, widened
+from jaxdl.types import Batch
+
+
+def accumulate(step: Step, parts: int) -> Step:
+    """The same update from a batch taken in `parts` parts, one after the other.
+
+    Losses and gradients are sums, so the update equals the plain one to rounding, also where a
+    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics
+    (Hoffer et al. 2017, "ghost" batches); each starts from the same running statistics and the
+    results are averaged, so their momentum counts once a step, not once a part.
+
+    Raises:
+      UserError: on tracing, if the batch does not divide.
+    """
+
+    def gradient(state: State, batch: Batch) -> Gradient:
+        size = len(next(iter(batch.values())))
+        if size % parts:
+            raise UserError(f"config.training.accumulate: {parts} does not divide batch {size}")
+
+        def part(x: jax.Array) -> jax.Array:
+            # Part i takes every parts-th example: with the batch spread over devices, each one's
+            # share of a part is already there, where contiguous parts would be gathered.
+            return x.reshape(size // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+
+        def whole(x: jax.Array) -> jax.Array:
+            return x.swapaxes(0, 1).reshape(size, *x.shape[2:])
+
+        def one(i: jax.Array, batch: Batch, carry: Any) -> tuple[Gradient, Any]:
+            part_gradient = step.gradient(replace(_reseed(state, i), carry=carry), batch)
+            return part_gradient._replace(carry=None), part_gradient.carry
+
+        def add(total: Gradient, numbered: Any) -> tuple[Gradient, Any]:
+            part_gradient, carry = one(*numbered)
+            return jax.tree.map(_add, total, part_gradient), carry
+
+        numbered = (jnp.arange(parts), *jax.tree.map(part, (dict(batch), state.carry)))
+        shape, _ = jax.eval_shape(one, *jax.tree.map(lambda x: x[0], numbered))
+        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, widened(s.dtype)), shape)
+        total, carry = jax.lax.scan(add, blank, numbered)
+        model_state = jax.tree.map(lambda x: _share(x, parts), total.model_state)
+        total = total._replace(model_state=model_state)
+        total = jax.tree.map(lambda x, s: x.astype(s.dtype), total, shape)
+        return total._replace(carry=jax.tree.map(whole, carry))
+
+    return replace(step, gradient=gradient)
+
+
+def truncated_bptt(step: Callable, period: int) -> Callable:
+    """A step that starts with a fresh carry at every multiple of `period` steps.
+
+    Within a period batches continue one another, row by row: truncated back-propagation through
+    time (Williams and Peng 1990). A row that `batch['begins']` names starts afresh too.
+    """
+
+    def run(state: State, batch: Batch) -> tuple[State, Summary]:
+        begins = batch.get(BEGINS, jnp.zeros(len(next(iter(batch.values()))), bool))
+        return step(state, {**batch, BEGINS: begins | (state.step % period == 0)})
+
+    return run
+
+
+def bucketed(
+    function: Callable[[State, Batch], Any], columns: tuple[str, ...], lengths: tuple[int, ...]
+) -> Callable[[State, Batch], Any]:
+    """The same function, of token columns cut to the shortest of `lengths` that holds the batch.
+
+    Padding, token 0, stands at the end of a sequence only, and must change nothing of the
+    function's result but the time it takes. One program holds a branch for each length.
+
+    Args:
+      function: of a state and a batch.
+      columns: the token columns (batch, time), all cut to one length.
+      lengths: ascending; the last is at least as long as the columns.
+    """
+
+    @functools.wraps(function)
+    def run(state: State, batch: Batch) -> Any:
+        def cut(length: int) -> Callable[[State, Batch], Any]:
+            return lambda state, batch: function(
+                state, {k: x[:, :length] if k in columns else x for k, x in batch.items()}
+            )
+
+        longest = jnp.max(jnp.stack([jnp.max(jnp.sum(batch[c] != 0, axis=1)) for c in columns]))
+        place = jnp.searchsorted(jnp.asarray(lengths), longest)
+        return jax.lax.switch(place, [cut(length) for length in lengths], state, dict(batch))
+
+    return run
+
+
+def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, ...]) -> Callable:
+    """The step, of smaller images until step `ends[-1]`: progressive resizing.
+
+    Small images are quick, and enough to begin with (Howard 2018, DAWNBench; Tan and Le 2021,
+    "EfficientNetV2", section 4). One program holds a branch for each size.
+
+    Args:
+      step: of floating-point images, columns of four axes.
+      sizes: side of the images, up to each of
+      ends: ascending step numbers; from the last one on, images are left as they are.
+    """
+
+    def run(state: State, batch: Batch) -> Any:
+        def shrunk(size: int) -> Callable[[State, Batch], Any]:
+            def small(x: jax.Array) -> jax.Array:
+                return jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")
+
+            return lambda state, batch: step(
+                state, {k: small(x) if x.ndim == 4 else x for k, x in batch.items()}
+            )
+
+        branches = [*(shrunk(size) for size in sizes), step]
+        place = jnp.searchsorted(jnp.asarray(ends), state.step, side="right")
+        return jax.lax.switch(place, branches, state, dict(batch))
+
+    return run
+
+
+def gather_batch(step: Callable, fetch: Callable[[Any, jax.Array], Batch]) -> Callable:
+    """A step whose batch is named by what `fetch(state, rows)` makes of its rows."""
+    return lambda state, rows: step(state, fetch(state, rows))
+
+
+def repeat(step: Callable) -> Callable:
+    """Many steps in one compiled call: `(state, batches, n=None) -> (state, summaries)`.
+
+    `batches` has a leading axis of k batches, of which the first `n` are taken; `n` may be traced,
+    so calls of any length share one compilation. It ends early after a step that is not finite.
+    Summaries have the same leading axis; those of steps not taken are zero (and not finite).
+    """
+
+    def run(state: State, batches: Any, n: Any = None) -> tuple[State, Summary]:
+        k = len(jax.tree.leaves(batches)[0])
+        one = jax.eval_shape(step, state, jax.tree.map(lambda x: x[0], batches))[1]
+        blank = jax.tree.map(lambda s: jnp.zeros((k, *s.shape), s.dtype), one)
+
+        def more(carry: Any) -> jax.Array:
+            i, going, _, _ = carry
+            return going & (i < (k if n is None else n))
+
+        def body(carry: Any) -> Any:
+            i, _, state, summaries = carry
+            state, summary = step(state, jax.tree.map(lambda x: x[i], batches))
+            summaries = jax.tree.map(lambda all_, s: all_.at[i].set(s), summaries, summary)
+            return i + 1, summary["finite"], state, summaries
+
+        start = (jnp.zeros((), jnp.int32), jnp.ones((), bool), state, blank)
+        _, _, state, summaries = jax.lax.while_loop(more, body, start)
+        return state, summaries
+
+    return run
+
+
+def population(step: Callable[..., tuple[State, Summary]]) -> Callable[..., tuple[State, Summary]]:
+    """The step of many runs at once: every array has a leading axis of members.
+
+    Summaries too, but `finite`, which tells whether any member's is: `repeat` then goes on while
+    there is one to go on with, and members that have diverged touch no other.
+    """
+
+    def run(states: State, *batches: Any) -> tuple[State, Summary]:
+        states, summaries = jax.vmap(step)(states, *batches)
+        return states, {**summaries, "finite": jnp.any(summaries["finite"])}
+
+    return run
+
+
+def _reseed(state: State, part: jax.Array) -> State:
+    # The parts of a batch draw different dropout masks.
+    return replace(state, seed=state.seed + part.astype(state.seed.dtype) * jnp.uint32(0x9E3779B9))
+
+
+def _add(total: jax.Array, part: jax.Array) -> jax.Array:
+    # Integers among a model's model_state are counters: the last one stands.
+    return total + part if jnp.issubdtype(part.dtype, jnp.inexact) else part
+
+
+def _share(total: jax.Array, parts: int) -> jax.Array:
+    return total / parts if jnp.issubdtype(total.dtype, jnp.inexact) else total

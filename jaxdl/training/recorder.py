@@ -1,0 +1,329 @@
+"""A run as the loop sees it: where it starts, and what is written and told of it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import config as cfg
+from jaxdl.checkpointing import renamed
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import Diverged, UserError, some
+from jaxdl.figures import FinishedRun, draw, preview
+from jaxdl.files import Secondary
+from jaxdl.json_files import write_json
+from jaxdl.parallel.processes import compare
+from jaxdl.progress import Progress
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.measure import Measure
+from jaxdl.training.state import State, count, digest
+from jaxdl.training.step import Summary
+from jaxdl.types import Batch, Params
+
+_FINGERPRINT = ("examples", "sha256")  # of the description of the data
+
+
+class Timing:
+    """What the time of a run went to.
+
+    Args:
+      progress: shows the rate of training, and must not count what else takes time.
+
+    Attributes:
+      compiling: seconds.
+      earlier: seconds of earlier starts of the same run.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = self._since = time.perf_counter()
+        self._trained = 0.0
+        self.compiling = self.earlier = 0.0
+
+    def start_training(self, step: int) -> None:
+        """Training goes on at a step."""
+        self._since = time.perf_counter()
+        self._progress.restart(step)
+
+    def stop_training(self) -> None:
+        """Something else comes, such as evaluation."""
+        self._trained += time.perf_counter() - self._since
+        self._since = math.inf
+
+    @property
+    def training(self) -> float:
+        """Seconds of training so far."""
+        return self._trained + max(0.0, time.perf_counter() - self._since)
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the whole run, all starts together."""
+        return self.earlier + time.perf_counter() - self._began
+
+
+class Recorder:
+    """Starts one run, and keeps its books.
+
+    Args:
+      experiment: what is trained.
+      run: where it is written.
+      progress: tells of it.
+      timing: by default one of its own.
+
+    Attributes:
+      metrics: of the newest evaluation.
+      measure: evaluates a state; made by `compile`.
+    """
+
+    def __init__(
+        self, experiment: Experiment, run: Run, progress: Progress, timing: Timing | None = None
+    ) -> None:
+        self.experiment, self.run, self.progress = experiment, run, progress
+        self.timing = timing or Timing(progress)
+        self.loader, self.total = experiment.loader(), experiment.clock.total
+        self.metrics: dict[str, float] = {}
+        self.measure: Measure
+        self._checkpoints = Checkpoints(
+            run.checkpoints, experiment.training.keep, check=run.check_held
+        )
+        self._figures = Secondary("figures")
+        self._rate = experiment.rate and jax.jit(experiment.rate)
+        self._tables: dict[str, Any] = {}
+        self._best: dict[str, Any] | None = None  # step, metric and value of the best checkpoint
+
+    @property
+    def active(self) -> bool:
+        """A run always goes on; where its numbers are not finite, it raises."""
+        return True
+
+    # ---- Start
+
+    def start(self) -> tuple[int, State]:
+        """The newest sound checkpoint, or the state before the first step; and its step."""
+        restored = self._checkpoints.restore(self.experiment.abstract_state())
+        if restored is not None:
+            state, notes = restored
+            self._check_origin(notes.get("origin", {}))
+            self.timing.earlier, self._best = notes.get("wall_seconds", 0.0), notes.get("best")
+            self.progress.say(f"resumed at step {int(state.step):,}")
+        else:
+            state = self._initial()
+        step = int(state.step)
+        self.begin(step)
+        description = self.experiment.description
+        compare({"config": self.experiment.config, "data set": description, "checkpoint": step})
+        return step, state
+
+    def begin(self, step: int) -> None:
+        """Make the directory ready to be written from a step on."""
+        self.run.start(step, self.experiment.description)
+
+    def _initial(self) -> State:
+        experiment = self.experiment
+        state, start = experiment.init(), experiment.init_from
+        if start is None:
+            return state
+        filled = start.fill(state.params, state.model_state)
+        start.forget()
+        self.progress.say(f"init_from {start.path}: {filled}")
+        return experiment.init((filled.params, filled.model_state))
+
+    def compile(self, state: State) -> Callable[[State, Any, int], tuple[State, Summary]]:
+        """One compilation for training, and one for evaluation."""
+        began, devices = time.perf_counter(), self.experiment.devices
+        columns = devices.replicate(self.loader.columns)
+        batches = devices.scatter(self.loader.make(0, 0), axis=1)
+        program = devices.compiled_step(
+            self.experiment.run_steps, state, columns, batches, np.int32(0)
+        )
+        self.measure = Measure(self.experiment, state)
+        self.timing.compiling = time.perf_counter() - began
+
+        def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:
+            return program(state, columns, devices.scatter(batches, axis=1), np.int32(n))
+
+        return call
+
+    @functools.cached_property
+    def _origin(self) -> dict[str, Any]:
+        """What a checkpoint is of, and must be of to be trained on."""
+        data = self.experiment.description
+        origin = {"config": self.experiment.config, "data": {k: data[k] for k in _FINGERPRINT}}
+        return cfg.plain(origin, "checkpoint")
+
+    def _check_origin(self, origin: Any) -> None:
+        mine, origin = self._origin, cfg.plain(origin, "checkpoint")
+        if "config" in origin:
+            origin["config"] = renamed.config(origin["config"])
+        changes = [
+            line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
+        ]
+        if changes:
+            raise UserError(
+                f"{self.run.checkpoints}: are of another run ({some(changes)}); bring back what it "
+                "had, or choose another --workdir"
+            )
+
+    # ---- When
+
+    def steps_to_event(self, step: int) -> int:
+        """Steps from `step` to the next evaluation, checkpoint or the end."""
+        periods = (self.experiment.every[name] for name in ("evaluate_every", "checkpoint_every"))
+        nearest = [period - step % period for period in periods if period]
+        return max(1, min(*nearest, self.total - step))
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether to evaluate after `step` steps."""
+        return self._due(step, "evaluate_every")
+
+    def save_due(self, step: int) -> bool:
+        """Whether to save after `step` steps."""
+        if self.experiment.training.checkpoint_every is None:
+            return self._checkpoints.overdue() or step == self.total
+        return self._due(step, "checkpoint_every")
+
+    def _due(self, step: int, name: str) -> bool:
+        period = self.experiment.every[name]
+        return step == self.total or bool(period and step % period == 0)
+
+    # ---- What is kept
+
+    def record(self, step: int, n: int, summaries: Mapping[str, jax.Array | np.ndarray]) -> None:
+        """Log the summaries of `n` steps from `step`, refusing what is not finite."""
+        values = {name: np.asarray(v)[:n] for name, v in summaries.items()}
+        finite = values.pop("finite")
+        if not finite.all():
+            i = int(np.argmin(finite))
+            self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
+        for i in range(n):
+            if self._due(step + i + 1, "log_every"):
+                line = {name: float(v[i]) for name, v in values.items()}
+                if self._rate is not None:
+                    line["learning_rate"] = float(self._rate(step + i))
+                self.run.log(step + i + 1, line)
+        waiting = self.loader.waited / self.timing.training
+        self.progress.show(step + n, float(values["loss"][-1]), waiting)
+
+    def evaluate(self, step: int, state: State) -> bool:
+        """Evaluate, and tell; whether it is the best so far, to be saved."""
+        self.metrics, self._tables = self.measure(state)
+        self.run.log(step, self.metrics)
+        self.progress.show_evaluation(step, self.metrics)
+        results = self._results(state)
+        preview(self.experiment.figures, results, step, self.run.figures, self._figures)
+        for name, value in self.metrics.items():
+            if name.endswith("/loss") and not math.isfinite(value):
+                self._refuse(step - 1, {name: value})
+        best, before = self.experiment.training.best, self._best["value"] if self._best else None
+        if not best or not best.better(self.metrics, before):
+            return False
+        self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
+        return True
+
+    def save(self, step: int, state: State) -> None:
+        """Save the state, unless it is not finite."""
+        if step and not _all_finite(state.params):  # the loss was finite, the update was not
+            self._refuse(step - 1, {"parameters": float("nan")})
+        notes = {"wall_seconds": self.timing.wall, "origin": self._origin}
+        self._checkpoints.save(step, state, notes | ({"best": self._best} if self._best else {}))
+
+    def close(self) -> None:
+        """Wait until what was saved is safely on disk."""
+        self._checkpoints.wait()
+
+    def stopped(self, step: int) -> None:
+        """Tell that a signal ended the run, and that it can be resumed."""
+        self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+
+    def _refuse(self, step: int, values: dict[str, float]) -> None:
+        """Stop at a step that is not finite; what was saved before it stays."""
+        self._checkpoints.wait()
+        rows = self.experiment.order.rows(step)
+        named = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+        seen = ", ".join(f"{name} {value}" for name, value in values.items())
+        saved = self._checkpoints.steps()
+        newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
+        raise Diverged(
+            f"step {step + 1}: not finite ({seen}) after the batch of training examples {named}; "
+            f"lower the learning rate, set config.optimizer.clip_norm, or run `jaxdl check` on "
+            f"the data; {newest}"
+        )
+
+    # ---- End
+
+    def finish(self, state: State, steps: int) -> dict[str, Any]:
+        """Write result.json and the figures, `steps` steps after the start; returns the result."""
+        experiment = self.experiment
+        if not self.metrics:  # killed between its last checkpoint and its result
+            self.metrics, self._tables = self.measure(state)
+        state = experiment.devices.gathered(state)
+        result = self._result(state, steps)
+        self.run.check_held()
+        write_json(self.run.out / "tables.json", self._tables, indent=None)
+        write_json(self.run.out / "result.json", result)
+        self.run.close()
+        finished = self._results(state)._replace(result=result, history=self.run.history())
+        draw(experiment.figures, finished, self.run.figures, self._figures)
+        return result
+
+    def _results(self, state: State) -> FinishedRun:
+        """What figures know of the run so far."""
+        experiment = self.experiment
+
+        def predict(batch: Batch) -> Any:
+            batch = experiment.devices.replicate(batch)
+            return jax.device_get(jax.jit(experiment.prediction)(state, batch))
+
+        def trajectory(steps: int) -> Params:
+            batch = jax.tree.map(jnp.asarray, dict(experiment.splits["train"].columns))
+            _, path = jax.lax.scan(
+                lambda state, _: (experiment.step(state, batch)[0], state.params),
+                experiment.initial(jnp.uint32(experiment.seed)),
+                length=steps,
+            )
+            return jax.device_get(path)
+
+        return FinishedRun(
+            experiment.task,
+            experiment.splits,
+            experiment.eval_splits,
+            state.params,
+            predict,
+            trajectory,
+            {},
+            self._tables,
+            (),
+        )
+
+    def _result(self, state: State, steps: int) -> dict[str, Any]:
+        experiment, target, timing = self.experiment, self.experiment.target, self.timing
+        training = max(1e-9, timing.training)
+        return {
+            "step": int(state.step),
+            "metrics": self.metrics,
+            "examples": {name: len(experiment.splits[name]) for name in experiment.eval_splits},
+            "target": target
+            and {"metric": target.metric, "value": target.value, "source": target.source},
+            "met": target and target.met(self.metrics),
+            "best": self._best,
+            "seed": experiment.seed,
+            "parameters": count(state.params),
+            "wall_seconds": round(timing.wall, 3),
+            "examples_per_second": round(steps * experiment.order.batch_size / training, 1),
+            "data_wait_share": round(self.loader.waited / training, 4),
+            "compile_seconds": round(timing.compiling, 3),
+            "params_sha256": digest(jax.device_get(state.params)),
+        }
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))

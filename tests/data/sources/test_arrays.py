@@ -1,0 +1,74 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from jaxdl.data import validate
+from jaxdl.data.sources import arrays
+
+
+class Trap:
+    """Unpickling it would run code."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name, **columns):
+        np.savez(tmp_path / name, **columns)
+        return str(tmp_path / name)
+
+    return save
+
+
+def test_arrays(saved):
+    x, label = np.arange(12.0).reshape(6, 2), np.arange(6, dtype=np.int32)
+    splits = arrays(
+        train=saved("a.npz", x=x, label=label), test=saved("b.npz", x=x + 50, label=label)
+    )
+    validate(splits)
+    assert list(splits) == ["train", "test"]
+    np.testing.assert_array_equal(splits["train"].columns["x"], x)
+    np.testing.assert_array_equal(splits["test"].columns["x"], x + 50)
+
+
+def test_arrays_of_another_byte_order(saved):
+    splits = arrays(train=saved("a.npz", x=np.arange(3, dtype=">f4")))
+    validate(splits)
+    np.testing.assert_array_equal(splits["train"].columns["x"], [0, 1, 2])
+
+
+def test_arrays_refuses_what_is_no_archive(tmp_path, saved, refuses):
+    def path(name, content):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    sound = saved("a.npz", x=np.arange(1000.0))
+    np.save(tmp_path / "one.npy", np.arange(3))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    flipped = content[:200] + bytes([content[200] ^ 1]) + content[201:]
+    for file, fragments in {
+        str(tmp_path / "none.npz"): ["no file"],
+        str(tmp_path): ["no file"],
+        str(tmp_path / "one.npy"): ["one unnamed array"],
+        path("text.npz", b"x,y\n1,2\n"): ["not a sound .npz"],
+        path("empty.npz", b""): ["not a sound .npz"],
+        path("short.npz", content[:-100]): ["not a sound .npz"],
+        path("flipped.npz", flipped): ["not a sound .npz"],
+        path("pickle.npz", pickle.dumps(Trap())): ["not a sound .npz"],
+        saved("objects.npz", x=np.array([Trap(), None])): ["'x'", "objects", "never unpickled"],
+        saved("none.npz"): ["no columns"],
+        saved("scalar.npz", x=np.arange(3), n=3): ["'n'", "single value"],
+        saved("ragged.npz", x=np.arange(3), label=np.arange(4)): ["one length"],
+    }.items():
+        with refuses(file, *fragments):
+            arrays(train=sound, test=file)
+
+
+def test_arrays_refuses_one_file_for_two_splits(tmp_path, saved, refuses):
+    file = saved("a.npz", x=np.arange(3))
+    (tmp_path / "link.npz").symlink_to(file)
+    with refuses("both the train and the test split", "disjoint"):
+        arrays(train=file, test=str(tmp_path / "link.npz"))

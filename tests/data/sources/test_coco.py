@@ -1,0 +1,175 @@
+"""COCO's JSON, sound and not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxdl.data import duplicates, load
+from jaxdl.data.sources import coco
+
+CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+
+
+@pytest.fixture
+def data(tmp_path, picture):
+    """`data(change)` writes two splits, the train one as `change(document)` leaves it."""
+
+    def write(change=lambda document: None, raw=None):
+        for split, count in (("train2017", 3), ("val2017", 1)):
+            categories = [dict(category) for category in CATEGORIES]
+            document = {"images": [], "annotations": [], "categories": categories}
+            for i in range(count):
+                name = f"{split}-{i}.jpg"
+                picture(tmp_path / split / name, 30, 40 + i, seed=i + 10 * count)
+                entry = {"id": 10 + i, "file_name": name, "height": 30, "width": 40 + i}
+                document["images"].append(entry)
+            for key, image, category, box, crowd in (
+                (101, 10, 7, [4, 6, 16, 10.5], 0), (102, 10, 3, [0, 0, 40, 30], 1),
+                (103, 10 + count - 1, 3, [1, 2, 3, 4], 0),
+            ):  # fmt: skip
+                document["annotations"].append(
+                    {"id": key, "image_id": image, "category_id": category, "bbox": box,
+                     "iscrowd": crowd, "area": 3}
+                )  # fmt: skip
+            if split == "train2017":
+                change(document)
+            (tmp_path / "annotations").mkdir(exist_ok=True)
+            file = tmp_path / "annotations" / f"instances_{split}.json"
+            file.write_text(raw if raw and split == "train2017" else json.dumps(document))
+        return str(tmp_path)
+
+    return write
+
+
+def test_the_standard_layout(data):
+    splits = load("coco", path=data(), size=(60, 80))
+    assert {role: len(table) for role, table in splits.items()} == {"train": 3, "validation": 1}
+    table = splits["train"]
+    assert table.classes == ("cat", "dog")  # by id
+    columns = table.columns
+    np.testing.assert_array_equal(columns["labels"][:, :2], [[1, 0], [-1, -1], [0, -1]])
+    np.testing.assert_array_equal(columns["crowd"][0, :2], [False, True])
+    np.testing.assert_array_equal(columns["boxes"][0, :2], [[8, 12, 40, 33], [0, 0, 80, 60]])
+    np.testing.assert_allclose(columns["scale"], [2, 80 / 41, 80 / 42])
+    assert splits["validation"].columns["labels"].shape == (1, 3)
+    assert set(duplicates(splits).values()) == {0}
+
+
+def test_any_layout(data, tmp_path):
+    path = data()
+    (tmp_path / "all.json").write_text(
+        (tmp_path / "annotations/instances_train2017.json").read_text()
+    )
+    given = dict(train=("all.json", "train2017"), validation=None)
+    splits = coco(path, (60, 80), **given, lazy=True)
+    assert set(splits) == {"train"} and set(splits["train"].lazy) == {"image"}
+    held = coco(path, (60, 80), **given)["train"]
+    np.testing.assert_array_equal(splits["train"].columns["image"][:], held.columns["image"])
+    with_test = coco(
+        path, (60, 80), **given, test=("annotations/instances_val2017.json", "val2017")
+    )
+    assert set(with_test) == {"train", "test"}
+
+
+def test_sizes_are_read_where_they_are_not_given(data):
+    def change(document):
+        for entry in document["images"]:
+            del entry["height"], entry["width"]
+
+    splits = coco(data(change), (60, 80))
+    np.testing.assert_allclose(splits["train"].columns["scale"], [2, 80 / 41, 80 / 42])
+
+
+def test_degenerate_boxes_may_be_dropped(data):
+    def change(document):
+        document["annotations"][0]["bbox"][2] = 0
+
+    columns = coco(data(change), (60, 80), degenerate="drop")["train"].columns
+    np.testing.assert_array_equal(columns["labels"][:, 0], [0, -1, 0])
+
+
+def put(where, **values):
+    """A change of an entry of the document."""
+
+    def change(document):
+        kind, place = where
+        document[kind][place].update(values)
+
+    return change
+
+
+def twice(kind):
+    return lambda document: document[kind].append(dict(document[kind][0]))
+
+
+BAD = {
+    "outside": (put(("annotations", 0), bbox=[30, 6, 16, 10]), "annotation 101", "outside"),
+    "no area": (put(("annotations", 2), bbox=[3, 6, 0, 10]), "annotation 103", "no area"),
+    "negative": (put(("annotations", 2), bbox=[9, 6, -5, 10]), "annotation 103", "no area"),
+    "nan": (put(("annotations", 0), bbox=[3, float("nan"), 5, 5]), "annotation 101", "not finite"),
+    "huge": (put(("annotations", 0), bbox=[3, 10**400, 5, 5]), "annotation 101", "not a number"),
+    "text": (put(("annotations", 0), bbox=[3, "x", 5, 5]), "annotation 101", "'x', not a number"),
+    "three": (put(("annotations", 0), bbox=[3, 4, 5]), "annotation 101", "[x, y, width, height]"),
+    "no box": (put(("annotations", 0), bbox=None), "annotation 101", "None"),
+    "category": (put(("annotations", 1), category_id=4), "annotation 102", "category_id 4", "3, 7"),
+    "image": (put(("annotations", 1), image_id=99), "annotation 102", "image_id 99"),
+    "no image": (put(("annotations", 1), image_id=[1]), "annotation 102", "image_id [1]"),
+    "crowd": (put(("annotations", 1), iscrowd=2), "annotation 102", "iscrowd"),
+    "missing": (put(("images", 1), file_name="none.jpg"), "image 11", "train2017/none.jpg"),
+    "nameless": (put(("images", 1), file_name=None), "image 11", "file_name"),
+    "listed twice": (put(("images", 1), file_name="train2017-0.jpg"), "image 11", "listed twice"),
+    "id twice": (twice("images"), "image 10", "id of its own"),
+    "size": (put(("images", 1), width=45), "image 11", "30×45", "30×41"),
+    "zero size": (put(("images", 1), width=0), "image 11", "30×0"),
+    "size of text": (put(("images", 1), width="wide"), "image 11", "width"),
+    "escape": (put(("images", 1), file_name="../../secret.jpg"), "image 11", "leads out"),
+    "absolute": (put(("images", 1), file_name="/etc/passwd"), "image 11", "leads out"),
+    "category twice": (twice("categories"), "categories[2]", "dog"),
+    "other categories": (put(("categories", 0), name="cow"), "val2017.json", "differ from"),
+    "no categories": (lambda d: d["categories"].clear(), "no categories"),
+    "no images": (lambda d: (d["images"].clear(), d["annotations"].clear()), "no images"),
+    "no objects": (lambda d: d["annotations"].clear(), "no image has an object"),
+    "no list": (lambda d: d.pop("annotations"), "has no 'annotations'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refuses_by_id(refuses, data, name):
+    change, *fragments = BAD[name]
+    path = data(change)
+    file = "" if name == "other categories" else "instances_train2017.json"
+    with refuses("coco: ", file, *fragments):
+        coco(path, (60, 80))
+
+
+@pytest.mark.parametrize(
+    ("raw", "fragments"),
+    [
+        ('{"images": [],\n "annotations": [}', ("line 2, column 18", "not JSON")),
+        ("[" * 100_000, ("nested",)),
+        ("[1, 2]", ("not an object", "COCO's format")),
+        ('{"images": [3], "annotations": [], "categories": []}', ("images[0] is 3",)),
+        ('{"images": 3, "annotations": [], "categories": []}', ("images is 3, not a list",)),
+        ('{"images": [{"id": ' + "7" * 5000 + "}]}", ("4,300 digits",)),
+        ('{"images": [], "images": []}', ("'images' stands twice",)),
+    ],
+)
+def test_refuses_what_is_no_such_file(refuses, data, raw, fragments):
+    with refuses("instances_train2017.json", *fragments):
+        coco(data(raw=raw), (60, 80))
+
+
+def test_refuses_paths(refuses, data, tmp_path):
+    path = data()
+    with refuses("no folder", "config.data.path"):
+        coco(str(tmp_path / "none"), (60, 80))
+    with refuses("cannot be read", "none.json"):
+        coco(path, (60, 80), train=("none.json", "train2017"))
+    with refuses("train", "'../up.json'", "leads out"):
+        coco(path, (60, 80), train=("../up.json", "train2017"))
+    with refuses("size=(0, 80)"):
+        coco(path, (0, 80))
+    same = ("annotations/instances_train2017.json", "train2017")
+    with refuses("train2017-0.jpg", "train and the test", "disjoint"):
+        coco(path, (60, 80), test=same)

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+
+from jaxdl.data import duplicates, load, validate
+from jaxdl.data.sources import csv
+from jaxdl.data.sources.csv import standardization
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    def write(text, encoding="utf-8"):
+        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+        return str(tmp_path / "t.csv")
+
+    return write
+
+
+@pytest.fixture
+def houses(sheet):
+    rows = [f"{i},{i % 7},{i * 0.5},{'abc'[i % 3]}" for i in range(100)]
+    return sheet("\n".join(["id,rooms,price,kind", *rows]))
+
+
+def test_csv_columns(houses):
+    splits = csv(houses, target="price", features=("rooms", "id"), validation_fraction=0.1)
+    validate(splits)
+    assert {role: len(t) for role, t in splits.items()} == {
+        "train": 70, "validation": 10, "test": 20,
+    }  # fmt: skip
+    features = np.concatenate([t.columns["features"] for t in splits.values()])
+    target = np.concatenate([t.columns["target"] for t in splits.values()])
+    assert features.dtype == target.dtype == np.float32
+    assert sorted(features[:, 1]) == list(range(100))
+    np.testing.assert_array_equal(features[:, 0], features[:, 1] % 7)
+    np.testing.assert_array_equal(target, features[:, 1] * 0.5)
+
+
+def test_csv_labels_by_name_and_by_number(houses, sheet):
+    splits = csv(houses, label="kind", features=("id",))
+    table = splits["train"]
+    assert table.classes == ("a", "b", "c") and table.columns["label"].dtype == np.int32
+    np.testing.assert_array_equal(table.columns["label"], table.columns["features"][:, 0] % 3)
+    numbered = csv(sheet("x,y\n1,7\n2,3\n3,5\n"), label="y", test_fraction=0.0)["train"]
+    assert numbered.columns["label"].tolist() == [7, 3, 5] and numbered.classes == ()
+
+
+def test_csv_forms_of_the_same_table(sheet):
+    plain = csv(sheet("a,b\n1,2\n3,4\n"), target="b", test_fraction=0.0)["train"].columns
+    for text, delimiter in {
+        "\ufeffa,b\n1,2\n3,4": ",",
+        "a, b\r\n1, 2\r\n\r\n 3 ,4\r\n": ",",
+        '"a";"b"\n"1";2\n3;4e0\n': ";",
+        "a\tb\n+1\t2.0\n3\t4\n": "\t",
+    }.items():
+        same = csv(sheet(text), target="b", test_fraction=0.0, delimiter=delimiter)["train"].columns
+        for name in plain:
+            np.testing.assert_array_equal(plain[name], same[name])
+
+
+def test_csv_split_depends_on_the_seed(houses):
+    def rows(seed):
+        return csv(houses, "price", features=("id",), seed=seed)["test"].columns["target"].tolist()
+
+    assert rows(0) == rows(0) != rows(1)
+
+
+def test_csv_is_standardized_by_the_train_split_alone(sheet):
+    text = "\n".join(["x,constant,y", *(f"{i * i},0.1,{i}" for i in range(40))])
+    raw, done = (csv(sheet(text), target="y", standardize=s) for s in (False, True))
+    train = done["train"].columns["features"]
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.std(axis=0), [1, 0], atol=1e-6)
+    assert abs(done["test"].columns["features"][:, 0].mean()) > 0.01
+    mean, deviation = standardization(raw["train"].columns["features"])
+    np.testing.assert_allclose(
+        raw["test"].columns["features"], done["test"].columns["features"] * deviation + mean,
+        rtol=1e-5,
+    )  # fmt: skip
+
+
+def test_csv_of_texts(sheet):
+    """A user's own reviews, ready for a classifier of sequences."""
+    rows = [f'"Film {i}, ""{word}"".",{i % 2}' for i, word in enumerate(["bad", "good"] * 20)]
+    path = sheet("\n".join(["review,verdict", *rows]))
+    columns = csv(path, label="verdict", text=("review",))["train"].columns
+    assert set(columns) == {"review", "label"}
+    for review, label in zip(columns["review"], columns["label"], strict=True):
+        assert review.endswith('"good".' if label else '"bad".') and review.startswith("Film ")
+    tokenize = {"tokens": dict(text="review", by="words")}
+    made = load("csv", path=path, label="verdict", text=("review",), tokenize=tokenize)
+    assert made["test"].columns["tokens"].shape == (8, 7)
+
+
+def test_csv_of_texts_and_numbers(sheet):
+    path = sheet("id,a,b,y\n1,x,p q,3\n2,y,r,4\n")
+    columns = csv(path, target="y", text=("b", "a"), test_fraction=0.0)["train"].columns
+    assert columns["a"].tolist() == ["x", "y"] and columns["b"].tolist() == ["p q", "r"]
+    assert columns["features"].tolist() == [[1], [2]]
+    alone = csv(path, text=("a",), features=(), test_fraction=0.0)["train"].columns
+    assert list(alone) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "fragments"),
+    [
+        ("a,b\n1,2\n,4\n", dict(text=("a",)), ["line 3", "'a'", "no text"]),
+        ("a,b\n1,2\n", dict(text=("c",)), ["'c'", "a, b"]),
+        ("a,b\n1,2\n", dict(text=("b",)), ["twice"]),
+        ("features,b\nx,2\n", dict(text=("features",)), ["'features'", "rename"]),
+        ("a,b\n1,2\nx,4\n", {}, ["line 3", "'a'", "'x'", "(1 cells are not)"]),
+        ("a,b\n1,2\n,4\n,5\n", {}, ["line 3", "'a'", "an empty cell", "(2 cells are not)"]),
+        ("a,b\n1,2\nnan,4\n", {}, ["line 3", "'a'", "'nan'"]),
+        ("a,b\n1,2\n3,inf\n", {}, ["line 3", "'b'", "'inf'"]),
+        ("a,b\n1,2\n1_000,4\n", {}, ["line 3", "'1_000'"]),
+        ("a,b\n1e39,2\n", {}, ["line 2", "'a'", "1e39"]),
+        ("a,b\n1,2\n3\n", {}, ["line 3", "1 cells", "header 2"]),
+        ("a,b\n1,2\n3,4,5\n", {}, ["line 3", "3 cells"]),
+        ("a,b\n1,2\n3,\n", dict(label="b", target=None), ["line 3", "'b'", "no label"]),
+        ("", {}, ["no rows"]),
+        ("a,b\n", {}, ["no rows"]),
+        ("1,2\n3,4\n", {}, ["header"]),
+        ("a,a,b\n1,2,3\n", {}, ["['a']", "twice"]),
+        ("a;b\n1;2\n", {}, ["'b'", "a;b", "delimiter"]),
+        ('a,b\n"1,2\n3,4\n', {}, ["line"]),
+        ("a,b\n1,2\n3,4\n", dict(target="bb"), ["'bb'", "did you mean 'b'?"]),
+        ("a,b\n1,2\n", dict(target=None), ["target", "label"]),
+        ("b\n1\n2\n", {}, ["at least one"]),
+        ("a,b\n1,2\n", dict(features=("a", "b")), ["twice"]),
+        ("a,b\n1,2\n", dict(features=("a", "a")), ["twice"]),
+        ("a,b\n1,2\n", dict(features=()), ["at least one"]),
+        ("a,b\n1,2\n", dict(features=("c",)), ["'c'", "a, b"]),
+        ("a,b\n1,2\n", {}, ["1 rows", "test"]),
+        ("a,b\n1,2\n", dict(test_fraction=0.9), ["train"]),
+        ("a,b\n1,2\n", dict(test_fraction=1.0), ["test_fraction=1.0"]),
+        ("a,b\n1,2\n", dict(test_fraction=-0.1), ["test_fraction=-0.1"]),
+        ("a,b\n1,2\n", dict(test_fraction=float("nan")), ["test_fraction=nan"]),
+        ("a,b\n1,2\n", dict(validation_fraction=0.8), ["validation_fraction=0.8"]),
+        ("a,b\n1,2\n", dict(seed=-1), ["seed=-1"]),
+        ("a,b\n1,2\n", dict(delimiter=""), ["delimiter"]),
+        ("a,b\n1,2\n", dict(delimiter="\n"), ["delimiter"]),
+    ],
+)
+def test_csv_refuses(sheet, refuses, text, settings, fragments):
+    with refuses("csv", *fragments):
+        csv(sheet(text), **{"target": "b", **settings})
+
+
+def test_csv_refuses_what_is_no_text(tmp_path, sheet, refuses):
+    with refuses("cannot read", "none.csv"):
+        csv(str(tmp_path / "none.csv"), target="b")
+    with refuses("cannot read"):
+        csv(str(tmp_path), target="b")
+    with refuses("UTF-8"):
+        csv(sheet("ä,b\n1,2\n", "latin-1"), target="b")
+
+
+def test_duplicates_of_a_table_are_counted(sheet):
+    splits = csv(sheet("a,b\n" + "1,2\n" * 10 + "3,4\n" * 10), target="b", test_fraction=0.5)
+    assert duplicates(splits) == {("train", "test"): 2}

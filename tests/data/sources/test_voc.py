@@ -1,0 +1,189 @@
+"""Pascal VOC's XML, sound and not."""
+
+import numpy as np
+import pytest
+
+from jaxdl.data import load
+from jaxdl.data.sources import voc
+
+NOTES = """<annotation>
+  <folder>VOC</folder>
+  <filename>{name}.jpg</filename>
+  <size>
+    <width>40</width>
+    <height>30</height>
+    <depth>3</depth>
+  </size>
+{objects}</annotation>
+"""
+OBJECT = """  <object>
+    <name>{name}</name>
+    <difficult>{difficult}</difficult>
+    <bndbox>
+      <xmin>{x1}</xmin><ymin>{y1}</ymin>
+      <xmax>{x2}</xmax><ymax>{y2}</ymax>
+    </bndbox>
+    <part><name>head</name><bndbox><xmin>0</xmin></bndbox></part>
+  </object>
+"""
+
+
+def an_object(name, x1, y1, x2, y2, difficult=0):
+    return OBJECT.format(name=name, x1=x1, y1=y1, x2=x2, y2=y2, difficult=difficult)
+
+
+@pytest.fixture
+def data(tmp_path, picture):
+    """`data(lists, **files)` writes six images; a file's text may be given."""
+
+    def write(lists=None, **given):
+        objects = {
+            "a": an_object("dog", 5, 7, 20, 16) + an_object("cat", 1, 1, 40, 30, difficult=1),
+            "b": "",
+            "c": an_object("cat", 2, 3, 3, 4),
+            "d": an_object("dog", 2.5, 3, 30, 4),
+            "e": an_object("cat", 2, 3, 30, 4),
+            "f": an_object("dog", 2, 3, 30, 40),
+        }
+        objects["f"] = an_object("dog", 2, 3, 30, 20)
+        for i, (name, inside) in enumerate(objects.items()):
+            picture(tmp_path / "JPEGImages" / f"{name}.jpg", 30, 40, seed=i)
+            text = given.get(name) or NOTES.format(name=name, objects=inside)
+            (tmp_path / "Annotations").mkdir(exist_ok=True)
+            (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
+        for split, names in (lists or {}).items():
+            folder = tmp_path / "ImageSets" / "Main"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{split}.txt").write_text("\n".join(names) + "\n")
+        return str(tmp_path)
+
+    return write
+
+
+LISTS = {"train": "abc", "val": "d", "test": "ef"}
+
+
+def test_splits_are_listed(data):
+    splits = load("voc", path=data(LISTS), size=(60, 80))
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 3, "validation": 1, "test": 2,
+    }  # fmt: skip
+    table = splits["train"]
+    assert table.classes == ("cat", "dog")
+    columns = table.columns
+    np.testing.assert_array_equal(columns["labels"], [[1, 0], [-1, -1], [0, -1]])
+    np.testing.assert_array_equal(columns["crowd"][0], [False, True])
+    # Pixels 5 to 20 begin at 4 and end at 20; the whole image is 1 to 40.
+    np.testing.assert_array_equal(columns["boxes"][0], [[8, 12, 40, 32], [0, 0, 80, 60]])
+    np.testing.assert_array_equal(columns["boxes"][2, 0], [2, 4, 6, 8])
+    np.testing.assert_array_equal(splits["validation"].columns["boxes"][0, 0], [3, 4, 60, 8])
+
+
+def test_classes_may_be_given_and_splits_chosen(data):
+    path = data({"trainval": "abcd", "test": "e"})
+    given = dict(train="trainval", validation=None, classes=("dog", "fox", "cat"))
+    splits = voc(path, (60, 80), **given, lazy=True)
+    assert set(splits) == {"train", "test"} and splits["train"].classes == ("dog", "fox", "cat")
+    np.testing.assert_array_equal(splits["train"].columns["labels"][0], [0, 2])
+    assert set(splits["train"].lazy) == {"image"}
+
+
+def test_without_lists_a_hash_decides(data, tmp_path):
+    path = data()
+    splits = voc(path, (60, 80), test_fraction=0.4, validation_fraction=0.0)
+    assert set(splits) == {"train", "test"} and sum(map(len, splits.values())) == 6
+    only = voc(path, (60, 80), test_fraction=0.0)
+    assert set(only) == {"train"} and len(only["train"]) == 6
+
+
+def test_folders_may_have_other_names(data, tmp_path):
+    path = data()
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    (tmp_path / "Annotations").rename(tmp_path / "notes")
+    splits = voc(path, (60, 80), images="images", annotations="notes", test_fraction=0.0)
+    assert len(splits["train"]) == 6
+
+
+def test_what_is_not_said_is_taken_from_the_image(data):
+    notes = f"<annotation>{an_object('dog', 5, 7, 20, 16)}</annotation>"
+    columns = voc(data(LISTS, a=notes), (60, 80))["train"].columns
+    np.testing.assert_array_equal(columns["boxes"][0, 0], [8, 12, 40, 32])
+    assert columns["scale"][0] == 2
+
+
+def a(objects="", **changes):
+    text = NOTES.format(name="a", objects=objects)
+    for old, new in changes.items():
+        text = text.replace(f"<{old}>", f"<{old}>{new}", 1)
+    return text
+
+
+DOG = an_object("dog", 1, 2, 3, 4)
+SOUND = an_object("cat", 1, 2, 3, 4)
+BOMB = '<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;&a;">]>\n'
+BAD = {
+    "outside": (a(SOUND + an_object("dog", 5, 5, 43, 9)), "line 18", "outside its image"),
+    "no area": (a(an_object("dog", 5, 5, 4, 9)), "line 9", "no area"),
+    "nan": (a(an_object("dog", 5, "nan", 9, 9)), "line 9", "not finite"),
+    "text": (a(an_object("dog", 5, "five", 9, 9)), "line 13", "ymin", "'five', not a number"),
+    "empty": (a(an_object("dog", 5, 9, "", 9)), "line 14", "xmax", "'', not a number"),
+    "no corner": (a(SOUND).replace("<ymax>4</ymax>", ""), "line 12", "0 elements <ymax>"),
+    "two corners": (a(SOUND).replace("<ymax>4</ymax>", "<ymax>4</ymax>" * 2), "2 elements <ymax>"),
+    "no box": (a("<object><name>cat</name></object>"), "line 9", "0 elements <bndbox>"),
+    "no name": (a(SOUND).replace("<name>cat</name>", ""), "line 9", "0 elements <name>"),
+    "size": (a(DOG).replace(">40<", ">44<"), "says 30×44", "a.jpg has 30×40"),
+    "zero size": (a(SOUND).replace(">40<", ">0<"), "line 4", "30×0"),
+    "half size": (a(SOUND).replace("<width>40</width>", ""), "line 4", "0 elements <width>"),
+    "size of text": (a(SOUND).replace(">40<", ">4x<"), "line 4", "width", "'4x'"),
+    "missing": (a(SOUND).replace("a.jpg", "none.jpg"), "JPEGImages/none.jpg"),
+    "twice": (a(SOUND).replace("a.jpg", "b.jpg"), "listed twice"),
+    "escape": (a(SOUND).replace("a.jpg", "../../a.jpg"), "leads out"),
+    "malformed": (a(SOUND).replace("</object>", ""), "line 18", "not XML (mismatched tag)"),
+    "no xml": ("hello", "line 1", "not XML"),
+    "nothing": (" ", "not XML (no element found)"),
+    "another": ("<html></html>", "line 1", "<html>", "<annotation>"),
+    "bomb": (BOMB + a(SOUND), "line 1", "DOCTYPE"),
+    "encoding": ('<?xml version="1.0" encoding="utf-7"?>' + a(SOUND), "not XML"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refuses_by_file_and_line(refuses, data, name):
+    text, *fragments = BAD[name]
+    path = data(LISTS, a=text)
+    with refuses("voc: ", ".xml", *fragments):
+        voc(path, (60, 80))
+
+
+def test_refuses_an_unknown_class(refuses, data):
+    path = data(LISTS, e=a(an_object("cow", 1, 2, 3, 4)).replace("a.jpg", "e.jpg"))
+    with refuses("e.xml line 9", "'cow'", "cat, dog"):
+        voc(path, (60, 80))
+    with refuses("a.xml line 9", "'dog'", "cat", "config.data.classes"):
+        voc(path, (60, 80), classes=("cat", "cow"))
+
+
+@pytest.mark.parametrize(
+    ("lists", "fragments"),
+    [
+        ({**LISTS, "train": ["a", "", "zz"]}, ("train.txt line 3", "zz.xml")),
+        ({**LISTS, "train": ["a", "b", "a"]}, ("a.xml", "listed twice")),
+        ({**LISTS, "val": "a"}, ("a.jpg", "train and the validation")),
+        ({**LISTS, "train": ["../a"]}, ("train.txt line 1", "leads out")),
+        ({**LISTS, "test": []}, ("test: no images",)),
+        ({"train": "ab", "val": "c"}, ("test.txt", "train, val", "config.data.test", "None")),
+        ({"val": "c"}, ("train.txt", "config.data.train")),
+    ],
+)
+def test_refuses_lists(refuses, data, lists, fragments):
+    with refuses("voc: ", *fragments):
+        voc(data(lists), (60, 80))
+
+
+def test_refuses_settings(refuses, data, tmp_path):
+    with refuses("no folder"):
+        voc(str(tmp_path / "none"), (60, 80))
+    with refuses("test_fraction=1.0"):
+        voc(data(), (60, 80), test_fraction=1.0)
+    with refuses("size=(60, 0)"):
+        voc(data(), (60, 0))

@@ -1,0 +1,159 @@
+"""YOLO's text files, sound and not."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxdl.data import load
+from jaxdl.data.sources import yolo
+
+
+@pytest.fixture
+def data(tmp_path, picture):
+    """`data(a=…)` writes the usual layout; the lines of an image may be given."""
+
+    def write(yaml=None, **lines):
+        texts = {"train/a": "1 0.25 0.5 0.5 1\n\n0 .5 .5 .1 .2\n", "train/b": None,
+                 "val/c": "0 0.5 0.5 0.2 0.2", "test/d": "1 0.5 0.5 0.2 0.2"}  # fmt: skip
+        for i, (name, text) in enumerate(texts.items()):
+            picture(tmp_path / "images" / f"{name}.jpg", 30, 40, seed=i)
+            text = lines.get(name[-1], text)
+            if text is not None:
+                file = tmp_path / "labels" / f"{name}.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+        if yaml is None:
+            (tmp_path / "classes.txt").write_text("cat\ndog\n")
+        else:
+            (tmp_path / "data.yaml").write_text(yaml)
+        return str(tmp_path)
+
+    return write
+
+
+YAML = "names: [cat, dog]\nnc: 2\ntrain: images/train\nval: images/val\n"
+
+
+def test_the_usual_layout(data):
+    splits = load("yolo", path=data(), size=(60, 80))
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 2, "validation": 1, "test": 1,
+    }  # fmt: skip
+    columns = splits["train"].columns
+    assert splits["train"].classes == ("cat", "dog")
+    np.testing.assert_array_equal(columns["labels"], [[1, 0], [-1, -1]])
+    np.testing.assert_allclose(columns["boxes"][0], [[0, 0, 40, 60], [36, 24, 44, 36]], atol=1e-4)
+    assert not columns["crowd"].any()
+
+
+@pytest.mark.parametrize(
+    "names", ["names: [cat, dog]", "names:\n  0: cat\n  1: dog", "names: {1: dog, 0: cat}"]
+)
+def test_a_description_names_classes_and_folders(data, names):
+    path = data(f"# mine\n{names}\ntrain: [images/train, images/test]\nval: ./images/val\ntest:\n")
+    splits = yolo(path, (60, 80), lazy=True)
+    assert {role: len(table) for role, table in splits.items()} == {"train": 3, "validation": 1}
+    assert splits["train"].classes == ("cat", "dog") and set(splits["train"].lazy) == {"image"}
+
+
+def test_a_description_may_have_another_name(data, tmp_path):
+    data(YAML)
+    (tmp_path / "data.yaml").rename(tmp_path / "cats.yaml")
+    assert len(yolo(str(tmp_path / "cats.yaml"), (60, 80))["train"]) == 2
+
+
+def test_images_may_be_inside_the_splits(data, tmp_path):
+    path = data()
+    for split in ("train", "val", "test"):
+        for kind in ("images", "labels"):
+            (tmp_path / split).mkdir(exist_ok=True)
+            shutil.move(tmp_path / kind / split, tmp_path / split / kind)
+    (tmp_path / "val").rename(tmp_path / "valid")
+    splits = yolo(path, (60, 80))
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 2, "validation": 1, "test": 1,
+    }  # fmt: skip
+    np.testing.assert_array_equal(splits["train"].columns["labels"], [[1, 0], [-1, -1]])
+
+
+def test_a_turned_picture_is_turned(data, tmp_path, picture):
+    path = data()
+    picture(tmp_path / "images/train/a.jpg", 30, 40, orientation=6)
+    columns = yolo(path, (60, 80))["train"].columns
+    np.testing.assert_array_equal(columns["extent"], [[60, 45], [60, 80]])
+    np.testing.assert_allclose(columns["boxes"][0, 0], [0, 0, 22.5, 60], atol=1e-4)
+
+
+BAD = {
+    "outside": ("0 .5 .5 .1 .1\n0 .9 .5 .5 .2", "line 2", "outside its image"),
+    "no area": ("\n0 .5 .5 0 .2", "line 2", "no area"),
+    "negative": ("0 .5 .5 -.1 .2", "line 1", "no area"),
+    "nan": ("0 .5 nan .1 .2", "line 1", "not finite"),
+    "pixels": ("0 20 15 5 5", "line 1", "outside"),
+    "text": ("0 .5 x .1 .2", "line 1", "'x', not a number"),
+    "four": ("0 .5 .5 .1", "line 1", "4 numbers", "class, x, y, width and height"),
+    "outline": ("0 .5 .5 .1 .1 .2 .3", "line 1", "7 numbers"),
+    "unknown": ("2 .5 .5 .1 .2", "line 1", "class 2", "0 to 1"),
+    "below": ("-1 .5 .5 .1 .2", "line 1", "class -1"),
+    "name": ("cat .5 .5 .1 .2", "line 1", "class is 'cat'"),
+    "share": ("0.5 .5 .5 .1 .2", "line 1", "'0.5', not a whole number"),
+    "infinite": ("inf .5 .5 .1 .2", "line 1", "not a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refuses_by_file_and_line(refuses, data, name):
+    text, *fragments = BAD[name]
+    with refuses("yolo: ", "labels/train/a.txt", *fragments):
+        yolo(data(a=text), (60, 80))
+
+
+@pytest.mark.parametrize(
+    ("yaml", "fragments"),
+    [
+        ("names: [cat\ntrain: x", ("line 2", "not YAML")),
+        ("- cat", ("names",)),
+        ("names: cat\ntrain: images/train", ("names must be a list",)),
+        ("names: {1: cat, 2: dog}\ntrain: images/train", ("numbered from 0",)),
+        ("names: [cat, cat]\ntrain: images/train", ("'cat' is listed twice",)),
+        ("names: []\ntrain: images/train", ("names",)),
+        ("names: [cat, dog]\nnc: 3\ntrain: images/train", ("nc is not 2",)),
+        ("names: [cat, dog]", ("no `train`",)),
+        ("names: [cat, dog]\ntrain: {a: b}", ("train must be a folder",)),
+        ("names: [cat, dog]\ntrain: images/none", ("images/none", "`train`")),
+        ("names: [cat, dog]\ntrain: ../images/train", ("train", "leads out")),
+        ("names: [cat, dog]\npath: ../data\ntrain: images/train", ("leads out",)),
+        (f"{YAML}test: images/train", ("train and the test",)),
+        ("names: !!python/object/apply:os.system [echo]", ("not YAML",)),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\ntrain: images/train", ("names must be a list",)),
+    ],
+)
+def test_refuses_a_description(refuses, data, yaml, fragments):
+    with refuses("yolo: ", *fragments):
+        yolo(data(yaml), (60, 80))
+
+
+def test_refuses_folders(refuses, data, tmp_path):
+    with refuses("no folder"):
+        yolo(str(tmp_path / "none"), (60, 80))
+    with refuses("neither data.yaml nor", "classes.txt"):
+        yolo(str(tmp_path), (60, 80))
+    (tmp_path / "classes.txt").write_text("cat\n")
+    with refuses("neither images/train nor train/images"):
+        yolo(str(tmp_path), (60, 80))
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    with refuses("train: no images"):
+        yolo(str(tmp_path), (60, 80))
+    path = data()
+    (tmp_path / "labels" / "train" / "lost.txt").write_text("")
+    with refuses("labels/train/lost.txt", "no image"):
+        yolo(path, (60, 80))
+    (tmp_path / "labels" / "train" / "lost.txt").rename(tmp_path / "labels/train/classes.txt")
+    shutil.copy(tmp_path / "images/train/a.jpg", tmp_path / "images/train/a.png")
+    with refuses("a.png", "a.jpg", "the same labels"):
+        yolo(path, (60, 80))
+    (tmp_path / "images/train/a.png").unlink()
+    (tmp_path / "images/train/b.jpg").write_text("hello")
+    with refuses("b.jpg", "not an image"):
+        yolo(path, (60, 80))

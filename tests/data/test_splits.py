@@ -1,0 +1,18 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdl.data.splits import partition
+
+
+@given(
+    count=st.integers(5, 300),
+    test=st.floats(0.2, 0.4),
+    validation=st.sampled_from([0.0, 0.2, 0.3]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_partition_is_disjoint_and_whole(count, test, validation, seed):
+    parts = partition(count, test, validation, seed, "rows")
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(count))
+    assert len(parts["test"]) == round(count * test)
+    assert ("validation" in parts) == (validation > 0)

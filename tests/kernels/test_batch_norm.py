@@ -1,0 +1,43 @@
+"""Batch norm's gradient against differentiation of its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.kernels import batch_norm_training
+
+
+def random_arrays(shapes, dtype=jnp.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_gradients_through_the_statistics_too(relu):
+    with jax.enable_x64(True):
+        x, weights, scale, bias = random_arrays([(6, 3), (6, 3), (3,), (3,)], jnp.float64)
+        weight_mean, weight_var = random_arrays([(3,)] * 2, jnp.float64, 1)
+
+        def loss(x, scale, bias):
+            y, mean, var = batch_norm_training(x, scale, bias, 1e-5, relu)
+            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+
+        def plain(x, scale, bias):
+            mean, var = x.mean(0), x.var(0)
+            y = (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+            y = jnp.maximum(y, 0) if relu else y
+            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+
+        got, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (loss, plain))
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_a_constant_channel_gives_finite_results():
+    x = jnp.full((64, 2), 1e3) + jnp.array([0.0, 1e-3])
+    y, mean, var = batch_norm_training(x, None, None, 1e-5, False)
+    gradient = jax.grad(lambda x: batch_norm_training(x, None, None, 1e-5, False)[0].sum())(x)
+    assert (var >= 0).all()
+    assert jnp.isfinite(y).all() and jnp.isfinite(gradient).all()
+    np.testing.assert_allclose(mean, x[0], rtol=1e-5)
