@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import UserError
 from jaxdl.figures import save
 from jaxdl.figures.canvas import canvas
 from jaxdl.terminal import say
 
 
-def series(history: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+def series(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a metric, (points,) each."""
-    lines = [line for line in history if line.get(name) is not None]
+    lines = [line for line in run.history() if line.get(name) is not None]
+    if not lines:
+        raise UserError(f"{run.folder}: no {name!r} in its metrics.jsonl; see --metric")
     return np.array([line["step"] for line in lines]), np.array([line[name] for line in lines])
 
 
@@ -29,9 +32,9 @@ def smooth(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def main(folders: list[str], metric: str, path: str) -> None:
     figure, (loss, measured) = canvas(2)
     for folder in folders:
-        history = Run(folder).history()
-        loss.plot(*smooth(*series(history, "loss")), label=Path(folder).name)
-        steps, values = series(history, metric)
+        run = Run(folder)
+        loss.plot(*smooth(*series(run, "loss")), label=Path(folder).name)
+        steps, values = series(run, metric)
         measured.plot(steps, values, marker="o", ms=3, label=Path(folder).name)
         say(f"{folder:40} step {steps[-1]:,}  {metric} {values[-1]:.4f}")
     loss.set(xlabel="step", ylabel="training loss", yscale="log")
@@ -47,4 +50,7 @@ if __name__ == "__main__":
     parser.add_argument("--metric", default="test/accuracy")
     parser.add_argument("--figure", required=True)
     options = parser.parse_args()
-    main(options.runs, options.metric, options.figure)
+    try:
+        main(options.runs, options.metric, options.figure)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")

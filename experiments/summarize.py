@@ -3,16 +3,23 @@
 python experiments/summarize.py runs/mnist_cnn-0 runs/mnist_cnn-1 runs/mnist_cnn-2
 """
 
-import json
+import argparse
 import statistics
-import sys
-from pathlib import Path
+from typing import Any
 
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import UserError
 from jaxdl.terminal import say
 
 
+def finished(folder: str) -> dict[str, Any]:
+    if (result := Run(folder).result()) is None:
+        raise UserError(f"{folder}: has no result.json; name runs that have finished")
+    return result
+
+
 def main(folders: list[str]) -> None:
-    results = [json.loads((Path(folder) / "result.json").read_text()) for folder in folders]
+    results = [finished(folder) for folder in folders]
     say(f"{len(results)} runs, seeds {', '.join(str(result['seed']) for result in results)}")
     columns = {name: [r["metrics"][name] for r in results] for name in results[0]["metrics"]}
     columns["wall_seconds"] = [result["wall_seconds"] for result in results]
@@ -24,4 +31,9 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+")
+    try:
+        main(parser.parse_args().runs)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")

@@ -43,6 +43,11 @@ def some(faults: Sequence[str], most: int = 4) -> str:
     return "; ".join(faults[:most]) + more
 
 
+def first_line(error: Exception, most: int | None = None) -> str:
+    """The first line of an exception's message, or else its type; `most` characters at most."""
+    return str(error).strip().partition("\n")[0][:most] or type(error).__name__
+
+
 def brief(value: object) -> str:
     """A value of others for a message, as Python writes it: one printable line, bounded."""
     return printable(_BRIEF.repr(value), 120)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 
 _log = logging.getLogger("jaxdl")
 
@@ -213,8 +213,7 @@ class Secondary:
             function(*args)
         except Exception as error:  # figures of users can raise anything
             self._full = isinstance(error, Unwritable | OSError)
-            fault = error.fault if isinstance(error, Unwritable) else str(error)
-            reason = fault.strip().partition("\n")[0]
+            reason = error.fault if isinstance(error, Unwritable) else first_line(error)
             if not isinstance(error, UserError):
                 reason = f"{type(error).__name__}: {reason}"
             if reason not in self._told:

@@ -11,7 +11,6 @@ import functools
 import json
 import math
 import os
-import reprlib
 import stat
 import sys
 import types
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Union, get_args, get_origin, get_type_hints
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief
 from jaxdl.files import replace_text
 
 RESTORE = "restore it or start a new run"
@@ -145,7 +144,7 @@ def fault(value: Any, schema: Any, place: str = "") -> str | None:
 
 def shown(value: Any) -> str:
     """A value for a message: short, and on one line."""
-    return "null" if value is None else reprlib.repr(value)
+    return "null" if value is None else brief(value)
 
 
 def _fault_of_object(value: Any, schema: type, place: str) -> str | None:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import jaxdl
 from jaxdl.data import Table
 from jaxdl.tasks.answer import Answer
 from jaxdl.tasks.base import GeneratesText, PredictsImages
@@ -79,8 +78,8 @@ def scatter(run):
     from matplotlib.figure import Figure
 
     figure = Figure()
-    test = run.experiment.splits["test"]
-    outputs = jaxdl.jit(run.experiment.prediction)(run.state, test[np.arange(len(test))])
+    test = run.splits["test"]
+    outputs = run.predict(test[np.arange(len(test))])
     figure.subplots().scatter(test.columns["brightness"], outputs)
     return figure
 

@@ -9,9 +9,13 @@ import pytest
 from jaxdl.cli import main
 
 
-def run(root, script, *words):
+def attempt(root, script, *words):
     command = [sys.executable, str(root / "experiments" / script), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def run(root, script, *words):
+    done = attempt(root, script, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -45,6 +49,20 @@ def test_compare(root, two_runs, tmp_path):
     told = run(root, "compare.py", *two_runs, "--figure", tmp_path / "both.png")
     assert all(f"{folder}" in told for folder in two_runs) and "test/accuracy 0." in told
     assert (tmp_path / "both.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "fault"),
+    [
+        ("summarize.py", ["none"], "none: has no result.json"),
+        ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
+    ],
+)
+def test_what_is_no_finished_run_is_named(root, tmp_path, monkeypatch, script, words, fault):
+    monkeypatch.chdir(tmp_path)
+    done = attempt(root, script, *words)
+    assert done.returncode == 2 and done.stderr.startswith(fault)
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_image_pipeline(root, tfds_dir):

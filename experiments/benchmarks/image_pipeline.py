@@ -48,7 +48,7 @@ def ways() -> dict[str, Way]:
     from jaxdl.data import Crop, LazyImages
     from jaxdl.data.images import jpeg
     from jaxdl.data.images.crops import draws
-    from jaxdl.data.images.lazy import Held, shrinkage
+    from jaxdl.data.images.lazy import EncodedInMemory, shrinkage
     from jaxdl.data.sources import tfds
     from jaxdl.runtime import keep_freed_memory
 
@@ -59,7 +59,7 @@ def ways() -> dict[str, Way]:
     rows, epochs = np.arange(len(images)), np.zeros(len(images), int)
     uniform = draws(rows, epochs, 0)
     shrinks = [
-        shrinkage(crop.drawn(*jpeg.size(data), u), SIZE)
+        shrinkage(crop.random_box(*jpeg.size(data), u), SIZE)
         for data, u in zip(images, uniform, strict=True)
     ]
 
@@ -70,14 +70,14 @@ def ways() -> dict[str, Way]:
 
     def ours(column: LazyImages) -> Way:
         return lambda: [
-            column.drawn(rows[i : i + BATCH], epochs[i : i + BATCH], 0)
+            column.train_view(rows[i : i + BATCH], epochs[i : i + BATCH], 0)
             for i in range(0, len(rows), BATCH)
         ]
 
     return {
         "simplejpeg alone": alone(quick=False),
         "simplejpeg alone, quick": alone(quick=True),
-        "jaxdl": ours(LazyImages(Held(images, "here"), crop, threads=1)),
+        "jaxdl": ours(LazyImages(EncodedInMemory(images, "here"), crop, threads=1)),
         "jaxdl, from array_record": ours(LazyImages(records.encoded, crop, threads=1)),
         **torch_ways(images),
         **tensorflow_ways(images),

@@ -9,7 +9,6 @@ SHA-256 of every file. The peak is the resident memory of the process until then
 """
 
 import argparse
-import math
 import os
 import re
 import subprocess
@@ -18,17 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-
-def config(parameters: int) -> dict:
-    """A perceptron of two hidden layers of one width."""
-    width = round((math.sqrt(75**2 + 4 * parameters) - 75) / 2)
-    return {
-        "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
-        "model": {"name": "mlp", "outputs": 10, "hidden": (width, width)},
-        "task": {"name": "classification", "classes": 10},
-        "optimizer": {"name": "adam", "learning_rate": 1e-4},
-        "training": {"batch_size": 50, "steps": 100_000, "evaluate": ()},
-    }
+from saving import config
 
 
 def start(folder: Path) -> tuple[float, float]:
@@ -58,9 +47,9 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "config.py").write_text(
-            f"def get_config():\n    return {config(options.parameters)!r}\n"
-        )
+        trained = config(options.parameters)
+        trained["training"] |= {"steps": 100_000, "evaluate": ()}
+        (folder / "config.py").write_text(f"def get_config():\n    return {trained!r}\n")
         for how in ("fresh", "resumed"):
             seconds, peak = start(folder)
             print(

@@ -31,11 +31,10 @@ from jaxdl.checkpointing.manifest import (
     best_step,
     contents,
     digests,
-    first_line,
     saved_steps,
     verify,
 )
-from jaxdl.errors import UserError, some
+from jaxdl.errors import UserError, first_line, some
 from jaxdl.files import refuse_special, replace_text, special
 from jaxdl.tree import flatten
 
@@ -180,7 +179,7 @@ class Checkpoints:
                 return {renamed.state_part(part): tree for part, tree in state.items()}
         except Exception as error:  # the hashes are right, so it is for Orbax to say
             raise UserError(
-                f"{path}: Orbax cannot read it ({first_line(error)}); use the versions "
+                f"{path}: Orbax cannot read it ({first_line(error, 200)}); use the versions "
                 "that wrote it"
             ) from error
 
@@ -232,8 +231,8 @@ class Checkpoints:
                 state = _restore(checkpointer, folder / "state", like)
         except Exception as error:  # Orbax raises many types, and TensorStore its own
             raise UserError(
-                f"{folder}: does not fit this config's model and optimiser ({first_line(error)}); "
-                "use the versions and the code that wrote it"
+                f"{folder}: does not fit this config's model and optimiser "
+                f"({first_line(error, 200)}); use the versions and the code that wrote it"
             ) from error
         return state, description["notes"]
 
@@ -252,7 +251,7 @@ class Checkpoints:
     def _unwritable(self, error: Exception) -> UserError:
         if isinstance(error, UserError):
             return UserError(f"cannot save a checkpoint: {error}")
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         if number := _OS_ERROR.search(reason):  # TensorStore puts much text before it
             reason = os.strerror(int(number[1]))
         elif isinstance(error, OSError):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl import json_files
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 from jaxdl.files import special
 
 _REMEDY = "restore it from a backup"
@@ -150,7 +150,7 @@ def _stored_arrays(state: Path) -> dict[str, str]:
             for key, read in zip(keys, reads, strict=True)
         }
     except Exception as error:  # TensorStore raises its own types
-        raise UserError(f"{state}: cannot be read ({first_line(error)}); {_REMEDY}") from None
+        raise UserError(f"{state}: cannot be read ({first_line(error, 200)}); {_REMEDY}") from None
 
 
 def _kind(header: bytes) -> str:
@@ -172,8 +172,3 @@ def best_step(notes: Mapping[str, Any]) -> int | None:
     """The step of the best checkpoint, if the notes name one."""
     best = notes.get("best")
     return best and int(best["step"])
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or else its type."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -46,7 +46,7 @@ from safetensors.numpy import save
 from jaxdl import kernels
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.checkpointing.weight_names import flat
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 from jaxdl.files import refuse_links, replace_bytes, unwritable
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.json_files import write_json
@@ -156,9 +156,8 @@ def _exported(
     except UserError:
         raise
     except Exception as error:  # JAX raises many types for what it cannot export
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
         remedy = "; --batch N, for N examples a call, may work" if batch is None else ""
-        fault = f"({type(error).__name__}: {reason}){remedy}"
+        fault = f"({type(error).__name__}: {first_line(error)}){remedy}"
         raise UserError(f"config.model: cannot be exported {fault}") from error
 
 

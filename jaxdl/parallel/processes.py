@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 from jaxdl.terminal import complain
 
 _STDERR = 2
@@ -62,10 +62,10 @@ def joined(
     except (ValueError, RuntimeError) as error:
         faulthandler.cancel_dump_traceback_later()
         _patience = None
-        reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"--distributed {address}: cannot join ({reason}); outside of Slurm, Open MPI, "
-            "Kubernetes and TPU pods give --distributed HOST:PORT --processes N --process I"
+            f"--distributed {address}: cannot join ({first_line(error)}); outside of Slurm, "
+            "Open MPI, Kubernetes and TPU pods give --distributed HOST:PORT --processes N "
+            "--process I"
         ) from None
     faulthandler.enable(_STDERR)  # JAX aborts if others are gone: print the stacks
     try:
@@ -153,10 +153,9 @@ def _leave(error: BaseException) -> None:
             complain(f"process {jax.process_index()}: {error}")
         case jax.errors.JaxRuntimeError():
             status = 1
-            reason = str(error).strip().partition("\n")[0]
             complain(
-                f"process {jax.process_index()}: lost the others ({reason}); start all again to "
-                "resume"
+                f"process {jax.process_index()}: lost the others ({first_line(error)}); start all "
+                "again to resume"
             )
         case _:
             raise error

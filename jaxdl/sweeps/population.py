@@ -129,7 +129,7 @@ class Population:
     def slow(self) -> str | None:
         """Why one program would not be faster; None if it would."""
         with self.experiment.precision.enabled():
-            size = count(self.experiment.abstract_state().params)
+            size = count(self.experiment.abstract_state.params)
         if size > _SMALL:
             return f"{size:,} parameters are more than {_SMALL:,}"
         if jax.default_backend() == "cpu" and any(name in self._program for name in _SLOW_ON_CPU):
@@ -196,8 +196,8 @@ class _PopulationRecorder:
     ) -> None:
         self.population, self.runs, self.progress = population, runs, progress
         self.experiment = experiment = population.experiment
-        self.total, self.timing = experiment.clock.total, Timing(progress)
-        quiet = _Quiet(self.total, 1)
+        self.timing = Timing(progress)
+        quiet = _Quiet(experiment.clock.total, 1)
         self.recorders = [
             Recorder(member, run, quiet, self.timing)
             for member, run in zip(population.members, runs, strict=True)
@@ -205,7 +205,7 @@ class _PopulationRecorder:
         self.loader = _Loaders([recorder.loader for recorder in self.recorders])
         self.finished = {i for i, run in enumerate(runs) if run.result() is not None}
         self.diverged: dict[int, str] = {}
-        self._checkpoints = Checkpoints(
+        self.checkpoints = Checkpoints(
             shared.checkpoints, experiment.training.keep, check=self._check_held
         )
         devices = experiment.devices
@@ -228,7 +228,7 @@ class _PopulationRecorder:
         devices = self.experiment.devices
         rates = jax.device_put(self.population.rates, self._state_sharding)
         shapes = jax.eval_shape(self.population.initial, rates)
-        restored = self._checkpoints.restore(devices.abstract(shapes, self._state_sharding))
+        restored = self.checkpoints.restore(devices.abstract(shapes, self._state_sharding))
         if restored is not None:
             states, notes = restored
             self.diverged = self._diverged(notes.get("diverged", {}))
@@ -251,7 +251,7 @@ class _PopulationRecorder:
         members = {str(i): i for i in range(len(self.runs))}
         if strangers := noted.keys() - members.keys():
             raise UserError(
-                f"{self._checkpoints.folder}: of another population (member "
+                f"{self.checkpoints.folder}: of another population (member "
                 f"{brief(min(strangers))} of {len(members)}); restore them"
             )
         return {members[i]: reason for i, reason in noted.items()}
@@ -294,20 +294,6 @@ class _PopulationRecorder:
     def _member(self, states: State, i: int) -> State:
         return self._pick(states, np.int32(i))
 
-    def steps_to_event(self, step: int) -> int:
-        """The same for all members; see `Recorder`."""
-        return self.recorders[0].steps_to_event(step)
-
-    def evaluation_due(self, step: int) -> bool:
-        """The same for all members; see `Recorder`."""
-        return self.recorders[0].evaluation_due(step)
-
-    def save_due(self, step: int) -> bool:
-        """The same for all members; see `Recorder`."""
-        if self.experiment.training.checkpoint_every is None:
-            return self._checkpoints.overdue() or step == self.total
-        return self.recorders[0].save_due(step)
-
     def record(self, step: int, n: int, summaries: Summary) -> None:
         """Log the summaries (steps, members) of `n` steps; members that are not finite diverge."""
         values = {k: np.asarray(v)[:n] for k, v in summaries.items() if k != "finite"}
@@ -344,15 +330,7 @@ class _PopulationRecorder:
     def save(self, step: int, states: State) -> None:
         """Save the states of all members, diverged ones too."""
         notes = {"wall_seconds": self.timing.wall, "diverged": self.diverged}
-        self._checkpoints.save(step, states, notes)
-
-    def close(self) -> None:
-        """Wait until what was saved is safely on disk."""
-        self._checkpoints.wait()
-
-    def stopped(self, step: int) -> None:
-        """Say where a signal stopped the population."""
-        self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+        self.checkpoints.save(step, states, notes)
 
     def finish(self, states: State, steps: int) -> dict[int, str]:
         """Write each member's checkpoint, result and figures; returns the diverged members."""
@@ -365,7 +343,7 @@ class _PopulationRecorder:
             save = functools.partial(recorder.save, int(state.step), state)
             self._unless_diverged(i, save)
             if i not in self.diverged:
-                recorder.close()
+                recorder.checkpoints.wait()
                 recorder.finish(state, steps)
         return self.diverged
 

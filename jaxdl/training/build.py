@@ -58,18 +58,17 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     if init_from:
         _ = init_from.arrays  # read now, since reading may fail
     shared, source = Data.of(settings.data)
-    transform, augment, views = (
-        build_transforms(getattr(shared, kind), f"config.data.{kind}")
-        for kind in ("transforms", "augment", "views")
-    )
+    transform = build_transforms(shared.transforms, "config.data.transforms")
+    augment = build_transforms(shared.augment, "config.data.augment")
+    views = build_transforms(shared.views, "config.data.views")
 
     # ---- The data, and what depends on it
     splits = _load(source, shared)
-    train = splits["train"]
     for table in splits.values():
         task.check(table)
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
+    train = splits["train"]
     vocabularies = {name: len(v) for name, v in train.vocabularies.items()}
     model = build_model(settings.model, vocabularies)
     order = _order(training, train, settings.seed)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.terminal import say
@@ -32,7 +32,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     with experiment.precision.enabled():
         _data(experiment, say)
         check_shapes(experiment)
-        state, batch = experiment.abstract_state(), experiment.abstract_batch()
+        state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
         outputs = jax.eval_shape(experiment.prediction, state, batch)
@@ -57,7 +57,7 @@ def check_shapes(experiment: Experiment) -> None:
         _check_model(experiment)
         _check_steps(experiment)
         if experiment.init_from:
-            state = experiment.abstract_state()
+            state = experiment.abstract_state
             experiment.init_from.fill(state.params, state.model_state)
 
 
@@ -82,7 +82,7 @@ def _check_model(experiment: Experiment) -> None:
 
 
 def _check_steps(experiment: Experiment) -> None:
-    state = _traced(experiment.abstract_state, "config.optimizer: cannot start")
+    state = _traced(lambda: experiment.abstract_state, "config.optimizer: cannot start")
     batch = experiment.abstract_batch()
     _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
     metrics: dict[str, float] = {}
@@ -204,8 +204,7 @@ def _traced(function: Callable[[], Any], what: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # Flax and JAX raise many types where something does not fit
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise UserError(f"{what}: {type(error).__name__}: {first}") from error
+        raise UserError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _show(x: Any) -> str:

@@ -163,12 +163,13 @@ class Experiment:
     def init(self, start: Any = None) -> State:
         """The state before the first step, on the devices; see `initial`."""
         seed = jnp.asarray(self.seed, jnp.uint32)
-        shardings = self.devices.held(jax.eval_shape(self.initial, seed, start))
+        shardings = self.devices.held(self.abstract_state)
         parts = None if start is None else (shardings.params, shardings.model_state)
         arguments = seed, start if parts is None else jax.device_put(start, parts)
         compiled = self.devices.compiled(self.initial, *arguments, once=True, results=shardings)
         return compiled(*arguments)
 
+    @functools.cached_property
     def abstract_state(self) -> Any:
         """Shapes, types and shardings of the state. Nothing is computed or allocated."""
         return self.devices.abstract_state(jax.eval_shape(self.initial, jnp.uint32(self.seed)))
@@ -193,6 +194,19 @@ class Experiment:
             self.model, state.params, state.model_state, size, self.precision
         )
         return self.devices.replicate(carry)
+
+    # ---- When
+
+    def due(self, name: str, step: int) -> bool:
+        """Whether an event is due after `step` steps: at each period of `every`, and at the end."""
+        period = self.every[name]
+        return step == self.clock.total or bool(period and step % period == 0)
+
+    def steps_to_event(self, step: int) -> int:
+        """Steps from `step` to the next evaluation, checkpoint or the end."""
+        periods = (self.every[name] for name in ("evaluate_every", "checkpoint_every"))
+        nearest = [period - step % period for period in periods if period]
+        return max(1, min([*nearest, self.clock.total - step]))
 
     # ---- The data
 

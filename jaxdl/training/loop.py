@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
 
+from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.parallel.processes import agreed, leads
 from jaxdl.progress import Progress
@@ -38,14 +39,18 @@ class Loader(Protocol):
 
 @runtime_checkable
 class Trainee(Protocol):
-    """What the loop trains and who keeps its books: a run, or a population of runs.
+    """What the loop trains, and records: a run (`Recorder`), or a population of runs.
 
     Attributes:
-      total: length of the run, in steps.
-      timing: what the time went to.
+      experiment: says how long, and when to evaluate and to save.
+      checkpoints: where `save` saves to.
+      progress: shows how far it is.
+      timing: what the time is spent on.
     """
 
-    total: int
+    experiment: Experiment
+    checkpoints: Checkpoints
+    progress: Progress
     timing: Timing
 
     @property
@@ -54,7 +59,7 @@ class Trainee(Protocol):
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to go on with."""
+        """Whether there is anything left to train."""
 
     def start(self) -> tuple[int, State]:
         """The newest sound checkpoint, or the state before the first step; and its step."""
@@ -62,32 +67,17 @@ class Trainee(Protocol):
     def compile(self, state: State) -> Any:
         """(state, batches, n) -> (state, summaries), compiled: `n` steps on what `loader` gives."""
 
-    def steps_to_event(self, step: int) -> int:
-        """Steps from `step` to the next evaluation, checkpoint or the end."""
-
-    def evaluation_due(self, step: int) -> bool:
-        """Whether to evaluate after `step` steps."""
-
-    def save_due(self, step: int) -> bool:
-        """Whether to save after `step` steps."""
-
     def record(self, step: int, n: int, summaries: Summary) -> None:
-        """Log the summaries of `n` steps from `step`, refusing what is not finite."""
+        """Log the summaries of `n` steps from `step`."""
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, and tell; whether it is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
 
     def save(self, step: int, state: State) -> None:
         """Save the state; it is written in the background."""
 
-    def close(self) -> None:
-        """Wait until what was saved is safely on disk."""
-
-    def stopped(self, step: int) -> None:
-        """Tell that a signal ended the run, and that it can be resumed."""
-
     def finish(self, state: State, steps: int) -> Any:
-        """Write the result, `steps` steps after the start; and return it."""
+        """Write the result, `steps` steps after the start, and return it."""
 
 
 def train(experiment: Experiment, run: Run, progress: Progress | None = None) -> dict[str, Any]:
@@ -114,12 +104,13 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
     A call of several steps is computed while the summaries of the one before are recorded and the
     batches of the next one are made.
     """
-    loader, timing, total = trainee.loader, trainee.timing, trainee.total
+    experiment, loader, timing = trainee.experiment, trainee.loader, trainee.timing
+    total = experiment.clock.total
     first, state = trainee.start()
     call = trainee.compile(state)
     step, pace, unread, asked = first, Pace(loader.steps), None, 0
     most = pace.steps
-    n = min(most, trainee.steps_to_event(step))
+    n = min(most, experiment.steps_to_event(step))
     timing.start_training(step)
     while step < total and trainee.active and not asked:
         try:
@@ -129,14 +120,14 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
         state, summaries = call(state, batches, n)
         previous, unread = unread, (step, n, summaries)
         step += n
-        n = min(most, trainee.steps_to_event(step))
+        n = min(most, experiment.steps_to_event(step))
         if step < total:
             loader.prepare(step, n)
         if previous:
             trainee.record(*previous)
             pace.tick(previous[1])
-        most, asked, save = agreed(pace.steps, stop.asked, trainee.save_due(step))
-        evaluate, save = trainee.evaluation_due(step), save or bool(asked)
+        most, asked, save = agreed(pace.steps, stop.asked, save_due(trainee, step))
+        evaluate, save = experiment.due("evaluate_every", step), save or bool(asked)
         if evaluate or save:
             trainee.record(*unread)
             unread = None
@@ -145,25 +136,37 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
                 save = trainee.evaluate(step, state) or save
             if save:
                 trainee.save(step, state)
-            pace.restart()
-            timing.start_training(step)
+            if step < total:
+                pace.restart()
+                timing.start_training(step)
     loader.close()
-    trainee.close()
+    trainee.checkpoints.wait()
     if asked and step < total:
-        trainee.stopped(step)
+        _say_stopped(trainee, step)
         raise SystemExit(128 + asked)
     return trainee.finish(state, step - first)
 
 
+def save_due(trainee: Trainee, step: int) -> bool:
+    """Whether to save after `step` steps; as `Checkpoints.overdue` says if the config does not."""
+    experiment = trainee.experiment
+    unset = experiment.every["checkpoint_every"] is None
+    return experiment.due("checkpoint_every", step) or (unset and trainee.checkpoints.overdue())
+
+
 def _abandon(trainee: Trainee, step: int, state: State, unread: Any, stop: StopSignal) -> NoReturn:
-    """Stop where a signal came and the next input does not, saving what this process can."""
+    """Stop after a signal, if the next input does not come; save what this process can."""
     if jax.process_count() == 1:  # several save together, and the others are not here
         if unread:
             trainee.record(*unread)
         trainee.save(step, state)
-        trainee.close()
-        trainee.stopped(step)
+        trainee.checkpoints.wait()
+        _say_stopped(trainee, step)
     raise SystemExit(128 + stop.asked)
+
+
+def _say_stopped(trainee: Trainee, step: int) -> None:
+    trainee.progress.say(f"stopped at step {step:,} and saved; run again to resume")
 
 
 class Pace:

@@ -71,7 +71,7 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
     """
     with experiment.precision.enabled():
         checkpoints = Checkpoints(run.checkpoints, best=run.best)
-        restored = checkpoints.restore(experiment.abstract_state())
+        restored = checkpoints.restore(experiment.abstract_state)
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
         state = restored[0]

@@ -1,4 +1,4 @@
-"""A run as the loop sees it: where it starts, and what is written and told of it."""
+"""A run as the loop sees it: how it starts, and what is logged, evaluated, saved and drawn."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _FINGERPRINT = ("examples", "sha256")  # of the description of the data
 
 
 class Timing:
-    """What the time of a run went to.
+    """What the time of a run is spent on.
 
     Args:
-      progress: shows the rate of training, and must not count what else takes time.
+      progress: shows the rate of training; its clock starts with that of training.
 
     Attributes:
       compiling: seconds.
@@ -49,12 +49,12 @@ class Timing:
         self.compiling = self.earlier = 0.0
 
     def start_training(self, step: int) -> None:
-        """Training goes on at a step."""
+        """Training begins, or resumes after something else, at a step."""
         self._since = time.perf_counter()
         self._progress.restart(step)
 
     def stop_training(self) -> None:
-        """Something else comes, such as evaluation."""
+        """Something else begins, such as evaluation."""
         self._trained += time.perf_counter() - self._since
         self._since = math.inf
 
@@ -70,17 +70,17 @@ class Timing:
 
 
 class Recorder:
-    """Starts one run, and keeps its books.
+    """Starts and records one run.
 
     Args:
       experiment: what is trained.
-      run: where it is written.
-      progress: tells of it.
-      timing: by default one of its own.
+      run: the directory to write to.
+      progress: shows how far it is.
+      timing: shared by the members of a population; by default its own.
 
     Attributes:
       metrics: of the newest evaluation.
-      measure: evaluates a state; made by `compile`.
+      measure: evaluates a state; set by `compile`.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class Recorder:
     ) -> None:
         self.experiment, self.run, self.progress = experiment, run, progress
         self.timing = timing or Timing(progress)
-        self.loader, self.total = experiment.loader(), experiment.clock.total
+        self.loader = experiment.loader()
         self.metrics: dict[str, float] = {}
         self.measure: Measure
-        self._checkpoints = Checkpoints(
+        self.checkpoints = Checkpoints(
             run.checkpoints, experiment.training.keep, check=run.check_held
         )
         self._figures = Secondary("figures")
@@ -101,14 +101,14 @@ class Recorder:
 
     @property
     def active(self) -> bool:
-        """A run always goes on; where its numbers are not finite, it raises."""
+        """A single run trains to the end; it raises if its numbers are not finite."""
         return True
 
     # ---- Start
 
     def start(self) -> tuple[int, State]:
         """The newest sound checkpoint, or the state before the first step; and its step."""
-        restored = self._checkpoints.restore(self.experiment.abstract_state())
+        restored = self.checkpoints.restore(self.experiment.abstract_state)
         if restored is not None:
             state, notes = restored
             self._check_origin(notes.get("origin", {}))
@@ -123,7 +123,7 @@ class Recorder:
         return step, state
 
     def begin(self, step: int) -> None:
-        """Make the directory ready to be written from a step on."""
+        """Prepare the directory for logging from a step on."""
         self.run.start(step, self.experiment.description)
 
     def _initial(self) -> State:
@@ -154,7 +154,7 @@ class Recorder:
 
     @functools.cached_property
     def _origin(self) -> dict[str, Any]:
-        """What a checkpoint is of, and must be of to be trained on."""
+        """The config and data of this run, which a checkpoint must share to be resumed."""
         data = self.experiment.description
         origin = {"config": self.experiment.config, "data": {k: data[k] for k in _FINGERPRINT}}
         return cfg.plain(origin, "checkpoint")
@@ -168,43 +168,21 @@ class Recorder:
         ]
         if changes:
             raise UserError(
-                f"{self.run.checkpoints}: are of another run ({some(changes)}); bring back what it "
-                "had, or choose another --workdir"
+                f"{self.run.checkpoints}: are of another run ({some(changes)}); restore its config "
+                "and data, or choose another --workdir"
             )
-
-    # ---- When
-
-    def steps_to_event(self, step: int) -> int:
-        """Steps from `step` to the next evaluation, checkpoint or the end."""
-        periods = (self.experiment.every[name] for name in ("evaluate_every", "checkpoint_every"))
-        nearest = [period - step % period for period in periods if period]
-        return max(1, min(*nearest, self.total - step))
-
-    def evaluation_due(self, step: int) -> bool:
-        """Whether to evaluate after `step` steps."""
-        return self._due(step, "evaluate_every")
-
-    def save_due(self, step: int) -> bool:
-        """Whether to save after `step` steps."""
-        if self.experiment.training.checkpoint_every is None:
-            return self._checkpoints.overdue() or step == self.total
-        return self._due(step, "checkpoint_every")
-
-    def _due(self, step: int, name: str) -> bool:
-        period = self.experiment.every[name]
-        return step == self.total or bool(period and step % period == 0)
 
     # ---- What is kept
 
     def record(self, step: int, n: int, summaries: Mapping[str, jax.Array | np.ndarray]) -> None:
-        """Log the summaries of `n` steps from `step`, refusing what is not finite."""
+        """Log the summaries of `n` steps from `step`; raise `Diverged` if one is not finite."""
         values = {name: np.asarray(v)[:n] for name, v in summaries.items()}
         finite = values.pop("finite")
         if not finite.all():
             i = int(np.argmin(finite))
             self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
         for i in range(n):
-            if self._due(step + i + 1, "log_every"):
+            if self.experiment.due("log_every", step + i + 1):
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
@@ -213,7 +191,7 @@ class Recorder:
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, and tell; whether it is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
         self.metrics, self._tables = self.measure(state)
         self.run.log(step, self.metrics)
         self.progress.show_evaluation(step, self.metrics)
@@ -233,23 +211,15 @@ class Recorder:
         if step and not _all_finite(state.params):  # the loss was finite, the update was not
             self._refuse(step - 1, {"parameters": float("nan")})
         notes = {"wall_seconds": self.timing.wall, "origin": self._origin}
-        self._checkpoints.save(step, state, notes | ({"best": self._best} if self._best else {}))
-
-    def close(self) -> None:
-        """Wait until what was saved is safely on disk."""
-        self._checkpoints.wait()
-
-    def stopped(self, step: int) -> None:
-        """Tell that a signal ended the run, and that it can be resumed."""
-        self.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+        self.checkpoints.save(step, state, notes | ({"best": self._best} if self._best else {}))
 
     def _refuse(self, step: int, values: dict[str, float]) -> None:
-        """Stop at a step that is not finite; what was saved before it stays."""
-        self._checkpoints.wait()
+        """Raise `Diverged` for a step that is not finite; earlier checkpoints stay."""
+        self.checkpoints.wait()
         rows = self.experiment.order.rows(step)
         named = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
         seen = ", ".join(f"{name} {value}" for name, value in values.items())
-        saved = self._checkpoints.steps()
+        saved = self.checkpoints.steps()
         newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
         raise Diverged(
             f"step {step + 1}: not finite ({seen}) after the batch of training examples {named}; "
@@ -275,7 +245,7 @@ class Recorder:
         return result
 
     def _results(self, state: State) -> FinishedRun:
-        """What figures know of the run so far."""
+        """What figures need of the run so far."""
         experiment = self.experiment
 
         def predict(batch: Batch) -> Any:
@@ -292,15 +262,15 @@ class Recorder:
             return jax.device_get(path)
 
         return FinishedRun(
-            experiment.task,
-            experiment.splits,
-            experiment.eval_splits,
-            state.params,
-            predict,
-            trajectory,
-            {},
-            self._tables,
-            (),
+            task=experiment.task,
+            splits=experiment.splits,
+            eval_splits=experiment.eval_splits,
+            params=state.params,
+            predict=predict,
+            trajectory=trajectory,
+            result={},
+            tables=self._tables,
+            history=(),
         )
 
     def _result(self, state: State, steps: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.progress import Progress
 from jaxdl.training.build import build_experiment
-from jaxdl.training.loop import Pace, train
+from jaxdl.training.loop import Pace, save_due, train
 from jaxdl.training.measure import measure
 from jaxdl.training.recorder import Recorder
 
@@ -231,11 +231,11 @@ def test_saving_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxdl.checkpointing.checkpoints.time.perf_counter", lambda: now[0])
     recorder = Recorder(experiment, run, Progress(40, 50))
     for seconds, apart in ((0.2, 30), (9, 270)):  # what the last save took
-        recorder._checkpoints._seconds = seconds
+        recorder.checkpoints._seconds = seconds
         for now[0], due in ((apart - 1, False), (apart + 1, True)):
-            assert recorder.save_due(7) == due
+            assert save_due(recorder, 7) == due
     now[0] = 1.0
-    assert recorder.save_due(40)  # the last
+    assert save_due(recorder, 40)  # the last
 
 
 def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):

@@ -139,8 +139,8 @@ def test_a_bad_image_in_the_middle_is_named_and_ends_with_2(tree, tmp_path, caps
         ({"crop": {"size": 8, "area": (0.1,)}}, r"config.data.crop.area: expected"),
         ({"crop": {"size": 8, "area": 0.1}}, r"config.data.crop.area: expected"),
         ({"crop": {"size": 8, "views": 2}}, r"config.data.crop: views=2"),
-        ({"crop": {"size": 8}, "size": 8}, r"config.data: images: give size.*one of the two"),
-        ({"crop": None}, r"config.data: images: give size"),
+        ({"crop": {"size": 8}, "size": 8}, r"config.data: images: give either size.*or crop"),
+        ({"crop": None}, r"config.data: images: give either size"),
         ({"crop": {"size": 8}, "source": "digits"}, r"config.data.crop: unknown"),
     ],
 )

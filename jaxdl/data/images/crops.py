@@ -73,7 +73,7 @@ class Crop:
         """The shorter side of the scaled image, in pixels."""
         return round(self.size * 8 / 7) if self.resize is None else self.resize
 
-    def train_view(self, height: int, width: int, uniform: Float64[np.ndarray, " draws"]) -> Box:
+    def random_box(self, height: int, width: int, uniform: Float64[np.ndarray, " draws"]) -> Box:
         """The part of an image of `height` and `width` that training sees.
 
         As torchvision's RandomResizedCrop: up to ten rectangles are tried; if none fits, the

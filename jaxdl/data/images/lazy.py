@@ -227,7 +227,7 @@ class LazyImages(Decoded):
         uniform = draws(rows.ravel(), epochs.ravel(), seed)
 
         def view(place: int, i: int, into: np.ndarray) -> None:
-            part = self._part(i, lambda h, w: self.crop.train_view(h, w, uniform[place]))
+            part = self._part(i, lambda h, w: self.crop.random_box(h, w, uniform[place]))
             jpeg.resize(part, into)
 
         return self._make(rows.ravel(), self.shape[1:], view).reshape(*rows.shape, *self.shape[1:])

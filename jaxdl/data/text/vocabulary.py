@@ -20,7 +20,7 @@ from jaxtyping import Int, Int32
 from numpy.typing import ArrayLike
 
 from jaxdl import json_files
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, first_line
 
 PAD = 0
 
@@ -260,7 +260,7 @@ def from_json(data: Mapping[str, Any]) -> Vocabulary:
         vocabulary = kind(**fields)
         len(vocabulary)  # sentencepiece reads its model
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        reason = f"{type(error).__name__}: {first_line(error, 200)}"
         raise UserError(f"vocabulary: not written by to_json ({reason}); restore it") from None
     return vocabulary
 

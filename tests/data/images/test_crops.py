@@ -40,7 +40,7 @@ def uniforms(count, seed=0):
 @pytest.mark.parametrize("area", [(0.08, 1.0), (0.35, 1.0)])
 def test_crops_are_distributed_as_torchvisions(size, area):
     crop, count = Crop(224, area=area), 4000
-    ours = np.array([crop.train_view(*size, u) for u in uniforms(count)], float)
+    ours = np.array([crop.random_box(*size, u) for u in uniforms(count)], float)
     rng = np.random.default_rng(1)
     theirs = np.array([reference(*size, area, crop.ratio, rng) for _ in range(count)], float)
     for boxes in (ours, theirs):  # area, ratio, and the middle
@@ -58,7 +58,7 @@ def test_crops_are_distributed_as_torchvisions(size, area):
 def test_crops_lie_in_the_image(height, width, row, resized):
     crop = Crop(224, area=None if resized else (0.08, 1.0))
     (uniform,) = draws(np.array([row]), np.array([3]), 7)
-    top, left, h, w = crop.train_view(height, width, uniform)
+    top, left, h, w = crop.random_box(height, width, uniform)
     assert top >= 0 and left >= 0 and h >= 1 and w >= 1
     assert top + h <= height and left + w <= width
 
@@ -66,13 +66,13 @@ def test_crops_lie_in_the_image(height, width, row, resized):
 def test_where_no_rectangle_fits_the_middle_is_taken():
     crop = Crop(224)
     uniform = uniforms(1)[0]
-    assert crop.train_view(100, 10_000, uniform) == (0, (10_000 - 133) // 2, 100, 133)
-    assert crop.train_view(10_000, 99, uniform) == ((10_000 - 132) // 2, 0, 132, 99)
-    assert crop.train_view(1, 1, uniform) == (0, 0, 1, 1)
+    assert crop.random_box(100, 10_000, uniform) == (0, (10_000 - 133) // 2, 100, 133)
+    assert crop.random_box(10_000, 99, uniform) == ((10_000 - 132) // 2, 0, 132, 99)
+    assert crop.random_box(1, 1, uniform) == (0, 0, 1, 1)
 
 
 def test_without_an_area_a_square_of_the_resized_image_is_taken():
-    boxes = np.array([Crop(224, area=None).train_view(512, 1024, u) for u in uniforms(500)])
+    boxes = np.array([Crop(224, area=None).random_box(512, 1024, u) for u in uniforms(500)])
     assert (boxes[:, 2:] == 448).all()  # 224 of 256, in an image twice as large
     assert set(boxes[:, 0]) <= set(range(65)) and len(set(boxes[:, 0])) > 50
     assert boxes[:, 1].min() < 20 and boxes[:, 1].max() > 556
@@ -94,7 +94,7 @@ def test_golden_values():
         key=np.array([7, 6], np.uint64), counter=np.array([0, 12_345, 0, 1], np.uint64)
     ).random_raw(22)
     np.testing.assert_array_equal(uniform, (words >> np.uint64(11)) / 2**53)
-    assert Crop(224).train_view(375, 500, uniform) == (1, 43, 364, 361)
+    assert Crop(224).random_box(375, 500, uniform) == (1, 43, 364, 361)
     assert uniform.min() >= 0 and uniform.max() < 1
 
 

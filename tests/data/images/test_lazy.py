@@ -79,7 +79,7 @@ def test_training_sees_the_part_that_is_drawn():
     errors = []
     for i, image in enumerate(seen):
         whole = np.asarray(Image.open(BytesIO(JPEGS[i])))
-        top, left, h, w = crop.train_view(*whole.shape[:2], uniform[i])
+        top, left, h, w = crop.random_box(*whole.shape[:2], uniform[i])
         part = Image.fromarray(whole).resize(
             (16, 16), Image.Resampling.BOX, box=(left, top, left + w, top + h)
         )
