@@ -53,6 +53,15 @@ def usable(name: str) -> Path | None:
     return None
 
 
+def keep_programs() -> None:
+    """Keep compiled programs for the next process, unless JAX was told where to already."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (place := usable("xla")):
+        jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
 def sound(file: Path) -> bool:
     """Whether a file of a usable folder exists and only this user can write it; else warn."""
     try:

@@ -47,7 +47,7 @@ def refuses():
 @pytest.fixture
 def call(capsys):
     """Runs a command of jaxdl in this process: (exit status, stdout, stderr)."""
-    from jaxdl.cli import main
+    from jaxdl.cli.main import main
 
     def call(*words):
         status = 0

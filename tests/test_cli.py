@@ -306,7 +306,7 @@ def test_a_run_goes_on_when_nobody_reads(config, tmp_path):
 
 def test_import_is_quick_because_it_imports_little():
     code = (
-        "import sys, jaxdl, jaxdl.cli\n"
+        "import sys, jaxdl, jaxdl.cli.main\n"
         "heavy = {'jax', 'flax', 'optax', 'orbax', 'tensorflow', 'tensorflow_datasets',"
         " 'matplotlib', 'sklearn'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"

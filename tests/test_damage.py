@@ -37,7 +37,7 @@ DAMAGES = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished run, with checkpoints of steps 4 and 8."""
-    from jaxdl.cli import main
+    from jaxdl.cli.main import main
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "config.py").write_text(f"def get_config():\n    return {CONFIG!r}\n")

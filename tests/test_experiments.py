@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 
 
 def attempt(root, script, *words):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 from jaxdl.data.synthetic.builtin import digits
 from jaxdl.inference.predictor import Predictor
 from jaxdl.inference.restored import RestoredRun

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 from jaxdl.data.text.abc import share_of_full_bars
 
 STEPS = ("--config.training.steps=2", "--config.training.evaluate=()", "--config.figures=()")

@@ -60,8 +60,8 @@ def images(work: Work, path: str) -> None:
 def jaxdl_steps(work: Work, path: str, onednn: str) -> Callable[[int], object]:
     """Steps of the shipped config, as the training loop makes them."""
     os.environ["JAXDL_ONEDNN"] = onednn
-    from jaxdl.cli import read_config
     from jaxdl.kernels.onednn import available
+    from jaxdl.training.build import read_config
 
     if onednn == "1" and not available():
         raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")

@@ -65,7 +65,7 @@ def images(path: str) -> None:
 
 def config_of(depth: int, path: str) -> dict[str, Any]:
     """The shipped config on images in memory, without augmentation."""
-    from jaxdl.cli import read_config
+    from jaxdl.training.build import read_config
 
     changes = [
         f"model.depth={depth}",

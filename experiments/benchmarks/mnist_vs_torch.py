@@ -45,7 +45,7 @@ def images(path: str) -> None:
 
 def jaxdl_steps(work: str, path: str) -> Callable[[int], object]:
     """Steps of the shipped config, as the training loop makes them."""
-    from jaxdl.cli import read_config
+    from jaxdl.training.build import read_config
 
     overrides = [
         "data.source=arrays",

@@ -20,10 +20,10 @@ def stages(config: str, workdir: str) -> None:
     """In a process of its own: go as far as the first step, and print what each stage took."""
     marks = [("start", float(os.environ["STARTED"])), ("Python", time.time())]
 
+    from jaxdl.caches import keep_programs
     from jaxdl.checkpointing.run_directory import Run
-    from jaxdl.cli import read_config, set_up_cache
     from jaxdl.progress import Progress
-    from jaxdl.training.build import build_experiment
+    from jaxdl.training.build import build_experiment, read_config
     from jaxdl.training.check import check_shapes
     from jaxdl.training.loop import train
 
@@ -34,7 +34,7 @@ def stages(config: str, workdir: str) -> None:
             marks.append(("first step", time.time()))
 
     marks.append(("imports", time.time()))
-    set_up_cache()
+    keep_programs()
     experiment = build_experiment(read_config(config, ["training.steps=1"]))
     marks.append(("config and data", time.time()))
     check_shapes(experiment)

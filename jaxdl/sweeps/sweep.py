@@ -31,6 +31,7 @@ from jaxdl.sweeps.report import printed, table_row
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
+from jaxdl.training.start import train_run
 
 _SHOWN = 6  # metrics in the printed table; sweep.json has all
 
@@ -78,11 +79,10 @@ class Sweeper:
         self.together = saved.get("together") if together is None else together
         self._diverged: dict[str, str] = saved.get("diverged", {})  # place of a run -> reason
 
-    def run(self, train: Callable[[dict[str, Any], Run], Any], say: Say = say) -> None:
+    def run(self, say: Say = say) -> None:
         """Train all runs that have no result yet, then print the results of all.
 
         Args:
-          train: trains one run to its end, by the usual loop.
           say: prints a line.
 
         Raises:
@@ -101,7 +101,7 @@ class Sweeper:
                 if population is not None:
                     self._train_together(i, group, population, say)
                 for member in group if population is None else ():
-                    self._train_alone(member, members.index(member), train, say)
+                    self._train_alone(member, members.index(member), say)
             self._conclude(say)
 
     def _groups(self, say: Say) -> list[tuple[list[Member], Population | None]]:
@@ -174,14 +174,14 @@ class Sweeper:
         self._diverged |= {group[k].place: reason for k, reason in diverged.items()}
         self._write()
 
-    def _train_alone(self, member: Member, i: int, train: Callable, say: Say) -> None:
+    def _train_alone(self, member: Member, i: int, say: Say) -> None:
         if not self._missing(member):
             return
         say(f"run {i + 1} of {len(self.sweep.members)}: {member.place}")
         run = Run(self.folder / member.place)
         try:
             with run.locked():
-                train(member.config, run)
+                train_run(member.config, run)
         except Diverged as error:
             say(f"{run.folder} has diverged: {error}")
             self._diverged[member.place] = str(error)

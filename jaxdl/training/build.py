@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,19 @@ NODES: dict[str, cfg.Selectable] = {
     "optimizer.learning_rate": cfg.Selectable(optim.SCHEDULES, ("warmup",)),
     "task": cfg.Selectable(TASKS),
 }
+
+
+def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The config of a file, or of a shipped one's name, with overrides.
+
+    Args:
+      file: as after `--config`.
+      overrides: each `key.sub=value`, as after `--config.`
+
+    Raises:
+      UserError: the file or an override cannot be read.
+    """
+    return cfg.read(file, overrides, NODES)
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:

@@ -11,7 +11,7 @@ from jaxdl.checkpointing import weight_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.checkpointing.weight_names import flat, to_torch
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 from jaxdl.errors import UserError
 from jaxdl.training.build import build_experiment
 from jaxdl.training.loop import train

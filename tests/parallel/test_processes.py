@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 
 OVERRIDES = {
     "data.source": "digits",

@@ -16,7 +16,6 @@ import pytest
 
 from jaxdl import Classification, functional, make_step
 from jaxdl import config as cfg
-from jaxdl.cli import read_config
 from jaxdl.data.order import ShuffledEpochs
 from jaxdl.errors import UserError
 from jaxdl.figures.sweep import sweep_figure
@@ -27,7 +26,7 @@ from jaxdl.sweeps.grid import Sweep, alternatives
 from jaxdl.sweeps.population import Population
 from jaxdl.sweeps.report import printed
 from jaxdl.sweeps.sweep import Sweeper
-from jaxdl.training.build import build_experiment
+from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.combinators import population, repeat
 from jaxdl.training.measure import Measure
 from jaxdl.training.step import init

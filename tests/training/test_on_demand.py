@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.cli import main
+from jaxdl.cli.main import main
 from jaxdl.errors import UserError
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes

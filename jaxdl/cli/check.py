@@ -1,0 +1,30 @@
+"""`jaxdl check`: all that can be known before training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jaxdl.cli.options import Subcommands, add_config, add_workdir, build, check_writable
+from jaxdl.terminal import say
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("check", help="say all that can be known before training")
+    add_config(command, required=True)
+    add_workdir(command, required=False)
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Say everything that can be known before training."""
+    from jaxdl.training.build import read_config
+
+    config = read_config(options.config, overrides)
+    if options.workdir is not None:
+        check_writable(Path(options.workdir))
+    from jaxdl.training.check import check as run_check
+
+    run_check(build(config))
+    say("ready to train")

@@ -1,0 +1,27 @@
+"""`jaxdl list`: the shipped configs."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+
+from jaxdl import config as cfg
+from jaxdl.cli.options import Subcommands
+from jaxdl.terminal import say
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("list", help="the shipped configs and their targets")
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Print the shipped configs, what each reproduces, and its target."""
+    for name, path in cfg.shipped().items():
+        document = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        target = cfg.read(str(path)).get("target")
+        say(f"{name:22} {document.splitlines()[0] if document else ''}")
+        if target:
+            sign = "at most" if target.get("smaller") else "at least"
+            say(f"{'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})")

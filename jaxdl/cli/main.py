@@ -1,0 +1,101 @@
+"""The entry of the command line: `jaxdl COMMAND …`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from jaxdl.cli import (
+    check,
+    evaluate,
+    export,
+    inspect,
+    list_configs,
+    predict,
+    sample,
+    sweep,
+    train,
+)
+from jaxdl.cli.options import Parser
+from jaxdl.errors import UserError, printable
+from jaxdl.runtime import keep_freed_memory
+from jaxdl.terminal import complain, set_up
+
+_COMMANDS = (train, evaluate, sweep, sample, predict, inspect, export, check, list_configs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. A mistake of the user's is one line on stderr, and exit status 2.
+
+    Without `arguments` it is the process's own, and settles how this process keeps its memory and
+    how it prints warnings and tracebacks.
+    """
+    if arguments is None:
+        keep_freed_memory()
+    set_up(hooks=arguments is None)
+    words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    try:
+        if overrides and getattr(options, "config", None) is None:
+            raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
+        options.command(options, overrides)
+        sys.stdout.flush()  # here, where it can be told that this cannot be
+    except UserError as error:
+        complain(error)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # as `jaxdl list | head -1` does
+        _discard_output()
+        raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # whatever asks first whether there is such a file
+            name = printable(error.filename)
+            fault = f"{name}: the name is too long for a file; choose a shorter one"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            _discard_output()
+            fault = f"the disk is full ({error.strerror}); make room"
+        else:
+            raise
+        complain(fault)
+        raise SystemExit(2) from None
+    except SystemExit as stop:
+        if arguments is None and isinstance(stop.code, int) and stop.code > 128:
+            _leave(stop.code)
+        raise
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="jaxdl", description="One config, one command, an honest number.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's own words, and the overrides without their `--config.`."""
+    words: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if not word.startswith("--config."):
+            words.append(word)
+        elif "=" in word:
+            overrides.append(word.removeprefix("--config."))
+        else:  # --config.key value
+            overrides.append(f"{word.removeprefix('--config.')}={next(rest, '')}")
+    return words, overrides
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once, as a signal asked: threads that wait for what does not come may hang."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)

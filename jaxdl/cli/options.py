@@ -1,0 +1,115 @@
+"""What several commands share: options, and checks of the paths that they are given."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jaxdl.errors import UserError
+from jaxdl.files import special
+from jaxdl.terminal import complain
+
+if TYPE_CHECKING:
+    from jaxdl.training.experiment import Experiment
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error, and exit with 2."""
+        complain(f"{message}; see {self.prog} --help", self.prog)
+        raise SystemExit(2)
+
+
+Subcommands = argparse._SubParsersAction  # of the main parser
+
+CONFIG_HELP = (
+    "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "
+    "often as you like"
+)
+
+
+def add_config(command: Parser, *, required: bool = False) -> None:
+    """Add `--config`."""
+    command.add_argument("--config", required=required, metavar="FILE", help=CONFIG_HELP)
+
+
+def add_workdir(command: Parser, *, required: bool = True) -> None:
+    """Add `--workdir`, of one run."""
+    command.add_argument("--workdir", required=required, metavar="DIR", help="the run directory")
+
+
+def add_trust(command: Parser) -> None:
+    """Add `--trust`."""
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        type=_module_name,
+        metavar="MODULE",
+        help="run code of this module where the directory's config names it; can be repeated",
+    )
+
+
+def add_force(command: Parser) -> None:
+    """Add `--force`."""
+    command.add_argument("--force", action="store_true", help="overwrite what exists")
+
+
+def add_finished_run(command: Parser) -> None:
+    """Add what says which checkpoint to use: `--workdir`, `--best` and `--trust`."""
+    add_workdir(command)
+    command.add_argument(
+        "--best",
+        action="store_true",
+        help="the best checkpoint, by config.training.best, not the newest",
+    )
+    add_trust(command)
+
+
+def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
+    """The experiment of a config; its programs are kept for the next command."""
+    from jaxdl.caches import keep_programs
+    from jaxdl.training.build import build_experiment
+
+    keep_programs()
+    return build_experiment(config, resumed=resumed)
+
+
+def existing_run(folder: str) -> Path:
+    """The directory of a run, refused if it holds none."""
+    if not (Path(folder) / "config.json").exists():
+        raise UserError(f"--workdir {folder}: holds no run (no config.json); train there first")
+    return Path(folder)
+
+
+def check_writable(folder: Path, option: str = "--workdir") -> None:
+    """Refuse a directory that could not be made, without making it."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"{option} {folder}: cannot be written ({existing}); choose another")
+
+
+def check_creatable(
+    file: str, option: str, suffixes: Sequence[str] = (), force: bool = False
+) -> None:
+    """Refuse a file that could not be written, or, without force, exists; without writing it."""
+    check_writable(Path(file).parent, option)
+    if Path(file).is_dir():
+        raise UserError(f"{option} {file}: is a directory; name a file")
+    if kind := special(Path(file)):
+        raise UserError(f"{option} {file}: is {kind}; name a plain file")
+    if suffixes and Path(file).suffix not in suffixes:
+        raise UserError(f"{option} {file}: name a file that ends in {' or '.join(suffixes)}")
+    if os.path.lexists(file) and not force:  # a link to nothing, too, would be written through
+        raise UserError(f"{option} {file}: exists; choose another, or overwrite it with --force")
+
+
+def _module_name(text: str) -> str:
+    if not all(part.isidentifier() for part in text.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a module, such as my_models")
+    return text

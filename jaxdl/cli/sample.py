@@ -1,0 +1,87 @@
+"""`jaxdl sample`: what a run generates."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jaxdl.caches import keep_programs
+from jaxdl.cli.options import (
+    Subcommands,
+    add_finished_run,
+    add_force,
+    check_creatable,
+    existing_run,
+)
+from jaxdl.errors import UserError
+from jaxdl.terminal import say, stream
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("sample", help="write with what a run has learnt")
+    add_finished_run(command)
+    command.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
+    command.add_argument(
+        "--input", metavar="TEXT", help="what it answers to: a text to translate, an image's path"
+    )
+    command.add_argument("--length", type=int, default=500, help="most tokens to write (500)")
+    command.add_argument(
+        "--temperature", type=float, help="0 is greedy; by default 1, and 0 with --input"
+    )
+    command.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
+    command.add_argument(
+        "--top-p", type=float, metavar="P", help="draw among the likeliest that have P together"
+    )
+    command.add_argument("--beam", type=int, metavar="W", help="beam search of this width instead")
+    command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    command.add_argument("--count", type=int, default=1, help="how many to write (1)")
+    command.add_argument("--output", metavar="FILE", help="also write them to a file")
+    add_force(command)
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Write with what a run has learnt, and show it as it is written."""
+    for name in ("length", "count", "beam"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}: expected at least 1, got {value}")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed: expected at least 0 and below 2³², got {options.seed}")
+    drawn = (options.temperature, options.top_k, options.top_p)
+    if options.beam is not None and drawn != (None, None, None):
+        raise UserError(
+            "--beam: draws nothing; leave it out, or --temperature, --top-k and --top-p"
+        )
+    folder = existing_run(options.workdir)
+    if options.output is not None:
+        check_creatable(options.output, "--output", force=options.force)
+    keep_programs()
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.decoding import make_sampler
+    from jaxdl.files import make_parent, replace_text
+    from jaxdl.inference.text_generator import TextGenerator
+
+    # A translation is best as likely as can be, a text of one's own is not.
+    usual = 1.0 if options.input is None else 0.0
+    temperature = usual if options.temperature is None else options.temperature
+    draw = make_sampler(temperature, options.top_k, options.top_p)
+    writer = TextGenerator(Run(folder, best=options.best, trust=options.trust))
+    conditions = writer.condition(options.input)
+    texts = []
+    for i in range(options.count):
+        if options.beam is not None:
+            pieces = iter([writer.best(options.prompt, options.length, options.beam, conditions)])
+        else:
+            seed = options.seed + i
+            pieces = writer.stream(options.prompt, options.length, draw, seed, conditions)
+        texts.append(writer.task.heading(i) + options.prompt)
+        stream(texts[-1])
+        for piece in pieces:
+            stream(piece)
+            texts[-1] += piece
+        say()
+    stream(writer.task.remark(texts))
+    if options.output is not None:
+        replace_text(make_parent(Path(options.output)), "\n".join(texts) + "\n")

@@ -1,0 +1,59 @@
+"""`jaxdl sweep`: a grid of runs, with several seeds each."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+
+from jaxdl.caches import keep_programs
+from jaxdl.cli.options import CONFIG_HELP, Subcommands, add_trust
+from jaxdl.errors import UserError
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "sweep",
+        help="train a grid of runs, each with several seeds",
+        description="Train every combination of the given values, each with several seeds, and "
+        "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate=0.1,0.3 "
+        "has two values: commas separate, except inside brackets and quotes, so "
+        "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
+        "brackets. Run it again, or with --workdir alone, to resume.",
+    )
+    command.add_argument("--config", metavar="FILE", help=f"{CONFIG_HELP}; v1,v2 tries both values")
+    command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
+    command.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds of each, from the config's upwards (1)"
+    )
+    add_trust(command)
+    how = command.add_mutually_exclusive_group()
+    how.add_argument(
+        "--together",
+        action="store_true",
+        default=None,
+        help="train in one program whatever can be, not only what is faster so",
+    )
+    how.add_argument(
+        "--in-turn",
+        action="store_false",
+        dest="together",
+        help="train one run after the other",
+    )
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Train a grid of runs with several seeds each, or what is missing of it."""
+    keep_programs()
+    from jaxdl.sweeps.grid import Sweep
+    from jaxdl.sweeps.sweep import Sweeper
+    from jaxdl.training.build import read_config
+
+    asked = None
+    if options.config is not None:
+        read = functools.partial(read_config, options.config)
+        asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds)
+    elif options.seeds is not None:
+        raise UserError("--seeds: needs --config; without it a sweep is resumed as it was")
+    Sweeper(options.workdir, asked, options.together, options.trust).run()

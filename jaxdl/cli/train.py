@@ -1,0 +1,76 @@
+"""`jaxdl train`: train, or resume."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from jaxdl.caches import keep_programs
+from jaxdl.cli.options import Subcommands, add_config, add_trust, add_workdir, existing_run
+from jaxdl.errors import UserError, printable
+from jaxdl.terminal import say
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("train", help="train, or resume what is in the workdir")
+    add_config(command)
+    add_workdir(command)
+    command.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT",
+        help="be one of several processes; without an address as Slurm, Open MPI, Kubernetes say",
+    )
+    command.add_argument("--processes", type=int, metavar="N", help="how many, with an address")
+    command.add_argument("--process", type=int, metavar="I", help="which one this is, 0 to N - 1")
+    command.add_argument(
+        "--patience", type=int, default=600, metavar="SECONDS", help="end where others hang (600)"
+    )
+    add_trust(command)
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Train, or resume what is in the workdir."""
+    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.parallel import processes
+    from jaxdl.training.build import read_config
+    from jaxdl.training.start import train_run
+
+    if options.config is None:
+        existing_run(options.workdir)
+    with contextlib.ExitStack() as stack:
+        if options.distributed is None and (options.processes, options.process) != (None, None):
+            raise UserError("--processes: needs --distributed HOST:PORT, the address of process 0")
+        if options.distributed is not None:
+            team = options.distributed, options.processes, options.process, options.patience
+            stack.enter_context(processes.joined(*team))
+        keep_programs()
+        run = Run(options.workdir, processes.leads(), trust=options.trust)
+        stack.enter_context(run.locked())
+        config = read_config(options.config, overrides) if options.config else run.config()
+        result, before = train_run(config, run)
+        if processes.leads():
+            if before:
+                say(f"{options.workdir}: finished before; this is its result")
+            _conclude(result, run.folder)
+
+
+def _conclude(result: dict[str, Any], folder: Path) -> None:
+    """The final metrics, and whether the published target was met."""
+    for name, value in result["metrics"].items():
+        say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
+    counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
+    say(
+        f"evaluated {counted} examples at step {result['step']:,}; "
+        f"{result['examples_per_second']:,.0f} training examples/s"
+    )
+    target = result["target"]
+    if target:
+        verdict = "met" if result["met"] else "NOT met"
+        say(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
+    say(f"everything is in {folder}")
