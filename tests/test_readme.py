@@ -264,7 +264,7 @@ def test_every_config_and_file_they_name_is_there():
     for readme in READMES:
         if (ROOT / readme).exists():
             text = (ROOT / readme).read_text()
-            for name in re.findall(r"configs/(\w+)\.py", text):
+            for name in re.findall(r"configs/([a-z]\w*)\.py", text):
                 assert name in cfg.shipped()
             for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
                 assert (ROOT / Path(readme).parent / path).exists(), f"{readme}: {path}"

@@ -102,7 +102,7 @@ class Run:
     """A run directory.
 
     Args:
-      folder: made if it does not exist.
+      folder: made when it is first written.
       leads: whether this process writes it. Of several that train together only one does; the
         others write to temporary folders, which are removed in the end.
       best: use the best checkpoint instead of the newest.
@@ -113,7 +113,7 @@ class Run:
       out: to write to: the same folder if this process leads, else a temporary one.
 
     Raises:
-      UserError: it cannot be made or written, or holds a link, a pipe or a device.
+      UserError: it holds a link, a pipe or a device.
     """
 
     def __init__(
@@ -133,14 +133,6 @@ class Run:
         if not leads:
             self._scratch = tempfile.TemporaryDirectory()
             self.out = Path(self._scratch.name)
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            check_writable(self.folder)
-        except OSError as error:
-            raise UserError(
-                f"--workdir {folder}: cannot be written ({error.strerror}); choose another"
-            ) from None
 
     @property
     def checkpoints(self) -> Path:
@@ -157,10 +149,12 @@ class Run:
         """Lock the directory: no other process writes here. A killed process loses its lock.
 
         Raises:
-          UserError: another process holds the lock; the message names its host and number.
+          UserError: another process holds the lock; the message names its host and number. Or the
+            directory cannot be made or written.
         """
         import fcntl
 
+        self._make()
         path = self.out / "lock"
         with open_plain(path, os.O_RDWR) as file:
             if os.fstat(file.fileno()).st_nlink > 1:  # the other may be in anybody's folder
@@ -219,6 +213,8 @@ class Run:
         if self.out != self.folder:  # the process that leads checks it
             return
         path = self.folder / "config.json"
+        if not self.folder.exists():
+            return
         strangers = sorted({p.name for p in self.folder.iterdir()} - {"lock"})
         if strangers and not path.exists():
             raise UserError(
@@ -235,6 +231,7 @@ class Run:
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Write the config: from now on this is its run."""
+        self._make()
         write_json(self.out / "config.json", config)
 
     def config(self) -> dict[str, Any]:
@@ -292,6 +289,15 @@ class Run:
     def close(self) -> None:
         """Write no more events."""
         self._events = None
+
+    def _make(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            check_writable(self.out)
+        except OSError as error:
+            raise UserError(
+                f"--workdir {self.out}: cannot be written ({error.strerror}); choose another"
+            ) from None
 
     def _begin_events(self, step: int) -> None:
         """Open a new file of events; TensorBoard drops those of later steps in earlier files."""
