@@ -75,7 +75,13 @@ def test_a_directory_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match=r"--workdir .*: cannot be written \("):
-            Run(folder)
+            Run(folder).claim({})
+
+
+def test_reading_makes_nothing(tmp_path):
+    run = Run(tmp_path / "run")
+    assert run.result() is None and run.history() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_environment_keeps_earlier_starts(run):
