@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _Entry = dict[str, Any]
+_ROLES = {"train": "train", "val": "validation", "test": "test"}  # by a word in the file's path
 _MOST = 1 << 32  # bytes of a JSON file; COCO's own have 450 MB
 
 
@@ -86,6 +89,55 @@ def coco(
         splits[role] = Annotated(images[role], objects, f"coco: {file}")
     box_files.require_disjoint(images, "coco")
     return tables(splits, tuple(classes.values()), size, degenerate, lazy)
+
+
+def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
+    """The annotation file of each split and the folder of its images, by their usual names.
+
+    Files are right in the folder or in one below it: COCO's `annotations/instances_train2017.json`,
+    Roboflow's `train/_annotations.coco.json`, or any other that lists images, annotations and
+    categories. Of COCO's own, those with `instances` in their names are read.
+
+    Returns:
+      The pairs by role, below `root`; a file that names no split is the train split.
+
+    Raises:
+      UserError: two files are of one split, or the images of one are in no usual folder.
+    """
+    files = sorted(f for pattern in ("*.json", "*/*.json") for f in root.glob(pattern))
+    files = [file for file in files if "instances" in file.name] or files
+    pairs: dict[str, tuple[str, str]] = {}
+    for file in files:
+        name = str(file.relative_to(root))
+        try:
+            images = _read(file)["images"]
+        except UserError:
+            if len(files) == 1:
+                raise
+            continue
+        words = {*re.findall(r"train|test|val", name.lower())} & {*_ROLES}
+        role = _ROLES[min(words)] if len(words) == 1 else "train"
+        if role in pairs:
+            raise UserError(
+                f"coco: {root}: {pairs[role][0]} and {name} are both the {role} split; name one "
+                "file of each, with train, val or test in its name"
+            )
+        pairs[role] = name, _folder_of(images, file, root)
+    return pairs
+
+
+def _folder_of(images: list[_Entry], file: Path, root: Path) -> str:
+    """The usual folder that holds the first image."""
+    stem = file.stem.removeprefix("instances_")
+    usual = [file.parent, root / stem, root / "images" / stem, root / "images", root]
+    first = str(images[0].get("file_name")) if images else ""
+    for folder in usual:
+        if first and os.path.isfile(folder / first):
+            return str(folder.relative_to(root))
+    raise UserError(
+        f"coco: {file}: its first image, {brief(first)}, is in none of "
+        f"{', '.join(map(str, dict.fromkeys(usual)))}; move the images to one of them"
+    )
 
 
 def _read(file: Path) -> dict[str, list[_Entry]]:
