@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -123,7 +124,7 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     train = splits["train"].columns
     height, width = np.median(train["extent"] / train["scale"][:, None], axis=0)
     smaller = min(1.0, _LARGEST / max(height, width))
-    size = tuple(max(32, 32 * round(float(side) * smaller / 32)) for side in (height, width))
+    size = tuple(32 * math.ceil(float(side) * smaller / 32) for side in (height, width))
     objects, classes = int(np.sum(train["labels"] >= 0)), splits["train"].classes
     notes = (
         f"{source}: images with boxes, {_counted(splits)}; usually {height:.0f}×{width:.0f} pixels",
