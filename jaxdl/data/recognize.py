@@ -157,7 +157,8 @@ def _images(path: str) -> Recognized:
     if side <= _IN_MEMORY:
         settings["size"] = max(side, 8)
     else:
-        settings["crop"] = {"size": 128 if len(column) < 20_000 else 224, "area": (0.35, 1.0)}
+        seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
+        settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
     return Recognized("images", settings | ({"channels": 1} if grey else {}), splits, notes)
 
 

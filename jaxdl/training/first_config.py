@@ -95,8 +95,8 @@ def _images(data: Recognized) -> FirstConfig:
         depth = 50 if n >= 100_000 else 18
         model = {"name": "resnet", "depth": depth, "outputs": classes}
         why["data.crop"] = "images stay on the disk; each epoch sees another part of each"
-        why["model.depth"] = f"enough for {n:,} images; 50 for a hundred thousand"
-        epochs = _epochs(n, batch, 2_000, 10, 40)
+        why["model.depth"] = "the smallest; trained weights help few images (config.init_from)"
+        epochs = _epochs(n, batch, 2_000, 10, 20)
     elif grey or size < 24 or n < 1_000:
         model = {"name": "mnist_cnn", "outputs": classes}
         why["model.name"] = "small and quick; jaxdl describe mnist_cnn"
@@ -254,7 +254,7 @@ def _detector(data: Recognized) -> FirstConfig:
         },
         "task": {"name": "fcos", "classes": classes},
         "optimizer": {**_adamw(2e-3, 1), "clip_norm": 5.0},
-        "training": {**_training(batch, _epochs(n, batch, 1_500, 10, 80)), "eval_batch_size": 32},
+        "training": {**_training(batch, _epochs(n, batch, 1_500, 10, 40)), "eval_batch_size": 32},
         "figures": ("detections", "precision_recall"),
     }
     why = {

@@ -35,7 +35,7 @@ def test_small_images_are_kept_and_large_ones_decoded(tmp_path):
     assert small.source == "images" and small.settings["size"] == 10
     assert "2 classes: cat 20, dog 20" in small.notes[0]
     large = recognize(pets(tmp_path / "large", (200, 90), (90, 90, 90)))
-    assert large.settings["crop"]["size"] == 128 and large.settings["channels"] == 1
+    assert large.settings["crop"]["size"] == 96 and large.settings["channels"] == 1
     assert "90×200 pixels, grey" in large.notes[1]
 
 

@@ -103,8 +103,8 @@ def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
       The pairs by role, below `root`; a file that names no split is the train split.
 
     Raises:
-      UserError: two files are of one split, or none of train; the images of one are in no usual folder; or one that
-        must be COCO's by its name is damaged.
+      UserError: two files are of one split, or none of train; the images of one are in no usual
+        folder; or one that must be COCO's by its name is damaged.
     """
     folders = [f for f in root.iterdir() if f.name == "annotations" or re.search(_SPLIT, f.name)]
     files = sorted(file for folder in (root, *folders) for file in folder.glob("*.json"))
