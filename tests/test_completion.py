@@ -9,6 +9,7 @@ from jaxdl.cli.completion import SHELLS
 
 WORDS = {  # what is completed -> what must be among the completions
     "jaxdl desc": "describe",
+    "jaxdl describe resn": "resnet",
     "jaxdl train --config digits_c": "digits_cnn",
     "jaxdl train --config my_c": "my_config.py",
     "jaxdl train --config.training.batch": "--config.training.batch_size",

@@ -31,12 +31,15 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     import shtab
 
     from jaxdl.cli.main import make_parser
+    from jaxdl.training.describe import names
 
     parser = make_parser()
     for command in _commands(parser).values():
         for action in command._actions:
             if action.metavar in ("DIR", "FOLDER", "FILE", "IMAGE", "DATA"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
+            if action.dest == "names":
+                action.choices = names()
             if action.dest == "config":
                 action.complete = _configs()  # type: ignore[attr-defined]
                 _add_keys(command)

@@ -23,6 +23,9 @@ def add(commands: Subcommands) -> None:
         "--output", default="my_config.py", metavar="FILE", help="the config (my_config.py)"
     )
     command.add_argument("--target", metavar="COLUMN", help="of a table, the column to predict")
+    command.add_argument(
+        "--kind", choices=("class", "number"), help="what that column holds; by default as it looks"
+    )
     add_force(command)
     command.set_defaults(command=run)
 
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.files import make_parent, replace_text
     from jaxdl.training.first_config import first_config
 
-    data = recognize(options.data, options.target)
+    data = recognize(options.data, options.target, options.kind)
     made, output = first_config(data), Path(options.output)
     command = f"jaxdl train --config {shlex.quote(options.output)} --workdir "
     command += shlex.quote(f"runs/{output.stem}")

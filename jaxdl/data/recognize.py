@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _LOOKED_AT = 50  # images, for their size and colors
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
+Kind = Literal["class", "number"]
+_ROLES = {"class": "label", "number": "target"}
 _USUAL_TARGETS = ("target", "label", "class", "y")
 _NUMBERED = ("", "id", "index", "unnamed: 0")  # names of columns that only number the rows
 
@@ -50,7 +52,7 @@ class Recognized:
     notes: tuple[str, ...] = ()
 
 
-def recognize(path: str, target: str | None = None) -> Recognized:
+def recognize(path: str, target: str | None = None, kind: Kind | None = None) -> Recognized:
     """Read what a path names, by the source for it.
 
     Args:
@@ -58,6 +60,7 @@ def recognize(path: str, target: str | None = None) -> Recognized:
         or with a table; or a table (.csv, .tsv), a COCO file (.json), a YOLO description (.yaml), a
         text, or a pattern of texts.
       target: of a table, the column to predict.
+      kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
     Raises:
       UserError: nothing is there, or its source refuses it.
@@ -66,10 +69,10 @@ def recognize(path: str, target: str | None = None) -> Recognized:
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
     table = _table_at(place)
-    if target is not None and table is None:
-        raise UserError(f"--target {target}: is for tables, and {path} is none; leave it out")
+    if (target or kind) and table is None:
+        raise UserError(f"{path}: is not a table; leave --target and --kind out")
     if table is not None:
-        return _table(path if place == table else str(Path(path, table.name)), target)
+        return _table(path if place == table else str(Path(path, table.name)), target, kind)
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
     if (place / "Annotations").is_dir():
@@ -147,6 +150,8 @@ def _images(path: str) -> Recognized:
     grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
     side = int(min(height, width))
     classes = splits["train"].classes
+    if len(classes) < 2:
+        raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
     counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
     each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
     notes = (
@@ -180,7 +185,7 @@ def _unseen(splits: Mapping[str, Table], column: str) -> str:
     return " ".join(map(ascii, strange[:5])) + (" …" if strange[5:] else "")
 
 
-def _table(path: str, target: str | None) -> Recognized:
+def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """A table: the column to predict, and the columns to predict it from."""
     first = user_files.read(Path(path), "csv").partition("\n")[0]
     delimiter = max(",;\t|", key=first.count)
@@ -191,7 +196,10 @@ def _table(path: str, target: str | None) -> Recognized:
     texts = [name for name in sheet.header if _is_text(sheet.cells(name))]
     why = "as --target says"
     if target is None:
-        target, why = _guessed(sheet.header, texts), "by its name or place; --target names another"
+        target, why = (
+            _guessed(sheet.header, texts),
+            "by its name or place; see --target and --kind",
+        )
     elif target not in sheet.header:
         sheet.require([target], [], [])
     if target is None:  # texts alone
@@ -203,7 +211,7 @@ def _table(path: str, target: str | None) -> Recognized:
             splits = csv(**settings)
             notes.append(f"nothing is held out: only a few rows have {strange}")
         return Recognized("csv", settings, splits, tuple(notes))
-    role = _role(sheet.cells(target), target, path)
+    role = _ROLES[kind] if kind else _role(sheet.cells(target), target, path)
     numbers, left_out = _numbers(sheet, target, texts)
     settings[role] = target
     if texts and role == "label":

@@ -98,10 +98,15 @@ def describe(name: str) -> Iterator[str]:
         yield from ("", *_described(*part)) if i else _described(*part)
 
 
-def _unknown(name: str) -> str:
-    known = [*groups(), *REGISTRIES, *(name for parts in REGISTRIES.values() for name in parts)]
+def names() -> list[str]:
+    """All that `describe` knows: groups and their keys, registries and their parts."""
+    parts = [name for registry in REGISTRIES.values() for name in registry]
     keys = [f"{path}.{key}" for path, group in groups().items() for key in cfg.parameters(group)]
-    near = difflib.get_close_matches(name, dict.fromkeys(known + keys), n=3)
+    return [*dict.fromkeys([*groups(), *REGISTRIES, *parts, *keys])]
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, names(), n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"describe: unknown {name!r}; {hint}`jaxdl describe` lists all names"
 

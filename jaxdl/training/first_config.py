@@ -14,6 +14,7 @@ from jaxdl.errors import printable
 
 _WIDTH = 100
 _PIXELS = {"name": "standardize", "mean": 128.0, "std": 64.0}
+_SOLVED = 50_000_000  # numbers in the table of a least-squares problem, at most
 _KEYS = ("data", "model", "task", "optimizer", "training", "figures")
 
 
@@ -145,7 +146,7 @@ def _table(data: Recognized) -> FirstConfig:
 
 
 def _regression(data: Recognized) -> FirstConfig:
-    n = len(data.splits["train"])
+    features = data.splits["train"].columns["features"]
     config = {
         "data": {"source": data.source, **data.settings},
         "model": {"name": "mlp", "outputs": None},
@@ -157,12 +158,11 @@ def _regression(data: Recognized) -> FirstConfig:
         "data.standardize": "columns in unlike units learn alike",
         "model.outputs": "one number; no hidden layer, so this is linear regression",
         "optimizer.name": "the best linear fit, exactly: what a network has to beat",
-        "training.steps": "all rows at once; a network with hidden=(64,) needs adam and epochs=100",
+        "training.steps": "all rows at once; a network, hidden=(64,), needs adamw, targets near 1",
     }
-    if n > 20_000:  # the Jacobian of all rows would not fit
-        config["optimizer"] = {"name": "adam", "learning_rate": {"name": "cosine", "peak": 0.1}}
-        config["training"] = _training(256, _epochs(n, 256, 2_000, 5, 100))
-        why["optimizer.name"] = "many rows; dict(name='least_squares') solves fewer at once"
+    if features.size > _SOLVED:
+        config["training"] = {"batch_size": _SOLVED // features.shape[1], "steps": 1}
+        why["training.batch_size"] = "rows at random: all would take much memory, and fit no better"
     return FirstConfig("A table, a number of each row.", config, why)
 
 

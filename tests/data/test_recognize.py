@@ -113,6 +113,7 @@ def test_the_target_is_the_last_column_or_one_of_a_usual_name_or_as_told(table):
     assert recognize(table("a,b,label,d", *NUMBERS)).settings["label"] == "label"
     assert recognize(table("a,b,c,d", *NUMBERS), "b").settings["label"] == "b"
     assert recognize(table("a,b,c,d", *NUMBERS), "a").settings["target"] == "a"
+    assert recognize(table("a,b,c,d", *NUMBERS), "b", "number").settings["target"] == "b"
 
 
 def test_what_is_no_number_is_left_out_and_told(table):
@@ -150,6 +151,8 @@ def wrong(folder):
     """What is refused -> the words to say so."""
     folder.joinpath("empty").mkdir()
     draw(folder / "loose" / "0.png")
+    for i in range(20):
+        draw(folder / "one" / "cat" / f"{i}.png")
     pets(folder / "pets")
     files = {
         "numbers.csv": "1,2\n3,4\n",
@@ -166,7 +169,8 @@ def wrong(folder):
         ("nowhere", None, "no such file or folder"),
         ("empty", None, "has no folders"),
         ("loose", None, "is not in the folder of a class"),
-        ("pets", "kind", "--target kind: is for tables"),
+        ("one", None, "has one class, 'cat'"),
+        ("pets", "kind", "is not a table; leave --target"),
         ("numbers.csv", None, "its first line must be a header"),
         ("one.csv", None, "column 'b' has only one value"),
         ("one.csv", "c", "has no column 'c'"),
