@@ -7,7 +7,7 @@ import difflib
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxdl import config as cfg
@@ -81,7 +81,7 @@ def describe(name: str) -> Iterator[str]:
         yield from overview(name)
         return
     parent, _, key = name.rpartition(".")
-    if name not in groups() and parent in groups() and key in cfg.parameters(groups()[parent]):
+    if name not in groups() and key in _keys(groups().get(parent)):
         yield from _argument(groups()[parent], key)
         if title := _NAMED.get(name):
             yield from ("", *overview(title))
@@ -101,7 +101,7 @@ def describe(name: str) -> Iterator[str]:
 def names() -> list[str]:
     """All that `describe` knows: groups and their keys, registries and their parts."""
     parts = [name for registry in REGISTRIES.values() for name in registry]
-    keys = [f"{path}.{key}" for path, group in groups().items() for key in cfg.parameters(group)]
+    keys = [f"{path}.{key}" for path, group in groups().items() for key in _keys(group)]
     return [*dict.fromkeys([*groups(), *REGISTRIES, *parts, *keys])]
 
 
@@ -119,12 +119,17 @@ def _described(heading: str, thing: _Part, registry: str) -> Iterator[str]:
     if said.body and not thing.__module__.startswith("optax"):
         yield ""
         yield from _indented(said.body, 2)
-    if thing not in (*FIGURES.values(), *groups().values()) or inspect.isclass(thing):
-        for name in cfg.parameters(thing):
-            yield from ("", *_argument(thing, name))
+    by_hand = (*FIGURES.values(), *_SHARED.values())  # called with more than a config holds
+    for name in () if thing in by_hand else cfg.parameters(thing):
+        yield from ("", *_argument(thing, name))
     if registry in _SHARED and thing is not optim.LeastSquares:
         shared = next(path for path, group in groups().items() if group is _SHARED[registry])
         yield from ("", f"  What all {registry} take besides: jaxdl describe {shared}")
+
+
+def _keys(group: _Part | None) -> Iterable[str]:
+    """The keys of a group; what `optim` says of its own is in words alone."""
+    return cfg.parameters(group) if inspect.isclass(group) else ()
 
 
 def _argument(thing: _Part, name: str) -> Iterator[str]:
@@ -163,8 +168,8 @@ def _groups(thing: _Part, path: str) -> Iterator[tuple[str, _Part]]:
 
 def _indented(text: str, by: int) -> Iterator[str]:
     """The text, its paragraphs wrapped; what is indented in it, such as a list, keeps its lines."""
-    for paragraph in text.split("\n\n"):
-        if paragraph is not text.split("\n\n")[0]:
+    for i, paragraph in enumerate(text.split("\n\n")):
+        if i:
             yield ""
         lines = paragraph.splitlines()
         if not any(line.startswith(" ") for line in lines):

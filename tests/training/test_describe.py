@@ -47,6 +47,13 @@ def test_a_model():
     assert "  depth: 18 or 34 or 50 or 101 or 152 = 50\n      layers with weights" in text
 
 
+def test_paragraphs_are_apart_and_no_line_is_longer_than_the_terminal():
+    for name in (*REGISTRIES["tasks"], "images", "config.optimizer"):
+        text = described(name)
+        assert "\n\n\n" not in text and not text.startswith("\n"), name
+        assert max(map(len, text.splitlines())) <= 100, name
+
+
 def test_a_name_in_several_registries_shows_each(call):
     status, out, _ = call("describe", "polynomial", "captions")
     assert status == 0
@@ -93,6 +100,7 @@ def test_ones_own():
         ("config.training.batchsize", "config.training.batch_size"),
         ("config.training.best.metric.x", "unknown"),
         ("", "unknown ''"),
+        ("config.optimizer.clock", "unknown"),
         ("zzzzz\n", "lists all names"),
         ("own_parts:Nett", "did you mean 'Net'"),
         ("nowhere:Net", "cannot import 'nowhere'"),
