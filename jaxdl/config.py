@@ -32,6 +32,7 @@ from jaxdl import json_files
 from jaxdl.durations import OTHER_UNIT
 from jaxdl.errors import UserError
 from jaxdl.files import refuse_special
+from jaxdl.signatures import in_words
 
 _log = logging.getLogger("jaxdl")
 
@@ -222,14 +223,14 @@ def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) 
       UserError: a key is unknown or missing, or a value is of another type.
     """
     settable = parameters(thing)
-    hints, fitting = _hints(thing), {}
+    hints, fitting = argument_types(thing), {}
     for key, value in arguments.items():
         if key not in settable:
             raise UserError(f"{path}.{key}: unknown; {suggestion(key, settable)}")
         fitting[key] = _typed(value, hints.get(key, Any), f"{path}.{key}")
     for key, parameter in settable.items():
         if parameter.default is parameter.empty and key not in arguments:
-            raise UserError(f"{path}.{key}: missing; {_name(thing)} needs it")
+            raise UserError(f"{path}.{key}: missing; {in_words(thing)} needs it")
     return fitting
 
 
@@ -351,12 +352,12 @@ def _drop_strangers(
 
     What all callables there share stays.
     """
-    settable, hints = parameters(thing), _hints(thing)
+    settable, hints = parameters(thing), argument_types(thing)
     for key in sorted(set(node) - set(shared)):
         if key not in settable:
-            reason = f"{_name(thing)} does not take it"
+            reason = f"{in_words(thing)} does not take it"
         elif not _fits(node[key], hints.get(key, Any)):
-            reason = f"{_name(thing)} takes {_name(hints[key])}"
+            reason = f"{in_words(thing)} takes {in_words(hints[key])}"
         else:
             continue
         _log.warning("%s.%s=%r dropped: %s", path, key, node.pop(key), reason)
@@ -443,7 +444,8 @@ def _defines(module: str, thing: Any) -> bool:
     return own and (inspect.isclass(thing) or inspect.isfunction(thing))
 
 
-def _hints(thing: Callable[..., Any]) -> dict[str, Any]:
+def argument_types(thing: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the arguments of a callable, where they can be known."""
     hints: dict[str, Any] = {}
     for target in (thing, thing.__init__) if inspect.isclass(thing) else (thing,):  # type: ignore[misc]
         try:
@@ -461,13 +463,13 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     """
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-    node, others = _dataclass(hint)
+    node, others = _group_and_others(hint)
     if node and isinstance(value, Mapping):
         return call(node, value, path)
     if node and not others and not (value is None or isinstance(value, node)):
-        raise UserError(f"{path}: expected a dict of {_name(node)}'s arguments, got {value!r}")
+        raise UserError(f"{path}: expected a dict of {in_words(node)}'s arguments, got {value!r}")
     inner = next((part for part in others if get_origin(part) is abc.Mapping), None)
-    if inner and isinstance(value, Mapping) and _dataclass(get_args(inner)[1])[0]:
+    if inner and isinstance(value, Mapping) and group_in(get_args(inner)[1]):
         return {k: _typed(v, get_args(inner)[1], f"{path}.{k}") for k, v in value.items()}
     # typeguard lets True pass for an int, as Python does; in a config it is a slip.
     slip = isinstance(value, bool) and hint in (int, float, int | None, float | None)
@@ -478,10 +480,18 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
             continue
         if not slip:
             return candidate
-    raise UserError(f"{path}: expected {_name(hint)}, got {value!r}")
+    kind = "true or false" if hint is bool else in_words(hint)
+    raise UserError(f"{path}: expected {kind}, got {value!r}")
 
 
-def _dataclass(hint: Any) -> tuple[type | None, list[Any]]:
+def group_in(hint: Any) -> type | None:
+    """The dataclass whose arguments a dict in place of this annotation holds, if any."""
+    node, others = _group_and_others(hint)
+    inner = next((part for part in others if get_origin(part) is abc.Mapping), None)
+    return node or (group_in(get_args(inner)[1]) if inner else None)
+
+
+def _group_and_others(hint: Any) -> tuple[type | None, list[Any]]:
     """The dataclass that an annotation asks for, if one, and what else it takes beside None."""
     parts = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
     wanted = [part for part in parts if part is not types.NoneType]
@@ -489,15 +499,3 @@ def _dataclass(hint: Any) -> tuple[type | None, list[Any]]:
     if len(nodes) != 1:
         return None, wanted
     return nodes[0], [part for part in wanted if part is not nodes[0]]
-
-
-def _name(thing: Any) -> str:
-    """What an annotation or a callable is called in messages."""
-    if thing is bool:
-        return "true or false"
-    if get_origin(thing) is tuple and get_args(thing)[-1] is Ellipsis:
-        return f"a list of {_name(get_args(thing)[0])}"
-    if get_origin(thing) is abc.Mapping:
-        return "dicts"
-    text = thing.__name__ if inspect.isclass(thing) or inspect.isroutine(thing) else str(thing)
-    return text.replace("typing.", "").replace("collections.abc.", "")

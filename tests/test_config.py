@@ -220,7 +220,7 @@ def test_build_calls_what_is_named():
         ({"name": None}, "config.m.name: unknown None"),
         ({"name": "mlp"}, "config.m.hidden: missing; mlp needs it"),
         ({"name": "mlp", "hiden": ()}, "config.m.hiden: unknown; did you mean 'hidden'"),
-        ({"name": "mlp", "hidden": 3}, "config.m.hidden: expected a list of int, got 3"),
+        ({"name": "mlp", "hidden": 3}, "config.m.hidden: expected list of int, got 3"),
         ({"name": "mlp", "hidden": (1, "2")}, "config.m.hidden: expected"),
         ({"name": "mlp", "hidden": (1, 2.5)}, "config.m.hidden: expected"),
         ({"name": "mlp", "hidden": (1,), "depth": True}, "config.m.depth: expected int, got True"),

@@ -39,6 +39,7 @@ STAND_INS = {
 }
 SLOW = ("alexnet", "cifar10", "fcos", "folk", "googlenet", "pilotnet", "deeptesla", "resnet",
         "retinanet", "translation", "vgg")  # fmt: skip
+QUICK = ("jaxdl describe", "waves.py")  # also of the reference
 ANOTHER_INPUT = {"Ein Hund läuft.": "1+2"}  # of a run that stands in
 
 
@@ -100,7 +101,9 @@ def parameters():
             for block in blocks(readme):
                 title = block.text.split("  ")[0] if block.kind == "command" else block.kind
                 # Each command is a process of its own: of the reference, all wait for the slow run.
-                slow = block.kind == "command" and (readme != "README.md" or is_slow(block))
+                quick = any(piece in block.text for piece in QUICK)
+                slow = block.kind == "command" and not quick
+                slow = slow and (readme != "README.md" or is_slow(block))
                 marks = [pytest.mark.slow] if slow else []
                 yield pytest.param(block, id=f"{readme}:{block.number} {title[:60]}", marks=marks)
 
@@ -108,8 +111,10 @@ def parameters():
 def overrides(words):
     """What makes a command small: its data, where it names none, and two steps."""
     name = option(words, "--config")
-    if not name or words[1] not in ("train", "check", "sweep") or name == "rings.py":
+    if not name or words[1] not in ("train", "check", "sweep"):
         return []
+    if Path(name).stem not in cfg.shipped():  # of the README itself, or of `init`: small already
+        return ["--config.training.steps=2"] if name == "houses.py" else []
     own = [w[len("--config.") :] for w in words if w.startswith("--config.")]
     small = ["training.steps=2", "training.evaluate_every.steps=2"]
     if not any(w.startswith("data.source=") for w in own):
@@ -222,6 +227,8 @@ def pretrained(folder):
 def supply(words, folder):
     """Train what a command uses, if no command of this file has."""
     workdir = next((w for w in words if w.startswith("runs/")), None)
+    if option(words, "--config") == "houses.py" and not (folder / "houses.py").exists():
+        run(["jaxdl", "init", "houses.csv", "--output", "houses.py"], folder)
     if option(words, "--config") or workdir is None or (folder / workdir).exists():
         return
     command = ["jaxdl", "train", "--config", f"configs/{STAND_INS[workdir]}.py"]

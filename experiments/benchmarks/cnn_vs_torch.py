@@ -1,6 +1,6 @@
 """Training steps a second on a CPU, jaxdl's and PyTorch's, on networks for ImageNet and CIFAR-10.
 
-    pip install torch==2.13.0 'jaxdl[onednn]'
+    pip install torch==2.13.0 -e '.[onednn]'
     python experiments/benchmarks/cnn_vs_torch.py [resnet50 alexnet resnet20] [--rounds 7]
 
 jaxdl trains the shipped config's network and optimiser as `jaxdl train` does: same experiment, feed
@@ -64,7 +64,7 @@ def jaxdl_steps(work: Work, path: str, onednn: str) -> Callable[[int], object]:
     from jaxdl.training.build import read_config
 
     if onednn == "1" and not available():
-        raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")
+        raise SystemExit("oneDNN is not installed: pip install -e '.[onednn]'")
     config = read_config(work.config, [f"training.batch_size={work.batch}"])
     # Neither crop nor augmentation, which PyTorch is not asked for either.
     transforms = config["data"]["transforms"]

@@ -1,6 +1,6 @@
 """Detectors on a CPU, jaxdl's and torchvision's: FCOS with a pyramid, and suppression alone.
 
-    pip install torch torchvision 'jaxdl[onednn]'
+    pip install torch torchvision -e '.[onednn]'
     python experiments/benchmarks/detection_vs_torch.py [resnet18 resnet50 nms] \
         [--do train predict] [--rounds 7]
 
@@ -85,7 +85,7 @@ def jaxdl_steps(do: str, depth: int, path: str, onednn: str) -> Callable[[int], 
     from jaxdl.kernels.onednn import available
 
     if onednn == "1" and not available():
-        raise SystemExit("oneDNN is not installed: pip install 'jaxdl[onednn]'")
+        raise SystemExit("oneDNN is not installed: pip install -e '.[onednn]'")
     config = config_of(depth, path)
     return steps_of(config) if do == "train" else jaxdl_predictions(config)
 

@@ -11,8 +11,11 @@ from typing import NoReturn
 
 from jaxdl.cli import (
     check,
+    completion,
+    describe,
     evaluate,
     export,
+    init,
     inspect,
     list_configs,
     predict,
@@ -20,12 +23,25 @@ from jaxdl.cli import (
     sweep,
     train,
 )
-from jaxdl.cli.options import Parser
+from jaxdl.cli.options import Parser, Version
 from jaxdl.errors import UserError, printable
 from jaxdl.runtime import keep_freed_memory
 from jaxdl.terminal import complain, set_up
 
-_COMMANDS = (train, evaluate, sweep, sample, predict, inspect, export, check, list_configs)
+_COMMANDS = (
+    train,
+    evaluate,
+    sweep,
+    sample,
+    predict,
+    inspect,
+    export,
+    check,
+    list_configs,
+    describe,
+    init,
+    completion,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_freed_memory()
     set_up(hooks=arguments is None)
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(words)
+    options = make_parser().parse_args(words)
     try:
         if overrides and getattr(options, "config", None) is None:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
@@ -67,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """The parser of the command line, with all commands."""
     parser = Parser(prog="jaxdl", description="One config, one command, an honest number.")
+    parser.add_argument("--version", action=Version, help="print the versions, and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)

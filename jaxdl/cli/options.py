@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from jaxdl import __version__
 from jaxdl.errors import UserError
 from jaxdl.files import special
-from jaxdl.terminal import complain
+from jaxdl.terminal import complain, say
 
 if TYPE_CHECKING:
     from jaxdl.training.experiment import Experiment
@@ -23,6 +25,21 @@ class Parser(argparse.ArgumentParser):
         """Print the error, and exit with 2."""
         complain(f"{message}; see {self.prog} --help", self.prog)
         raise SystemExit(2)
+
+
+class Version(argparse.Action):
+    """Prints the versions of jaxdl, of Python, and of what a run's numbers depend on."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> NoReturn:
+        """Print them, and exit; nothing is imported, so it takes no time."""
+        from importlib.metadata import version
+
+        libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "optax"))
+        say(f"jaxdl {__version__} (Python {platform.python_version()}, {libraries})")
+        parser.exit()
 
 
 Subcommands = argparse._SubParsersAction  # of the main parser

@@ -1,8 +1,8 @@
 """oneDNN's convolutions on the CPU, through XLA's foreign function interface.
 
-An optional extra, `pip install 'jaxdl[onednn]'`: oneDNN is faster than XLA's own where channels are
-few, and for the kernel's gradient. `onednn.cc` is compiled against the installed JAX and
-oneDNN once, by the local C++ compiler, and kept in the user's cache folder. Nothing needs it:
+An optional extra (`pip install -e '.[onednn]'`): oneDNN is faster than XLA's own where
+channels are few, and for the kernel's gradient. `onednn.cc` is compiled against the installed JAX
+and oneDNN once, by the local C++ compiler, and kept in the user's cache folder. Nothing needs it:
 if it is absent, cannot be built, or `JAXDL_ONEDNN=0`, XLA computes instead.
 """
 

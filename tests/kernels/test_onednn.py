@@ -21,7 +21,7 @@ from jaxdl.kernels.convolution import conv
 from jaxdl.kernels.eigen import EIGEN
 from jaxdl.kernels.geometry import NHWC, PLAIN, Geometry, forward
 
-needed = pytest.mark.skipif(not onednn.available(), reason="needs jaxdl[onednn]")
+needed = pytest.mark.skipif(not onednn.available(), reason="needs the extra onednn")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_a_sound_experiment():
         ({"data": {"source": "digit"}}, "data.source: unknown .digit.; did you mean .digits."),
         ({"data": {"sample": 3}}, "config.data.sample: unknown"),
         ({"data": {"twin": 1}}, "config.data.twin: expected true or false, got 1"),
-        ({"data": {"transforms": {"name": "scale"}}}, "transforms: expected a list of dicts, got"),
+        ({"data": {"transforms": {"name": "scale"}}}, "transforms: expected list of dict, got"),
         ({"data": {"transforms": ({"name": "scal"},)}}, r"data.transforms\[0\].name: unknown"),
         ({"task": {"classes": 9}}, "digits train split: example .* has label 9, outside 0…8"),
         ({"task": {"label": "class"}}, "no column 'class'; it has image, label"),

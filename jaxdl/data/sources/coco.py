@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _Entry = dict[str, Any]
+_SPLIT = "(?<![a-z])(?:train|val|test)"  # in the name of a split's file or folder
+_ROLES = {"train": "train", "val": "validation", "test": "test"}
 _MOST = 1 << 32  # bytes of a JSON file; COCO's own have 450 MB
 
 
@@ -86,6 +90,63 @@ def coco(
         splits[role] = Annotated(images[role], objects, f"coco: {file}")
     box_files.require_disjoint(images, "coco")
     return tables(splits, tuple(classes.values()), size, degenerate, lazy)
+
+
+def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
+    """The annotation file of each split and the folder of its images, by their usual names.
+
+    Files are right in the folder, in `annotations`, or beside the images of a split: COCO's
+    `annotations/instances_train2017.json`, Roboflow's `train/_annotations.coco.json`, or any other
+    that lists images, annotations and categories. Of COCO's own, those of instances are read.
+
+    Returns:
+      The pairs by role, below `root`; a file that names no split is the train split.
+
+    Raises:
+      UserError: two files are of one split, or none of train; the images of one are in no usual
+        folder; or one that must be COCO's by its name is damaged.
+    """
+    folders = [f for f in root.iterdir() if f.name == "annotations" or re.search(_SPLIT, f.name)]
+    files = sorted(file for folder in (root, *folders) for file in folder.glob("*.json"))
+    files = [file for file in files if "instances" in file.name] or files
+    found: dict[str, tuple[Path, list[_Entry]]] = {}
+    for file in files:
+        try:
+            images = _read(file)["images"]
+        except UserError:
+            if re.search("instances|coco", file.name):
+                raise
+            continue
+        words = {*re.findall(_SPLIT, str(file.relative_to(root)))}
+        role = _ROLES[min(words)] if len(words) == 1 else "train"
+        if role in found:
+            raise UserError(
+                f"coco: {found[role][0]} and {file} are both the {role} split; keep one file of "
+                "each, with train, val or test in its name"
+            )
+        found[role] = file, images
+    if len(found) == 1:
+        found = {"train": next(iter(found.values()))}
+    if found and "train" not in found:
+        raise UserError(f"coco: {root}: no file of the train split; put train in its name")
+    return {
+        role: (str(file.relative_to(root)), _folder_of(images, file, root))
+        for role, (file, images) in found.items()
+    }
+
+
+def _folder_of(images: list[_Entry], file: Path, root: Path) -> str:
+    """The usual folder that holds the first image."""
+    stem = file.stem.removeprefix("instances_")
+    usual = [file.parent, root / stem, root / "images" / stem, root / "images", root]
+    first = str(images[0].get("file_name")) if images else ""
+    for folder in usual:
+        if first and os.path.isfile(folder / first):
+            return str(folder.relative_to(root))
+    raise UserError(
+        f"coco: {file}: its first image, {brief(first)}, is in none of "
+        f"{', '.join(map(str, dict.fromkeys(usual)))}; move the images to one of them"
+    )
 
 
 def _read(file: Path) -> dict[str, list[_Entry]]:

@@ -78,7 +78,7 @@ def _columns(
     text: tuple[str, ...],
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The columns of `csv` before they are split, and the classes."""
-    sheet = _Sheet.read(path, delimiter)
+    sheet = Sheet.read(path, delimiter)
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text)]
     inputs = inputs if features is None else list(features)
@@ -104,7 +104,7 @@ def standardization(
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class Sheet:
     """The cells of a CSV file.
 
     Attributes:
@@ -120,7 +120,7 @@ class _Sheet:
     lines: list[int]
 
     @classmethod
-    def read(cls, path: str, delimiter: str) -> _Sheet:
+    def read(cls, path: str, delimiter: str) -> Sheet:
         """Read a file; refuse what is not a table, naming the line."""
         if len(delimiter) != 1:
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
@@ -141,7 +141,7 @@ class _Sheet:
     def _check(self) -> None:
         if not self.rows:
             raise UserError(f"csv: {self.path} has no rows; it needs a header line and a row")
-        if all(_is_number(name) for name in self.header):
+        if all(is_number(name) for name in self.header):
             raise UserError(
                 f"csv: {self.path} starts with numbers; its first line must be a header"
             )
@@ -162,7 +162,8 @@ class _Sheet:
         """The position of each column in a row."""
         return {name: i for i, name in enumerate(self.header)}
 
-    def _cells(self, name: str) -> list[str]:
+    def cells(self, name: str) -> list[str]:
+        """A column as it stands in the file."""
         at = self._place[name]
         return [row[at] for row in self.rows]
 
@@ -190,8 +191,8 @@ class _Sheet:
 
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers."""
-        cells = self._cells(name)
-        wrong = [i for i, cell in enumerate(cells) if not _is_number(cell)]
+        cells = self.cells(name)
+        wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
         if wrong:
             cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
             raise UserError(
@@ -215,7 +216,7 @@ class _Sheet:
             return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
 
     def _filled(self, name: str, what: str) -> list[str]:
-        cells = self._cells(name)
+        cells = self.cells(name)
         if "" in cells:
             line = self.lines[cells.index("")]
             raise UserError(
@@ -229,7 +230,7 @@ def _listed(names: list[str], most: int = 20) -> str:
     return ", ".join(map(printable, names[:most])) + more
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     """Whether a cell is a number that float32 can hold; Python's 1_000 is refused."""
     try:
         return "_" not in cell and abs(float(cell)) <= _LARGEST

@@ -307,7 +307,7 @@ def _command(dataset: str, root: Path | None = None) -> str:
     """The command that prepares a data set. TFDS's own `tfds build` would need Apache Beam too."""
     place = f", data_dir={str(root)!r}" if root else ""
     return (
-        "pip install 'jaxdl[prepare]' && "
+        "pip install -e '.[prepare]' (in the checkout of jaxdl), then "
         f'python -c "import tensorflow_datasets as tfds; tfds.builder({dataset!r}{place}, '
         "file_format='array_record').download_and_prepare()\""
     )

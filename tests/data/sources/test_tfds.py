@@ -149,7 +149,10 @@ def test_without_a_cache_nothing_is_written(shapes):
         (dict(dataset="shapes:9.9.9"), ["shapes:9.9.9"]),
         (dict(dataset="a/b/c"), ["'a/b/c'"]),
         (dict(dataset=""), ["dataset"]),
-        (dict(dataset="mnist"), ["not prepared", "jaxdl[prepare]", "download_and_prepare", "twin"]),
+        (
+            dict(dataset="mnist"),
+            ["not prepared", "pip install -e '.[prepare]'", "download_and_prepare", "twin"],
+        ),
         (dict(dataset="shapes", train="trian"), ["'trian'", "train (20)", "test (5)"]),
         (dict(dataset="shapes", train="train["), ["train='train['"]),
         (dict(dataset="shapes", test="validation"), ["test='validation'", "config.data.test"]),

@@ -1,0 +1,208 @@
+"""What a folder or file is taken for, and what is decided by rule."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl.data.recognize import recognize
+
+
+def draw(path, size=(12, 10), colour=(200, 30, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(header, *rows, name="t.csv"):
+        (tmp_path / name).write_text("\n".join([header, *rows]) + "\n")
+        return str(tmp_path / name)
+
+    return write
+
+
+def pets(folder, size=(12, 10), colour=(200, 30, 30)):
+    for kind in ("cat", "dog"):
+        for i in range(20):
+            draw(folder / kind / f"{i}.png", size, colour)
+    return str(folder)
+
+
+def test_small_images_are_kept_and_large_ones_decoded(tmp_path):
+    small = recognize(pets(tmp_path / "small"))
+    assert small.source == "images" and small.settings["size"] == 10
+    assert "2 classes: cat 20, dog 20" in small.notes[0]
+    large = recognize(pets(tmp_path / "large", (200, 90), (90, 90, 90)))
+    assert large.settings["crop"]["size"] == 96 and large.settings["channels"] == 1
+    assert "90×200 pixels, grey" in large.notes[1]
+
+
+def boxes(folder, split, kinds=("red",), name=None):
+    """A COCO file of four images, in Roboflow's layout or as named."""
+    images, objects = [], []
+    for i in range(4):
+        draw(folder / split / f"{i}.png", (80, 40))
+        images.append({"id": i, "file_name": f"{i}.png", "height": 40, "width": 80})
+        objects.append({"id": i, "image_id": i, "category_id": 0, "bbox": [4, 4, 20, 20]})
+    listed = [{"id": i, "name": kind} for i, kind in enumerate(kinds)]
+    document = {"images": images, "annotations": objects, "categories": listed}
+    file = folder / (name or f"{split}/_annotations.coco.json")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(document))
+
+
+def test_coco_in_its_own_layout_and_in_roboflows(tmp_path):
+    boxes(tmp_path / "own", "train2017", name="annotations/instances_train2017.json")
+    boxes(tmp_path / "own", "val2017", name="annotations/instances_val2017.json")
+    (tmp_path / "own" / "annotations" / "captions_val2017.json").write_text("{}")
+    own = recognize(str(tmp_path / "own"))
+    assert own.settings["train"] == ("annotations/instances_train2017.json", "train2017")
+    assert own.settings["validation"] == ("annotations/instances_val2017.json", "val2017")
+    assert own.settings["test"] is None and own.settings["size"] == (64, 96)
+    for split in ("train", "valid", "test"):
+        boxes(tmp_path / "roboflow", split)
+    other = recognize(str(tmp_path / "roboflow"))
+    assert other.settings["validation"] == ("valid/_annotations.coco.json", "valid")
+    assert {role: len(t) for role, t in other.splits.items()} == {
+        "train": 4, "validation": 4, "test": 4,
+    }  # fmt: skip
+
+
+def test_a_single_coco_file_trains(tmp_path):
+    boxes(tmp_path, "images", name="result.json")
+    found = recognize(str(tmp_path))
+    assert set(found.splits) == {"train"} and found.settings["validation"] is None
+
+
+def test_other_json_beside_classes_is_no_coco(tmp_path):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "about.json").write_text('{"images": 3}')
+    assert recognize(pets(tmp_path / "pets")).source == "images"
+
+
+def test_voc_and_yolo(tmp_path):
+    voc, yolo = tmp_path / "voc", tmp_path / "yolo"
+    corners = "<xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax>"
+    for i in range(12):
+        draw(voc / "JPEGImages" / f"{i}.jpg", (40, 40))
+        file = voc / "Annotations" / f"{i}.xml"
+        file.parent.mkdir(exist_ok=True)
+        thing = f"<object><name>dog</name><bndbox>{corners}</bndbox></object>"
+        file.write_text(f"<annotation><filename>{i}.jpg</filename>{thing}</annotation>")
+        draw(yolo / "images" / ("val" if i > 8 else "train") / f"{i}.png", (40, 40))
+    found = recognize(str(voc))
+    assert found.source == "voc" and found.splits["train"].classes == ("dog",)
+    for name in ("train", "val"):
+        (yolo / "labels" / name).mkdir(parents=True)
+    (yolo / "labels" / "train" / "0.txt").write_text("0 .5 .5 .2 .2")
+    (yolo / "classes.txt").write_text("dog\n")
+    assert recognize(str(yolo)).source == "yolo"
+    lists = voc / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "trainval.txt").write_text("0\n1\n2\n")
+    assert recognize(str(voc)).settings["train"] == "trainval"
+
+
+NUMBERS = [f"{i},{i % 7},{i % 3},{i * 1.5}" for i in range(30)]
+
+
+def test_the_target_is_the_last_column_or_one_of_a_usual_name_or_as_told(table):
+    assert recognize(table("a,b,c,d", *NUMBERS)).settings["target"] == "d"
+    assert recognize(table("a,b,label,d", *NUMBERS)).settings["label"] == "label"
+    assert recognize(table("a,b,c,d", *NUMBERS), "b").settings["label"] == "b"
+    assert recognize(table("a,b,c,d", *NUMBERS), "a").settings["target"] == "a"
+    assert recognize(table("a,b,c,d", *NUMBERS), "b", "number").settings["target"] == "b"
+
+
+def test_what_is_no_number_is_left_out_and_told(table):
+    rows = [f"{i},{'ab'[i % 2]},{'' if i == 3 else i},{i / 7},{'xyz'[i % 3]}" for i in range(30)]
+    found = recognize(table("id;city;gaps;size;kind", *(r.replace(",", ";") for r in rows)))
+    assert found.settings["features"] == ("size",) and found.settings["delimiter"] == ";"
+    assert found.settings["label"] == "kind" and found.splits["train"].classes == ("x", "y", "z")
+    assert "leaves out id, city, gaps" in found.notes[2]
+
+
+def test_columns_of_text(table):
+    rows = [f'"a film that is {"good" if i % 2 else "bad"}",{i % 2}' for i in range(30)]
+    found = recognize(table("review,stars", *rows))
+    assert found.settings["text"] == ("review",) and found.settings["label"] == "stars"
+    alone = recognize(table("review", *(row.rpartition(",")[0] for row in rows)))
+    assert alone.settings["text"] == ("review",) and "label" not in alone.settings
+
+
+def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
+    table("a,b,c,d", *NUMBERS)
+    found = recognize(str(tmp_path))
+    assert found.source == "csv" and found.settings["path"].endswith("t.csv")
+
+
+def test_texts_hold_out_their_end_unless_it_has_characters_of_its_own(tmp_path):
+    (tmp_path / "book.txt").write_text("once upon a time " * 100)
+    found = recognize(str(tmp_path))
+    assert found.source == "text" and set(found.splits) == {"train", "validation"}
+    (tmp_path / "book.txt").write_text("once upon a time " * 100 + "é")
+    found = recognize(str(tmp_path / "*.txt"))
+    assert set(found.splits) == {"train"} and "nothing is held out" in found.notes[1]
+
+
+def wrong(folder):
+    """What is refused -> the words to say so."""
+    folder.joinpath("empty").mkdir()
+    draw(folder / "loose" / "0.png")
+    for i in range(20):
+        draw(folder / "one" / "cat" / f"{i}.png")
+    pets(folder / "pets")
+    files = {
+        "numbers.csv": "1,2\n3,4\n",
+        "one.csv": "a,b\n1,x\n2,x\n",
+        "names.csv": "a,who\n1,x\n2,y\n3,z\n4,w\n5,v\n",
+        "cities.csv": "city,label\nrome,0\nbern,1\nrome,1\n",
+        "void.txt": "",
+        "zero.bin": "a\0b",
+        "some.json": "{}",
+    }
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return [
+        ("nowhere", None, "no such file or folder"),
+        ("empty", None, "has no folders"),
+        ("loose", None, "is not in the folder of a class"),
+        ("one", None, "has one class, 'cat'"),
+        ("pets", "kind", "is not a table; leave --target"),
+        ("numbers.csv", None, "its first line must be a header"),
+        ("one.csv", None, "column 'b' has only one value"),
+        ("one.csv", "c", "has no column 'c'"),
+        ("names.csv", None, "5 different values in 5 rows"),
+        ("cities.csv", None, "no column of numbers to predict 'label' from"),
+        ("void.txt", None, "has only blanks"),
+        ("zero.bin", None, "is not text"),
+        ("some.json", None, "name its folder"),
+        ("*.none", None, "no file matches"),
+    ]
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path, refuses):
+    for name, target, told in wrong(tmp_path):
+        with refuses(told):
+            recognize(str(tmp_path / name), target)
+
+
+def test_a_coco_file_whose_images_are_gone(tmp_path, refuses):
+    boxes(tmp_path, "train")
+    (tmp_path / "train" / "0.png").unlink()
+    with refuses("its first image, '0.png', is in none of"):
+        recognize(str(tmp_path))
+    boxes(tmp_path, "train")
+    boxes(tmp_path, "train", name="a_train.json")
+    with refuses("are both the train split"):
+        recognize(str(tmp_path))
+
+
+def test_sizes_are_the_median_of_what_is_there(tmp_path):
+    for i, side in enumerate((10, 20, 30)):
+        for kind in ("a", "b"):
+            for j in range(8):
+                draw(tmp_path / kind / f"{i}-{j}.png", (side, side))
+    assert np.isclose(recognize(str(tmp_path)).settings["size"], 20, atol=10)

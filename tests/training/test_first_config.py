@@ -1,0 +1,112 @@
+"""`jaxdl init`: the config that it writes is readable, and trains."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdl import config as cfg
+from jaxdl.training.build import build_experiment
+from jaxdl.training.check import check_shapes
+from jaxdl.training.first_config import FirstConfig
+
+RNG = np.random.default_rng(0)
+
+
+def draw(path, side=12):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (side, side, 3), np.uint8)).save(path)
+
+
+def images(side):
+    def write(folder):
+        for kind in ("cat's", 'dog"s'):
+            for i in range(12):
+                draw(folder / kind / f"{i}.png", side)
+
+    return write
+
+
+def boxes(folder):
+    listed = [{"id": i, "file_name": f"{i}.png"} for i in range(4)]
+    drawn = [{"id": i, "image_id": i, "category_id": 0, "bbox": [4, 4, 20, 20]} for i in range(4)]
+    for split in ("train", "val"):
+        for i in range(4):
+            draw(folder / split / f"{i}.png", 64)
+        document = {"images": listed, "annotations": drawn, "categories": [{"id": 0, "name": "a"}]}
+        (folder / split / "coco.json").write_text(json.dumps(document))
+
+
+def table(header, row):
+    def write(folder):
+        folder.mkdir()
+        rows = [row(i) for i in range(60)]
+        (folder / "table.csv").write_text("\n".join([header, *rows]) + "\n")
+
+    return write
+
+
+def text(folder):
+    folder.mkdir()
+    (folder / "a.txt").write_text("once upon a time\n" * 100)
+
+
+KINDS = {
+    "small images": images(12),
+    "large images": images(80),
+    "boxes": boxes,
+    "classes": table("a,b,kind", lambda i: f"{i % 7},{-i},{'xyz'[i // 20]}"),
+    "a number": table("a,constant,b", lambda i: f"{i},1,{2.5 * i}"),
+    "texts of classes": table("said,kind", lambda i: f'"this is what {i} says",{i % 2}'),
+    "rows of text": table("said", lambda i: '"this is what they all say"'),
+    "text": text,
+}
+
+
+@pytest.fixture
+def init(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: call("init", *words)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_writes_can_be_trained(kind, init, tmp_path):
+    KINDS[kind](tmp_path / "data")
+    status, out, err = init("data")
+    assert (status, err) == (0, "")
+    assert "wrote my_config.py" in out and "jaxdl train --config my_config.py" in out
+    written = (tmp_path / "my_config.py").read_text()
+    assert max(map(len, written.splitlines())) <= 100 and str(tmp_path) not in written
+    config = cfg.read("my_config.py")
+    assert config["data"]["path"].startswith("data")
+    check_shapes(build_experiment(config))
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("classes", "accuracy"), ("a number", "r2")])
+def test_it_trains_to_its_end(kind, metric, init, call, tmp_path):
+    KINDS[kind](tmp_path / "data")
+    assert init("data", "--output", "mine.py")[0] == 0
+    status, _, err = call("train", "--config", "mine.py", "--workdir", "runs/mine")
+    assert (status, err) == (0, "")
+    result = json.loads((tmp_path / "runs" / "mine" / "result.json").read_text())
+    assert result["metrics"][f"test/{metric}"] > 0.9
+
+
+def test_nothing_is_overwritten_without_force(init, tmp_path):
+    text(tmp_path / "data")
+    (tmp_path / "mine.py").write_text("precious")
+    status, _, err = init("data", "--output", "mine.py")
+    assert status == 2 and "exists" in err and (tmp_path / "mine.py").read_text() == "precious"
+    assert init("data", "--output", "mine.py", "--force")[0] == 0
+    assert init("data", "--output", "mine.txt")[0] == 2
+    (tmp_path / "link.py").symlink_to("elsewhere.py")
+    assert init("data", "--output", "link.py", "--force")[0] == 2
+    assert not (tmp_path / "elsewhere.py").exists()
+
+
+def test_names_of_others_are_written_as_python_has_them(tmp_path):
+    names = ("it's", 'a "b"', "back\\slash", "new\nline", '"""', "é中\udcff", "x" * 200)
+    made = FirstConfig("A title.", {"data": {"features": names, "n": 1}}, {"data.n": "why " * 40})
+    (tmp_path / "c.py").write_text(made.text('jaxdl train --config """\\N{x}.py'))
+    assert cfg.plain(cfg._get_config(tmp_path / "c.py", None))["data"]["features"] == names
