@@ -1,6 +1,7 @@
 """Reading configs, overriding them, and building from signatures."""
 
 import collections
+import dataclasses
 import json
 import logging
 import math
@@ -106,7 +107,8 @@ def test_another_name_keeps_what_all_take(tmp_path, caplog):
         "    return ConfigDict(dict(optimizer=optimizer))\n"
     )
     registry = {"adam": lambda b1=0.9: b1, "sgd": lambda momentum=0.0: momentum}
-    optimizers = {"optimizer": cfg.Selectable(registry, ("clip_norm",))}
+    shared = dataclasses.make_dataclass("Shared", [("clip_norm", float, 0.0)])
+    optimizers = {"optimizer": cfg.Selectable(registry, shared=shared)}
     found = cfg.read(str(file), ["optimizer.name=sgd"], optimizers)
     assert found["optimizer"] == {"name": "sgd", "clip_norm": 1.0}
     assert "b1=0.8 dropped" in caplog.text

@@ -14,6 +14,7 @@ from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
 from jaxdl.errors import UserError
+from jaxdl.training.build import resolved
 
 _MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
 _LONGEST = 60  # characters of a value in a folder's name
@@ -116,7 +117,9 @@ class Sweep:
         Raises:
           UserError: it is not a valid sweep, or a run would be outside of the sweep's folder.
         """
-        points = {point: renamed.config(config) for point, config in saved["points"].items()}
+        points = {
+            point: resolved(renamed.config(config)) for point, config in saved["points"].items()
+        }
         sweep = cls(points, saved["values"], saved["seeds"])
         fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
         for point, config in sweep.points.items():
