@@ -28,7 +28,7 @@ import types
 from collections import abc
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from jaxdl import json_files
 from jaxdl.configs import shipped
@@ -528,12 +528,29 @@ def _parse(text: str, hint: Any, old: Any) -> Any:
 
 def _literal(text: str) -> Any:
     # As Python or JSON writes it; or as float() takes it, such as inf: refused later, by its name.
-    for read_value in (ast.literal_eval, json.loads, float):
+    for read_value in (_python, json.loads, float):
         try:
             return read_value(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _python(text: str) -> Any:
+    """A literal of Python, in which `dict(a=1)` is one too."""
+    return ast.literal_eval(_Dicts().visit(ast.parse(text.lstrip(" \t"), mode="eval")))
+
+
+class _Dicts(ast.NodeTransformer):
+    """Writes `dict(a=1)` as `{'a': 1}`."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        keys = [keyword.arg for keyword in node.keywords]
+        if not (isinstance(node.func, ast.Name) and node.func.id == "dict") or node.args:
+            return node
+        named: list[ast.expr | None] = [None if key is None else ast.Constant(key) for key in keys]
+        return ast.Dict(named, [keyword.value for keyword in node.keywords])
 
 
 def _imported(name: str, path: str) -> Any:
@@ -652,5 +669,11 @@ def _name(thing: Any, several: bool = False) -> str:
         return f"a list of {_name(get_args(thing)[0], several=True)}"
     if get_origin(thing) is abc.Mapping:
         return "dicts" if several else "a dict"
+    if get_origin(thing) is Literal:
+        return f"one of {', '.join(map(repr, get_args(thing)))}"
+    if get_origin(thing) in (types.UnionType, Union):
+        return " or ".join(map(_name, get_args(thing)))
+    if thing is types.NoneType:
+        return "None"
     text = thing.__name__ if inspect.isclass(thing) or inspect.isroutine(thing) else str(thing)
     return text.replace("typing.", "").replace("collections.abc.", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import logging
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -81,9 +82,10 @@ class Sweep:
         axes = [key for key, texts in texts_of.items() if len(texts) > 1]
         if "seed" in axes:
             raise UserError("--config.seed: give the first seed here, and how many with --seeds")
-        configs, values = list[dict[str, Any]](), list[dict[str, Any]]()
+        configs, values, once = list[dict[str, Any]](), list[dict[str, Any]](), _Once("jaxdl")
         for texts in itertools.product(*texts_of.values()):
-            config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+            with once:  # what is dropped is dropped at each point
+                config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
             first, value = config.get("seed", 0), {key: _at(config, key) for key in axes}
             if type(first) is not int or not 0 <= first <= 2**32 - seeds:
                 raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
@@ -133,6 +135,26 @@ class Sweep:
                 f"sweep.json: {f'invalid {fault}' if fault else 'no points'}; restore it"
             )
         return sweep
+
+
+class _Once(logging.Filter):
+    """While entered, a logger says nothing twice."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__()
+        self._logger, self._said = logging.getLogger(logger), set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+    def __enter__(self) -> None:
+        self._logger.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeFilter(self)
 
 
 def alternatives(text: str, option: str) -> list[str]:

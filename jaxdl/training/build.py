@@ -179,10 +179,14 @@ def build_model(node: Node, vocabularies: Mapping[str, int] | None) -> Model:
     for argument in {"vocabulary", "source_vocabulary"} & set(cfg.parameters(thing)):
         column = "tokens" if argument == "vocabulary" else "source"
         size = 2 if vocabularies is None else vocabularies.get(column)
-        if size is not None and arguments.setdefault(argument, size) < size:
+        if size is None:
+            continue
+        if arguments.get(argument) is None:
+            arguments[argument] = size
+        if isinstance(arguments[argument], int) and arguments[argument] < size:
             raise UserError(
                 f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
-                f"of column {column!r}; leave it out"
+                f"of column {column!r}; set it to None"
             )
     model = cfg.call(thing, arguments, "config.model")
     return model if isinstance(model, Model) else functional(model)
