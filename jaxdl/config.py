@@ -12,7 +12,6 @@ run names, only from a module that the user has consented to (`FromRun`).
 from __future__ import annotations
 
 import ast
-import collections
 import contextlib
 import dataclasses
 import difflib
@@ -208,12 +207,12 @@ def complete(value: Any, nodes: Mapping[str, Selectable], hint: Any = Any, path:
         return tuple(complete(item, nodes, hint, path) for item in value)
     if not isinstance(value, Mapping):
         return value
-    thing, hints = _takes(value, hint, nodes.get(path))
+    thing, type_of = _takes(value, hint, nodes.get(path))
     missing = {} if thing is None else defaults(thing)
     for key in nodes[path].derived if path in nodes else ():
         missing.pop(key, None)
     return {
-        key: complete(item, nodes, hints.get(key, Any), f"{path}.{key}".lstrip("."))
+        key: complete(item, nodes, type_of(key), f"{path}.{key}".lstrip("."))
         for key, item in {**value, **{k: missing[k] for k in missing if k not in value}}.items()
     }
 
@@ -415,7 +414,7 @@ def _override(
     *parents, leaf = key.split(".")
     node, hint, path = config, root, ""
     for parent in parents:
-        hint = _takes(node, hint, nodes.get(path))[1].get(parent, Any)
+        hint = _takes(node, hint, nodes.get(path))[1](parent)
         path = f"{path}.{parent}".lstrip(".")
         names_one = path in nodes and key == f"{path}.{nodes[path].selector}"
         if names_one and isinstance(node.get(parent), bool | int | float | str):
@@ -433,7 +432,7 @@ def _override(
             _drop_strangers(node, written, path, nodes)
         node[leaf] = written
         return
-    old, hint = node.get(leaf), _takes(node, hint, nodes.get(path))[1].get(leaf, Any)
+    old, hint = node.get(leaf), _takes(node, hint, nodes.get(path))[1](leaf)
     node[leaf] = new = plain(_parse(written, hint, old), f"config.{key}")
     if key in nodes and isinstance(new, str) and (new in nodes[key].registry or ":" in new):
         raise UserError(
@@ -467,7 +466,7 @@ def _drop_strangers(
     shared = parameters(selectable.shared) if selectable.shared else {}
     for key in sorted(set(node) - {*shared, selectable.selector}):
         hint = hints.get(key, Any)
-        same = _fits(node[key], hint) and _overlap(before.get(key, Any), hint)
+        same = _fits(node[key], hint) and _overlap(before(key), hint)
         if key not in settable:
             reason = f"{_name(thing)} does not take it"
         elif not (same or f"{path}.{key}" in nodes):  # a node within has callables of its own
@@ -481,18 +480,20 @@ def _drop_strangers(
 
 def _takes(
     node: Any, hint: Any, selectable: Selectable | None
-) -> tuple[Callable[..., Any] | None, Mapping[str, Any]]:
-    """What the keys of a node are arguments of, if that is known, and the type of each key."""
+) -> tuple[Callable[..., Any] | None, Callable[[str], Any]]:
+    """What the keys of a node are arguments of, if that is known, and what says a key's type."""
     if selectable is not None:
         thing, shared = None, _hints(selectable.shared) if selectable.shared else {}
         with contextlib.suppress(UserError):
             thing = find(node.get(selectable.selector), selectable.registry, "")
-        return thing, shared | (_hints(thing) if thing else {})
+        hints = shared | (_hints(thing) if thing else {})
+        return thing, lambda key: hints.get(key, Any)
     dataclass, others = _dataclass(hint)
     if dataclass:
-        return dataclass, _hints(dataclass)
+        keys = _hints(dataclass)
+        return dataclass, lambda key: keys.get(key, Any)
     inner = next((get_args(part)[1] for part in others if get_origin(part) is abc.Mapping), Any)
-    return None, collections.defaultdict(lambda: inner)
+    return None, lambda key: inner
 
 
 def _overlap(one: Any, other: Any) -> bool:

@@ -14,7 +14,7 @@ from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
 from jaxdl.durations import Clock
-from jaxdl.errors import UserError, brief
+from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
 from jaxdl.parallel.mesh import Devices
@@ -64,9 +64,9 @@ def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(
-            "config.target dropped: it was published for other data (%s here); to keep it, set "
+            "config.target dropped: it was published for other data (%s); to keep it, set "
             "--config.target.value",
-            other,
+            other[0],
         )
         config["target"] = None
     return config
@@ -77,16 +77,16 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     return cfg.complete(config, NODES, Settings)
 
 
-def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """The first key, and its value, by which two configs ask for other examples or classes."""
-    for group in ("data", "task"):
-        old, new = before.get(group), after.get(group)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            keys = {*old, *new} - {*_HOW} if group == "data" else {"classes"}
-            for key in sorted(keys, key=lambda key: (key != "source", key)):
-                if old.get(key) != new.get(key):
-                    return f"config.{group}.{key}={brief(new.get(key))}"
-    return None
+def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """How two configs differ in the examples and classes that they ask for."""
+
+    def asked(config: Mapping[str, Any]) -> dict[str, Any]:
+        nodes = (config.get(group) for group in ("data", "task"))
+        data, task = (node if isinstance(node, Mapping) else {} for node in nodes)
+        kept = {key: value for key, value in data.items() if key not in _HOW}
+        return {"data": kept, "task": {"classes": task.get("classes")}}
+
+    return cfg.differences(asked(before), asked(after))
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
