@@ -435,9 +435,9 @@ def _override(
     old, hint = node.get(leaf), _takes(node, hint, nodes.get(path))[1](leaf)
     node[leaf] = new = plain(_parse(written, hint, old), f"config.{key}")
     if key in nodes and isinstance(new, str) and (new in nodes[key].registry or ":" in new):
-        raise UserError(
-            f"--config.{key}={new}: to name one, set --config.{key}.{nodes[key].selector}={new}"
-        )
+        selector, several = nodes[key].selector, get_origin(hint) is tuple
+        one = f"=\"(dict({selector}='{new}'),)\"" if several else f".{selector}={new}"
+        raise UserError(f"--config.{key}={new}: to name one, set --config.{key}{one}")
     if isinstance(old, Mapping):
         _say_lost(old, new, key, nodes.get(key))
     if new is not None:

@@ -81,6 +81,8 @@ def test_a_text_is_read_as_the_type_that_its_key_has(name, override, value):
          " as a whole", "optimizer.learning_rate=dict(name='cosine', peak=1)"),
         ("digits_mlp", "data.transforms.0.by=1", "set --config.data.transforms as a whole",
          "data.transforms=(dict(name='scale', by=1.0),)"),
+        ("digits_mlp", "data.transforms=flatten", """data.transforms="(dict(name='flatten'),)\"""",
+         "data.transforms=(dict(name='flatten'),)"),
         ("digits_mlp", "optimiser.name=sgd", "did you mean 'optimizer'", "optimizer.name=sgd"),
         ("digits_mlp", "training.evaluate=test", "a list of str or None",
          "training.evaluate=('test',)"),
