@@ -6,9 +6,9 @@
 Published, of detectors that were trained on COCO first: mAP@.5 of 84 (YOLOv3) to 94.5 (YOLOv5s).
 """
 
-from imagenet_resnet50 import PIXELS
+from jaxdl.configs.imagenet_resnet50 import PIXELS
+from jaxdl.configs.shapes_fcos import get_config as shapes
 from ml_collections import ConfigDict
-from shapes_fcos import get_config as shapes
 
 
 def get_config() -> ConfigDict:

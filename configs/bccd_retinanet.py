@@ -3,7 +3,7 @@
 jaxdl train --config configs/bccd_retinanet.py --workdir runs/bccd_retinanet
 """
 
-from bccd_fcos import get_config as fcos
+from jaxdl.configs.bccd_fcos import get_config as fcos
 from ml_collections import ConfigDict
 
 

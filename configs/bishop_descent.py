@@ -7,7 +7,7 @@ figure `descent_path` prints that bound. `--config.optimizer.learning_rate=0.16`
 the run stops where it overflows.
 """
 
-from bishop_polynomial import get_config as closed_form
+from jaxdl.configs.bishop_polynomial import get_config as closed_form
 from ml_collections import ConfigDict
 
 

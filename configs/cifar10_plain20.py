@@ -3,7 +3,7 @@
 jaxdl train --config configs/cifar10_plain20.py --workdir runs/cifar10_plain20
 """
 
-from cifar10_resnet20 import get_config as resnet20
+from jaxdl.configs.cifar10_resnet20 import get_config as resnet20
 from ml_collections import ConfigDict
 
 

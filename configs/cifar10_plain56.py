@@ -3,7 +3,7 @@
 jaxdl train --config configs/cifar10_plain56.py --workdir runs/cifar10_plain56
 """
 
-from cifar10_plain20 import plain
+from jaxdl.configs.cifar10_plain20 import plain
 from ml_collections import ConfigDict
 
 

@@ -3,8 +3,8 @@
 jaxdl train --config configs/cifar10_resnet110.py --workdir runs/cifar10_resnet110
 """
 
-from cifar10_resnet20 import get_config as resnet20
-from cifar10_resnet20 import published
+from jaxdl.configs.cifar10_resnet20 import get_config as resnet20
+from jaxdl.configs.cifar10_resnet20 import published
 from ml_collections import ConfigDict
 
 

@@ -7,7 +7,7 @@
 file of ImageNet's weights for the trunk, without which all of it starts fresh.
 """
 
-from imagenet_resnet50 import PIXELS
+from jaxdl.configs.imagenet_resnet50 import PIXELS
 from ml_collections import ConfigDict
 
 

@@ -3,8 +3,8 @@
 jaxdl train --config configs/digits_cnn.py --workdir runs/digits_cnn
 """
 
+from jaxdl.configs.mnist_cnn import get_config as mnist
 from ml_collections import ConfigDict
-from mnist_cnn import get_config as mnist
 
 
 def get_config() -> ConfigDict:

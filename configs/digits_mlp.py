@@ -3,9 +3,9 @@
 jaxdl train --config configs/digits_mlp.py --workdir runs/digits_mlp
 """
 
-from digits_cnn import on_digits
+from jaxdl.configs.digits_cnn import on_digits
+from jaxdl.configs.mnist_mlp import get_config as mnist
 from ml_collections import ConfigDict
-from mnist_mlp import get_config as mnist
 
 
 def get_config() -> ConfigDict:

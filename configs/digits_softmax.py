@@ -3,9 +3,9 @@
 jaxdl train --config configs/digits_softmax.py --workdir runs/digits_softmax
 """
 
-from digits_cnn import on_digits
+from jaxdl.configs.digits_cnn import on_digits
+from jaxdl.configs.mnist_softmax import get_config as mnist
 from ml_collections import ConfigDict
-from mnist_softmax import get_config as mnist
 
 
 def get_config() -> ConfigDict:

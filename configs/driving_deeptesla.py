@@ -6,7 +6,7 @@ Published for DeepTesla's clip 10, a camera on a real road: MSE 1.79, MAE 1.04 d
 other data, so there is no target.
 """
 
-from driving_pilotnet import get_config as pilotnet
+from jaxdl.configs.driving_pilotnet import get_config as pilotnet
 from ml_collections import ConfigDict
 
 

@@ -7,7 +7,7 @@ car takes tells where its wheel is already, at any speed and backwards too, thou
 stands. That is to measure what the human does, not to drive: it would go on as it goes.
 """
 
-from driving_pilotnet import get_config as pilotnet
+from jaxdl.configs.driving_pilotnet import get_config as pilotnet
 from ml_collections import ConfigDict
 
 

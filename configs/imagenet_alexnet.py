@@ -5,7 +5,7 @@ jaxdl train --config configs/imagenet_alexnet.py --workdir runs/imagenet_alexnet
 `--config.model.name=alexnet_grouped` is the original on two GPUs (Krizhevsky et al. 2012).
 """
 
-from imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import imagenet
 from ml_collections import ConfigDict
 
 

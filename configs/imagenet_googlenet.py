@@ -5,7 +5,7 @@ jaxdl train --config configs/imagenet_googlenet.py --workdir runs/imagenet_googl
 `--config.model.batch_norm=false` is the paper's (Szegedy et al. 2015).
 """
 
-from imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import imagenet
 from ml_collections import ConfigDict
 
 

@@ -3,7 +3,7 @@
 jaxdl train --config configs/imagenet_resnet18.py --workdir runs/imagenet_resnet18
 """
 
-from imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import imagenet
 from ml_collections import ConfigDict
 
 

@@ -3,7 +3,7 @@
 jaxdl train --config configs/imagenet_resnet34.py --workdir runs/imagenet_resnet34
 """
 
-from imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import imagenet
 from ml_collections import ConfigDict
 
 

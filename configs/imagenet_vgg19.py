@@ -3,8 +3,8 @@
 jaxdl train --config configs/imagenet_vgg19.py --workdir runs/imagenet_vgg19
 """
 
-from imagenet_alexnet import get_config as alexnet
-from imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_alexnet import get_config as alexnet
+from jaxdl.configs.imagenet_resnet50 import imagenet
 from ml_collections import ConfigDict
 
 

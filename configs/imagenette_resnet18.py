@@ -3,7 +3,7 @@
 jaxdl train --config configs/imagenette_resnet18.py --workdir runs/imagenette_resnet18
 """
 
-from imagenet_resnet50 import PIXELS
+from jaxdl.configs.imagenet_resnet50 import PIXELS
 from ml_collections import ConfigDict
 
 

@@ -5,8 +5,8 @@
 `--config.model.cell=gru` learns it faster.
 """
 
+from jaxdl.configs.rows_mnist_lstm import get_config as rows
 from ml_collections import ConfigDict
-from rows_mnist_lstm import get_config as rows
 
 
 def get_config() -> ConfigDict:

@@ -3,8 +3,8 @@
 jaxdl train --config configs/shakespeare_large.py --workdir runs/shakespeare_large
 """
 
+from jaxdl.configs.shakespeare_lstm import get_config as small
 from ml_collections import ConfigDict
-from shakespeare_lstm import get_config as small
 
 
 def get_config() -> ConfigDict:

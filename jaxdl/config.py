@@ -12,6 +12,7 @@ run names, only from a module that the user has consented to (`FromRun`).
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -29,8 +30,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from jaxdl import json_files
+from jaxdl.configs import shipped
 from jaxdl.durations import OTHER_UNIT
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief
 from jaxdl.files import refuse_special
 from jaxdl.signatures import in_words
 
@@ -43,15 +45,22 @@ _LONGEST = 200  # characters of a dotted name
 
 
 class Selectable(NamedTuple):
-    """A node of a config that names a callable.
+    """A node of a config that names a callable, or each of a list of such nodes.
 
     Attributes:
       registry: what it can name.
-      shared: keys that stay when an override names another one, whatever that takes.
+      selector: the key that names it.
+      shared: a dataclass whose fields are keys that any of them takes beside its arguments.
+      own: arguments that each reads in its own way, even where their names and types agree.
+      derived: arguments that follow from the rest of a run where the config is silent, so that
+        their default is not what they are.
     """
 
     registry: Mapping[str, Callable[..., Any]]
-    shared: tuple[str, ...] = ()
+    selector: str = "name"
+    shared: type | None = None
+    own: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
 
 
 class FromRun(str):
@@ -71,28 +80,18 @@ class FromRun(str):
     trust: frozenset[str] = frozenset()
 
 
-def shipped() -> dict[str, Path]:
-    """The configs that come with jaxdl: name -> file (in a checkout, or inside the package)."""
-    package = Path(__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
-    return {}
-
-
 def read(
     file: str,
     overrides: Iterable[str] = (),
     nodes: Mapping[str, Selectable] | None = None,
+    root: Any = Any,
 ) -> dict[str, Any]:
     """Read a config file and apply overrides.
 
     Args:
       file: path of a config file, or the name of a shipped one; `file.py:argument` hands
         `argument` to `get_config`.
-      overrides: `key.sub=value` strings, as they follow `--config.` on the command line.
-      nodes: path of a node -> what its name can stand for. When an override puts another
-        callable in a node, the arguments that the new one does not take are dropped (logged).
+      overrides, nodes, root: as in `override`.
 
     Returns:
       The config as nested dicts and tuples of JSON values.
@@ -104,9 +103,40 @@ def read(
     config = plain(_get_config(path, argument), "config")
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
-    for override in overrides:
-        _override(config, override, nodes or {})
-    return config
+    return override(config, overrides, nodes or {}, root)
+
+
+def override(
+    config: Mapping[str, Any],
+    overrides: Iterable[str],
+    nodes: Mapping[str, Selectable],
+    root: Any = Any,
+) -> dict[str, Any]:
+    """A copy of a config with overrides.
+
+    A text is read as the type that the annotation of its key allows. What is dropped is logged.
+
+    Args:
+      config: as `read` gives it.
+      overrides: `key.sub=value` strings, as they follow `--config.` on the command line. Those that
+        name a callable come first, so that the others can be its arguments, in any order.
+      nodes: path of a node -> what its name can stand for. When an override names another callable,
+        arguments that the new one does not take, or takes as another type, are dropped.
+      root: the dataclass whose fields are the keys of a config, if one.
+
+    Raises:
+      UserError: an override cannot be applied.
+    """
+    changed = plain(config)
+
+    def names_something(text: str) -> bool:
+        key = text.partition("=")[0]
+        node, _, leaf = key.rpartition(".")
+        return key in nodes or (node in nodes and leaf == nodes[node].selector)
+
+    for text in sorted(overrides, key=names_something, reverse=True):
+        _override(changed, text, nodes, root)
+    return changed
 
 
 def read_json(
@@ -128,15 +158,15 @@ def read_json(
     if not path.exists():
         raise UserError(f"{path}: not found; is this the --workdir of a run?")
     value = plain(json_files.read(path, schema), f"{path}: {path.stem}")
-    return _from_run(value, str(path), frozenset([trust] if isinstance(trust, str) else trust))
+    return from_run(value, str(path), frozenset([trust] if isinstance(trust, str) else trust))
 
 
-def _from_run(value: Any, file: str, trust: frozenset[str]) -> Any:
-    """The value, whose texts that can name code know where they come from."""
+def from_run(value: Any, file: str, trust: frozenset[str] = frozenset()) -> Any:
+    """The value, whose texts that can name code know where they come from; see `FromRun`."""
     if isinstance(value, Mapping):
-        return {key: _from_run(item, file, trust) for key, item in value.items()}
+        return {key: from_run(item, file, trust) for key, item in value.items()}
     if isinstance(value, tuple):
-        return tuple(_from_run(item, file, trust) for item in value)
+        return tuple(from_run(item, file, trust) for item in value)
     if isinstance(value, str) and ":" in value:
         value = FromRun(value)
         value.file, value.trust = file, trust
@@ -144,16 +174,75 @@ def _from_run(value: Any, file: str, trust: frozenset[str]) -> Any:
 
 
 def differences(old: Any, new: Any, path: str = "config") -> list[str]:
-    """The leaves in which two configs differ, as `path: old -> new` lines."""
+    """The leaves in which two configs differ, as `path: old -> new` lines.
+
+    A node that names another callable takes other arguments, and differs by its name.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = {*old, *new}
+        for selector in ("name", "source"):
+            if selector in keys and old.get(selector) != new.get(selector):
+                keys = {selector}
         return [
             line
-            for key in sorted({*old, *new})
+            for key in sorted(keys)
             for line in differences(
                 old.get(key, "(absent)"), new.get(key, "(absent)"), f"{path}.{key}"
             )
         ]
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+
+
+def complete(value: Any, nodes: Mapping[str, Selectable], hint: Any = Any, path: str = "") -> Any:
+    """A config, or the part at a path, with the defaults of all that it names.
+
+    What cannot be found stays as it is: whoever builds it will say so.
+
+    Args:
+      value: the config.
+      nodes: as in `override`.
+      hint: the type that the value must be of; of a whole config, the dataclass of its keys.
+      path: where the value stands, without `config.`
+    """
+    if isinstance(value, tuple) and path in nodes:
+        return tuple(complete(item, nodes, hint, path) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    thing, type_of = _takes(value, hint, nodes.get(path))
+    missing = {} if thing is None else defaults(thing)
+    for key in nodes[path].derived if path in nodes else ():
+        missing.pop(key, None)
+    return {
+        key: complete(item, nodes, type_of(key), f"{path}.{key}".lstrip("."))
+        for key, item in {**value, **{k: missing[k] for k in missing if k not in value}}.items()
+    }
+
+
+def defaults(thing: Callable[..., Any]) -> dict[str, Any]:
+    """What a callable takes for arguments that are not given, as far as JSON can hold it."""
+    found = {key: parameter.default for key, parameter in parameters(thing).items()}
+    if dataclasses.is_dataclass(thing):
+        for field in dataclasses.fields(thing):
+            if field.name in found and field.default_factory is not dataclasses.MISSING:
+                found[field.name] = field.default_factory()
+    kept = {}
+    for key, default in found.items():
+        if dataclasses.is_dataclass(default) and not inspect.isclass(default):
+            default = dataclasses.asdict(default)
+        with contextlib.suppress(UserError):
+            value = plain(default)
+            if type(value) is type(default) and value == default:
+                kept[key] = value
+    return kept
+
+
+def as_own(saved: Any, own: Any) -> Any:
+    """A run's config, in which names of code that the user's own config says too are the user's."""
+    if isinstance(saved, Mapping) and isinstance(own, Mapping):
+        return {key: as_own(item, own.get(key)) for key, item in saved.items()}
+    if isinstance(saved, tuple) and isinstance(own, tuple) and len(saved) == len(own):
+        return tuple(map(as_own, saved, own))
+    return own if isinstance(saved, FromRun) and saved == own else saved
 
 
 def build(
@@ -318,69 +407,153 @@ def plain(value: Any, path: str = "config") -> Any:
 
 
 def _override(
-    config: dict[str, Any],
-    override: str,
-    nodes: Mapping[str, Selectable],
+    config: dict[str, Any], text: str, nodes: Mapping[str, Selectable], root: Any
 ) -> None:
-    key, equals, text = override.partition("=")
+    key, equals, written = text.partition("=")
     if not equals or not key:
-        raise UserError(f"--config.{override}: write --config.key.sub=value")
+        raise UserError(f"--config.{text}: write --config.key.sub=value")
     *parents, leaf = key.split(".")
-    node, path = config, "config"
+    node, hint, path = config, root, ""
     for parent in parents:
+        hint = _takes(node, hint, nodes.get(path))[1](parent)
+        path = f"{path}.{parent}".lstrip(".")
+        names_one = path in nodes and key == f"{path}.{nodes[path].selector}"
+        if names_one and isinstance(node.get(parent), bool | int | float | str):
+            _log.warning("config.%s=%r dropped: it becomes a group", path, node.pop(parent))
         if node.get(parent) is None:  # absent, perhaps misspelt: its signature will tell
             node[parent] = {}
         if not isinstance(node[parent], dict):
-            raise UserError(f"--config.{key}: {path}.{parent} is {node[parent]!r}, not a group")
-        node, path = node[parent], f"{path}.{parent}"
-    selectable = nodes.get(".".join(parents))
-    if selectable and leaf in ("name", "source") and node.get(leaf) != text:
-        thing = find(text, selectable.registry, f"config.{key}")
-        _drop_strangers(node, thing, ("name", "source", *selectable.shared), path)
-        if path == "config.data" and config.get("target"):
-            config["target"] = None
-            _log.warning("config.target dropped: it was published for other data")
-    node[leaf] = plain(_parse(text, node.get(leaf)), f"config.{key}")
-    if node[leaf] is not None:
+            raise UserError(
+                f"--config.{key}: config.{path} is {brief(node[parent])}, not a group; set "
+                f"--config.{path} as a whole"
+            )
+        node = node[parent]
+    if path in nodes and leaf == nodes[path].selector:
+        if node.get(leaf) != written:
+            _drop_strangers(node, written, path, nodes)
+        node[leaf] = written
+        return
+    old, hint = node.get(leaf), _takes(node, hint, nodes.get(path))[1](leaf)
+    node[leaf] = new = plain(_parse(written, hint, old), f"config.{key}")
+    if key in nodes and isinstance(new, str) and (new in nodes[key].registry or ":" in new):
+        selector, several = nodes[key].selector, get_origin(hint) is tuple
+        one = f"=\"(dict({selector}='{new}'),)\"" if several else f".{selector}={new}"
+        raise UserError(f"--config.{key}={new}: to name one, set --config.{key}{one}")
+    if isinstance(old, Mapping):
+        _say_lost(old, new, key, nodes.get(key))
+    if new is not None:
         node.pop(OTHER_UNIT.get(leaf, ""), None)
 
 
-def _drop_strangers(
-    node: dict[str, Any], thing: Callable[..., Any], shared: tuple[str, ...], path: str
-) -> None:
-    """Drop the keys of a node that the callable does not take, or takes as another type.
+def _say_lost(old: Mapping[str, Any], new: Any, key: str, node: Selectable | None) -> None:
+    """Log which keys of a group an override drops by replacing it."""
+    kept = new if isinstance(new, Mapping) else {}
+    lost = [k for k in old if k not in kept and OTHER_UNIT.get(k) not in kept]
+    if not lost or new is None:  # None says itself that there shall be none
+        return
+    thing = _takes(old, Any, node)[0]
+    first = next((k for k in (parameters(thing) if thing else old) if k in old), lost[0])
+    listed = ", ".join(f"{k}={old[k]!r}" for k in lost)
+    _log.warning("config.%s loses %s; to keep that, set --config.%s.%s", key, listed, key, first)
 
-    What all callables there share stays.
-    """
+
+def _drop_strangers(
+    node: dict[str, Any], name: str, path: str, nodes: Mapping[str, Selectable]
+) -> None:
+    """Drop the keys of a node that the callable of another name does not take in the same sense."""
+    selectable = nodes[path]
+    thing = find(name, selectable.registry, f"config.{path}.{selectable.selector}")
+    before = _takes(node, Any, selectable)[1]
     settable, hints = parameters(thing), argument_types(thing)
-    for key in sorted(set(node) - set(shared)):
+    shared = parameters(selectable.shared) if selectable.shared else {}
+    for key in sorted(set(node) - {*shared, selectable.selector}):
+        hint = hints.get(key, Any)
+        same = _fits(node[key], hint) and _overlap(before(key), hint)
         if key not in settable:
             reason = f"{in_words(thing)} does not take it"
-        elif not _fits(node[key], hints.get(key, Any)):
-            reason = f"{in_words(thing)} takes {in_words(hints[key])}"
+        elif not (same or f"{path}.{key}" in nodes):  # a node within has callables of its own
+            reason = f"{in_words(thing)} takes {in_words(hint)}"
+        elif key in selectable.own:
+            reason = f"{in_words(thing)} reads it in its own way"
         else:
             continue
-        _log.warning("%s.%s=%r dropped: %s", path, key, node.pop(key), reason)
+        _log.warning("config.%s.%s=%r dropped: %s", path, key, node.pop(key), reason)
+
+
+def _takes(
+    node: Any, hint: Any, selectable: Selectable | None
+) -> tuple[Callable[..., Any] | None, Callable[[str], Any]]:
+    """What the keys of a node are arguments of, if that is known, and what says a key's type."""
+    if selectable is not None:
+        thing, shared = None, argument_types(selectable.shared) if selectable.shared else {}
+        with contextlib.suppress(UserError):
+            thing = find(node.get(selectable.selector), selectable.registry, "")
+        hints = shared | (argument_types(thing) if thing else {})
+        return thing, lambda key: hints.get(key, Any)
+    dataclass, others = _group_and_others(hint)
+    if dataclass:
+        keys = argument_types(dataclass)
+        return dataclass, lambda key: keys.get(key, Any)
+    inner = next((get_args(part)[1] for part in others if get_origin(part) is abc.Mapping), Any)
+    return None, lambda key: inner
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether two annotations have a type in common, beside None."""
+    parts, others = _parts(one), _parts(other)
+    return Any in (*parts, *others) or any(part in others for part in parts)
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The types that an annotation allows, without None."""
+    union = get_origin(hint) in (types.UnionType, Union)
+    return [part for part in (get_args(hint) if union else (hint,)) if part is not types.NoneType]
 
 
 def _fits(value: Any, hint: Any) -> bool:
     try:
-        _typed(value, hint, "")
+        _typed(plain(value), hint, "")
     except UserError:
         return False
     return True
 
 
-def _parse(text: str, old: Any) -> Any:
-    if isinstance(old, str):
-        return text
+def _parse(text: str, hint: Any, old: Any) -> Any:
+    """A text as the type that is annotated; without one, as what it looks like.
+
+    There a string stays a string, save for None; quotes make one of anything.
+    """
+    value = _literal(text)
+    if hint is Any:
+        hint = str | None if isinstance(old, str) else type(value)
+    return text if not _fits(value, hint) and _fits(text, hint) else value
+
+
+def _literal(text: str) -> Any:
     # As Python or JSON writes it; or as float() takes it, such as inf: refused later, by its name.
-    for read_value in (ast.literal_eval, json.loads, float):
+    for read_value in (_python, json.loads, float):
         try:
             return read_value(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _python(text: str) -> Any:
+    """A literal of Python, in which `dict(a=1)` is one too."""
+    return ast.literal_eval(_Dicts().visit(ast.parse(text.lstrip(" \t"), mode="eval")))
+
+
+class _Dicts(ast.NodeTransformer):
+    """Writes `dict(a=1)` as `{'a': 1}`."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        keys = [keyword.arg for keyword in node.keywords]
+        if not (isinstance(node.func, ast.Name) and node.func.id == "dict") or node.args:
+            return node
+        named: list[ast.expr | None] = [None if key is None else ast.Constant(key) for key in keys]
+        return ast.Dict(named, [keyword.value for keyword in node.keywords])
 
 
 def _imported(name: str, path: str) -> Any:
@@ -493,8 +666,7 @@ def group_in(hint: Any) -> type | None:
 
 def _group_and_others(hint: Any) -> tuple[type | None, list[Any]]:
     """The dataclass that an annotation asks for, if one, and what else it takes beside None."""
-    parts = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
-    wanted = [part for part in parts if part is not types.NoneType]
+    wanted = _parts(hint)
     nodes = [p for p in wanted if inspect.isclass(p) and dataclasses.is_dataclass(p)]
     if len(nodes) != 1:
         return None, wanted

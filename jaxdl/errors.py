@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import reprlib
 import unicodedata
 from collections.abc import Sequence
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _MESSAGE = 4_000  # characters of an error at most
 _BRIEF = reprlib.Repr()
@@ -35,6 +37,27 @@ class UserError(ValueError):
 
 class Diverged(UserError):
     """Training has come to numbers that are not finite."""
+
+
+def check_choices(thing: Any, where: str = "") -> None:
+    """Refuse a dataclass of which a field is none of the values that its `Literal` names.
+
+    Raises:
+      UserError: with the values that are possible.
+    """
+    kind: Any = type(thing)
+    for name, options in _choices(kind).items():
+        value = getattr(thing, name)
+        if value not in options:
+            listed = ", ".join(map(repr, options))
+            raise UserError(f"{where}{name}: expected one of {listed}, got {brief(value)}")
+
+
+@functools.cache
+def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The values that are possible for each field of a class that is annotated with `Literal`."""
+    hints = get_type_hints(kind)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def some(faults: Sequence[str], most: int = 4) -> str:

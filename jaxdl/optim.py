@@ -29,8 +29,22 @@ from jaxdl.tree import first_match, paths, regex
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# What `build` takes beside the arguments of an optimiser.
-SHARED_KEYS = ("clip_norm", "weight_decay", "decay_only", "groups")
+
+@dataclass(frozen=True)
+class Shared:
+    """What a node takes beside the arguments of an optimiser; see `build`."""
+
+    clip_norm: float | None = None
+    weight_decay: float | None = None
+    decay_only: str | None = None
+    groups: tuple[tuple[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What a node takes beside the arguments of a schedule; see `schedule`."""
+
+    warmup: float | Mapping[str, float] | None = None
 
 
 def constant(value: float) -> Schedule:
@@ -258,6 +272,8 @@ def _by_group(
     members: dict[str, optax.GradientTransformation] = {}
     if not isinstance(groups, tuple):
         raise UserError(f"{path}.groups: expected pairs (regex, dict or None), got {groups!r}")
+    usual = cfg.defaults(cfg.find(node["name"], factories(), f"{path}.name"))
+    given = {key: value for key, value in node.items() if key not in usual or value != usual[key]}
     for i, pair in enumerate(groups):
         where = f"{path}.groups[{i}]"
         match pair:
@@ -270,7 +286,9 @@ def _by_group(
         if settings is None:
             members[pattern] = optax.set_to_zero()
         else:
-            members[pattern] = _single({**node, **settings}, clock, where, group=True)
+            # A default of one optimiser is not a setting of another.
+            base = node if settings.get("name", node["name"]) == node["name"] else given
+            members[pattern] = _single({**base, **settings}, clock, where, group=True)
 
     def label(params: Any) -> Any:
         patterns = tuple(members)

@@ -1,6 +1,8 @@
 """Reading configs, overriding them, and building from signatures."""
 
 import collections
+import dataclasses
+import fractions
 import json
 import logging
 import math
@@ -74,6 +76,9 @@ def overridden(file, *overrides):
         ("optimizer.learning_rate.peak=0.5", "optimizer.learning_rate.peak", 0.5),
         ("optimizer.learning_rate={'name': 'x'}", "optimizer.learning_rate", {"name": "x"}),
         ("training.keep.steps=5", "training.keep", {"steps": 5}),
+        ("model.extra=dict(a=1, b=(dict(),))", "model.extra", {"a": 1, "b": ({},)}),
+        ("model.name=None", "model.name", None),
+        ("model.name='None'", "model.name", "None"),
         ("model.name=123", "model.name", "123"),  # what was a string stays one
         ("task=some words = here", "task", "some words = here"),
     ],
@@ -106,7 +111,8 @@ def test_another_name_keeps_what_all_take(tmp_path, caplog):
         "    return ConfigDict(dict(optimizer=optimizer))\n"
     )
     registry = {"adam": lambda b1=0.9: b1, "sgd": lambda momentum=0.0: momentum}
-    optimizers = {"optimizer": cfg.Selectable(registry, ("clip_norm",))}
+    shared = dataclasses.make_dataclass("Shared", [("clip_norm", float, 0.0)])
+    optimizers = {"optimizer": cfg.Selectable(registry, shared=shared)}
     found = cfg.read(str(file), ["optimizer.name=sgd"], optimizers)
     assert found["optimizer"] == {"name": "sgd", "clip_norm": 1.0}
     assert "b1=0.8 dropped" in caplog.text
@@ -135,7 +141,22 @@ def test_overrides_that_cannot_be(file, override, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["{[]: 1}", "(", "'", "a:b", "[1, 2", "{", "-", "1 +", "\x00", "f()"]
+    "text",
+    [
+        "{[]: 1}",
+        "(",
+        "'",
+        "a:b",
+        "[1, 2",
+        "{",
+        "-",
+        "1 +",
+        "\x00",
+        "f()",
+        "dict(1)",
+        "dict(a=f())",
+        "dict(**{'a': 1})",
+    ],
 )
 def test_what_is_no_literal_is_text(file, text):
     assert cfg.read(file, [f"new={text}"])["new"] == text
@@ -232,6 +253,32 @@ def test_build_calls_what_is_named():
 def test_what_does_not_fit_the_signature_is_refused(node, message):
     with pytest.raises(UserError, match=message):
         cfg.build(cfg.plain(node), MODELS, "config.m")
+
+
+def test_a_node_that_names_another_callable_differs_by_its_name():
+    old, new = {"m": {"name": "a", "x": 1, "y": 0}, "d": {"source": "s", "p": 1}}, {"m": {}}
+    new = {"m": {"name": "b", "x": 2}, "d": {"source": "s", "p": 2}}
+    assert cfg.differences(old, new) == ["config.d.p: 1 -> 2", "config.m.name: 'a' -> 'b'"]
+
+
+def test_defaults_are_filled_in_as_far_as_json_has_them():
+    @dataclasses.dataclass
+    class Part:
+        size: int
+        shape: tuple[int, ...] = (1, 2)
+        extra: dict = dataclasses.field(default_factory=lambda: {"a": 1})
+        inner: object = dataclasses.field(default_factory=lambda: fractions.Fraction(1, 2))
+        many: object = dataclasses.field(default_factory=list)
+
+    assert cfg.defaults(Part) == {"shape": (1, 2), "extra": {"a": 1}}
+    nodes = {"m": cfg.Selectable({"part": Part, "mlp": mlp}, derived=("extra",))}
+    config = {"m": ({"name": "part", "shape": ()}, {"name": "mlp"}, {"name": "none"}, 3)}
+    assert cfg.complete(config, nodes)["m"] == (
+        {"name": "part", "shape": ()},
+        {"name": "mlp", "depth": 1, "dropout": 0.0},
+        {"name": "none"},
+        3,
+    )
 
 
 def test_differences_name_the_leaves():

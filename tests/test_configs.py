@@ -1,5 +1,10 @@
 """Every shipped config, offline on its twin: check, train, save, restore, evaluate."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from jaxdl import config as cfg
@@ -73,6 +78,38 @@ def test_config(name, tmp_path, monkeypatch):
     step, metrics, _ = measure(build_experiment(run.config()), run)
     assert (step, metrics) == (2, result["metrics"])
     assert (run.figures / "learning_curves.png").exists()
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_config_of_ones_own_begins_with_a_shipped_one(tmp_path, installed):
+    """From any folder, in a checkout and where the configs lie inside the package."""
+    import jaxdl
+
+    package, site = Path(jaxdl.__file__).parent, tmp_path / "site"
+    if installed:
+        (site / "jaxdl").mkdir(parents=True)
+        for part in package.iterdir():
+            (site / "jaxdl" / part.name).symlink_to(part)
+        (site / "jaxdl" / "configs").symlink_to(package.parent / "configs")
+    (tmp_path / "mine.py").write_text(
+        "from jaxdl.configs import bccd_fcos\n"
+        "def get_config():\n"
+        "    config = bccd_fcos.get_config()\n"
+        "    config.data.size = (64, 64)\n"
+        "    return config\n"
+    )
+    program = (
+        "from jaxdl import config, configs; read = config.read('mine.py');"
+        "print(read['data']['size'], read == config.read('bccd_fcos', ['data.size=(64, 64)']),"
+        "len(configs.shipped()), configs.__path__[0])"
+    )
+    path = os.pathsep.join([str(site if installed else package.parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    folder = site / "jaxdl" / "configs" if installed else package.parent / "configs"
+    assert done.stdout == f"(64, 64) True {len(cfg.shipped())} {folder}\n", done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(cfg.shipped()))

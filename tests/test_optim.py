@@ -8,6 +8,7 @@ import pytest
 from jaxdl import optim
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError
+from jaxdl.training.build import resolved
 from jaxdl.tree import paths
 
 CLOCK = Clock(total=100, steps_per_epoch=10.0)
@@ -306,3 +307,24 @@ def test_a_number_is_a_duration_in_steps():
     assert CLOCK.steps(None, "d") is None
     with pytest.raises(UserError, match="d: expected dict"):
         CLOCK.steps("7", "d")
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "adafactor", "lamb", "lion", "rmsprop", "sgd"])
+def test_the_defaults_that_a_config_holds_are_those_of_the_optimiser(name):
+    node = {"name": name, "learning_rate": {"name": "cosine", "peak": 0.1, "warmup": 3}}
+    full = resolved({"optimizer": node})["optimizer"]
+    assert full["learning_rate"] == {**node["learning_rate"], "floor": 0.0}  # no start, no total
+    assert len(full) > len(node)
+    expected = moved(**node, updates=5)
+    for path, change in moved(**full, updates=5).items():
+        np.testing.assert_array_equal(change, expected[path])
+
+
+def test_a_group_takes_no_defaults_of_another_optimiser():
+    groups = (("norm", {"name": "sgd", "momentum": 0.9}), (".*", {}))
+    node = {"name": "adam", "learning_rate": 0.1, "groups": groups}
+    full, expected = resolved({"optimizer": node})["optimizer"], moved(**node)
+    for path, change in moved(**full).items():
+        np.testing.assert_array_equal(change, expected[path])
+    with pytest.raises(UserError, match=r"groups\[0\].b1: unknown"):
+        moved(**node, b1=0.8)

@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,10 +202,18 @@ class Run:
                 "may train there; stopped, and deleted nothing. Run again when none trains there"
             )
 
-    def check_claim(self, config: Mapping[str, Any]) -> None:
+    def check_claim(
+        self,
+        config: Mapping[str, Any],
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config,
+    ) -> None:
         """Check that this directory is new, or a run of this config.
 
         The config of a run that has saved nothing yet may change.
+
+        Args:
+          config: the config.
+          complete: adds defaults to a config, since runs of jaxdl 0.1 have none.
 
         Raises:
           UserError: it is not a run, or of another config; the message names the differences.
@@ -223,7 +231,8 @@ class Run:
             )
         if not any(self.checkpoints.glob("[0-9]*")):
             return
-        if changes := cfg.differences(self.config(), config):
+        saved = complete(cfg.as_own(self.config(), config))
+        if changes := cfg.differences(saved, complete(config)):
             raise UserError(
                 f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"

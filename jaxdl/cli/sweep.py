@@ -16,8 +16,8 @@ def add(commands: Subcommands) -> None:
         "sweep",
         help="train a grid of runs, each with several seeds",
         description="Train every combination of the given values, each with several seeds, and "
-        "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate=0.1,0.3 "
-        "has two values: commas separate, except inside brackets and quotes, so "
+        "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate.peak=0.1,"
+        "0.3 has two values: commas separate, except inside brackets and quotes, so "
         "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
         "brackets. Run it again, or with --workdir alone, to resume.",
     )

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.boxes import Level
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Conv, check_images
+from jaxdl.models.layers import Conv, Module, check_images
 from jaxdl.models.resnet import Trunk
 
 Images = Float[Array, "batch height width channels"]
@@ -33,7 +33,7 @@ _PRIOR = 0.01  # probability of each class at each place, at the start
 _start = nn.initializers.variance_scaling(0.01**2 * 9 * 256, "fan_in", "normal")
 
 
-class Detector(nn.Module):
+class Detector(Module):
     """A one-stage detector: FCOS (Tian et al. 2019) or RetinaNet (Lin et al. 2017, "Focal loss").
 
     A trunk, a pyramid of features of several sizes that all share the coarsest one's meaning, and a

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Conv
+from jaxdl.models.layers import Conv, Module
 from jaxdl.models.recurrent import Recurrent
 
 Tokens = Integer[Array, "batch time"]
@@ -26,7 +26,7 @@ def embedded(embed: nn.Embed, tokens: Tokens) -> Float[Array, "batch time featur
     return embed(tokens) * embed.features**0.5
 
 
-class Decoder(nn.Module, kw_only=True):
+class Decoder(Module, kw_only=True):
     """Recurrent layers from tokens to logits of the next token.
 
     Attributes:

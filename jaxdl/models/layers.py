@@ -13,11 +13,19 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, check_choices
 from jaxdl.kernels import batch_norm_inference, batch_norm_training, conv
 
 # `nn.Conv`, computed by `jaxdl.kernels.conv`: same parameters, same arguments.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
+
+
+class Module(nn.Module):
+    """A Flax module that refuses values that its annotations do not name; see `check_choices`."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "config.model.")
+        super().__post_init__()
 
 
 def check_images(x: Array, least: int = 1) -> None:

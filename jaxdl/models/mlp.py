@@ -10,6 +10,7 @@ import jax
 from jaxtyping import Array, Float, Num
 
 from jaxdl.errors import UserError
+from jaxdl.models.layers import Module
 
 Activation = Literal["relu", "tanh", "sigmoid"]
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -19,7 +20,7 @@ _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """Dense layers with a nonlinearity and dropout between them.
 
     Without hidden layers it is linear: softmax regression with `outputs` classes, logistic or

@@ -14,11 +14,12 @@ from jaxtyping import Array, Bool, Float, Num
 
 from jaxdl.errors import UserError
 from jaxdl.kernels import CELLS, Weights, cudnn_lstm, scan_layers
+from jaxdl.models.layers import Module
 
 Carry = tuple[tuple[Float[Array, "batch hidden"], ...], ...]
 
 
-class Recurrent(nn.Module):
+class Recurrent(Module):
     """Recurrent layers, stacked.
 
     Parameters of layer i are `input_kernel_i`, `recurrent_kernel_i` and `bias_i`; those of the

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
 from jaxdl.kernels import add_relu, max_pool
-from jaxdl.models.layers import BatchNorm, Conv, check_images
+from jaxdl.models.layers import BatchNorm, Conv, Module, check_images
 
 Shortcut = Literal["A", "B"]
 Features = Float[Array, "batch height width channels"]
@@ -204,7 +204,7 @@ def _classify(x: Array, outputs: int) -> Array:
     return nn.Dense(outputs, kernel_init=start, name="fc")(jnp.mean(x, (1, 2)))
 
 
-class ResNet(nn.Module):
+class ResNet(Module):
     """The residual network of ImageNet (He et al. 2015, table 1), on images of any size.
 
     Version 1.5, as torchvision's: where a bottleneck has a stride, it is the 3x3 convolution's
@@ -254,7 +254,7 @@ class ResNet(nn.Module):
         return _classify(stages[-1], self.outputs)
 
 
-class Trunk(nn.Module):
+class Trunk(Module):
     """The outputs of a `ResNet`'s stages, for networks that use features of several sizes.
 
     Attributes:
@@ -283,7 +283,7 @@ class Trunk(nn.Module):
         )
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Module):
     """The residual network of CIFAR-10 (He et al. 2015, section 4.2), on images of any size.
 
     6n + 2 layers: a convolution, three stages of n blocks, of 16, 32 and 64 channels, and a

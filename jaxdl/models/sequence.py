@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Num
 
 from jaxdl.errors import UserError
 from jaxdl.models.language import embedded
+from jaxdl.models.layers import Module
 from jaxdl.models.recurrent import Recurrent
 
 
-class SequenceClassifier(nn.Module, kw_only=True):
+class SequenceClassifier(Module, kw_only=True):
     """Recurrent layers over a sequence, then a dense layer: many to one.
 
     Of tokens, padding (0, at the end) touches neither state nor result.

@@ -8,7 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxdl.kernels import adaptive_average_pool, channels_first, max_pool
-from jaxdl.models.layers import BatchNorm, Conv, check_images, dropout
+from jaxdl.models.layers import BatchNorm, Conv, Module, check_images, dropout
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _COUNTS: dict[int, tuple[int, int, int, int, int]] = {
@@ -19,7 +19,7 @@ _COUNTS: dict[int, tuple[int, int, int, int, int]] = {
 }
 
 
-class VGG(nn.Module):
+class VGG(Module):
     """Very deep convolutional networks (Simonyan and Zisserman 2014, table 1: A, B, D and E).
 
     As torchvision's, whose names its modules bear and as which it starts: 143,667,240 parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import logging
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
 from jaxdl.errors import UserError
+from jaxdl.training.build import resolved
 
 _MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
 _LONGEST = 60  # characters of a value in a folder's name
@@ -80,9 +82,10 @@ class Sweep:
         axes = [key for key, texts in texts_of.items() if len(texts) > 1]
         if "seed" in axes:
             raise UserError("--config.seed: give the first seed here, and how many with --seeds")
-        configs, values = list[dict[str, Any]](), list[dict[str, Any]]()
+        configs, values, once = list[dict[str, Any]](), list[dict[str, Any]](), _Once("jaxdl")
         for texts in itertools.product(*texts_of.values()):
-            config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+            with once:  # what is dropped is dropped at each point
+                config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
             first, value = config.get("seed", 0), {key: _at(config, key) for key in axes}
             if type(first) is not int or not 0 <= first <= 2**32 - seeds:
                 raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
@@ -116,7 +119,9 @@ class Sweep:
         Raises:
           UserError: it is not a valid sweep, or a run would be outside of the sweep's folder.
         """
-        points = {point: renamed.config(config) for point, config in saved["points"].items()}
+        points = {
+            point: resolved(renamed.config(config)) for point, config in saved["points"].items()
+        }
         sweep = cls(points, saved["values"], saved["seeds"])
         fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
         for point, config in sweep.points.items():
@@ -130,6 +135,26 @@ class Sweep:
                 f"sweep.json: {f'invalid {fault}' if fault else 'no points'}; restore it"
             )
         return sweep
+
+
+class _Once(logging.Filter):
+    """While entered, a logger says nothing twice."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__()
+        self._logger, self._said = logging.getLogger(logger), set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+    def __enter__(self) -> None:
+        self._logger.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeFilter(self)
 
 
 def alternatives(text: str, option: str) -> list[str]:

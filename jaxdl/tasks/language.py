@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
 from jaxdl.data.text import abc
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, check_choices
 from jaxdl.metrics import Mean
 from jaxdl.tasks.base import GeneratesText
 from jaxdl.tasks.scores import SCORES
@@ -53,6 +53,7 @@ class LanguageModeling(GeneratesText):
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
+        check_choices(self)
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.beam < 1:

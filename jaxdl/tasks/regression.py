@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, check_choices
 from jaxdl.metrics import Mean, Metric, PerExample
 from jaxdl.tasks.base import SquaredErrors
 
@@ -50,6 +50,7 @@ class Regression(SquaredErrors):
 
     def __post_init__(self) -> None:
         """Refuse a penalty that rewards large weights, and weights that reward errors."""
+        check_choices(self)
         if self.l2 < 0:
             raise UserError(f"l2 must be at least 0, got {self.l2}")
         if not 0 < self.zero_weight < math.inf:

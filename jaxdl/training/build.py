@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,22 +20,37 @@ from jaxdl.models import MODELS, Model, functional
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.settings import DATA_KEYS, Data, Node, Settings, Training
+from jaxdl.training.settings import Data, Node, Settings, Training
 from jaxdl.transforms import TRANSFORMS, Transform, compose
 
-# Which nodes of a config name a callable, what they can name, and which keys stay when an override
-# names another one.
+_log = logging.getLogger("jaxdl")
+
+# Which nodes of a config name a callable, and what they can name.
 NODES: dict[str, cfg.Selectable] = {
-    "data": cfg.Selectable(data.SOURCES, DATA_KEYS),
-    "model": cfg.Selectable(MODELS),
-    "optimizer": cfg.Selectable(optim.OPTIMIZERS, optim.SHARED_KEYS),
-    "optimizer.learning_rate": cfg.Selectable(optim.SCHEDULES, ("warmup",)),
+    "data": cfg.Selectable(data.SOURCES, "source", Data, own=("train", "validation", "test")),
+    "data.transforms": cfg.Selectable(TRANSFORMS),
+    "data.augment": cfg.Selectable(TRANSFORMS),
+    "data.views": cfg.Selectable(TRANSFORMS),
+    "model": cfg.Selectable(MODELS, derived=("vocabulary", "source_vocabulary")),
+    "optimizer": cfg.Selectable(
+        optim.OPTIMIZERS,
+        shared=optim.Shared,
+        derived=("learning_rate", "mask", "weight_decay_mask"),
+    ),
+    "optimizer.learning_rate": cfg.Selectable(
+        optim.SCHEDULES, shared=optim.WarmUp, derived=("start", "total")
+    ),
     "task": cfg.Selectable(TASKS),
 }
+# Keys of config.data that change how examples are read and seen, and not which they are.
+_HOW = ("augment", "cache", "clips", "crop", "data_dir", "lazy", "size", "transforms", "twin",
+        "views")  # fmt: skip
 
 
 def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The config of a file, or of a shipped one's name, with overrides.
+    """The config of a file, or of a shipped one's name, with overrides and all defaults.
+
+    A target is kept for the data that it was published for, unless an override sets it.
 
     Args:
       file: as after `--config`.
@@ -43,7 +59,34 @@ def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
       UserError: the file or an override cannot be read.
     """
-    return cfg.read(file, overrides, NODES)
+    before = cfg.read(file)
+    config = resolved(cfg.override(before, overrides, NODES, Settings))
+    other = _other_data(resolved(before), config)
+    if config["target"] and other and not any(text.startswith("target") for text in overrides):
+        _log.warning(
+            "config.target dropped: it was published for other data (%s); to keep it, set "
+            "--config.target.value",
+            other[0],
+        )
+        config["target"] = None
+    return config
+
+
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the defaults of all that it names, so that it does not depend on the code's."""
+    return cfg.complete(config, NODES, Settings)
+
+
+def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """How two configs differ in the examples and classes that they ask for."""
+
+    def asked(config: Mapping[str, Any]) -> dict[str, Any]:
+        nodes = (config.get(group) for group in ("data", "task"))
+        data, task = (node if isinstance(node, Mapping) else {} for node in nodes)
+        kept = {key: value for key, value in data.items() if key not in _HOW}
+        return {"data": kept, "task": {"classes": task.get("classes")}}
+
+    return cfg.differences(asked(before), asked(after))
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
@@ -57,6 +100,7 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
       UserError: anything in the config or the data that cannot be.
     """
     # ---- What costs nothing comes first: a slip is told before the data is read.
+    config = resolved(config)
     settings = Settings.of(config)
     training = settings.training
     figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
@@ -135,10 +179,14 @@ def build_model(node: Node, vocabularies: Mapping[str, int] | None) -> Model:
     for argument in {"vocabulary", "source_vocabulary"} & set(cfg.parameters(thing)):
         column = "tokens" if argument == "vocabulary" else "source"
         size = 2 if vocabularies is None else vocabularies.get(column)
-        if size is not None and arguments.setdefault(argument, size) < size:
+        if size is None:
+            continue
+        if arguments.get(argument) is None:
+            arguments[argument] = size
+        if isinstance(arguments[argument], int) and arguments[argument] < size:
             raise UserError(
                 f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
-                f"of column {column!r}; leave it out"
+                f"of column {column!r}; set it to None"
             )
     model = cfg.call(thing, arguments, "config.model")
     return model if isinstance(model, Model) else functional(model)

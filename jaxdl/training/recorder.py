@@ -22,6 +22,7 @@ from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress
+from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count, digest
@@ -162,7 +163,8 @@ class Recorder:
     def _check_origin(self, origin: Any) -> None:
         mine, origin = self._origin, cfg.plain(origin, "checkpoint")
         if "config" in origin:
-            origin["config"] = renamed.config(origin["config"])
+            saved = cfg.from_run(renamed.config(origin["config"]), str(self.run.checkpoints))
+            origin["config"] = resolved(cfg.as_own(saved, mine["config"]))
         changes = [
             line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
         ]

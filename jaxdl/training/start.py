@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.training.build import build_experiment
+from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.loop import train
 
@@ -25,10 +25,10 @@ def train_run(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
       UserError: the directory holds another config, or the config or data cannot be.
       SystemExit: a signal asked to stop; all was saved.
     """
-    run.check_claim(config)
+    run.check_claim(config, resolved)
     if result := run.result():
         return result, True
     experiment = build_experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
     check_shapes(experiment)
-    run.claim(config)
+    run.claim(experiment.config)
     return train(experiment, run), False

@@ -108,7 +108,7 @@ def random_shadow(
       column: of the images: uint8, or floats from 0 to 1.
     """
     require_between("random_shadow", 0, 1, probability=probability)
-    if not 0 <= light[0] <= light[1] <= 1:
+    if len(light) != 2 or not 0 <= light[0] <= light[1] <= 1:
         raise UserError(f"random_shadow: light={light}; give bounds from 0 to 1, the lower first")
 
     def shaded(

@@ -71,7 +71,9 @@ def random_erasing(
     """
     require_between("random_erasing", 0, 1, probability=probability)
     require_finite("random_erasing", area=area, ratio=ratio)
-    if not 0 < area[0] <= area[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
+    if not len(area) == len(ratio) == 2 or not (
+        0 < area[0] <= area[1] <= 1 and 0 < ratio[0] <= ratio[1]
+    ):
         raise UserError(
             f"random_erasing: area={area}, ratio={ratio}; give bounds above 0, the lower first, "
             "and areas up to 1"

@@ -135,6 +135,8 @@ def random_crop(
     """
     if padding < 1:
         raise UserError(f"random_crop: padding={padding}; shift by at least 1 pixel")
+    if fill not in ("zero", "reflect"):
+        raise UserError(f"random_crop: fill={fill!r}; give 'zero' or 'reflect'")
 
     def cropped(
         x: Num[Array, "batch height width channels"], key: PRNGKeyArray

@@ -47,7 +47,7 @@ def random_zoom(
     """
     require_finite("random_zoom", zoom=zoom)
     _require_keep("random_zoom", keep)
-    if not 0 < zoom[0] <= zoom[1]:
+    if len(zoom) != 2 or not 0 < zoom[0] <= zoom[1]:
         raise UserError(f"random_zoom: zoom={zoom}; give two factors above 0, the lower first")
 
     def transform(batch: Batch, key: PRNGKeyArray) -> Batch:

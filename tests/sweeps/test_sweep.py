@@ -239,7 +239,7 @@ def test_together_alone_and_interrupted_are_the_same(call, sweep, file, tmp_path
     for words, change in (
         (("--seeds", 1, GRID[2]), "sweep.seeds: 2 -> 1"),
         ((*GRID[:2], "--config.optimizer.learning_rate.peak=0.01,0.1"), "peak=0.03 -> "),
-        ((*GRID, "--config.optimizer.b1=0.8"), "config.optimizer.b1: '(absent)' -> 0.8"),
+        ((*GRID, "--config.optimizer.b1=0.8"), "config.optimizer.b1: 0.9 -> 0.8"),
     ):
         status, _, error = sweep("together", *words)
         assert status == 2 and change.split(" -> ")[0] in error and error.count("\n") == 1

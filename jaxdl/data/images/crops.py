@@ -61,9 +61,11 @@ class Crop:
                 f"resize={self.resize}: less than size={self.size}; scale the shorter side to at "
                 "least the size that is cropped"
             )
-        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
+        if self.area is not None and not (
+            len(self.area) == 2 and 0 < self.area[0] <= self.area[1] <= 1
+        ):
             raise UserError(f"area={self.area}: give two shares, 0 < smallest ≤ largest ≤ 1")
-        if not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
+        if len(self.ratio) != 2 or not 0 < self.ratio[0] <= self.ratio[1] < math.inf:
             raise UserError(f"ratio={self.ratio}: give two numbers, 0 < smallest ≤ largest")
         if self.views not in (1, 10):
             raise UserError(f"views={self.views}: give 1 (the middle) or 10 (corners, mirrored)")
