@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_plain_lines_are_few_and_a_terminal_is_rewritten(clock, monkeypatch):
     assert [line.split()[1] for line in plain.getvalue().splitlines()[:-1]] == ["1/100", "11/100"]
     assert terminal.getvalue().count("\r\x1b[K") == 21 and terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("\r\x1b[Kdone\n")
+
+
+def test_what_takes_a_second_is_told(monkeypatch):
+    plain, terminal = io.StringIO(), Terminal()
+    for stream in (plain, terminal):
+        progress, _ = shown(monkeypatch, stream, total=10, batch_size=1)
+        with progress.busy("compiling"):
+            time.sleep(1.2)
+        with progress.busy("nothing"):
+            pass
+    assert plain.getvalue() == "compiling…\n"
+    assert terminal.getvalue() == "\r\x1b[Kcompiling… 1 s"
 
 
 def test_without_a_clock_there_is_no_rate(clock, monkeypatch):

@@ -261,12 +261,13 @@ class Run:
         """The lines of metrics.jsonl, without a last one that is incomplete after a kill."""
         return list(logged(self.out / "metrics.jsonl"))
 
-    def start(self, step: int, data: Mapping[str, Any]) -> None:
+    def start(self, step: int, data: Mapping[str, Any], evaluated: bool = True) -> None:
         """Begin to log after a step. Later lines are removed: resumed training logs them again.
 
         Args:
           step: at which training begins or resumes.
           data: the description of the data, as JSON values.
+          evaluated: whether an evaluation of this step stays; otherwise it comes again.
 
         Raises:
           UserError: the run is resumed, but its data has changed.
@@ -279,7 +280,9 @@ class Run:
                 "restore the data, or choose another --workdir"
             )
         write_json(self.out / "data.json", data)
-        lines = [json.dumps(line) for line in self.history() if line["step"] <= step]
+        before = (line for line in self.history() if line["step"] <= step)
+        kept = (line for line in before if evaluated or line["step"] < step or "loss" in line)
+        lines = [json.dumps(line) for line in kept]
         replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
         self._record_environment()
         self._secondary(self._begin_events, step)

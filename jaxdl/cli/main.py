@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         complain(fault)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        complain("stopped")
+        raise SystemExit(130) from None
     except SystemExit as stop:
         if arguments is None and isinstance(stop.code, int) and stop.code > 128:
             _leave(stop.code)

@@ -15,6 +15,7 @@ from jaxdl.errors import UserError, first_line
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.terminal import say
+from jaxdl.training.cost import Cost, mib
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State, count
 from jaxdl.tree import flatten
@@ -144,22 +145,16 @@ def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -
     devices = experiment.devices
     mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    held, all_of_it = (f"{size / 2**20:,.1f} MiB" for size in (devices.share(state), whole))
+    held, all_of_it = mib(devices.share(state)), mib(whole)
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
 
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
     """FLOPs and memory of one step, by XLA's own analysis."""
     compiled = experiment.devices.compiled_step(experiment.step, state, batch)
-    flops = (compiled.cost_analysis() or {}).get("flops", 0.0) / experiment.order.batch_size
-    say(f"compute     {flops / 1e6:,.3f} MFLOP an example and training step")
-    memory = compiled.memory_analysis()
-    if memory is not None:
-        held, work = (
-            f"{size / 2**20:,.1f} MiB"
-            for size in (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-        )
-        say(f"memory      {held} of state and batch, {work} of work space, a device")
+    cost = Cost.of(compiled, experiment.order.batch_size)
+    say(f"compute     {cost.arithmetic}")
+    say(f"memory      {cost.memory}")
 
 
 def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:

@@ -21,7 +21,8 @@ from jaxdl.figures import FinishedRun, draw, preview
 from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
-from jaxdl.progress import Progress
+from jaxdl.progress import Progress, duration
+from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count, digest
@@ -81,6 +82,7 @@ class Recorder:
     Attributes:
       metrics: of the newest evaluation.
       measure: evaluates a state; set by `compile`.
+      evaluated: whether the state that training starts from was evaluated, if that was due.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Recorder:
         self.timing = timing or Timing(progress)
         self.loader = experiment.loader()
         self.metrics: dict[str, float] = {}
+        self.evaluated = True
         self.measure: Measure
         self.checkpoints = Checkpoints(
             run.checkpoints, experiment.training.keep, check=run.check_held
@@ -113,18 +116,19 @@ class Recorder:
             state, notes = restored
             self._check_origin(notes.get("origin", {}))
             self.timing.earlier, self._best = notes.get("wall_seconds", 0.0), notes.get("best")
+            self.evaluated = notes.get("evaluated", True)
             self.progress.say(f"resumed at step {int(state.step):,}")
         else:
             state = self._initial()
         step = int(state.step)
-        self.begin(step)
+        self.begin(step, self.evaluated)
         description = self.experiment.description
         compare({"config": self.experiment.config, "data set": description, "checkpoint": step})
         return step, state
 
-    def begin(self, step: int) -> None:
-        """Prepare the directory for logging from a step on."""
-        self.run.start(step, self.experiment.description)
+    def begin(self, step: int, evaluated: bool = True) -> None:
+        """Prepare the directory for logging from a step on, or from its evaluation on."""
+        self.run.start(step, self.experiment.description, evaluated)
 
     def _initial(self) -> State:
         experiment = self.experiment
@@ -146,6 +150,9 @@ class Recorder:
         )
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
+        cost = Cost.of(program, self.experiment.order.batch_size)
+        parameters = f"{count(state.params):,} parameters; {cost.arithmetic}; {cost.memory}"
+        self.progress.say(f"{parameters}; compiled in {duration(self.timing.compiling)}")
 
         def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:
             return program(state, columns, devices.scatter(batches, axis=1), np.int32(n))
@@ -206,11 +213,11 @@ class Recorder:
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, unless it is not finite."""
         if step and not _all_finite(state.params):  # the loss was finite, the update was not
             self._refuse(step - 1, {"parameters": float("nan")})
-        notes = {"wall_seconds": self.timing.wall, "origin": self._origin}
+        notes = {"wall_seconds": self.timing.wall, "origin": self._origin, "evaluated": evaluated}
         self.checkpoints.save(step, state, notes | ({"best": self._best} if self._best else {}))
 
     def _refuse(self, step: int, values: dict[str, float]) -> None:

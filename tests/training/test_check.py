@@ -45,7 +45,7 @@ def test_a_sound_experiment():
     flops = float(text.partition("compute")[2].split()[0].replace(",", ""))
     dense = 2 * (64 * 16 + 16 * 10) / 1e6  # a multiply and an add for each weight
     assert 2 * dense < flops < 5 * dense  # forwards, and back to the weights, and between layers
-    assert "MiB of state and batch" in text
+    assert "MiB of state and data" in text
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
     interrupted(experiment, run, 13, monkeypatch)
     tokens[-1, -1] += 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
-    with pytest.raises(UserError, match=r"of another run \(data\.sha256\.train.*; bring back"):
+    with pytest.raises(UserError, match=r"of another run \(data\.sha256\.train.*; restore"):
         train(build_experiment(config), run)
     tokens[-1, -1] -= 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
