@@ -103,8 +103,15 @@ def read(
     config = plain(_get_config(path, argument), "config")
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
+    return overridden(config, overrides, nodes or {})
+
+
+def overridden(
+    config: dict[str, Any], overrides: Iterable[str], nodes: Mapping[str, Selectable]
+) -> dict[str, Any]:
+    """A config with overrides, which are applied in place; see `read`."""
     for override in overrides:
-        _override(config, override, nodes or {})
+        _override(config, override, nodes)
     return config
 
 

@@ -123,7 +123,8 @@ class _Watch:
             with contextlib.suppress(Exception):  # what cannot be said must not keep it from ending
                 self._stop.answer(signals)
             if signals == 2 and not self._left.wait(_GLANCE) and self._stop.handled == 1:
-                _thread.interrupt_main(number[0])  # Python makes one of two that come together
+                # Two came together, of which Python makes one.
+                _thread.interrupt_main(signal.Signals(number[0]))
             if ends and not self._left.wait(_GRACE):
                 os._exit(128 + number[0])
         os.close(self._read)

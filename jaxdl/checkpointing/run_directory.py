@@ -9,7 +9,7 @@ events.*           the same for TensorBoard
 lock               host and process that write here, as long as they do
 checkpoints/       see `jaxdl.checkpointing.checkpoints`
 figures/           learning curves and what the config adds, as PNG
-result.json        the final numbers
+result.json        the final numbers; result-STEP.json those of a run that was extended since
 tables.json        the final tables, such as a confusion matrix
 """
 
@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from jaxdl.files import (
     check_writable,
     open_plain,
     refuse_links,
+    refuse_special,
     remove_partial,
     replace_text,
 )
@@ -208,10 +209,18 @@ class Run:
                 "may train there; stopped, and deleted nothing. Run again when none trains there"
             )
 
-    def check_claim(self, config: Mapping[str, Any]) -> None:
+    def check_claim(
+        self,
+        config: Mapping[str, Any],
+        part: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    ) -> None:
         """Check that this directory is new, or a run of this config.
 
         The config of a run that has saved nothing yet may change.
+
+        Args:
+          config: of the run.
+          part: of a config, what must stay as it is; by default all of it.
 
         Raises:
           UserError: it is not a run, or of another config; the message names the differences.
@@ -227,7 +236,7 @@ class Run:
             )
         if not any(self.checkpoints.glob("[0-9]*")):
             return
-        if changes := cfg.differences(self.config(), config):
+        if changes := cfg.differences(part(self.config()), part(config)):
             raise UserError(
                 f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"
@@ -272,25 +281,45 @@ class Run:
         Raises:
           UserError: the run is resumed, but its data has changed.
         """
+        data = cfg.plain(data, "data")
+        if step:
+            self.check_data(data)
+        write_json(self.out / "data.json", data)
+        logged_before = [line for line in self.history() if line["step"] <= step]
+        lines = [
+            json.dumps(line)
+            for line in logged_before
+            if evaluated or line["step"] < step or "loss" in line
+        ]
+        replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        self._record_environment()
+        self._secondary(self._begin_events, step)
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Check that the data is that of this run.
+
+        Raises:
+          UserError: it has changed.
+        """
         path, data = self.folder / "data.json", cfg.plain(data, "data")
-        before = cfg.read_json(path) if step and path.exists() else data
+        before = cfg.read_json(path) if path.exists() else data
         if changed := cfg.differences(before, data, "data"):
             raise UserError(
                 f"{path}: the data has changed since this run began ({changed[0][:200]}); "
                 "restore the data, or choose another --workdir"
             )
-        write_json(self.out / "data.json", data)
-        before = (line for line in self.history() if line["step"] <= step)
-        kept = (line for line in before if evaluated or line["step"] < step or "loss" in line)
-        lines = [json.dumps(line) for line in kept]
-        replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
-        self._record_environment()
-        self._secondary(self._begin_events, step)
 
     def result(self) -> dict[str, Any] | None:
         """result.json, of the type `Result`; None if the run has not finished."""
         path = self.folder / "result.json"
         return cfg.read_json(path, Result) if path.exists() else None
+
+    def reopen(self) -> None:
+        """Put the result aside, as result-STEP.json, if there is one: the run goes on."""
+        if result := self.result():
+            path = self.out / "result.json"
+            refuse_special(aside := path.with_name(f"result-{result['step']}.json"))
+            path.replace(aside)
 
     def close(self) -> None:
         """Write no more events."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import data, optim
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
@@ -44,6 +45,11 @@ def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
       UserError: the file or an override cannot be read.
     """
     return cfg.read(file, overrides, NODES)
+
+
+def read_run_config(run: Run, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The config of a run, with overrides, as of `read_config`."""
+    return cfg.overridden(run.config(), overrides, NODES)
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:

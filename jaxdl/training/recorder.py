@@ -22,6 +22,7 @@ from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress, duration
+from jaxdl.training.continuation import past
 from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
@@ -170,6 +171,11 @@ class Recorder:
         mine, origin = self._origin, cfg.plain(origin, "checkpoint")
         if "config" in origin:
             origin["config"] = renamed.config(origin["config"])
+        if isinstance(origin.get("config"), Mapping):  # `Run.check_claim` has seen to the length
+            origin["config"], mine = (
+                past(origin["config"]),
+                {**mine, "config": past(mine["config"])},
+            )
         changes = [
             line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
         ]
