@@ -70,8 +70,8 @@ class Progress:
     def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Show the metrics of an evaluation, on a line that stays."""
         numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
-        headline = ("accuracy", "mAP50", "rmse", "r2", "loss")
-        self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(headline)][:1])
+        first = next((k for k in numbers if not k.endswith("/loss")), next(iter(numbers), None))
+        self._evaluated = {first: numbers[first]} if first else {}
         self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     @contextlib.contextmanager

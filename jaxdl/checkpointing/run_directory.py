@@ -3,9 +3,10 @@
 config.json        the resolved config; resume reads this, never code without --trust
 data.json          columns, classes and vocabularies of the data; inference needs nothing else of it
 environment.json   versions, devices and git state of this start and earlier ones
-metrics.jsonl      one JSON object a line, with `step`: `loss`, `grad_norm`, `learning_rate` of a
-                   training batch, or `split/metric` of an evaluation
-events.*           the same for TensorBoard
+metrics.jsonl      one JSON object a line, with `step`, and `seconds` since the run began (the time
+                   between two starts aside): `loss`, `grad_norm`, `learning_rate` and what the task
+                   adds of a training batch, or `split/metric` of an evaluation
+events.*           the same for TensorBoard, with the figures
 lock               host and process that write here, as long as they do
 checkpoints/       see `jaxdl.checkpointing.checkpoints`
 figures/           learning curves and what the config adds, as PNG
@@ -254,17 +255,28 @@ class Run:
         """The description of this run's data, of the type `Description`."""
         return cfg.read_json(self.folder / "data.json", Description)
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float], seconds: float | None = None) -> None:
         """Append the values of a step to metrics.jsonl and to TensorBoard's events.
+
+        Args:
+          step: number of updates made.
+          values: by name.
+          seconds: since the run began.
 
         Raises:
           UserError: metrics.jsonl cannot be written, or the lock was lost (`check_held`).
         """
         self.check_held()
-        line = json.dumps(strict({"step": step, **values})) + "\n"
+        when = {} if seconds is None else {"seconds": round(seconds, 3)}
+        line = json.dumps(strict({"step": step, **when, **values})) + "\n"
         append_bytes(self.out / "metrics.jsonl", line.encode())
         if self._events is not None:
             self._secondary(self._events.log, step, values)
+
+    def log_figure(self, step: int, name: str, png: bytes) -> None:
+        """Append a figure of a step to TensorBoard's events."""
+        if self._events is not None:
+            self._secondary(self._events.log_figure, step, name, png)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, without a last one that is incomplete after a kill."""

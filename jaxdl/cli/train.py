@@ -73,6 +73,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _conclude(result: dict[str, Any], folder: Path) -> None:
     """The final metrics, and whether the published target was met."""
+    from jaxdl.tasks.detection import MEANING
+
     for name, value in result["metrics"].items():
         say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
@@ -80,6 +82,8 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
         f"evaluated {counted} examples at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
+    if any(name.endswith("/AP") for name in result["metrics"]):
+        say(MEANING)
     target = result["target"]
     if target:
         verdict = "met" if result["met"] else "NOT met"

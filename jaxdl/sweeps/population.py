@@ -318,7 +318,7 @@ class _PopulationRecorder:
         if going := self.going:
             metrics = [self.recorders[i].metrics for i in going]
             means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
-            self.progress.show_evaluation(step, means)
+            self.progress.show_evaluation(step, self.experiment.headline(means))
         return False
 
     def _unless_diverged(self, i: int, record: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, first_line
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
+from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import say
 from jaxdl.training.cost import Cost, mib
 from jaxdl.training.experiment import Experiment
@@ -147,6 +148,9 @@ def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     held, all_of_it = mib(devices.share(state)), mib(whole)
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
+    if devices.placement == "fsdp" and held == all_of_it:
+        reason = why_whole(devices.mesh.shape, state.params)
+        say(f"placement   fsdp shards nothing: {reason}")
 
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:

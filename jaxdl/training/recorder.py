@@ -17,7 +17,7 @@ from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
-from jaxdl.figures import FinishedRun, draw, preview
+from jaxdl.figures import FinishedRun, Gallery, draw, preview
 from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
@@ -199,17 +199,16 @@ class Recorder:
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
-                self.run.log(step + i + 1, line)
+                self.run.log(step + i + 1, line, self.timing.wall)
         waiting = self.loader.waited / self.timing.training
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
         """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
         self.metrics, self._tables = self.measure(state)
-        self.run.log(step, self.metrics)
-        self.progress.show_evaluation(step, self.metrics)
-        results = self._results(state)
-        preview(self.experiment.figures, results, step, self.run.figures, self._figures)
+        self.run.log(step, self.metrics, self.timing.wall)
+        self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
+        preview(self.experiment.figures, self._results(state), self._gallery(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
@@ -249,13 +248,18 @@ class Recorder:
             self.metrics, self._tables = self.measure(state)
         state = experiment.devices.gathered(state)
         result = self._result(state, steps)
+        finished = self._results(state)._replace(result=result, history=self.run.history())
+        draw(experiment.figures, finished, self._gallery(result["step"]))
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
-        write_json(self.run.out / "result.json", result)
+        write_json(self.run.out / "result.json", result)  # the last: it says that all is done
         self.run.close()
-        finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(experiment.figures, finished, self.run.figures, self._figures)
         return result
+
+    def _gallery(self, step: int) -> Gallery:
+        """Where figures of a step go."""
+        publish = functools.partial(self.run.log_figure, step)
+        return Gallery(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
         """What figures need of the run so far."""
