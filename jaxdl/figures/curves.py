@@ -49,7 +49,15 @@ def _metric(name: str) -> str:
 def _plot(ax: Any, label: str, steps: list[int], values: list[float]) -> None:
     """A curve; a long one of training batches is smoothed, over a faint one."""
     noisy = label == "training batch" and len(steps) > 100
-    ax.plot(steps, values, label=label, alpha=0.35 if noisy else 1, lw=1 if noisy else 1.8)
+    ax.plot(
+        steps,
+        values,
+        label=label,
+        alpha=0.35 if noisy else 1,
+        lw=1 if noisy else 1.8,
+        marker="" if noisy else "o",  # a single evaluation is a point
+        ms=3,
+    )
     if noisy:
         width = max(1, len(steps) // 25)
         smooth = np.convolve(values, np.ones(width) / width, "valid")

@@ -30,8 +30,8 @@ from jaxdl.tasks.base import PredictsImages
 
 Levels = tuple[Level, ...]
 MEANING = (
-    "AP is COCO's average precision, the mean over overlaps (IoU) of .50, .55, …, .95; AP50 and AP75 "
-    "are at one of them; mAP50 is Pascal VOC's, at .5"
+    "AP is COCO's average precision, the mean over overlaps (IoU) of .50, .55, …, .95; AP50 and "
+    "AP75 are at one of them; mAP50 is Pascal VOC's, at .5"
 )
 _COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import jax
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Cost:
         )
 
     @property
+    def needed(self) -> int:
+        """Bytes of memory, of a device."""
+        return self.held + self.work
+
+    @property
     def arithmetic(self) -> str:
         """`1.234 MFLOP an example and training step`."""
         return f"{self.flops / 1e6:,.3f} MFLOP an example and training step"
@@ -50,3 +58,18 @@ class Cost:
 def mib(size: float) -> str:
     """`3.5 MiB`."""
     return f"{size / 2**20:,.1f} MiB"
+
+
+def free_memory() -> int | None:
+    """Bytes that a device of this process has left, or on a CPU the machine; None if unknown."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    if all("bytes_limit" in s for s in stats):
+        return min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats)
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    kib = {name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines)}
+    return int(kib["MemAvailable"]) * 1024 if "MemAvailable" in kib else None
