@@ -12,6 +12,7 @@ import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -57,6 +58,7 @@ class StopSignal:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._ask)
             self._watch = _Watch(self)
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._ignored
         except ValueError:  # not the main thread, so signals are left to its owner
             pass
         return self
@@ -67,6 +69,7 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._watch is not None:
+            sys.unraisablehook = self._hook
             self._watch.close()
 
     @contextlib.contextmanager
@@ -84,6 +87,11 @@ class StopSignal:
             raise Stopped(128 + self.asked)
         yield
         self.gives_up = self.nothing_to_save = False  # after a signal they stay, for its answer
+
+    def _ignored(self, unraisable: Any) -> None:
+        """Say nothing of our own exception, where Python ignores it: the watch ends the process."""
+        if not isinstance(unraisable.exc_value, SystemExit):
+            self._hook(unraisable)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
         self.handled += 1
