@@ -42,6 +42,15 @@ class Events:
         ]
         self._write(_record(step=step, summary=Summary(value=pairs)))
 
+    def log_figure(self, step: int, name: str, png: bytes) -> None:
+        """Append a figure of a step, a PNG file."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        width, height = struct.unpack(">II", png[16:24])  # of PNG's first chunk
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+        figure = Summary.Value(tag=f"figures/{printable(name)}", image=image)
+        self._write(_record(step=step, summary=Summary(value=[figure])))
+
     def _write(self, records: bytes) -> None:
         append_bytes(self._path, records)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import select
 import shutil
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from jaxdl.errors import printable
@@ -68,9 +70,29 @@ class Progress:
     def show_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Show the metrics of an evaluation, on a line that stays."""
         numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
-        headline = ("accuracy", "mAP50", "rmse", "r2", "loss")
-        self._evaluated = dict([(k, v) for k, v in numbers.items() if k.endswith(headline)][:1])
+        first = next((k for k in numbers if not k.endswith("/loss")), next(iter(numbers), None))
+        self._evaluated = {first: numbers[first]} if first else {}
         self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+
+    @contextlib.contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Show what a block does once it takes a second: with its seconds, or in one plain line."""
+        began, done = time.perf_counter(), threading.Event()
+
+        def show() -> None:
+            while not done.wait(1.0):
+                seconds = f" {duration(time.perf_counter() - began)}" if self._live else ""
+                self._write(f"{what}…{seconds}")
+                if not self._live:
+                    return
+
+        thread = threading.Thread(target=show, name="busy", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

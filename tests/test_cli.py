@@ -281,8 +281,10 @@ def test_words_that_are_no_command(run):
 
 
 def test_overrides_need_a_config(run, tmp_path):
-    status, _, err = run("train", "--workdir", tmp_path, "--config.seed=1")
+    status, _, err = run("sample", "--workdir", tmp_path, "--config.seed=1")
     assert status == 2 and "needs --config FILE" in err
+    status, _, err = run("train", "--workdir", tmp_path, "--config.seed=1")
+    assert status == 2 and "holds no run" in err
 
 
 def test_python_m_jaxdl_without_tensorflow(config, tmp_path):

@@ -1,7 +1,9 @@
 """TensorBoard's events are read back as TensorBoard reads them."""
 
+import io
 import struct
 
+from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
@@ -32,3 +34,14 @@ def test_what_is_logged_is_read_back(tmp_path):
     assert logged.step == 4 and logged.wall_time > 1e9
     values = {value.tag: value.simple_value for value in logged.summary.value}
     assert values == {"loss": 0.5, "test/accuracy": 0.25}
+
+
+def test_a_figure_is_an_image(tmp_path):
+    file = io.BytesIO()
+    Image.new("RGBA", (7, 5)).save(file, "PNG")
+    Events(tmp_path, 1).log_figure(3, "learning_curves", file.getvalue())
+    *_, logged = read(next(tmp_path.iterdir()))
+    (value,) = logged.summary.value
+    assert (logged.step, value.tag) == (3, "figures/learning_curves")
+    assert (value.image.width, value.image.height) == (7, 5)
+    assert value.image.encoded_image_string == file.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 
 import pytest
 
@@ -34,10 +35,12 @@ def test_a_plain_line_tells_everything(clock, monkeypatch):
     )
     clock[0] += 2
     progress.show(100, 0.123456, 0.25)
-    assert out.getvalue().splitlines() == [
-        "step 0  test/loss 2.3  test/accuracy 0.1235",
-        "step 100/1,000  loss 0.1235  test/loss 2.3  2,500 examples/s  data wait 25%  18 s left",
-    ]
+    evaluated, line = out.getvalue().splitlines()
+    assert evaluated == "step 0  test/loss 2.3  test/accuracy 0.1235"
+    assert line == (
+        "step 100/1,000  loss 0.1235  test/accuracy 0.1235  2,500 examples/s  "
+        "data wait 25%  18 s left"
+    )
 
 
 def test_plain_lines_are_few_and_a_terminal_is_rewritten(clock, monkeypatch):
@@ -52,6 +55,18 @@ def test_plain_lines_are_few_and_a_terminal_is_rewritten(clock, monkeypatch):
     assert [line.split()[1] for line in plain.getvalue().splitlines()[:-1]] == ["1/100", "11/100"]
     assert terminal.getvalue().count("\r\x1b[K") == 21 and terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("\r\x1b[Kdone\n")
+
+
+def test_what_takes_a_second_is_told(monkeypatch):
+    plain, terminal = io.StringIO(), Terminal()
+    for stream in (plain, terminal):
+        progress, _ = shown(monkeypatch, stream, total=10, batch_size=1)
+        with progress.busy("compiling"):
+            time.sleep(1.2)
+        with progress.busy("nothing"):
+            pass
+    assert plain.getvalue() == "compiling…\n"
+    assert terminal.getvalue() == "\r\x1b[Kcompiling… 1 s"
 
 
 def test_without_a_clock_there_is_no_rate(clock, monkeypatch):

@@ -77,13 +77,17 @@ def test_evaluation_data_that_never_comes_is_not_waited_for(hanging):
         list(batches(hanging, plan))
 
 
-def test_a_second_signal_ends_what_stands_outside_of_python():
-    program = """
-import ctypes, threading
+@pytest.mark.parametrize(("block", "needed"), [("nullcontext()", 2), ("stop.giving_up(True)", 1)])
+def test_what_stands_outside_of_python_is_answered_and_ended(block, needed):
+    """By the second signal, and where there is nothing to save by the first."""
+    program = f"""
+import ctypes
+from contextlib import nullcontext
 from jaxdl import signals
 signals._GRACE = 0.1
 lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
-with signals.StopSignal():
+with signals.StopSignal() as stop, {block}:
+    stop.answer = lambda count: print("heard", count, flush=True)
     libc.pthread_mutex_lock(lock)
     print("stuck", flush=True)
     libc.pthread_mutex_lock(lock)
@@ -92,14 +96,24 @@ with signals.StopSignal():
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             assert process.stdout.readline() == b"stuck\n"
-            process.send_signal(signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.3)  # the first asks only
-            process.send_signal(signal.SIGTERM)
+            for count in range(1, needed + 1):
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.3)  # one fewer only asks
+                process.send_signal(signal.SIGTERM)
+                assert process.stdout.readline() == b"heard %d\n" % count
             assert process.wait(30) == 128 + signal.SIGTERM
             assert process.stdout.read() == b""
         finally:
             process.kill()
+
+
+def test_what_is_given_up_ends_at_the_first_signal():
+    with StopSignal() as stop:
+        with pytest.raises(Stopped), stop.giving_up():
+            ask()
+        with pytest.raises(Stopped), stop.giving_up():  # it has come already
+            pass
+    assert stop.asked == signal.SIGTERM
 
 
 def test_afterwards_signals_are_whose_they_were():

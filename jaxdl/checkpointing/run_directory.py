@@ -3,13 +3,14 @@
 config.json        the resolved config; resume reads this, never code without --trust
 data.json          columns, classes and vocabularies of the data; inference needs nothing else of it
 environment.json   versions, devices and git state of this start and earlier ones
-metrics.jsonl      one JSON object a line, with `step`: `loss`, `grad_norm`, `learning_rate` of a
-                   training batch, or `split/metric` of an evaluation
-events.*           the same for TensorBoard
+metrics.jsonl      one JSON object a line, with `step`, and `seconds` since the run began (the time
+                   between two starts aside): `loss`, `grad_norm`, `learning_rate` and what the task
+                   adds of a training batch, or `split/metric` of an evaluation
+events.*           the same for TensorBoard, with the figures
 lock               host and process that write here, as long as they do
 checkpoints/       see `jaxdl.checkpointing.checkpoints`
 figures/           learning curves and what the config adds, as PNG
-result.json        the final numbers
+result.json        the final numbers; result-STEP.json those of a run that was extended since
 tables.json        the final tables, such as a confusion matrix
 """
 
@@ -38,6 +39,7 @@ from jaxdl.files import (
     check_writable,
     open_plain,
     refuse_links,
+    refuse_special,
     remove_partial,
     replace_text,
 )
@@ -205,15 +207,15 @@ class Run:
     def check_claim(
         self,
         config: Mapping[str, Any],
-        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config,
+        part: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         """Check that this directory is new, or a run of this config.
 
         The config of a run that has saved nothing yet may change.
 
         Args:
-          config: the config.
-          complete: adds defaults to a config, since runs of jaxdl 0.1 have none.
+          config: of the run.
+          part: of a config, what must stay as it is; by default all of it.
 
         Raises:
           UserError: it is not a run, or of another config; the message names the differences.
@@ -231,8 +233,8 @@ class Run:
             )
         if not any(self.checkpoints.glob("[0-9]*")):
             return
-        saved = complete(cfg.as_own(self.config(), config))
-        if changes := cfg.differences(saved, complete(config)):
+        saved = cfg.as_own(self.config(), config)
+        if changes := cfg.differences(part(saved), part(config)):
             raise UserError(
                 f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"
@@ -251,49 +253,83 @@ class Run:
         """The description of this run's data, of the type `Description`."""
         return cfg.read_json(self.folder / "data.json", Description)
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float], seconds: float | None = None) -> None:
         """Append the values of a step to metrics.jsonl and to TensorBoard's events.
+
+        Args:
+          step: number of updates made.
+          values: by name.
+          seconds: since the run began.
 
         Raises:
           UserError: metrics.jsonl cannot be written, or the lock was lost (`check_held`).
         """
         self.check_held()
-        line = json.dumps(strict({"step": step, **values})) + "\n"
+        when = {} if seconds is None else {"seconds": round(seconds, 3)}
+        line = json.dumps(strict({"step": step, **when, **values})) + "\n"
         append_bytes(self.out / "metrics.jsonl", line.encode())
         if self._events is not None:
             self._secondary(self._events.log, step, values)
+
+    def log_figure(self, step: int, name: str, png: bytes) -> None:
+        """Append a figure of a step to TensorBoard's events."""
+        if self._events is not None:
+            self._secondary(self._events.log_figure, step, name, png)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, without a last one that is incomplete after a kill."""
         return list(logged(self.out / "metrics.jsonl"))
 
-    def start(self, step: int, data: Mapping[str, Any]) -> None:
+    def start(self, step: int, data: Mapping[str, Any], evaluated: bool = True) -> None:
         """Begin to log after a step. Later lines are removed: resumed training logs them again.
 
         Args:
           step: at which training begins or resumes.
           data: the description of the data, as JSON values.
+          evaluated: whether an evaluation of this step stays; otherwise it comes again.
 
         Raises:
           UserError: the run is resumed, but its data has changed.
         """
+        data = cfg.plain(data, "data")
+        if step:
+            self.check_data(data)
+        write_json(self.out / "data.json", data)
+        logged_before = [line for line in self.history() if line["step"] <= step]
+        lines = [
+            json.dumps(line)
+            for line in logged_before
+            if evaluated or line["step"] < step or "loss" in line
+        ]
+        replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        self._record_environment()
+        self._secondary(self._begin_events, step)
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Check that the data is that of this run.
+
+        Raises:
+          UserError: it has changed.
+        """
         path, data = self.folder / "data.json", cfg.plain(data, "data")
-        before = cfg.read_json(path) if step and path.exists() else data
+        before = cfg.read_json(path) if path.exists() else data
         if changed := cfg.differences(before, data, "data"):
             raise UserError(
                 f"{path}: the data has changed since this run began ({changed[0][:200]}); "
                 "restore the data, or choose another --workdir"
             )
-        write_json(self.out / "data.json", data)
-        lines = [json.dumps(line) for line in self.history() if line["step"] <= step]
-        replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
-        self._record_environment()
-        self._secondary(self._begin_events, step)
 
     def result(self) -> dict[str, Any] | None:
         """result.json, of the type `Result`; None if the run has not finished."""
         path = self.folder / "result.json"
         return cfg.read_json(path, Result) if path.exists() else None
+
+    def reopen(self) -> None:
+        """Put the result aside, as result-STEP.json, if there is one: the run goes on."""
+        if result := self.result():
+            path = self.out / "result.json"
+            refuse_special(aside := path.with_name(f"result-{result['step']}.json"))
+            path.replace(aside)
 
     def close(self) -> None:
         """Write no more events."""

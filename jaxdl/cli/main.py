@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
     options = make_parser().parse_args(words)
     try:
-        if overrides and getattr(options, "config", None) is None:
+        overridable = hasattr(options, "overrides_run") or getattr(options, "config", None)
+        if overrides and not overridable:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
         options.command(options, overrides)
         sys.stdout.flush()  # here, where it can be told that this cannot be
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         complain(fault)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        complain("stopped")
+        raise SystemExit(130) from None
     except SystemExit as stop:
         if arguments is None and isinstance(stop.code, int) and stop.code > 128:
             _leave(stop.code)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import Subcommands, add_config, add_trust, add_workdir, existing_run
+from jaxdl.durations import OTHER_UNIT
 from jaxdl.errors import UserError, printable
 from jaxdl.terminal import say
 
@@ -30,18 +32,24 @@ def add(commands: Subcommands) -> None:
     command.add_argument(
         "--patience", type=int, default=600, metavar="SECONDS", help="end where others hang (600)"
     )
+    command.add_argument(
+        "--extend",
+        type=_length,
+        metavar="UNIT=N",
+        help="make the run in the workdir so long in all: epochs=20, or steps=5000",
+    )
     add_trust(command)
-    command.set_defaults(command=run)
+    command.set_defaults(command=run, overrides_run=True)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
     from jaxdl.checkpointing.run_directory import Run
     from jaxdl.parallel import processes
-    from jaxdl.training.build import read_config
+    from jaxdl.training.build import read_config, read_run_config
     from jaxdl.training.start import train_run
 
-    if options.config is None:
+    if options.config is None or options.extend:
         existing_run(options.workdir)
     with contextlib.ExitStack() as stack:
         if options.distributed is None and (options.processes, options.process) != (None, None):
@@ -52,8 +60,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         keep_programs()
         run = Run(options.workdir, processes.leads(), trust=options.trust)
         stack.enter_context(run.locked())
-        config = read_config(options.config, overrides) if options.config else run.config()
-        result, before = train_run(config, run)
+        if options.config:
+            config = read_config(options.config, overrides)
+        else:
+            config = read_run_config(run, overrides)
+        result, before = train_run(config, run, options.extend)
         if processes.leads():
             if before:
                 say(f"{options.workdir}: finished before; this is its result")
@@ -62,6 +73,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _conclude(result: dict[str, Any], folder: Path) -> None:
     """The final metrics, and whether the published target was met."""
+    from jaxdl.tasks.detection import MEANING
+
     for name, value in result["metrics"].items():
         say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
@@ -69,8 +82,21 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
         f"evaluated {counted} examples at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
+    if any(name.endswith("/AP") for name in result["metrics"]):
+        say(MEANING)
     target = result["target"]
     if target:
         verdict = "met" if result["met"] else "NOT met"
         say(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
     say(f"everything is in {folder}")
+
+
+def _length(text: str) -> dict[str, float]:
+    unit, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if unit not in OTHER_UNIT or not 0 < value < math.inf or (unit == "steps" and value % 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not such as epochs=20 or steps=5000")
+    return {unit: int(value) if value % 1 == 0 else value}

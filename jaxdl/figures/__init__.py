@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdl.figures.answers import answers_gallery
 from jaxdl.figures.classification import class_accuracy, confusion, gallery
@@ -35,6 +35,7 @@ __all__ = [
     "FIGURES",
     "PREVIEWS",
     "FinishedRun",
+    "Gallery",
     "answers_gallery",
     "boxes_gallery",
     "draw",
@@ -65,37 +66,47 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
 PREVIEWS = frozenset({"detections"})
 
 
-def preview(
-    figures: Figures, run: FinishedRun, step: int, folder: Path, attempt: Callable[..., None]
-) -> None:
-    """Draw those of the figures that are in `PREVIEWS`, as folder/name/step.png.
+class Gallery(NamedTuple):
+    """Where the figures of a run go.
 
-    Args:
-      figures: those of the config.
-      run: the results so far.
-      step: of the evaluation.
+    Attributes:
       folder: the run's folder of figures.
       attempt: calls its first argument with the others; it says what failed instead of raising it.
+      publish: takes the name and the PNG file of each.
     """
+
+    folder: Path
+    attempt: Callable[..., None]
+    publish: Callable[[str, bytes], None]
+
+    def draw(self, function: Callable[[FinishedRun], Figure], run: FinishedRun, place: str) -> None:
+        """Draw a figure as folder/place.png."""
+        self.attempt(self._draw, function, run, self.folder / f"{place}.png")
+
+    def _draw(
+        self, function: Callable[[FinishedRun], Figure], run: FinishedRun, path: Path
+    ) -> None:
+        """Save a figure, unless its folder or the one above it is a link that leads elsewhere."""
+        for folder in (path.parent.parent, path.parent):
+            refuse_special(folder)
+        name = path.relative_to(self.folder).parts[0].removesuffix(".png")
+        self.publish(name, save(function(run), path))
+
+
+def preview(figures: Figures, run: FinishedRun, gallery: Gallery, step: int) -> None:
+    """Draw those of the figures that are in `PREVIEWS`, as name/step.png, of the results so far."""
     for name in sorted(figures.keys() & PREVIEWS):
-        attempt(_draw, figures[name], run, folder / name / f"{step:08}.png")
+        gallery.draw(figures[name], run, f"{name}/{step:08}")
 
 
-def draw(figures: Figures, run: FinishedRun, folder: Path, attempt: Callable[..., None]) -> None:
-    """Draw the learning curves and the given figures as folder/name.png; see `preview`."""
+def draw(figures: Figures, run: FinishedRun, gallery: Gallery) -> None:
+    """Draw the learning curves and the given figures, as name.png."""
     for name, function in {"learning_curves": learning_curves, **figures}.items():
-        attempt(_draw, function, run, folder / f"{name.rpartition(':')[2]}.png")
+        gallery.draw(function, run, name.rpartition(":")[2])
 
 
-def _draw(function: Callable[[FinishedRun], Figure], run: FinishedRun, path: Path) -> None:
-    """Save a figure, unless its folder or the one above it is a link that leads elsewhere."""
-    for folder in (path.parent.parent, path.parent):
-        refuse_special(folder)
-    save(function(run), path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure to a file, in the format of its suffix.
+def save(figure: Figure, path: Path) -> bytes:
+    """Write a figure to a file, in the format of its suffix; returns what is written.
 
     Raises:
       UserError: the file cannot be written, or a link, a pipe or a device is in its place.
@@ -103,3 +114,4 @@ def save(figure: Figure, path: Path) -> None:
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:] or None, dpi=120, bbox_inches="tight")
     replace_bytes(make_parent(path), image.getvalue())
+    return image.getvalue()

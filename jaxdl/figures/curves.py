@@ -2,57 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.figures.canvas import GREEN, RED, canvas
+from jaxdl.figures.canvas import RED, canvas
 from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST = 5  # panels
+
+
 def learning_curves(run: FinishedRun) -> Figure:
-    """Loss against steps on every split, and the target's metric beside it."""
-    metric = (run.result["target"] or {}).get("metric")
-    losses = _series(run.history, lambda name: name.split("/")[-1] == "loss")
-    chosen = _series(run.history, lambda name: name == metric and not metric.endswith("/loss"))
-    figure, axes = canvas(1 + bool(chosen))
-    for name, (steps, values) in losses.items():
-        training = name == "loss" and len(steps) > 100
-        axes[0].plot(
-            steps,
-            values,
-            label="training batch" if name == "loss" else name,
-            alpha=0.35 if training else 1,
-            lw=1 if training else 1.8,
-        )
-        if training:
-            width = max(1, len(steps) // 25)
-            smooth = np.convolve(values, np.ones(width) / width, "valid")
-            axes[0].plot(steps[width - 1 :], smooth, color=axes[0].lines[-1].get_color(), lw=1.8)
-    positive = all(min(values) > 0 for _, values in losses.values())
-    axes[0].set(xlabel="step", ylabel="loss", yscale="log" if positive and losses else "linear")
-    if losses:
-        axes[0].legend(frameon=False)
-    for name, (steps, values) in chosen.items():
-        axes[1].plot(steps, values, label=name, color=GREEN, marker="o", ms=3)
-        target = run.result["target"]["value"]
-        axes[1].axhline(target, color=RED, ls="--", lw=1, label=f"target {target:g}")
-        axes[1].set(xlabel="step", ylabel=name)
-        axes[1].legend(frameon=False)
+    """Against steps, on every split: the loss, the target's metric, and the task's headline."""
+    series, target = _series(run.history), run.result["target"]
+    evaluated = dict.fromkeys(name.partition("/")[2] for name in series if "/" in name)
+    headline = run.task.headline if run.task else ()
+    wanted = [*([_metric(target["metric"])] if target else []), *(headline or evaluated)]
+    others = [metric for metric in dict.fromkeys(wanted) if metric in {*evaluated} - {"loss"}]
+    panels = ["loss", *others[: _MOST - 1]]
+    figure, axes = canvas(len(panels))
+    for ax, metric in zip(axes, panels, strict=True):
+        curves = {name: curve for name, curve in series.items() if _metric(name) == metric}
+        for name, (steps, values) in curves.items():
+            _plot(ax, name if "/" in name else "training batch", steps, values)
+        if target and _metric(target["metric"]) == metric:
+            value = target["value"]
+            ax.axhline(value, color=RED, ls="--", lw=1, label=f"target {value:g}")
+        positive = all(min(values) > 0 for _, values in curves.values())
+        scale = "log" if metric == "loss" and curves and positive else "linear"
+        ax.set(xlabel="step", ylabel=metric, yscale=scale)
+        if curves:
+            ax.legend(frameon=False)
     return figure
 
 
-def _series(
-    history: Sequence[Mapping[str, Any]], wanted: Callable[[str], bool]
-) -> dict[str, tuple[list[int], list[float]]]:
+def _metric(name: str) -> str:
+    """The metric of a series, such as 'test/loss', or 'loss' of training batches."""
+    return name.partition("/")[2] or name
+
+
+def _plot(ax: Any, label: str, steps: list[int], values: list[float]) -> None:
+    """A curve; a long one of training batches is smoothed, over a faint one."""
+    noisy = label == "training batch" and len(steps) > 100
+    ax.plot(
+        steps,
+        values,
+        label=label,
+        alpha=0.35 if noisy else 1,
+        lw=1 if noisy else 1.8,
+        marker="" if noisy else "o",  # a single evaluation is a point
+        ms=3,
+    )
+    if noisy:
+        width = max(1, len(steps) // 25)
+        smooth = np.convolve(values, np.ones(width) / width, "valid")
+        ax.plot(steps[width - 1 :], smooth, color=ax.lines[-1].get_color(), lw=1.8)
+
+
+def _series(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
+    """Name -> the steps at which it was logged, and its values."""
     series: dict[str, tuple[list[int], list[float]]] = {}
     for line in history:
         for name, value in line.items():
-            if name != "step" and wanted(name) and value is not None:
+            if name not in ("step", "seconds") and value is not None:
                 steps, values = series.setdefault(name, ([], []))
                 steps.append(line["step"])
                 values.append(value)

@@ -42,10 +42,10 @@ def pmapped(
 
     def one(state: State, batch: Batch) -> tuple[State, Summary]:
         gradient = step.gradient(state, batch)
-        grads, loss, weight = jax.lax.psum((gradient.grads, gradient.loss, gradient.weight), _AXIS)
-        model_state = jax.tree.map(_mean, gradient.model_state)
-        gradient = gradient._replace(grads=grads, loss=loss, weight=weight, model_state=model_state)
-        return step.update(state, gradient)
+        sums = gradient._asdict()
+        kept = {"carry": sums.pop("carry"), "model_state": sums.pop("model_state")}
+        kept["model_state"] = jax.tree.map(_mean, kept["model_state"])
+        return step.update(state, type(gradient)(**jax.lax.psum(sums, _AXIS), **kept))
 
     mapped = jax.pmap(one, _AXIS, devices=devices, donate_argnums=0)
 

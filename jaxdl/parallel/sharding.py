@@ -52,6 +52,15 @@ def specs(placement: Placement, mesh: Mapping[str, int], state: Any) -> Any:
     return jax.tree_util.tree_map_with_path(spec, state)
 
 
+def why_whole(mesh: Mapping[str, int], params: Any) -> str:
+    """Why 'fsdp' shards no parameter: what would have to be otherwise."""
+    if mesh["data"] == 1:
+        return "there is one device along 'data'"
+    if all(leaf.size < _WHOLE for leaf in jax.tree.leaves(params)):
+        return f"no parameter has {_WHOLE:,} elements, below which gathering costs more"
+    return f"no side of a large parameter divides by the {mesh['data']} devices along 'data'"
+
+
 def check_rules(placement: Placement, mesh: Mapping[str, int]) -> None:
     """Check the rules, without the parameters.
 

@@ -205,6 +205,7 @@ class _PopulationRecorder:
         self.loader = _Loaders([recorder.loader for recorder in self.recorders])
         self.finished = {i for i, run in enumerate(runs) if run.result() is not None}
         self.diverged: dict[int, str] = {}
+        self.evaluated = True
         self.checkpoints = Checkpoints(
             shared.checkpoints, experiment.training.keep, check=self._check_held
         )
@@ -233,6 +234,7 @@ class _PopulationRecorder:
             states, notes = restored
             self.diverged = self._diverged(notes.get("diverged", {}))
             self.timing.earlier = notes.get("wall_seconds", 0.0)
+            self.evaluated = notes.get("evaluated", True)
             self.progress.say(f"resumed at step {int(states.step[0]):,}")
         else:
             arguments = rates, self._start_from()
@@ -243,7 +245,7 @@ class _PopulationRecorder:
         step = int(states.step[0])
         for i in self.going:
             self.runs[i].claim(self.population.members[i].config)
-            self.recorders[i].begin(step)
+            self.recorders[i].begin(step, self.evaluated)
         return step, states
 
     def _diverged(self, noted: Mapping[str, str]) -> dict[int, str]:
@@ -316,7 +318,7 @@ class _PopulationRecorder:
         if going := self.going:
             metrics = [self.recorders[i].metrics for i in going]
             means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
-            self.progress.show_evaluation(step, means)
+            self.progress.show_evaluation(step, self.experiment.headline(means))
         return False
 
     def _unless_diverged(self, i: int, record: Callable[[], object]) -> None:
@@ -327,10 +329,10 @@ class _PopulationRecorder:
             self.diverged[i] = str(error)
             self.progress.say(f"{self.runs[i].folder} has diverged: {error}")
 
-    def save(self, step: int, states: State) -> None:
+    def save(self, step: int, states: State, evaluated: bool = True) -> None:
         """Save the states of all members, diverged ones too."""
         notes = {"wall_seconds": self.timing.wall, "diverged": self.diverged}
-        self.checkpoints.save(step, states, notes)
+        self.checkpoints.save(step, states, notes | {"evaluated": evaluated})
 
     def finish(self, states: State, steps: int) -> dict[int, str]:
         """Write each member's checkpoint, result and figures; returns the diverged members."""

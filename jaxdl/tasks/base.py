@@ -40,15 +40,25 @@ class Task(ABC):
         'sum', the sum of the losses.
       continues: column of sequences that may go on from one batch to the next, as a long text
         does, or None; see `config.training.carry`.
+      headline: names of the reported metrics that are shown while training and drawn, beside the
+        loss; by default all.
     """
 
     input: str = "image"
     reduction: Literal["mean", "sum"] = "mean"
     continues: str | None = None
+    headline: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, outputs: Any, batch: Batch) -> Float[Array, " batch"]:
         """The loss of each example, (batch,), times its weight."""
+
+    def training_metrics(self, outputs: Any, batch: Batch) -> dict[str, Float[Array, " batch"]]:
+        """`loss`, and what else a training step is to tell: each (batch,), times the weight.
+
+        By default the loss alone. It is computed in every step, so it must be cheap.
+        """
+        return {"loss": self.loss(outputs, batch)}
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """The positional arguments of the model; by default the column `input`."""

@@ -74,6 +74,18 @@ class Classification(PredictsImages):
             loss = batch["share"] * loss + (1 - batch["share"]) * other
         return loss
 
+    @property
+    def headline(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Accuracy, and that among the `top` likeliest."""
+        return ("accuracy", *([f"top{self.top}_accuracy"] if self.top else []))
+
+    def training_metrics(
+        self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Loss, and accuracy of the main head."""
+        hit = self.predict(outputs, batch) == _integers(batch[self.label])
+        return {"loss": self.loss(outputs, batch), "accuracy": hit.astype(jnp.float32)}
+
     def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
         """Loss, accuracy, top-k, and the cells of the tables, of each example."""
         label, logits = _integers(batch[self.label]), self._logits(outputs)

@@ -29,6 +29,10 @@ from jaxdl.tasks.average_precision import average_precision
 from jaxdl.tasks.base import PredictsImages
 
 Levels = tuple[Level, ...]
+MEANING = (
+    "AP is COCO's average precision, the mean over overlaps (IoU) of .50, .55, …, .95; AP50 and "
+    "AP75 are at one of them; mAP50 is Pascal VOC's, at .5"
+)
 _COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
 
 
@@ -105,8 +109,16 @@ class Detection(PredictsImages):
     ) -> Float[Array, " anchors"]:
         """The loss of each anchor of an image, were it to find the wanted box of that anchor."""
 
+    headline = ("AP", "AP50")
+
     def loss(self, outputs: Levels, batch: Mapping[str, Any]) -> Float[Array, " batch"]:
         """The loss of each image."""
+        return self.training_metrics(outputs, batch)["loss"]
+
+    def training_metrics(
+        self, outputs: Levels, batch: Mapping[str, Any]
+    ) -> dict[str, Float[Array, " batch"]]:
+        """The loss of each image, and its parts: of the classes, and of the boxes."""
         if any(level.logits.shape[-1] != self.classes for level in outputs):
             raise UserError(
                 f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, config.task "
@@ -120,8 +132,10 @@ class Detection(PredictsImages):
             wanted = jax.nn.one_hot(jnp.where(positive, labels[found], -1), self.classes)
             focal = jnp.sum(focal_loss(logits, wanted, self.alpha, self.gamma), axis=-1)
             place = self.distance(deltas, quality, anchors, boxes[found])
-            total = jnp.sum(jnp.where(ignored, 0, focal)) + jnp.sum(jnp.where(positive, place, 0))
-            return total / jnp.maximum(1, jnp.sum(positive))
+            class_loss = jnp.sum(jnp.where(ignored, 0, focal))
+            box_loss = jnp.sum(jnp.where(positive, place, 0))
+            parts = {"loss": class_loss + box_loss, "class_loss": class_loss, "box_loss": box_loss}
+            return {name: part / jnp.maximum(1, jnp.sum(positive)) for name, part in parts.items()}
 
         truth = (batch["boxes"], batch["labels"], batch["crowd"])
         return jax.vmap(one)(logits, deltas, quality, *truth)

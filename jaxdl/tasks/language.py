@@ -51,6 +51,11 @@ class LanguageModeling(GeneratesText):
         """The tokens, unless there are conditions: only a text goes on from batch to batch."""
         return None if self.conditions else self.tokens
 
+    @property
+    def headline(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Perplexity, and the scores."""
+        return ("perplexity", *self.scores)
+
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
         check_choices(self)

@@ -69,6 +69,8 @@ class Regression(SquaredErrors):
         error = outputs - batch[self.target]
         return 0.5 * jnp.square(error) if self.loss_name == "squares" else jnp.abs(error)
 
+    headline = ("rmse", "r2")
+
     def penalty(self, params: Any) -> Any:
         """l2/2 times the squared norm of the parameters."""
         if not self.l2:

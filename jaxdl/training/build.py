@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import data, optim
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
@@ -87,6 +88,11 @@ def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         return {"data": kept, "task": {"classes": task.get("classes")}}
 
     return cfg.differences(asked(before), asked(after))
+
+
+def read_run_config(run: Run, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The config of a run, with overrides, as of `read_config`."""
+    return cfg.override(run.config(), overrides, NODES, Settings)
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:

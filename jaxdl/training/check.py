@@ -14,7 +14,10 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, first_line
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
+from jaxdl.optim import LeastSquares
+from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import say
+from jaxdl.training.cost import Cost, free_memory, mib
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State, count
 from jaxdl.tree import flatten
@@ -144,22 +147,47 @@ def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -
     devices = experiment.devices
     mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    held, all_of_it = (f"{size / 2**20:,.1f} MiB" for size in (devices.share(state), whole))
+    held, all_of_it = mib(devices.share(state)), mib(whole)
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
+    if devices.placement == "fsdp" and held == all_of_it:
+        reason = why_whole(devices.mesh.shape, state.params)
+        say(f"placement   fsdp shards nothing: {reason}")
 
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
-    """FLOPs and memory of one step, by XLA's own analysis."""
-    compiled = experiment.devices.compiled_step(experiment.step, state, batch)
-    flops = (compiled.cost_analysis() or {}).get("flops", 0.0) / experiment.order.batch_size
-    say(f"compute     {flops / 1e6:,.3f} MFLOP an example and training step")
-    memory = compiled.memory_analysis()
-    if memory is not None:
-        held, work = (
-            f"{size / 2**20:,.1f} MiB"
-            for size in (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
+    """FLOPs and memory of one step, by XLA's own analysis; a step that does not fit is refused."""
+    cost, free = _step_cost(experiment, state, batch), free_memory()
+    say(f"compute     {cost.arithmetic}")
+    say(f"memory      {cost.memory}{f'; {mib(free)} are free' if free else ''}")
+    # On a CPU the devices share the memory of the machine.
+    devices = len(experiment.devices.mesh.local_devices) if jax.default_backend() == "cpu" else 1
+    if free is not None and cost.needed * devices > free:
+        raise UserError(
+            f"config.training.batch_size: a step of {experiment.order.batch_size} examples needs "
+            f"{mib(cost.needed * devices)}, and {mib(free)} are free; "
+            f"{_what_fits(experiment, state, batch, free // devices)}"
         )
-        say(f"memory      {held} of state and batch, {work} of work space, a device")
+
+
+def _step_cost(experiment: Experiment, state: Any, batch: Any) -> Cost:
+    compiled = experiment.devices.compiled_step(experiment.step, state, batch)
+    return Cost.of(compiled, experiment.order.batch_size)
+
+
+def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str:
+    """The least number of parts in which a batch fits, as a remedy; each is compiled to know."""
+    size, shards = experiment.order.batch_size, experiment.devices.mesh.shape["data"]
+    parts = 2 * experiment.training.accumulate
+    while size % (parts * shards) == 0 and not isinstance(experiment.optimizer, LeastSquares):
+        training = replace(experiment.training, accumulate=parts)
+        try:
+            cost = _step_cost(replace(experiment, training=training), state, batch)
+        except UserError:  # a batch norm would see one value
+            break
+        if cost.needed <= free:
+            return f"set config.training.accumulate={parts}, which needs {mib(cost.needed)}"
+        parts *= 2
+    return "lower it, or take a smaller model or more memory"
 
 
 def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:

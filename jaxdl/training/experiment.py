@@ -223,6 +223,16 @@ class Experiment:
                 )
         return self.training.evaluate
 
+    def headline(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Those metrics of an evaluation that are shown; metrics.jsonl has all."""
+        own = self.task.headline
+        chosen = {part.metric for part in (self.target, self.training.best) if part}
+        return {
+            name: value
+            for name, value in metrics.items()
+            if not own or name in chosen or name.partition("/")[2] in ("loss", *own)
+        }
+
     @functools.cached_property
     def description(self) -> dict[str, Any]:
         """What must be known of the data to use what was learnt from it, or to go on learning."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import time
+from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -11,7 +13,7 @@ import jax
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.parallel.processes import agreed, leads
-from jaxdl.progress import Progress
+from jaxdl.progress import Progress, duration
 from jaxdl.signals import Stopped, StopSignal
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.recorder import Recorder, Timing
@@ -46,12 +48,14 @@ class Trainee(Protocol):
       checkpoints: where `save` saves to.
       progress: shows how far it is.
       timing: what the time is spent on.
+      evaluated: whether what `start` returns was evaluated, if due; a signal may have prevented it.
     """
 
     experiment: Experiment
     checkpoints: Checkpoints
     progress: Progress
     timing: Timing
+    evaluated: bool
 
     @property
     def loader(self) -> Loader:
@@ -73,8 +77,8 @@ class Trainee(Protocol):
     def evaluate(self, step: int, state: State) -> bool:
         """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
 
-    def save(self, step: int, state: State) -> None:
-        """Save the state; it is written in the background."""
+    def save(self, step: int, state: State, evaluated: bool = True) -> None:
+        """Save the state, and whether it was evaluated; it is written in the background."""
 
     def finish(self, state: State, steps: int) -> Any:
         """Write the result, `steps` steps after the start, and return it."""
@@ -102,13 +106,21 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
     """Start, step to the end, finish.
 
     A call of several steps is computed while the summaries of the one before are recorded and the
-    batches of the next one are made.
+    batches of the next one are made. After a signal nothing is computed that a resumed run can
+    compute: no evaluation, no figure.
     """
     experiment, loader, timing = trainee.experiment, trainee.loader, trainee.timing
-    total = experiment.clock.total
-    first, state = trainee.start()
-    call = trainee.compile(state)
-    step, pace, unread, asked = first, Pace(loader.steps), None, 0
+    total, pace = experiment.clock.total, Pace(loader.steps)
+    stop.answer = functools.partial(_answer, trainee, stop, pace)
+    # Several processes must go on together, up to where they agree to stop.
+    giving_up = stop.giving_up if jax.process_count() == 1 else lambda _=False: nullcontext()
+    with giving_up(True):  # nothing to save
+        first, state = trainee.start()
+        with trainee.progress.busy("compiling"):
+            call = trainee.compile(state)
+        if not trainee.evaluated:
+            trainee.evaluate(first, state)
+    step, unread, asked = first, None, 0
     most = pace.steps
     n = min(most, experiment.steps_to_event(step))
     timing.start_training(step)
@@ -132,19 +144,25 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
             trainee.record(*unread)
             unread = None
             timing.stop_training()
-            if evaluate:
-                save = trainee.evaluate(step, state) or save
+            if evaluate and not asked:
+                try:
+                    with giving_up():
+                        save = trainee.evaluate(step, state) or save
+                        evaluate = False
+                except Stopped:
+                    asked, save = stop.asked, True
             if save:
-                trainee.save(step, state)
+                trainee.save(step, state, evaluated=not evaluate)
             if step < total:
                 pace.restart()
                 timing.start_training(step)
     loader.close()
     trainee.checkpoints.wait()
-    if asked and step < total:
+    if asked:
         _say_stopped(trainee, step)
         raise SystemExit(128 + asked)
-    return trainee.finish(state, step - first)
+    with giving_up(True):  # nothing to save
+        return trainee.finish(state, step - first)
 
 
 def save_due(trainee: Trainee, step: int) -> bool:
@@ -165,6 +183,21 @@ def _abandon(trainee: Trainee, step: int, state: State, unread: Any, stop: StopS
     raise SystemExit(128 + stop.asked)
 
 
+def _answer(trainee: Trainee, stop: StopSignal, pace: Pace, signals: int) -> None:
+    """Say what a signal makes happen, when, and what a second one would."""
+    saved = trainee.checkpoints.steps()
+    since = f"the steps since the last checkpoint at step {saved[-1]:,}" if saved else "all steps"
+    when = f", in about {duration(max(1, pace.seconds))}" if pace.seconds else ""
+    after = "without this evaluation" if stop.gives_up else f"after this call{when}"
+    text = f"stopping {after}; press Ctrl-C again to stop now and lose {since}"
+    if stop.nothing_to_save:
+        text = "stopping; no step is lost, run again to resume"
+    elif signals > 1:
+        text = f"stopped; {since} are lost, run again to resume"
+    if signals < 3:
+        trainee.progress.say(text)
+
+
 def _say_stopped(trainee: Trainee, step: int) -> None:
     trainee.progress.say(f"stopped at step {step:,} and saved; run again to resume")
 
@@ -177,12 +210,13 @@ class Pace:
 
     Attributes:
       steps: what the next call should take.
+      seconds: what the last call took, 0 before.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._last: float | None = None
-        self.steps = 1
+        self.steps, self.seconds = 1, 0.0
 
     def restart(self) -> None:
         """Something else took the time since the last tick."""
@@ -192,6 +226,7 @@ class Pace:
         """A call of `n` steps has ended."""
         now = time.perf_counter()
         if self._last is not None:
-            wanted = int(_CALL_SECONDS * n / max(1e-9, now - self._last))
+            self.seconds = now - self._last
+            wanted = int(_CALL_SECONDS * n / max(1e-9, self.seconds))
             self.steps = max(1, min(wanted, 4 * self.steps, self._most))
         self._last = now

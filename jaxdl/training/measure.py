@@ -75,5 +75,6 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
         state = restored[0]
+        run.check_data(experiment.description)
         metrics, _ = Measure(experiment, state)(state)
     return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.eval_splits}

@@ -17,12 +17,13 @@ from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
-from jaxdl.figures import FinishedRun, draw, preview
+from jaxdl.figures import FinishedRun, Gallery, draw, preview
 from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
-from jaxdl.progress import Progress
-from jaxdl.training.build import resolved
+from jaxdl.progress import Progress, duration
+from jaxdl.training.continuation import past
+from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, count, digest
@@ -82,6 +83,7 @@ class Recorder:
     Attributes:
       metrics: of the newest evaluation.
       measure: evaluates a state; set by `compile`.
+      evaluated: whether the state that training starts from was evaluated, if that was due.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Recorder:
         self.timing = timing or Timing(progress)
         self.loader = experiment.loader()
         self.metrics: dict[str, float] = {}
+        self.evaluated = True
         self.measure: Measure
         self.checkpoints = Checkpoints(
             run.checkpoints, experiment.training.keep, check=run.check_held
@@ -114,18 +117,19 @@ class Recorder:
             state, notes = restored
             self._check_origin(notes.get("origin", {}))
             self.timing.earlier, self._best = notes.get("wall_seconds", 0.0), notes.get("best")
+            self.evaluated = notes.get("evaluated", True)
             self.progress.say(f"resumed at step {int(state.step):,}")
         else:
             state = self._initial()
         step = int(state.step)
-        self.begin(step)
+        self.begin(step, self.evaluated)
         description = self.experiment.description
         compare({"config": self.experiment.config, "data set": description, "checkpoint": step})
         return step, state
 
-    def begin(self, step: int) -> None:
-        """Prepare the directory for logging from a step on."""
-        self.run.start(step, self.experiment.description)
+    def begin(self, step: int, evaluated: bool = True) -> None:
+        """Prepare the directory for logging from a step on, or from its evaluation on."""
+        self.run.start(step, self.experiment.description, evaluated)
 
     def _initial(self) -> State:
         experiment = self.experiment
@@ -147,6 +151,9 @@ class Recorder:
         )
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
+        cost = Cost.of(program, self.experiment.order.batch_size)
+        parameters = f"{count(state.params):,} parameters; {cost.arithmetic}; {cost.memory}"
+        self.progress.say(f"{parameters}; compiled in {duration(self.timing.compiling)}")
 
         def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:
             return program(state, columns, devices.scatter(batches, axis=1), np.int32(n))
@@ -164,7 +171,10 @@ class Recorder:
         mine, origin = self._origin, cfg.plain(origin, "checkpoint")
         if "config" in origin:
             saved = cfg.from_run(renamed.config(origin["config"]), str(self.run.checkpoints))
-            origin["config"] = resolved(cfg.as_own(saved, mine["config"]))
+            origin["config"] = cfg.as_own(saved, mine["config"])
+        if isinstance(origin.get("config"), Mapping):  # `Run.check_claim` has seen to the length
+            origin["config"] = past(origin["config"])
+            mine = {**mine, "config": past(mine["config"])}
         changes = [
             line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
         ]
@@ -188,17 +198,16 @@ class Recorder:
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
-                self.run.log(step + i + 1, line)
+                self.run.log(step + i + 1, line, self.timing.wall)
         waiting = self.loader.waited / self.timing.training
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
         """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
         self.metrics, self._tables = self.measure(state)
-        self.run.log(step, self.metrics)
-        self.progress.show_evaluation(step, self.metrics)
-        results = self._results(state)
-        preview(self.experiment.figures, results, step, self.run.figures, self._figures)
+        self.run.log(step, self.metrics, self.timing.wall)
+        self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
+        preview(self.experiment.figures, self._results(state), self._gallery(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
@@ -208,11 +217,11 @@ class Recorder:
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, unless it is not finite."""
         if step and not _all_finite(state.params):  # the loss was finite, the update was not
             self._refuse(step - 1, {"parameters": float("nan")})
-        notes = {"wall_seconds": self.timing.wall, "origin": self._origin}
+        notes = {"wall_seconds": self.timing.wall, "origin": self._origin, "evaluated": evaluated}
         self.checkpoints.save(step, state, notes | ({"best": self._best} if self._best else {}))
 
     def _refuse(self, step: int, values: dict[str, float]) -> None:
@@ -238,13 +247,18 @@ class Recorder:
             self.metrics, self._tables = self.measure(state)
         state = experiment.devices.gathered(state)
         result = self._result(state, steps)
+        finished = self._results(state)._replace(result=result, history=self.run.history())
+        draw(experiment.figures, finished, self._gallery(result["step"]))
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
-        write_json(self.run.out / "result.json", result)
+        write_json(self.run.out / "result.json", result)  # the last: it says that all is done
         self.run.close()
-        finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(experiment.figures, finished, self.run.figures, self._figures)
         return result
+
+    def _gallery(self, step: int) -> Gallery:
+        """Where figures of a step go."""
+        publish = functools.partial(self.run.log_figure, step)
+        return Gallery(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
         """What figures need of the run so far."""

@@ -31,7 +31,7 @@ class Best:
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
         """Whether the metrics are better than a value; anything is better than None."""
-        value = _measured(self.metric, metrics, "config.training.best.metric")
+        value = _measured(self.metric, metrics, "config.training.best.metric", hidden="test/")
         return than is None or (value < than if self.smaller else value > than)
 
 
@@ -213,12 +213,19 @@ class Settings:
         return cfg.call(cls, config, "config")
 
 
-def _measured(name: str, metrics: Mapping[str, float], path: str) -> float:
+def _measured(name: str, metrics: Mapping[str, float], path: str, hidden: str = "\0") -> float:
     """The metric of a name.
+
+    Args:
+      name: such as 'test/accuracy'.
+      metrics: all that were measured.
+      path: of the key that names it.
+      hidden: what is not proposed begins so.
 
     Raises:
       UserError: it was not measured.
     """
     if name not in metrics:
-        raise UserError(f"{path}: unknown {name!r}; {cfg.suggestion(name, metrics)}")
+        shown = [metric for metric in metrics if not metric.startswith(hidden)]
+        raise UserError(f"{path}: unknown {name!r}; {cfg.suggestion(name, shown)}")
     return metrics[name]

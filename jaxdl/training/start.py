@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.terminal import say
+from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.loop import train
 
 
-def train_run(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
+def train_run(
+    config: Mapping[str, Any], run: Run, extend: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], bool]:
     """Train what a config says in a directory, from its newest checkpoint if it has one.
 
     Args:
       config: as `jaxdl.training.build.read_config` gives it.
       run: the directory, locked.
+      extend: how long the run is to become in all, `{'steps': …}` or `{'epochs': …}`; by default
+        as its config says. A result that it has already is kept as result-STEP.json.
 
     Returns:
       The result, and whether it was there before.
@@ -25,10 +32,21 @@ def train_run(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
       UserError: the directory holds another config, or the config or data cannot be.
       SystemExit: a signal asked to stop; all was saved.
     """
-    run.check_claim(config, resolved)
-    if result := run.result():
+    config = resolved(continuation.located(config))
+    before = continuation.length(config)
+    if extend:
+        before = continuation.length(run.config())
+        config = resolved(continuation.extended(config, extend))
+    run.check_claim(config, continuation.past if extend else continuation.lasting)
+    grows = before != continuation.length(config)
+    if not grows and (result := run.result()):
         return result, True
     experiment = build_experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
+    if grows:
+        told = continuation.check_extension(experiment, before)
     check_shapes(experiment)
+    if grows:
+        say(told)
+        run.reopen()
     run.claim(experiment.config)
     return train(experiment, run), False

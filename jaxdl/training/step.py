@@ -38,6 +38,7 @@ class Gradient(NamedTuple):
       loss: the summed loss.
       weight: the summed weight (of padding, by the batch's mask, none).
       model_state: what the model made of its state.
+      metrics: sums of what else the task tells of a training batch, by name.
       carry: what it made of its carry.
     """
 
@@ -45,6 +46,7 @@ class Gradient(NamedTuple):
     loss: jax.Array
     weight: jax.Array
     model_state: ModelState
+    metrics: dict[str, jax.Array]
     carry: Carry = None
 
 
@@ -147,7 +149,8 @@ def make_step(
         others have no gradient: none is computed, clipped or reported. By default all are trained.
 
     Returns:
-      A step whose summary holds `loss`, `grad_norm` and `finite` (whether both are).
+      A step whose summary holds `loss`, `grad_norm` and `finite` (whether both are), and what else
+      the task's `training_metrics` has.
     """
     precision = precision or Precision()
 
@@ -163,11 +166,13 @@ def make_step(
         def summed(params: Params) -> tuple[jax.Array, Any]:
             params = freeze(params)
             outputs, model_state, carry = forward(model, task, precision, params, state, batch, key)
-            return jnp.sum(_unmasked(task.loss(outputs, batch), mask)), (model_state, carry)
+            each = task.training_metrics(outputs, batch)
+            metrics = {name: jnp.sum(_unmasked(value, mask)) for name, value in each.items()}
+            return metrics.pop("loss"), (model_state, metrics, carry)
 
-        (loss, (model_state, carry)), grads = jax.value_and_grad(summed, has_aux=True)(state.params)
+        (loss, others), grads = jax.value_and_grad(summed, has_aux=True)(state.params)
         weight = jnp.sum(_unmasked(task.weight(batch), mask), dtype=loss.dtype)
-        return Gradient(grads, loss, weight, model_state, carry)
+        return Gradient(grads, loss, weight, *others)
 
     def update(state: State, gradient: Gradient) -> tuple[State, Summary]:
         scale = 1 / gradient.weight if task.reduction == "mean" else jnp.ones_like(gradient.weight)
@@ -188,7 +193,8 @@ def make_step(
             ema=_moving_average(state.ema, params, ema_decay),
             carry=gradient.carry,
         )
-        return new, summarise(gradient.loss * scale + penalty, optax.tree.norm(grads))
+        metrics = {name: total / gradient.weight for name, total in gradient.metrics.items()}
+        return new, metrics | summarise(gradient.loss * scale + penalty, optax.tree.norm(grads))
 
     return Step(differentiate, update)
 

@@ -5,8 +5,8 @@ import pytest
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
-from jaxdl.figures import FIGURES, FinishedRun
-from jaxdl.tasks import Regression
+from jaxdl.figures import FIGURES, FinishedRun, learning_curves
+from jaxdl.tasks import Classification, Regression
 
 COLUMNS = {"label": np.arange(3)}
 
@@ -127,3 +127,22 @@ def test_steering_of_what_is_no_drive(name):
 def test_the_strip_needs_images():
     with pytest.raises(UserError, match="'steering_strip' needs images; column 'image' has none"):
         FIGURES["steering_strip"](driven(np.zeros((40, 3))))
+
+
+def test_what_matters_is_drawn_with_a_target_or_without():
+    history = [
+        {"step": i, "seconds": 1.0, "loss": 1 / i, "accuracy": 0.5, "grad_norm": 1.0}
+        | {f"test/{name}": 0.5 for name in ("loss", "accuracy", "top5_accuracy", "mae")}
+        for i in range(1, 4)
+    ]
+    run = finished({}, task=Classification(classes=9, top=5))._replace(history=history)
+    target = {"metric": "test/mae", "value": 0.3}
+    for result, panels in (
+        ({"target": None}, ["loss", "accuracy", "top5_accuracy"]),
+        ({"target": target}, ["loss", "mae", "accuracy", "top5_accuracy"]),
+    ):
+        axes = learning_curves(run._replace(result=result)).axes
+        assert [ax.get_ylabel() for ax in axes] == panels
+        legends = [texts(ax.get_legend().get_texts()) for ax in axes]
+        assert legends[panels.index("accuracy")] == ["training batch", "test/accuracy"]
+    assert legends[1] == ["test/mae", "target 0.3"]

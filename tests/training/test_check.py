@@ -4,8 +4,10 @@ import flax.linen as nn
 import pytest
 
 from jaxdl.errors import UserError
+from jaxdl.training import check as check_module
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check, check_shapes
+from jaxdl.training.cost import free_memory
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -45,7 +47,7 @@ def test_a_sound_experiment():
     flops = float(text.partition("compute")[2].split()[0].replace(",", ""))
     dense = 2 * (64 * 16 + 16 * 10) / 1e6  # a multiply and an add for each weight
     assert 2 * dense < flops < 5 * dense  # forwards, and back to the weights, and between layers
-    assert "MiB of state and batch" in text
+    assert "MiB of state and data" in text
 
 
 @pytest.mark.parametrize(
@@ -138,3 +140,45 @@ def test_norms_of_single_values_are_refused(model, training, message):
     with pytest.raises(UserError, match=message) as error:
         check_shapes(experiment)
     assert "\n" not in str(error.value)
+
+
+def test_a_step_that_does_not_fit_is_refused_with_what_would(monkeypatch):
+    model = {"name": "mlp", "outputs": 10, "hidden": (2048,)}
+    experiment = build_experiment(changed(model=model, training={"batch_size": 1024}))
+    state, batch = experiment.abstract_state, experiment.abstract_batch()
+    whole = check_module._step_cost(experiment, state, batch)
+    monkeypatch.setattr(check_module, "free_memory", lambda: whole.needed - (4 << 20))
+    said = []
+    with pytest.raises(UserError, match=r"needs [\d.]+ MiB, and [\d.]+ MiB are free; ") as error:
+        check(experiment, said.append)
+    parts = int(str(error.value).partition("config.training.accumulate=")[2].partition(",")[0])
+    smaller = build_experiment(
+        changed(model=model, training={"batch_size": 1024, "accumulate": parts})
+    )
+    check(smaller, said.append)
+    monkeypatch.setattr(check_module, "free_memory", lambda: 1000)
+    with pytest.raises(UserError, match="; lower it, or take a smaller model or more memory"):
+        check(build_experiment(changed(training={"batch_size": 6})), said.append)
+
+
+def test_free_memory_is_that_of_the_machine_or_the_device(monkeypatch):
+    assert 1 << 24 < free_memory() < 1 << 50
+    device = type("Device", (), {"memory_stats": lambda self: STATS})()
+    monkeypatch.setattr("jaxdl.training.cost.jax.local_devices", lambda: [device, device])
+    assert free_memory() == 70
+
+
+STATS = {"bytes_limit": 100, "bytes_in_use": 30}
+
+
+def test_fsdp_that_shards_nothing_says_why():
+    said = []
+    check(build_experiment({**CONFIG, "placement": "fsdp", "devices": 1}), said.append)
+    assert "placement   fsdp shards nothing: there is one device along 'data'" in said
+
+
+def test_the_best_is_not_to_be_chosen_by_the_test_split():
+    config = changed(training={"best": {"metric": "accuracy"}})
+    with pytest.raises(UserError, match=r"best\.metric: unknown 'accuracy'") as error:
+        check_shapes(build_experiment(config))
+    assert "validation/accuracy" in str(error.value) and "test/" not in str(error.value)

@@ -18,6 +18,7 @@ from jaxdl.training.build import build_experiment
 from jaxdl.training.loop import Pace, save_due, train
 from jaxdl.training.measure import measure
 from jaxdl.training.recorder import Recorder
+from jaxdl.training.start import train_run
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -147,9 +148,7 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
     interrupted(experiment, run, 13, monkeypatch)
     tokens[-1, -1] += 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
-    with pytest.raises(
-        UserError, match=r"of another run \(data\.sha256\.train.*; restore its config"
-    ):
+    with pytest.raises(UserError, match=r"of another run \(data\.sha256\.train.*; restore"):
         train(build_experiment(config), run)
     tokens[-1, -1] -= 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
@@ -249,3 +248,60 @@ def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
             now[0] += pace.steps * seconds
             pace.tick(pace.steps)
         assert pace.steps == pytest.approx(expected, abs=1)
+
+
+def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_path):
+    long = train(*started(tmp_path / "long", changed(steps=60)))
+    run = Run(tmp_path / "run")
+    train_run(CONFIG, run)
+    for length in (60, 60):  # the second is the same command again
+        result, before = train_run(run.config(), run, extend={"steps": length})
+    assert before and result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
+    assert losses(run) == losses(Run(tmp_path / "long"))
+    assert json.loads((tmp_path / "run" / "result-40.json").read_text())["step"] == 40
+    with pytest.raises(UserError, match="--extend: the run is 60 steps long, and 50 in all are no"):
+        train_run(run.config(), run, extend={"steps": 50})
+    assert run.result() == result
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_schedule_keeps_its_end_when_the_run_is_extended(tmp_path, name):
+    schedule = {"name": name, "peak": 1e-3, "floor": 1e-4}
+    config = {**CONFIG, "optimizer": {"name": "adam", "learning_rate": schedule}}
+    run = Run(tmp_path / "run")
+    train_run(config, run)
+    before = losses(run)
+    train_run(run.config(), run, extend={"epochs": 2.5})
+    assert losses(run)[: len(before)] == before
+    rates = [line["learning_rate"] for line in run.history() if "loss" in line]
+    assert len(rates) == 60 and rates[40:] == pytest.approx([1e-4] * 20)
+    ended = {**schedule, "floor": 0.0}
+    run = Run(tmp_path / "ended")
+    train_run({**config, "optimizer": {"name": "adam", "learning_rate": ended}}, run)
+    with pytest.raises(UserError, match="rate has fallen to 0 at step 40, so more steps would"):
+        train_run(run.config(), run, extend={"steps": 60})
+    assert run.result()["step"] == 40
+
+
+def test_a_run_and_its_data_may_move(tmp_path, monkeypatch, call):
+    (tmp_path / "here").mkdir()
+    tokens = np.random.default_rng(0).integers(1, 9, (100, 12), np.int32)
+    np.savez(tmp_path / "here" / "a.npz", tokens=tokens)
+    monkeypatch.chdir(tmp_path / "here")
+    config = {**CARRIED, "data": {"source": "arrays", "train": "a.npz"}}
+    config["model"] = {**CARRIED["model"], "vocabulary": 9}
+    train_run(config, Run("run"))
+    monkeypatch.chdir(tmp_path)
+    assert measure(build_experiment(Run("here/run").config()), Run("here/run"))[0] == 40
+    os.rename("here", "there")
+    status, _, said = call("train", "--workdir", "there/run", "--extend", "steps=60")
+    assert status == 2 and "here/a.npz" in said
+    moved = ["--config.data.train=there/a.npz"]
+    assert call("train", "--workdir", "there/run", "--extend", "steps=60", *moved)[0] == 0
+    assert call("evaluate", "--workdir", "there/run")[0] == 0  # from where they are now
+    tokens[-1, -1] += 1
+    np.savez(tmp_path / "there" / "a.npz", tokens=tokens)
+    status, _, said = call("evaluate", "--workdir", "there/run")
+    assert status == 2 and "the data has changed since this run began" in said
+    status, _, said = call("evaluate", "--workdir", "there/run", "--config.seed=3")
+    assert status == 2 and "another config (config.seed" in said

@@ -561,3 +561,17 @@ def test_resized_images_are_small_early():
         assert shape.tolist() == [size, size]
         assert label.tolist() == [0, 1, 2]
         assert 1 - 1.01 / size < spread <= 1  # averaged down, not cut
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_step_tells_the_accuracy_of_its_batch(parts):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    model, optimizer = jaxdl.functional(nn.Dense(4)), optax.sgd(0.1)
+    task = jaxdl.Classification(classes=4, input="x")
+    batch = {"x": x, "label": np.zeros(8, np.int32), "mask": np.arange(8) < 6}
+    state = jaxdl.init(model, task, optimizer, batch)
+    step = jaxdl.make_step(model, task, optimizer)
+    _, summary = jit(jaxdl.accumulate(step, parts))(state, batch)
+    outputs, _ = model.apply(state.params, state.model_state, (x,), None, False)
+    hits = np.argmax(outputs, axis=1) == 0
+    assert summary["accuracy"] == pytest.approx(hits[:6].mean())

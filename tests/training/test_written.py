@@ -57,7 +57,8 @@ def test_it_goes_on_from_where_it_was(folder, call):
     after = run.history()
     assert after[:4] == before[:4] and len(after) == len(before)
     for new, old in zip(after, before, strict=True):
-        assert new == pytest.approx(old, rel=1e-3)
+        told = {name: new[name] for name in old}  # today more is told
+        assert told == pytest.approx(old, rel=1e-3)
     again = Checkpoints(run.checkpoints).read()
     for new, old in zip(again["params"].values(), whole["params"].values(), strict=True):
         for name in old:

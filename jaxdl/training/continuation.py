@@ -1,0 +1,133 @@
+"""How a run goes on: with more steps, and from data that lies elsewhere.
+
+The config of a run may change in two ways. Its data may lie in another place, if it is the same by
+its fingerprint. A relative path is kept in config.json as an absolute one, so that the run resumes
+from any directory. And the run may be made longer. What it has trained stays as it was, so a
+schedule that ends with the run keeps its end, and its last rate from there on: it is not stretched,
+since the steps that were made took it as it was. Where that rate is 0, more steps are refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxdl import config as cfg
+from jaxdl.durations import OTHER_UNIT, Clock
+from jaxdl.errors import UserError
+from jaxdl.optim import SCHEDULES
+from jaxdl.training.build import resolved
+from jaxdl.training.experiment import Experiment
+
+_PLACES = ("path", "data_dir")  # of config.data
+_ARRAYS = ("train", "validation", "test")  # likewise, of the source `arrays`
+
+Config = Mapping[str, Any]
+
+
+def located(config: Config) -> dict[str, Any]:
+    """The config, whose data has absolute paths, if it is there."""
+    data = _node(config, "data")
+    paths = {
+        key: os.path.abspath(data[key])
+        for key in _places(data)
+        if isinstance(data.get(key), str) and glob.glob(data[key])
+    }
+    return {**config, "data": {**data, **paths}} if paths else dict(config)
+
+
+def lasting(config: Config) -> dict[str, Any]:
+    """What must stay as it is when a run goes on: all but where its data lies."""
+    return _without(resolved(config), "data", _places(_node(config, "data")))
+
+
+def past(config: Config) -> dict[str, Any]:
+    """What must stay as it is when a run is made longer: what made the steps so far."""
+    return _without(lasting(_pinned(config)), "training", OTHER_UNIT)
+
+
+def length(config: Config) -> dict[str, Any]:
+    """How long a run is, `{'steps': …}` or `{'epochs': …}`."""
+    training = _node(config, "training")
+    return {unit: training[unit] for unit in OTHER_UNIT if training.get(unit) is not None}
+
+
+def extended(config: Config, to: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the run made so long in all; as it is, if it is so long already."""
+    if length(config) == to:
+        return dict(config)
+    config = _without(_pinned(config), "training", OTHER_UNIT)
+    return {**config, "training": {**config["training"], **to}}
+
+
+def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
+    """Check that a run is made longer, and has something to learn in it.
+
+    Args:
+      experiment: of the extended config.
+      before: how long the run was, as `length` gives it.
+
+    Returns:
+      What is to be said of it.
+
+    Raises:
+      UserError: it becomes shorter, or its schedule has ended with a learning rate of 0.
+    """
+    clock = experiment.clock
+    end = Clock.of(before.get("steps"), before.get("epochs"), clock.steps_per_epoch).total
+    if clock.total <= end:
+        raise UserError(
+            f"--extend: the run is {end:,} steps long, and {clock.total:,} in all are no more; "
+            "give its whole length, such as --extend epochs=20"
+        )
+    told = f"extended from {end:,} to {clock.total:,} steps"
+    if experiment.rate is None:
+        return told
+    rate = float(experiment.rate(jnp.asarray(end)))
+    if not rate > 1e-12:
+        raise UserError(
+            f"--extend: the learning rate has fallen to 0 at step {end:,}, so more steps would "
+            "change nothing; train another run from its weights instead, by "
+            "--config.init_from=RUN and another --workdir"
+        )
+    return f"{told}; the learning rate there is {rate:.3g}, by the schedule as it was"
+
+
+def _pinned(config: Config) -> dict[str, Any]:
+    """The config, whose schedules name their end where it is by default that of the run."""
+    optimizer = _node(config, "optimizer")
+    groups = optimizer.get("groups")
+    if isinstance(groups, tuple) and all(isinstance(g, tuple) and len(g) == 2 for g in groups):
+        groups = tuple((regex, _ending(node, config)) for regex, node in groups)
+        optimizer = {**optimizer, "groups": groups}
+    return {**config, "optimizer": _ending(optimizer, config)} if optimizer else dict(config)
+
+
+def _ending(node: Any, config: Config) -> Any:
+    rate = _node(node, "learning_rate")
+    thing = SCHEDULES.get(str(rate.get("name")))
+    if thing is None or rate.get("total") is not None or "total" not in cfg.parameters(thing):
+        return node
+    return {**node, "learning_rate": {**rate, "total": length(config)}}
+
+
+def _node(config: Any, name: str) -> Mapping[str, Any]:
+    """A node of a config, empty where there is none: whoever builds it will tell."""
+    node = config.get(name) if isinstance(config, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
+
+
+def _without(config: Config, name: str, keys: Collection[str]) -> dict[str, Any]:
+    """The config without some keys of a node."""
+    node = _node(config, name)
+    return (
+        {**config, name: {k: v for k, v in node.items() if k not in keys}} if node else {**config}
+    )
+
+
+def _places(data: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*_PLACES, *(_ARRAYS if data.get("source") == "arrays" else ()))
