@@ -12,6 +12,7 @@ run names, only from a module that the user has consented to (`FromRun`).
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import difflib
 import importlib
@@ -103,9 +104,23 @@ def read(
     config = plain(_get_config(path, argument), "config")
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
+    return overridden(config, overrides, nodes)
+
+
+def overridden(
+    config: Mapping[str, Any],
+    overrides: Iterable[str],
+    nodes: Mapping[str, Selectable] | None = None,
+) -> dict[str, Any]:
+    """A config with overrides, as `read` applies them.
+
+    Raises:
+      UserError: an override cannot be applied.
+    """
+    changed = copy.deepcopy(dict(config))
     for override in overrides:
-        _override(config, override, nodes or {})
-    return config
+        _override(changed, override, nodes or {})
+    return changed
 
 
 def read_json(

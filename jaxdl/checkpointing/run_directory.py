@@ -30,6 +30,7 @@ from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.environment import environment
+from jaxdl.data.table import Feature
 from jaxdl.errors import UserError
 from jaxdl.events import Events
 from jaxdl.files import (
@@ -61,6 +62,7 @@ class Description:
     columns: dict[str, Column] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     vocabularies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    features: list[Feature] = field(default_factory=list)
 
 
 @dataclass
@@ -273,7 +275,8 @@ class Run:
         """
         path, data = self.folder / "data.json", cfg.plain(data, "data")
         before = cfg.read_json(path) if step and path.exists() else data
-        if changed := cfg.differences(before, data, "data"):
+        known = {k: v for k, v in data.items() if k in before}  # 0.1 wrote fewer
+        if changed := cfg.differences(before, known, "data"):
             raise UserError(
                 f"{path}: the data has changed since this run began ({changed[0][:200]}); "
                 "restore the data, or choose another --workdir"

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
     try:
-        if overrides and getattr(options, "config", None) is None:
+        if overrides and not getattr(options, "config", None) and "overrides_run" not in options:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
         options.command(options, overrides)
         sys.stdout.flush()  # here, where it can be told that this cannot be

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images import pixels
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.decoding import Sampler, TokenRules, beam_search, generate
@@ -28,17 +27,17 @@ class TextGenerator:
     """Generates text with a trained run.
 
     Args:
-      run: of a language model, encoder-decoder or captioner, with a checkpoint.
+      restored: of a language model, encoder-decoder or captioner, with a checkpoint.
 
     Raises:
       UserError: the run's model does not generate text, or it has no sound checkpoint.
     """
 
-    def __init__(self, run: Run) -> None:
-        restored = RestoredRun(run)
+    def __init__(self, restored: RestoredRun) -> None:
         task, model = restored.task, restored.model
         if not isinstance(task, GeneratesText) or model.decode is None:
-            raise UserError(f"--workdir {run.folder}: its model does not generate text")
+            folder = restored.directory.folder
+            raise UserError(f"{folder}: its model does not generate text")
         self.task, self.model, self.vocabularies = task, model, restored.vocabularies
         self._columns, self._transform = restored.columns, restored.transform
         state = restored.state

@@ -12,6 +12,7 @@ from jaxdl import data, optim
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
+from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
@@ -70,13 +71,13 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     init_from = None if resumed else settings.start
     if init_from:
         _ = init_from.arrays  # read now, since reading may fail
-    shared, source = Data.of(settings.data)
+    shared, _ = Data.of(settings.data)
     transform = build_transforms(shared.transforms, "config.data.transforms")
     augment = build_transforms(shared.augment, "config.data.augment")
     views = build_transforms(shared.views, "config.data.views")
 
     # ---- The data, and what depends on it
-    splits = _load(source, shared)
+    splits = load_splits(settings.data)
     for table in splits.values():
         task.check(table)
     if training.carry and task.continues:
@@ -149,13 +150,29 @@ def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:
     return compose([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
 
 
-def _load(source: Node, shared: Data) -> Mapping[str, Table]:
-    """The splits that a source reads, or its twin's."""
+def load_splits(
+    node: Node, vocabularies: Mapping[str, Vocabulary] | None = None
+) -> Mapping[str, Table]:
+    """The splits of `config.data`.
+
+    Args:
+      node: the config's.
+      vocabularies: of a run; by default those of the train split.
+
+    Raises:
+      UserError: the data cannot be read, or is not valid.
+    """
+    shared, source = Data.of(node)
     read, arguments = cfg.choose(source, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(read, arguments, "config.data")
     try:
         return data.load(
-            read, twin=shared.twin, tokenize=shared.tokenize, clips=shared.clips, **arguments
+            read,
+            twin=shared.twin,
+            tokenize=shared.tokenize,
+            clips=shared.clips,
+            vocabularies=vocabularies,
+            **arguments,
         )
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
