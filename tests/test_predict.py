@@ -13,7 +13,6 @@ from PIL import Image
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.cli.main import main
 from jaxdl.data.synthetic.builtin import digits
-from jaxdl.inference.loaded import load
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.models import functional
 from jaxdl.models.cnn import MnistCNN

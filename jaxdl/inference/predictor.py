@@ -71,7 +71,7 @@ class Predictor:
         task, table = self._run.task, self.table(data)
         return _joined(
             [
-                jax.tree.map(lambda x: x[:count], task.to_original(predictions, batch))
+                _rows(count, task.to_original(predictions, batch))
                 for predictions, batch, count in self._each(self._predict, table)
             ]
         )
@@ -102,7 +102,7 @@ class Predictor:
         wanted = names if isinstance(names, str) else tuple(names)
         program = functools.partial(self._features, wanted)
         found = self._each(program, self.table(data))
-        return _joined([jax.tree.map(lambda x: x[:count], made) for made, _, count in found])
+        return _joined([_rows(count, made) for made, _, count in found])
 
     @property
     def answering(self) -> GivesAnswers:
@@ -153,6 +153,11 @@ class Predictor:
             raise UserError("features: this model is not a Flax module, so it has none to name")
         params, inputs = run.precision.to_compute((state.eval_params, run.task.inputs(batch)))
         return run.model.features(params, state.model_state, inputs, names)
+
+
+def _rows(count: int, tree: Any) -> Any:
+    """The first rows of arrays."""
+    return jax.tree.map(lambda x: x[:count], tree)
 
 
 def _joined(parts: list[Any]) -> Any:
