@@ -206,7 +206,7 @@ class Table:
         Raises:
           UserError: they are features of other names.
         """
-        if features == self.features or not features:
+        if features == self.features:
             return self
         names = [[feature.name for feature in each] for each in (self.features, features)]
         if names[0] != names[1]:
@@ -214,12 +214,8 @@ class Table:
                 f"{self.where}: its features are {brief(names[0])}, not {brief(names[1])}"
             )
         raw = self.columns["features"] * _numbers(self.features, "deviation")
-        raw = raw + _numbers(self.features, "mean")
-        return replace(
-            self,
-            columns={**self.columns, "features": standardized(raw, features)},
-            features=features,
-        )
+        made = standardized(raw + _numbers(self.features, "mean"), features)
+        return replace(self, columns={**self.columns, "features": made}, features=features)
 
 
 def standardized(

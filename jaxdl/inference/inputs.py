@@ -68,27 +68,33 @@ def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
     Raises:
       UserError: a column is missing, or of another type or shape than in training.
     """
-    known = data if isinstance(data, Table) else None
+    known = _agreeing(run, data) if isinstance(data, Table) else None
     where = GIVEN if known is None else known.where
     given = _named(run, data, needed) if known is None else known.columns
+    if "features" in given and _standardizes(run) and not (known and known.features):
+        raise UserError(
+            f"{where}: the run standardized its features when it read them; give the columns of "
+            f"its file by their names: {brief([each.name for each in run.features])}"
+        )
     columns: dict[str, Any] = {}
     for name in run.columns:
         if name in given:
             columns |= _column(run, name, given[name], where)
         elif name in run.tokenize and run.tokenize[name].text in given:
             columns |= _tokens(run, name, given[run.tokenize[name].text], where)
-        elif name == "features" and all(each.name in given for each in run.features or (None,)):
+        elif name == "features" and run.features and {e.name for e in run.features} <= {*given}:
             columns |= _features(run, given, where)
     if not columns or (missing := [name for name in sorted(needed) if name not in columns]):
         raise _missing(run, sorted(needed) if not columns else missing, given, where)
     classes = run.classes if known is None else known.classes
-    texts = {n: tuple(given[s.text]) for n, s in run.tokenize.items() if s.text in given}
+    texts = {} if known is None else dict(known.texts)
+    texts |= {n: tuple(given[s.text]) for n, s in run.tokenize.items() if s.text in given}
     return Table(
         columns,
         where,
         classes,
         vocabularies={n: v for n, v in run.vocabularies.items() if n in columns},
-        texts=(known.texts if known is not None else {}) | texts,
+        texts=texts,
     )
 
 
@@ -103,6 +109,11 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
     features, columns = [each.name for each in run.features], dict[str, Any]()
     for name in needed:
         shape = run.columns[name]["shape"]
+        if name == "features" and not features and _standardizes(run):
+            raise UserError(
+                f"{path}: the run standardized its features and was made by jaxdl 0.1, which did "
+                "not keep by what; train it again"
+            )
         if name in run.tokenize:
             text = run.tokenize[name].text
             sheet.require([], [], [text])
@@ -121,6 +132,26 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
                 f"the file has {len(sheet.header)} columns"
             )
     return sheet, columns
+
+
+def _standardizes(run: RestoredRun) -> bool:
+    """Whether features are not as in the file."""
+    if not run.features:  # a run of jaxdl 0.1 does not know by what
+        return bool(run.config["data"].get("standardize"))
+    return any(feature != Feature(feature.name) for feature in run.features)
+
+
+def _agreeing(run: RestoredRun, table: Table) -> Table:
+    """The table, whose tokens and features are to be the run's."""
+    for name, vocabulary in table.vocabularies.items():
+        if run.vocabularies.get(name, vocabulary) != vocabulary:
+            raise UserError(
+                f"{table.where}: {name!r} are tokens of another vocabulary than the run's; give "
+                "the texts"
+            )
+    if not table.features or not (run.features or _standardizes(run)):
+        return table
+    return table.with_features(run.features)
 
 
 def _named(run: RestoredRun, data: Any, needed: Collection[str]) -> dict[str, Any]:
@@ -150,12 +181,6 @@ def _column(run: RestoredRun, name: str, values: Any, where: str) -> dict[str, A
         raise UserError(f"{where}: {name!r} has no examples; give one at least")
     if array.dtype.kind in "OUT" and name in run.vocabularies:
         return _tokens(run, name, array, where)
-    if name == "features" and any(each != Feature(each.name) for each in run.features):
-        known = [each.name for each in run.features]
-        raise UserError(
-            f"{where}: the run standardized its features when it read them; give the columns of "
-            f"the file by name, {brief(dict.fromkeys(known, '…'))}"
-        )
     if is_image(run, name) and array.dtype == np.uint8:
         if run.clips is not None and array.shape[1:] == shape[1:]:
             return {name: as_clips(run, array, np.zeros(len(array), int))}  # one drive
@@ -181,14 +206,12 @@ def _typed(name: str, array: np.ndarray, dtype: np.dtype, where: str) -> np.ndar
         wide = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if wide[0] <= int(array.min(initial=0)) and int(array.max(initial=0)) <= wide[1]:
             return array.astype(dtype)
-    kind = (
-        "text"
-        if array.dtype.kind in "OUT"
-        else f"{array.dtype} from {array.min():.4g} to {array.max():.4g}"
-    )
+    got = str(array.dtype)
+    if array.dtype.kind in "fiu":
+        got += f" from {array.min():.4g} to {array.max():.4g}"
     raise UserError(
         f"{where}: {name!r} must be {dtype}, raw as in training (the run's transforms are applied "
-        f"to it), got {kind}"
+        f"to it), got {got}"
     )
 
 
