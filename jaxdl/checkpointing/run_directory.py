@@ -144,6 +144,9 @@ class Run:
                 f"--workdir {folder}: cannot be written ({error.strerror}); choose another"
             ) from None
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""

@@ -46,7 +46,7 @@ def add(commands: Subcommands) -> None:
         "--overlap",
         type=float,
         metavar="IOU",
-        help="intersection over union from which a box repeats a better one of its class (0.3)",
+        help="intersection over union above which a box repeats a better one (0.4)",
     )
     kind = command.add_mutually_exclusive_group()
     kind.add_argument("--json", action="store_true", help="print JSON, an object for each input")
@@ -78,6 +78,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     drawn = _drawn(options, asked.kind, asked.names)
     chosen: dict[str, Any] = {k: getattr(options, k) for k in ("top", "score", "overlap")}
     answered = list(predictor.answers(asked.data, **chosen))
+    _draw(options, loaded, asked.names, answered, drawn)  # before a pipe of what follows may end
     form = _form(options)
     if form is not None:
         text = (as_json if form == "json" else as_csv)(asked.cells, answered)
@@ -87,7 +88,6 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         stream(text)
     else:
         _say(asked.names, answered)
-    _draw(options, loaded, asked.names, answered, drawn)
 
 
 def _check(options: argparse.Namespace) -> None:

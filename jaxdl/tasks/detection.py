@@ -29,7 +29,6 @@ from jaxdl.tasks.average_precision import average_precision
 from jaxdl.tasks.base import GivesAnswers
 
 Levels = tuple[Level, ...]
-_SHOWN_OVERLAP = 0.3
 _COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
 
 
@@ -138,7 +137,7 @@ class Detection(GivesAnswers):
           `boxes` (batch, limit, 4), on the canvas; `scores` (batch, limit), 0 where there is none;
           `labels` (batch, limit), -1 where there is none.
         """
-        return self._detect(outputs, batch, self.overlap)
+        return self._detect(outputs, batch, self.overlap, by_class=True)
 
     def to_original(
         self, predictions: Mapping[str, Any], batch: Mapping[str, Any]
@@ -148,9 +147,13 @@ class Detection(GivesAnswers):
         return {**predictions, "boxes": predictions["boxes"] / scale}
 
     def _detect(
-        self, outputs: Levels, batch: Mapping[str, Any], overlap: float | Float[Array, ""]
+        self,
+        outputs: Levels,
+        batch: Mapping[str, Any],
+        overlap: float | Float[Array, ""],
+        by_class: bool,
     ) -> dict[str, Array]:
-        """`predict`, with another `overlap`."""
+        """`predict`, with another `overlap`; `by_class`, boxes of two classes never overlap."""
 
         def one(scores: list[Array], deltas: list[Array], extent: Array) -> dict[str, Array]:
             anchors = [level.anchors for level in outputs]
@@ -158,7 +161,7 @@ class Detection(GivesAnswers):
             score, boxes, label = (jnp.concatenate(part) for part in zip(*parts, strict=True))
             boxes = box.clip(boxes, extent)
             score = jnp.where(box.area(boxes) > 0, score, -jnp.inf)  # all of it was outside
-            kept, valid = box.nms(boxes, score, overlap, self.limit, label)
+            kept, valid = box.nms(boxes, score, overlap, self.limit, label if by_class else None)
             return {
                 "boxes": jnp.where(valid[:, None], boxes[kept], 0),
                 "scores": jnp.where(valid, score[kept], 0),
@@ -182,8 +185,8 @@ class Detection(GivesAnswers):
 
     @functools.cached_property
     def _detecting(self) -> Callable[..., dict[str, Array]]:
-        """`_detect`, compiled once for all batches of a shape."""
-        return jax.jit(self._detect)
+        """`_detect` for a person, compiled once for all batches of a shape."""
+        return jax.jit(functools.partial(self._detect, by_class=False))
 
     def answers(
         self,
@@ -202,10 +205,11 @@ class Detection(GivesAnswers):
           classes: their names; a class that has none is called by its number.
           top: how many at most; by default all.
           score: the least of what is shown; by default 0.3.
-          overlap: as of `Detection`; by default _SHOWN_OVERLAP, since of an object a person wants
-            one box, and average precision loses little by a second one of low score.
+          overlap: intersection over union with a better one, of any class, that discards a box;
+            by default `boxes.SHOWN_OVERLAP`, 0.4. A person wants one box an object; average
+            precision, which `predict` is for, loses little by more.
         """
-        found = self._detecting(outputs, batch, _SHOWN_OVERLAP if overlap is None else overlap)
+        found = self._detecting(outputs, batch, box.SHOWN_OVERLAP if overlap is None else overlap)
         found = self.to_original({name: np.asarray(x) for name, x in found.items()}, batch)
         least, names = 0.3 if score is None else score, class_names(classes, self.classes)
         return [
