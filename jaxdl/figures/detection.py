@@ -135,17 +135,19 @@ def draw_boxes(
         for i, box in enumerate(corners):
             style = "solid" if crowd is None or not crowd[i] else (0, (4, 3))
             # Wider than a detection, so that it shows on either side of one that is right.
-            _outline(ax, box, edgecolor="black", lw=3.6)
+            _outline(ax, box, edgecolor="black", lw=3.6, ls=style)
             _outline(ax, box, edgecolor="white", lw=2.4, ls=style)
         return
+    from matplotlib.patheffects import withStroke
+
     page = _Page(ax)
     for rank, i in enumerate(np.argsort(-scores, kind="stable")):
         label = int(labels[i])
         color = _color(label, len(classes))
         text = f"{printable(classes[label], NAME)} {scores[i]:.2f}"
+        cased = [withStroke(linewidth=2.2, foreground="black", alpha=0.6)]
         height = 3 - rank / len(scores)
-        _outline(ax, corners[i], edgecolor="black", lw=2.2, zorder=height - 1e-3, alpha=0.6)
-        _outline(ax, corners[i], edgecolor=color, lw=1.5, zorder=height)
+        _outline(ax, corners[i], edgecolor=color, lw=1.5, zorder=height, path_effects=cased)
         place = page.place(text, corners[i].tolist())
         if place is not None:
             light = np.dot(color[:3], (0.3, 0.59, 0.11)) > 0.55
@@ -156,9 +158,12 @@ def draw_boxes(
 
 def _distinct(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
     """The indices of the boxes that repeat no better one."""
+    import jax.numpy as jnp
+
     from jaxdl.boxes import SHOWN_OVERLAP, box_iou
 
-    shared, kept = np.asarray(box_iou(boxes, boxes)), list[int]()
+    corners, kept = jnp.asarray(boxes), list[int]()
+    shared = np.asarray(box_iou(corners, corners))
     for i in np.argsort(-scores, kind="stable").tolist():
         if not kept or shared[i, kept].max() <= SHOWN_OVERLAP:
             kept.append(i)

@@ -120,14 +120,14 @@ class Predictor:
         return task
 
     def _each(self, program: Program, table: Table) -> Iterator[tuple[Any, Batch, int]]:
-        """Results of batches as NumPy's arrays, the batch, and how many of its rows are real."""
+        """Results of batches, the batch, and how many of its rows are real."""
         size = min(_BATCH, 1 << (len(table) - 1).bit_length())
         for start in range(0, len(table), size):
             count = min(size, len(table) - start)
             batch = table[start + np.arange(size) % count]  # padded by rows that stand there
             with self._run.precision.enabled():
                 result = program(self._run.state, self._blanks(size) | batch)
-            yield jax.tree.map(np.asarray, result), batch, count
+            yield result, batch, count
 
     def _blanks(self, size: int) -> dict[str, np.ndarray]:
         """The columns of a batch that no answer needs; a transform may ask for them."""
