@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Integer, Shaped, UInt8
+from jaxtyping import Float32, Integer, Num, Shaped, UInt8
 
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.errors import UserError, brief, printable
@@ -219,7 +219,7 @@ class Table:
 
 
 def standardized(
-    values: Float[np.ndarray, "examples features"], features: tuple[Feature, ...]
+    values: Num[np.ndarray, "examples features"], features: tuple[Feature, ...]
 ) -> Float32[np.ndarray, "examples features"]:
     """Numbers as a file has them, as the column `features`."""
     values = np.asarray(values, np.float32)

@@ -88,7 +88,9 @@ def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
         raise _missing(run, sorted(needed) if not columns else missing, given, where)
     classes = run.classes if known is None else known.classes
     texts = {} if known is None else dict(known.texts)
-    texts |= {n: tuple(given[s.text]) for n, s in run.tokenize.items() if s.text in given}
+    for name, made in run.tokenize.items():
+        if made.text in given and made.window is None:  # a row of tokens is a whole text
+            texts[name] = tuple(given[made.text])
     return Table(
         columns,
         where,

@@ -114,7 +114,7 @@ class TextGenerator:
         shown = len(self.vocabulary.decode(np.asarray(start)[0]))
         return self.vocabulary.decode(np.concatenate([start[0], tokens[0]]))[shown:]
 
-    def condition(self, text: str | None) -> tuple[Any, ...]:
+    def condition(self, text: str | Path | None) -> tuple[Any, ...]:
         """The model's other input, arrays (1, ...), from a text or the path of an image.
 
         Raises:
@@ -126,11 +126,13 @@ class TextGenerator:
         if len(names) != 1 or text is None:
             inputs = " and ".join(names) or "nothing, so give --prompt alone"
             raise UserError(f"--input: this model answers to {inputs}")
+        if not isinstance(text, str | Path):
+            raise UserError("--input: give a text, or the path of an image")
         (name,) = names
         column = self._columns[name]
         if name in self.vocabularies:
             vocabulary = self.vocabularies[name]
-            ids = [vocabulary.start, *_encoded(vocabulary, text, "--input"), vocabulary.end]
+            ids = [vocabulary.start, *_encoded(vocabulary, str(text), "--input"), vocabulary.end]
             value = np.array([[i for i in ids if i is not None]], np.int32)
         elif len(column["shape"]) == 3 and column["dtype"] == "uint8":
             value = pixels.room(1, tuple(column["shape"]), "--input")

@@ -183,10 +183,10 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
     lines = tmp_path / "lines.txt"
     lines.write_text("good film\n\nbad film\n")
     words = ("--workdir", opinions, "--top", "1", "--csv")
-    status, out, err = call("predict", *words, "so good", "--lines", lines)
+    status, out, err = call("predict", *words, "very good", "--lines", lines)
     assert (status, err) == (0, "")
     assert [row.split(",")[:2] for row in out.splitlines()[1:]] == [
-        ["so good", "pos"], ["good film", "pos"], ["bad film", "neg"],
+        ["very good", "pos"], ["good film", "pos"], ["bad film", "neg"],
     ]  # fmt: skip
     for asked, told in (
         ([lines], f"is a file; give its lines as texts by --lines {lines}"),
@@ -199,7 +199,7 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
         status, out, err = call("predict", "--workdir", opinions, *asked)
         assert (status, out) == (2, "") and told in err and err.count("\n") == 1, err
     # A vocabulary built from other texts would give the same words other numbers.
-    other = {"text": ("bad bad good", "good", "zebra bad"), "kind": ("neg", "pos", "neg")}
+    other = {"text": ("good bad bad", "good", "zebra bad"), "kind": ("neg", "pos", "neg")}
     path = write_csv(tmp_path / "other.csv", other)
     status, out, _ = call(
         "evaluate", "--workdir", opinions, f"--config.data.path={path}",
