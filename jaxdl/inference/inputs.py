@@ -79,7 +79,7 @@ def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
     columns: dict[str, Any] = {}
     for name in run.columns:
         if name in given:
-            columns |= _column(run, name, given[name], where)
+            columns |= _column(run, name, given, where)
         elif name in run.tokenize and run.tokenize[name].text in given:
             columns |= _tokens(run, name, given[run.tokenize[name].text], where)
         elif name == "features" and run.features and {e.name for e in run.features} <= {*given}:
@@ -164,16 +164,22 @@ def _named(run: RestoredRun, data: Any, needed: Collection[str]) -> dict[str, An
     return {column: data}
 
 
-def _column(run: RestoredRun, name: str, values: Any, where: str) -> dict[str, Any]:
+def _column(run: RestoredRun, name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A column of the run's data, checked, and what else is made with it."""
+    values = given[name]
     if isinstance(values, str | bytes | Path):
         raise UserError(f"{where}: {name!r} is {brief(values)} alone; give a list, of one for each")
     dtype, shape = np.dtype(run.columns[name]["dtype"]), tuple(run.columns[name]["shape"])
     if isinstance(values, Lazy):
         _require_shape(name, values, shape, where)
         return {name: values}
-    listed = isinstance(values, list | tuple)
-    if listed and values and is_image(run, name) and not _alike(values, shape):
+    image, on_canvas = is_image(run, name), "extent" in run.columns and "extent" not in given
+    if image and on_canvas and "boxes" in given:
+        raise UserError(
+            f"{where}: boxes are on the canvas that images were put on; give its columns 'extent' "
+            "and 'scale' too, as a source of boxes does"
+        )
+    if image and isinstance(values, list | tuple) and values and not _alike(values, shape):
         return image_columns(run, name, encoded(values, shape[-1]))
     try:
         array = np.asarray(values)
@@ -183,10 +189,10 @@ def _column(run: RestoredRun, name: str, values: Any, where: str) -> dict[str, A
         raise UserError(f"{where}: {name!r} has no examples; give one at least")
     if array.dtype.kind in "OUT" and name in run.vocabularies:
         return _tokens(run, name, array, where)
-    if is_image(run, name) and array.dtype == np.uint8:
+    if image and array.dtype == np.uint8:
         if run.clips is not None and array.shape[1:] == shape[1:]:
             return {name: as_clips(run, array, np.zeros(len(array), int))}  # one drive
-        if array.ndim == 4 and ("extent" in run.columns or run.crop is not None):
+        if array.ndim == 4 and (on_canvas or run.crop is not None):
             return image_columns(run, name, encoded(list(array), shape[-1]))
     array = _typed(name, array, dtype, where)
     _require_shape(name, array, shape, where, any_length=name in run.vocabularies)
