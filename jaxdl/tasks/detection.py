@@ -209,7 +209,8 @@ class Detection(GivesAnswers):
             by default `boxes.SHOWN_OVERLAP`, 0.4. A person wants one box an object; average
             precision, which `predict` is for, loses little by more.
         """
-        found = self._detecting(outputs, batch, box.SHOWN_OVERLAP if overlap is None else overlap)
+        most = box.SHOWN_OVERLAP if overlap is None else float(overlap)
+        found = self._detecting(outputs, batch, most)
         found = self.to_original({name: np.asarray(x) for name, x in found.items()}, batch)
         least, names = 0.3 if score is None else score, class_names(classes, self.classes)
         return [
