@@ -8,6 +8,7 @@ What a researcher imports, each part alone, with no config and no command line:
     jaxdl.accumulate, jaxdl.repeat, …                 functions of steps: `training.combinators`
     jaxdl.jit                                         compiles them, as the command line does
     jaxdl.evaluate                                    every example exactly once
+    jaxdl.load("runs/digits")                         a run of the command line, to be used
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jaxdl.data.order import ShuffledEpochs as ShuffledEpochs
     from jaxdl.data.table import Table as Table
     from jaxdl.errors import UserError as UserError
+    from jaxdl.inference.loaded import load as load
     from jaxdl.metrics import Mean as Mean
     from jaxdl.models.functional import Model as Model
     from jaxdl.models.functional import functional as functional
@@ -50,6 +52,7 @@ _MODULES = {  # module -> what is imported from it, when it is first used
     "data.order": "ContiguousStreams ShuffledEpochs",
     "data.table": "Table",
     "errors": "UserError",
+    "inference.loaded": "load",
     "metrics": "Mean",
     "models.functional": "Model functional",
     "parallel.mesh": "Devices jit",
@@ -61,13 +64,16 @@ _MODULES = {  # module -> what is imported from it, when it is first used
     "training.state": "State",
     "training.step": "init make_step",
 }
+_ROOMS = ("data", "models", "tasks", "transforms")  # attributes too: jaxdl.models.ResNet
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-__all__ = sorted(_HOME)
+__all__ = sorted({*_HOME, *_ROOMS})
 
 
 def __getattr__(name: str) -> Any:
     """Import a part when it is first used: JAX and Flax take a second."""
+    if name in _ROOMS:
+        return importlib.import_module(f"jaxdl.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxdl' has no attribute {name!r}")
     return getattr(importlib.import_module(f"jaxdl.{_HOME[name]}"), name)

@@ -12,7 +12,7 @@ import optax
 
 from jaxdl.data import Table
 from jaxdl.tasks.answer import Answer
-from jaxdl.tasks.base import GeneratesText, PredictsImages
+from jaxdl.tasks.base import GeneratesText, GivesAnswers
 
 
 def pictures(examples=64):
@@ -42,7 +42,7 @@ class Net(nn.Module):
         return nn.Dense(1)(nn.relu(nn.Dense(self.width)(x.reshape(len(x), -1))))[:, 0]
 
 
-class Brightness(PredictsImages):
+class Brightness(GivesAnswers):
     """A task that predicts pictures."""
 
     input = "picture"
@@ -50,7 +50,7 @@ class Brightness(PredictsImages):
     def loss(self, outputs, batch):
         return jnp.square(outputs - batch["brightness"])
 
-    def answers(self, outputs, batch, classes, top=None, score=None):
+    def answers(self, outputs, batch, classes):
         return [[Answer("brightness", float(value))] for value in outputs]
 
 

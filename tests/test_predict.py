@@ -1,4 +1,4 @@
-"""`jaxdl predict`: what runs make of images, from their directories alone."""
+"""`jaxdl predict`: what runs answer, from their directories alone."""
 
 import json
 import os
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.boxes import box_iou
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.cli.main import main
 from jaxdl.data.synthetic.builtin import digits
-from jaxdl.inference.predictor import Predictor
+from jaxdl.inference.loaded import load
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.models import functional
 from jaxdl.models.cnn import MnistCNN
@@ -116,8 +117,8 @@ def test_views_of_evaluation_are_those_of_prediction(tmp_path):
     assert metrics["test/loss"] == pytest.approx(expected, rel=1e-4)
     assert metrics["test/accuracy"] == pytest.approx(np.mean(mean.argmax(axis=1) == labels))
     Image.fromarray(test.columns["image"][0, ..., 0]).save(tmp_path / "digit.png")
-    (found,) = Predictor(Run(workdir))([tmp_path / "digit.png"], top=1)
-    assert found.answers[0].value == pytest.approx(mean[0].max(), rel=1e-4)
+    ((best,),) = load(workdir).answers([tmp_path / "digit.png"], top=1)
+    assert best.value == pytest.approx(mean[0].max(), rel=1e-4)
 
 
 def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):
@@ -128,13 +129,13 @@ def test_probabilities_are_those_of_the_learnt_average(digit_run, predict):
     logits, _ = model.apply(state.ema, state.model_state, inputs, None, False)
     expected = np.asarray(jax.nn.softmax(logits))
     paths = sorted(folder.iterdir())
-    found = list(Predictor(Run(workdir))(paths, top=10))
-    assert [prediction.path for prediction in found] == paths
-    for prediction, row, image in zip(found, expected, images, strict=True):
-        names, values, _ = zip(*prediction.answers, strict=True)
+    run = load(workdir)
+    found = run.answers(paths, top=10)
+    for answers, row in zip(found, expected, strict=True):
+        names, values, _ = zip(*answers, strict=True)
         assert list(values) == sorted(values, reverse=True)
         np.testing.assert_allclose(values, row[[int(name) for name in names]], atol=1e-5)
-        np.testing.assert_array_equal(prediction.pixels, image)
+    assert run.answers(images, top=10) == found
 
 
 def test_what_is_printed(digit_run, predict):
@@ -160,10 +161,14 @@ def test_photos_are_seen_as_evaluation_sees_them(photo_run, predict, tmp_path):
     assert (status, err) == (0, "")
     answers = [line.split() for line in out.splitlines()[1::2]]
     assert [name for name, _ in answers] == ["blue", "blue", "red", "red"]
-    (first, *_) = Predictor(Run(photo_run))([tmp_path / "red" / "0.png"], top=2)
-    assert first.pixels.shape == (8, 8, 3) and sum(
-        answer.value for answer in first.answers
-    ) == pytest.approx(1)
+    run, path = load(photo_run), tmp_path / "red" / "0.png"
+    (first,) = run.answers([path], top=2)
+    assert sum(answer.value for answer in first) == pytest.approx(1)
+    # An array of any size is cropped as a file is, and features are of the middle.
+    image = np.asarray(Image.open(path))
+    assert run.answers([image], top=2) == [first]
+    (name,) = {*run.features([image, image], ["Dense_1"])}
+    assert name == "Dense_1" and run.predict([image, path.as_posix()][:1]).tolist() == [1]
 
 
 def test_boxes_are_in_pixels_of_the_image_as_it_was(boxes_run, predict, tmp_path):
@@ -171,23 +176,26 @@ def test_boxes_are_in_pixels_of_the_image_as_it_was(boxes_run, predict, tmp_path
     for name, size in {"small": (32, 48), "wide": (64, 192)}.items():
         shown = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((size[0] // 8, size[1] // 8, 1)))
         Image.fromarray(shown.astype(np.uint8)).save(tmp_path / f"{name}.png")
-    small, wide = Predictor(Run(boxes_run, trust=["tiny_detector"]))(
-        [tmp_path / "small.png", tmp_path / "wide.png"], score=0
-    )
-    for prediction, (height, width) in ((small, (32, 48)), (wide, (64, 192))):
-        assert prediction.pixels.shape == (height, width, 3)
-        assert {answer.name for answer in prediction.answers} == {"circle", "square", "triangle"}
-        boxes = np.array([answer.box for answer in prediction.answers])
-        assert len(boxes) > 10 and np.all(boxes >= 0)
+    paths = [tmp_path / "small.png", tmp_path / "wide.png"]
+    run = load(boxes_run, trust=["tiny_detector"])
+    small, wide = run.answers(paths, score=0)
+    for answers, (height, width) in ((small, (32, 48)), (wide, (64, 192))):
+        boxes = np.array([answer.box for answer in answers])
+        assert len(boxes) > 3 and np.all(boxes >= 0)
         assert np.all(boxes[:, ::2] <= width) and np.all(boxes[:, 1::2] <= height)
-    assert max(answer.box[2] for answer in wide.answers) > 48  # the canvas ends there
+    assert max(answer.box[2] for answer in wide) > 48  # the canvas ends there
+    predicted = run.predict([np.asarray(Image.open(path)) for path in paths])
+    assert predicted["boxes"].shape[::2] == (2, 4) and predicted["boxes"][1].max() > 48
+    # One box an object: no two overlap by more than 0.4, whatever their classes.
+    more, _ = run.answers(paths, score=0, overlap=1)
+    assert len(more) > 10 and {answer.name for answer in more} == {"circle", "square", "triangle"}
+    boxes = jnp.array([answer.box for answer in small])
+    assert np.sum(np.asarray(box_iou(boxes, boxes)) > 0.4) == len(small)
     status, out, err = predict(boxes_run, tmp_path / "wide.png", "--score", "0", "--top", "2")
     name, value, *place = out.splitlines()[1].replace(" at ", " ").replace(",", "").split()
     assert (status, err, len(out.splitlines())) == (0, "", 3)
-    assert name == wide.answers[0].name and float(value) == pytest.approx(
-        wide.answers[0].value, abs=1e-4
-    )
-    np.testing.assert_allclose(np.array(place, float), wide.answers[0].box, atol=0.06)
+    assert name == wide[0].name and float(value) == pytest.approx(wide[0].value, abs=1e-4)
+    np.testing.assert_allclose(np.array(place, float), wide[0].box, atol=0.06)
 
 
 def test_where_nothing_is_found_that_is_said(boxes_run, predict, digit_run):
@@ -219,7 +227,13 @@ WRONG = {
     "top": (["{images}", "--top", "0"], "--top: expected at least 1, got 0"),
     "no top": (["{images}", "--top", "five"], "invalid int value: 'five'"),
     "score": (["{images}", "--score", "1.5"], "--score: expected 0 to 1, got 1.5"),
-    "no image": ([], "the following arguments are required: IMAGE"),
+    "no image": ([], "INPUT: this run reads images; name them"),
+    "overlap": (["{images}", "--overlap", "-1"], "--overlap: expected 0 to 1, got -1.0"),
+    "no boxes": (["{images}", "--overlap", "0.5"], "--overlap: Classification, the task of this"),
+    "lines": (["--lines", "{images}/00.png"], "--lines: is for texts, and this run reads images"),
+    "two forms": (["{images}", "--json", "--csv"], "not allowed with argument"),
+    "output's file": (["{images}", "--output", __file__], "is a file; name a folder, or a .json"),
+    "output's place": (["{images}", "--output", "/dev/null/a"], "--output /dev/null/a: cannot"),
     "no file": (["{images}/00.png", "gone.png"], "gone.png: no such file"),
     "no folder": (["{images}/gone"], "gone: no such file; give images, or folders of them"),
     "an empty folder": (["{tmp}"], "a folder without images"),
@@ -273,8 +287,8 @@ def test_a_damaged_run_is_one_line(digit_run, predict, tmp_path, damage, told):
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ("blobs_logistic", "its input, is not an image"),
-        ("bishop_descent", "its task does not predict images"),
+        ("blobs_logistic", "this run reads tables with features; name one CSV file"),
+        ("bishop_descent", "this run reads tables with x; name one CSV file, not"),
     ],
 )
 def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told):
@@ -282,6 +296,41 @@ def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told)
     main(["train", "--config", config, *words, "--config.figures=()"])
     status, _, err = predict(tmp_path / "run", digit_run[1])
     assert status == 2 and told in err and len(err.splitlines()) == 1, err
+
+
+def test_answers_as_json_and_csv(digit_run, predict, tmp_path):
+    workdir, folder, _ = digit_run
+    paths = [folder / "03.png", folder / "01.png"]
+    expected = load(workdir).answers(paths, top=2)
+    status, out, err = predict(workdir, *paths, "--top", "2", "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert [each["input"] for each in told] == [{"image": str(path)} for path in paths]
+    for each, answers in zip(told, expected, strict=True):
+        assert [(a["name"], a["value"]) for a in each["answers"]] == [a[:2] for a in answers]
+    status, out, _ = predict(workdir, *paths, "--top", "1", "--csv")
+    assert status == 0 and out.splitlines()[0] == "image,answer,value"
+    assert out.splitlines()[1] == f"{paths[0]},{expected[0][0].name},{expected[0][0].value}"
+    file = tmp_path / "new" / "answers.json"
+    status, out, _ = predict(workdir, *paths, "--top", "2", "--output", file)
+    assert status == 0 and len(out.splitlines()) == 6 and json.loads(file.read_text()) == told
+    status, out, err = predict(workdir, *paths, "--output", file)
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "--force" in err
+
+
+def test_pictures_in_a_folder(boxes_run, digit_run, predict, tmp_path):
+    _, folder, _ = digit_run
+    same = tmp_path / "same" / "00.png"
+    same.parent.mkdir()
+    shutil.copy(folder / "00.png", same)
+    words = (folder / "00.png", same, "--score", "0", "--output", tmp_path / "drawn")
+    assert predict(boxes_run, *words)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["00-2.png", "00.png"]
+    with Image.open(tmp_path / "drawn" / "00.png") as picture:
+        assert np.asarray(picture).std() > 10
+    status, _, err = predict(boxes_run, *words)
+    assert status == 2 and "exists; choose another, or overwrite it with --force" in err
+    assert predict(boxes_run, *words, "--force")[0] == 0
 
 
 def test_hostile_names_of_classes_and_files_are_escaped(digit_run, predict, tmp_path):

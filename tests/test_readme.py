@@ -32,6 +32,7 @@ STAND_INS = {
     "runs/folk": "folk_lstm",
     "runs/mnist_cnn": "digits_cnn",
     "runs/resnet50": "digits_cnn",
+    "runs/sentiment": "sentiment_lstm",
     "runs/shakespeare": "shakespeare_lstm",
     "runs/shapes": "shapes_fcos",
     "runs/sweep": "digits_mlp",
@@ -242,6 +243,8 @@ def test_block(block, folders):
     folder = folders(block.readme)
     if block.kind == "python":
         if not re.match(r"# (\w+\.py)\n", block.text):
+            if workdir := re.search(r"\bruns/\w+", block.text):
+                supply(["jaxdl", workdir[0]], folder)
             if "digits/model" in block.text and not (folder / "digits").exists():
                 words = shlex.split("jaxdl export --workdir runs/digits --output digits")
                 supply(words, folder)

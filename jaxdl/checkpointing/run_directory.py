@@ -31,6 +31,7 @@ from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.environment import environment
+from jaxdl.data.table import Feature
 from jaxdl.errors import UserError
 from jaxdl.events import Events
 from jaxdl.files import (
@@ -63,6 +64,7 @@ class Description:
     columns: dict[str, Column] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     vocabularies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    features: list[Feature] = field(default_factory=list)
 
 
 @dataclass
@@ -135,6 +137,9 @@ class Run:
         if not leads:
             self._scratch = tempfile.TemporaryDirectory()
             self.out = Path(self._scratch.name)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
     @property
     def checkpoints(self) -> Path:
@@ -313,7 +318,8 @@ class Run:
         """
         path, data = self.folder / "data.json", cfg.plain(data, "data")
         before = cfg.read_json(path) if path.exists() else data
-        if changed := cfg.differences(before, data, "data"):
+        known = {k: v for k, v in data.items() if k in before}  # 0.1 wrote fewer
+        if changed := cfg.differences(before, known, "data"):
             raise UserError(
                 f"{path}: the data has changed since this run began ({changed[0][:200]}); "
                 "restore the data, or choose another --workdir"

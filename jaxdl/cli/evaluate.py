@@ -1,34 +1,86 @@
-"""`jaxdl evaluate`: the metrics again, from a checkpoint."""
+"""`jaxdl evaluate`: the metrics again, from a checkpoint, or those on other data."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from jaxdl.cli.options import Subcommands, add_finished_run, build, existing_run
-from jaxdl.errors import printable
+from jaxdl.errors import UserError, printable
 from jaxdl.terminal import say
 
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("evaluate", help="measure the newest checkpoint again")
+    command = commands.add_parser(
+        "evaluate",
+        help="measure the newest checkpoint again, or on other data",
+        epilog="--config.data.path=PLACE measures on another data set of the same kind; so does "
+        "any key of config.data that says what is read.",
+    )
     add_finished_run(command)
+    command.add_argument("--split", metavar="NAME", help="the split to measure, such as test")
     command.set_defaults(command=run, overrides_run=True)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Measure the newest checkpoint again."""
+    """Measure the newest checkpoint again, or on other data."""
+    folder = existing_run(options.workdir)
+    step, results = (_other if overrides else _own)(options, folder, overrides)
+    say(f"step {step:,}")
+    for name, value, count in results:
+        say(f"{printable(name):24} {value:.6g}   over {count:,} examples")
+
+
+Results = Iterable[tuple[str, float, int]]  # metric, value, examples
+
+
+def _own(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tuple[int, Results]:
+    """On the run's own data, as in training, on its devices."""
     from jaxdl.checkpointing.run_directory import Run
-    from jaxdl.training.build import read_run_config
-    from jaxdl.training.continuation import lasting
     from jaxdl.training.measure import measure
 
-    folder = existing_run(options.workdir)
     run = Run(folder, best=options.best, trust=options.trust)
-    config = read_run_config(run, overrides)
-    run.check_claim(config, lasting)  # its data may lie elsewhere
-    step, metrics, examples = measure(build(config, resumed=True), run)
-    say(f"step {step:,}")
-    for name, value in metrics.items():
-        counted = f"over {examples[name.partition('/')[0]]:,} examples"
-        say(f"{printable(name):24} {value:.6g}   {counted}")
+    try:
+        experiment = build(run.config(), resumed=True)
+    except UserError as error:
+        if str(error).startswith("config.data:"):
+            remedy = "if it is elsewhere now, say where: --config.data.path=…"
+            raise UserError(f"{error}; {remedy}") from None
+        raise
+    if options.split is not None:
+        _chosen(options.split, experiment.splits)
+        training = replace(experiment.training, evaluate=(options.split,))
+        experiment = replace(experiment, training=training)
+    step, metrics, examples = measure(experiment, run)
+    return step, [(k, v, examples[k.partition("/")[0]]) for k, v in metrics.items()]
+
+
+def _other(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tuple[int, Results]:
+    """On other data, read as the run's own was."""
+    from jaxdl.caches import keep_programs
+    from jaxdl.inference.evaluator import other_splits
+    from jaxdl.inference.loaded import load
+
+    keep_programs()
+    loaded, results = load(folder, best=options.best, trust=options.trust), []
+    splits = other_splits(loaded.parts, overrides)
+    for split in _chosen(options.split, splits):
+        metrics = loaded.evaluate(splits[split]).items()
+        numbers = [(name, value) for name, value in metrics if isinstance(value, float)]
+        results += [(f"{split}/{name}", value, len(splits[split])) for name, value in numbers]
+    return int(loaded.parts.state.step), results
+
+
+def _chosen(split: str | None, splits: Collection[str]) -> Collection[str]:
+    """The split that is asked for; by default all but 'train', or, of one alone, that."""
+    from jaxdl.config import suggestion
+
+    if split is None:
+        return [name for name in splits if name != "train"] or splits
+    if split not in splits:
+        told = suggestion(split, splits).replace("it takes", "the data has")
+        raise UserError(f"--split: unknown {split!r}; {told}")
+    return [split]

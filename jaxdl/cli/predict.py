@@ -1,9 +1,11 @@
-"""`jaxdl predict`: what a run makes of images."""
+"""`jaxdl predict`: what a run answers about images, texts or the rows of a table."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import (
@@ -11,63 +13,156 @@ from jaxdl.cli.options import (
     add_finished_run,
     add_force,
     check_creatable,
+    check_writable,
     existing_run,
 )
 from jaxdl.errors import UserError, printable
-from jaxdl.terminal import say
+from jaxdl.terminal import say, stream
+
+if TYPE_CHECKING:
+    from jaxdl.tasks.answer import Answer
 
 _DRAWN = (".png", ".pdf", ".svg")
 _MOST_DRAWN = 100  # images in a figure
+_TEXT = 200  # characters of a text that are repeated
 
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("predict", help="say what a run makes of images")
-    command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder of them")
+    command = commands.add_parser("predict", help="say what a run makes of images, texts, tables")
+    command.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="what the run was trained on: images or folders of them, texts, or a CSV file",
+    )
+    command.add_argument("--lines", metavar="FILE", help="texts, one a line")
     add_finished_run(command)
     command.add_argument("--top", type=int, metavar="K", help="classes (5) or boxes (all) to name")
     command.add_argument(
         "--score", type=float, metavar="S", help="the least score of those (0, of boxes 0.3)"
     )
     command.add_argument(
-        "--figure", metavar="FILE", help="also draw the images, with the first class, or with boxes"
+        "--overlap",
+        type=float,
+        metavar="IOU",
+        help="intersection over union above which a box repeats a better one (0.4)",
+    )
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--json", action="store_true", help="print JSON, an object for each input")
+    kind.add_argument("--csv", action="store_true", help="print CSV, a line for each answer")
+    command.add_argument(
+        "--output",
+        metavar="PLACE",
+        help="write the answers to a .json or .csv file, or a picture for each image to a folder",
+    )
+    command.add_argument(
+        "--figure", metavar="FILE", help="draw all images, with the first class, or with boxes"
     )
     add_force(command)
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Say what a run makes of images."""
+    """Say what a run answers."""
+    _check(options)
+    folder = existing_run(options.workdir)
+    keep_programs()
+    from jaxdl.files import make_parent, replace_text
+    from jaxdl.inference.loaded import load
+    from jaxdl.inference.questions import as_csv, as_json, questions
+
+    predictor = (loaded := load(folder, best=options.best, trust=options.trust)).predictor
+    _ = predictor.answering
+    asked = questions(loaded.parts, predictor.needed, options.inputs, options.lines)
+    drawn = _drawn(options, asked.kind, asked.names)
+    chosen: dict[str, Any] = {k: getattr(options, k) for k in ("top", "score", "overlap")}
+    answered = list(predictor.answers(asked.data, **chosen))
+    _draw(options, loaded, asked.names, answered, drawn)  # before a pipe of what follows may end
+    form = _form(options)
+    if form is not None:
+        text = (as_json if form == "json" else as_csv)(asked.cells, answered)
+    if form is not None and options.output is not None:
+        replace_text(make_parent(Path(options.output)), text)
+    if form is not None and options.output is None:
+        stream(text)
+    else:
+        _say(asked.names, answered)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options before anything is loaded."""
     if options.top is not None and options.top < 1:
         raise UserError(f"--top: expected at least 1, got {options.top}")
-    if options.score is not None and not 0 <= options.score <= 1:
-        raise UserError(f"--score: expected 0 to 1, got {options.score}")
-    folder = existing_run(options.workdir)
+    for name in ("score", "overlap"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"--{name}: expected 0 to 1, got {value}")
     if options.figure is not None:
         check_creatable(options.figure, "--figure", _DRAWN, options.force)
-    keep_programs()
-    from jaxdl.checkpointing.run_directory import Run
-    from jaxdl.inference.predictor import Predictor, image_files
+    if options.output is not None and _form(options):
+        check_creatable(options.output, "--output", force=options.force)
 
-    paths = image_files(options.images)
-    if options.figure is not None and len(paths) > _MOST_DRAWN:
-        raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(paths)}; give fewer")
-    predictor = Predictor(Run(folder, best=options.best, trust=options.trust))
-    seen, answered = [], []
-    for prediction in predictor(paths, options.top, options.score):
-        answered.append(prediction.answers)
-        if options.figure is not None:
-            seen.append(prediction.pixels)
-    names = [printable(answer.name) for answers in answered for answer in answers]
-    width = max(map(len, names), default=0)
-    for path, answers in zip(paths, answered, strict=True):
-        say(path)
-        for name, value, box in answers:
+
+def _form(options: argparse.Namespace) -> str | None:
+    """'json' or 'csv', if the answers are asked for so."""
+    if options.json or options.csv:
+        return "json" if options.json else "csv"
+    suffix = Path(options.output or "").suffix
+    return suffix[1:] if suffix in (".json", ".csv") else None
+
+
+def _drawn(options: argparse.Namespace, kind: str, names: Sequence[str]) -> list[Path]:
+    """The pictures to write for `--output`, one an image; none where it asks for none."""
+    if kind != "images" and options.figure is not None:
+        raise UserError("--figure: draws images, and this run reads none; leave it out")
+    if options.figure is not None and len(names) > _MOST_DRAWN:
+        raise UserError(f"--figure: shows up to {_MOST_DRAWN} images, not {len(names)}; give fewer")
+    if options.output is None or _form(options):
+        return []
+    folder = Path(options.output)
+    if kind != "images":
+        raise UserError(f"--output {folder}: this run draws no pictures; name a .json or .csv file")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {folder}: is a file; name a folder, or a .json or .csv file")
+    check_writable(folder, "--output")
+    stems, files = [Path(name).stem for name in names], list[Path]()
+    for i, stem in enumerate(stems):
+        again = stems[:i].count(stem)
+        files.append(folder / (f"{stem}-{again + 1}.png" if again else f"{stem}.png"))
+        check_creatable(str(files[-1]), "--output", force=options.force)
+    return files
+
+
+def _say(names: Sequence[str], answered: Sequence[Sequence[Answer]]) -> None:
+    texts = [printable(answer.name) for answers in answered for answer in answers]
+    width = max(map(len, texts), default=0)
+    for name, answers in zip(names, answered, strict=True):
+        say(printable(name, _TEXT))
+        for answer, value, box in answers:
             place = "" if box is None else "  at " + ", ".join(f"{corner:.1f}" for corner in box)
-            say(f"    {printable(name):{width}}  {value:.4f}{place}")
+            say(f"    {printable(answer):{width}}  {value:.4f}{place}")
         if not answers:
             say("    nothing; a lower --score shows more")
-    if options.figure is not None:
-        from jaxdl.figures import answers_gallery, save
 
-        save(answers_gallery(seen, answered), Path(options.figure))
+
+def _draw(
+    options: argparse.Namespace,
+    loaded: Any,
+    names: Sequence[str],
+    answered: Sequence[Sequence[Answer]],
+    drawn: Sequence[Path],
+) -> None:
+    """Write the pictures that are asked for."""
+    if options.figure is None and not drawn:
+        return
+    from jaxdl.data.images import pixels
+    from jaxdl.figures import answers_gallery, save
+
+    def image(name: str) -> Any:
+        return pixels.read(Path(name), loaded.columns[loaded.parts.task.input]["shape"][-1])
+
+    for file, name, answers in zip(drawn, names, answered, strict=bool(drawn)):
+        save(answers_gallery([image(name)], [answers]), file)
+    if options.figure is not None:
+        save(answers_gallery(list(map(image, names)), answered), Path(options.figure))

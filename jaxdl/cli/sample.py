@@ -58,16 +58,15 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.output is not None:
         check_creatable(options.output, "--output", force=options.force)
     keep_programs()
-    from jaxdl.checkpointing.run_directory import Run
     from jaxdl.decoding import make_sampler
     from jaxdl.files import make_parent, replace_text
-    from jaxdl.inference.text_generator import TextGenerator
+    from jaxdl.inference.loaded import load
 
     # A translation is best as likely as can be, a text of one's own is not.
     usual = 1.0 if options.input is None else 0.0
     temperature = usual if options.temperature is None else options.temperature
     draw = make_sampler(temperature, options.top_k, options.top_p)
-    writer = TextGenerator(Run(folder, best=options.best, trust=options.trust))
+    writer = load(folder, best=options.best, trust=options.trust).writer
     conditions = writer.condition(options.input)
     texts = []
     for i in range(options.count):

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
     from jaxdl.checkpointing.run_directory import Run
     from jaxdl.parallel import processes
-    from jaxdl.training.build import read_config, read_run_config
+    from jaxdl.training.build import overridden, read_config
     from jaxdl.training.start import train_run
 
     if options.config is None or options.extend:
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         if options.config:
             config = read_config(options.config, overrides)
         else:
-            config = read_run_config(run, overrides)
+            config = overridden(run.config(), overrides)
         result, before = train_run(config, run, options.extend)
         if processes.leads():
             if before:

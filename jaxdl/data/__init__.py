@@ -37,6 +37,7 @@ def load(
     twin: bool = False,
     tokenize: Mapping[str, Tokens | Mapping[str, Any]] | None = None,
     clips: Clips | Mapping[str, Any] | None = None,
+    vocabularies: Mapping[str, Vocabulary] | None = None,
     **settings: Any,
 ) -> dict[str, Table]:
     """Read a data set, or the small twin that replaces it offline, and validate it.
@@ -46,6 +47,7 @@ def load(
       twin: make the twin instead: the same columns, dtypes, shapes and labels.
       tokenize: token columns to make from text columns: name -> `Tokens`, or its arguments.
       clips: `Clips`, or its arguments, to make each image a clip that ends with it.
+      vocabularies: token column -> its vocabulary, of a run; by default that of the train split.
       **settings: the source's own parameters.
 
     Returns:
@@ -69,7 +71,7 @@ def load(
         )
     if tokenize:
         columns = {k: v if isinstance(v, Tokens) else Tokens(**v) for k, v in tokenize.items()}
-        splits = tokens.tokenize(splits, columns)
+        splits = tokens.tokenize(splits, columns, vocabularies)
     validate(splits)
     if clips is None:
         return splits

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Float32, Integer, Num, Shaped, UInt8
 
 from jaxdl.data.text.vocabulary import Vocabulary
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, printable
 
 if TYPE_CHECKING:
     import jax
@@ -69,7 +69,21 @@ class Lazy(ABC):
 Column = np.ndarray | Lazy
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Feature:
+    """What a number of the column `features` was: (value - mean) / deviation.
+
+    Attributes:
+      name: of the column of the file.
+      mean, deviation: what it was standardized by; 0 and 1 where it was not.
+    """
+
+    name: str
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """Columns of equal length, indexed by rows.
 
@@ -80,6 +94,7 @@ class Table:
       classes: the name of each label, if the source knows them.
       vocabularies: token column -> its vocabulary.
       texts: token column -> the original text of each example, for scores that compare texts.
+      features: what the numbers of the column `features` were, if the source knows their names.
 
     Raises:
       UserError: no columns, a column that is not an array of examples, or columns of different
@@ -91,6 +106,7 @@ class Table:
     classes: tuple[str, ...] = ()
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    features: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse ragged columns, which would pair an input with another example's label."""
@@ -113,6 +129,13 @@ class Table:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    def __repr__(self) -> str:
+        columns = ", ".join(
+            f"{printable(name)}: {described(column.dtype, column.shape[1:])}"
+            for name, column in self.columns.items()
+        )
+        return f"Table({len(self):,} examples of {printable(self.where)}: {columns})"
 
     @property
     def lazy(self) -> dict[str, Lazy]:
@@ -176,3 +199,38 @@ class Table:
             for name, column in self.columns.items()
             if name != BEGINS
         }
+
+    def with_features(self, features: tuple[Feature, ...]) -> Table:
+        """The table with its features as another table's are: standardized by the same numbers.
+
+        Raises:
+          UserError: they are features of other names.
+        """
+        if features == self.features:
+            return self
+        names = [[feature.name for feature in each] for each in (self.features, features)]
+        if names[0] != names[1]:
+            raise UserError(
+                f"{self.where}: its features are {brief(names[0])}, not {brief(names[1])}"
+            )
+        raw = self.columns["features"] * _numbers(self.features, "deviation")
+        made = standardized(raw + _numbers(self.features, "mean"), features)
+        return replace(self, columns={**self.columns, "features": made}, features=features)
+
+
+def standardized(
+    values: Num[np.ndarray, "examples features"], features: tuple[Feature, ...]
+) -> Float32[np.ndarray, "examples features"]:
+    """Numbers as a file has them, as the column `features`."""
+    values = np.asarray(values, np.float32)
+    return (values - _numbers(features, "mean")) / _numbers(features, "deviation")
+
+
+def _numbers(features: tuple[Feature, ...], name: str) -> Float32[np.ndarray, " features"]:
+    return np.array([getattr(feature, name) for feature in features], np.float32)
+
+
+def described(dtype: Any, shape: Sequence[int]) -> str:
+    """Type and shape of one example of a column, such as 'uint8 8×8×1'."""
+    name = "text" if np.dtype(dtype) == object else np.dtype(dtype).name
+    return " ".join([name, "×".join(map(str, shape))]).strip()

@@ -27,8 +27,9 @@ _COLUMNS = ("image", "boxes", "labels", "crowd", "extent")
 def detections(run: FinishedRun) -> Figure:
     """The first images of the last evaluated split, with the true boxes and the detections.
 
-    True boxes are thin and pale, and dashed where they mark a crowd; detections with a score of at
-    least 0.3 are in the color of their class, with its name and their score.
+    True boxes are white, edged with black, and dashed where they mark a crowd; detections with a
+    score of at least 0.3, one an object, are in the color of their class, with its name and their
+    score.
 
     Raises:
       UserError: the task is not detection.
@@ -49,8 +50,9 @@ def detections(run: FinishedRun) -> Figure:
         truth, crowd = batch["boxes"][i, real], batch["crowd"][i, real]
         draw_boxes(ax, image, truth, labels[0][i, real], None, names, crowd)
         boxes, scores = predicted["boxes"][i, sure], predicted["scores"][i, sure]
-        draw_boxes(ax, None, boxes, labels[1][i, sure], scores, names)
-    figure.suptitle(f"{split}: thin and pale the truth, in color what is found", fontsize=9)
+        one = _distinct(boxes, scores)
+        draw_boxes(ax, None, boxes[one], labels[1][i, sure][one], scores[one], names)
+    figure.suptitle(f"{split}: white the truth, in color what is found", fontsize=9)
     return figure
 
 
@@ -121,7 +123,7 @@ def draw_boxes(
       boxes: (x₁, y₁, x₂, y₂) in its pixels.
       labels: the class of each box, which gives its color.
       scores: the confidence of each box. The highest lie on top, and are labelled with class and
-        score as long as there is room. None for true boxes, which are drawn thin and pale.
+        score as long as there is room. None for true boxes, which are drawn in white.
       classes: the names of the classes.
       crowd: which boxes are dashed.
     """
@@ -132,21 +134,40 @@ def draw_boxes(
     if scores is None:
         for i, box in enumerate(corners):
             style = "solid" if crowd is None or not crowd[i] else (0, (4, 3))
-            _outline(ax, box, edgecolor="black", lw=1.8, ls=style, alpha=0.55)
-            _outline(ax, box, edgecolor="#f5f5dc", lw=0.9, ls=style)
+            # Wider than a detection, so that it shows on either side of one that is right.
+            _outline(ax, box, edgecolor="black", lw=3.6, ls=style)
+            _outline(ax, box, edgecolor="white", lw=2.4, ls=style)
         return
+    from matplotlib.patheffects import withStroke
+
     page = _Page(ax)
     for rank, i in enumerate(np.argsort(-scores, kind="stable")):
         label = int(labels[i])
         color = _color(label, len(classes))
         text = f"{printable(classes[label], NAME)} {scores[i]:.2f}"
-        _outline(ax, corners[i], edgecolor=color, lw=1.6, zorder=3 - rank / len(scores))
+        cased = [withStroke(linewidth=2.2, foreground="black", alpha=0.6)]
+        height = 3 - rank / len(scores)
+        _outline(ax, corners[i], edgecolor=color, lw=1.5, zorder=height, path_effects=cased)
         place = page.place(text, corners[i].tolist())
         if place is not None:
             light = np.dot(color[:3], (0.3, 0.59, 0.11)) > 0.55
             patch = {"facecolor": color, "edgecolor": "none", "pad": 1.2}
             tag = ax.text(*place, text, fontsize=_FONT, va="top", bbox=patch, zorder=4)
             tag.set_color("black" if light else "white")
+
+
+def _distinct(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
+    """The indices of the boxes that repeat no better one."""
+    import jax.numpy as jnp
+
+    from jaxdl.boxes import SHOWN_OVERLAP, box_iou
+
+    corners, kept = jnp.asarray(boxes), list[int]()
+    shared = np.asarray(box_iou(corners, corners))
+    for i in np.argsort(-scores, kind="stable").tolist():
+        if not kept or shared[i, kept].max() <= SHOWN_OVERLAP:
+            kept.append(i)
+    return kept
 
 
 def _sheet(images: Sequence[np.ndarray]) -> tuple[Figure, Any]:

@@ -32,6 +32,7 @@ program for at least six months after the release that wrote it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -48,6 +49,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.checkpointing.weight_names import flat
 from jaxdl.errors import UserError, first_line
 from jaxdl.files import refuse_links, replace_bytes, unwritable
+from jaxdl.inference.inputs import columns_read
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.json_files import write_json
 from jaxdl.training.check import PLATFORMS
@@ -149,7 +151,7 @@ def _exported(
     function = jax.vmap(example, (None, 0)) if batch is None else program
     try:
         with _portable():
-            used = _used(program, weights, columns(1))
+            used = columns_read(functools.partial(program, arrays), columns(1))
             inputs = {name: column for name, column in columns(size).items() if name in used}
             exported = programs.export(jax.jit(function), platforms=PLATFORMS)(weights, inputs)
             return exported, bytes(exported.serialize())
@@ -159,14 +161,6 @@ def _exported(
         remedy = "; --batch N, for N examples a call, may work" if batch is None else ""
         fault = f"({type(error).__name__}: {first_line(error)}){remedy}"
         raise UserError(f"config.model: cannot be exported {fault}") from error
-
-
-def _used(program: Callable, weights: Any, columns: Any) -> set[str]:
-    """The columns that the program uses; labels, for example, are not among them."""
-    traced = jax.make_jaxpr(program)(weights, columns).jaxpr
-    inputs = dict(zip(traced.invars[len(weights) :], sorted(columns), strict=True))
-    read = [*traced.outvars, *(v for equation in traced.eqns for v in equation.invars)]
-    return {inputs[v] for v in read if not hasattr(v, "val") and v in inputs}
 
 
 @contextlib.contextmanager

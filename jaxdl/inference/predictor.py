@@ -1,155 +1,165 @@
-"""Predictions of a trained run for image files."""
+"""Predictions of a trained run."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import UInt8
 
-from jaxdl.checkpointing.run_directory import Run
-from jaxdl.data.images import pixels
-from jaxdl.data.images.canvas import fit
-from jaxdl.data.images.lazy import EncodedFiles, LazyImages
+from jaxdl import config as cfg
+from jaxdl.data.table import Table
 from jaxdl.errors import UserError
+from jaxdl.inference.inputs import as_table, columns_read
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.parallel.mesh import jit
-from jaxdl.tasks import PredictsImages
+from jaxdl.tasks import GivesAnswers
 from jaxdl.tasks.answer import Answer
-from jaxdl.training.evaluation import average_views, transformed
+from jaxdl.training.evaluation import transformed
 from jaxdl.training.state import State
-from jaxdl.training.step import Batch, forward
-from jaxdl.transforms import compose
+from jaxdl.training.step import forward
+from jaxdl.types import Batch
 
-_BATCH = 32
+_BATCH = 32  # examples of a compiled call at most
 _CENTER = 4  # of ten views: four corners, the center, and the mirror images of these
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-
-class Prediction(NamedTuple):
-    """The prediction for an image.
-
-    Attributes:
-      path: of the image.
-      pixels: (height, width, channels), as the model sees it; for detectors, the original image.
-      answers: the task's: the likeliest classes, or boxes.
-    """
-
-    path: Path
-    pixels: UInt8[np.ndarray, "height width channels"]
-    answers: Sequence[Answer]
-
-
-class _Images(NamedTuple):
-    """Some of the images: as a batch for the model, and as they are shown."""
-
-    batch: dict[str, np.ndarray]
-    pixels: Sequence[UInt8[np.ndarray, "height width channels"]]
+Program = Callable[[State, Batch], Any]
 
 
 class Predictor:
-    """Predicts images with a trained run.
+    """Asks a run about examples; its programs are compiled once, for batches of a few sizes.
+
+    The data of every method is a `Table`, or what `jaxdl.inference.inputs.as_table` makes one of.
 
     Args:
-      run: of a task that `PredictsImages`, with a checkpoint.
-
-    Raises:
-      UserError: the run's task or input is another, or it has no sound checkpoint.
+      run: with a checkpoint.
     """
 
-    def __init__(self, run: Run) -> None:
-        restored = self._run = RestoredRun(run)
-        task = restored.task
-        if not isinstance(task, PredictsImages):
-            raise UserError(f"--workdir {run.folder}: its task does not predict images")
-        column = restored.columns.get(task.input, {})
-        if column.get("dtype") != "uint8" or len(column["shape"]) != 3:
-            raise UserError(f"--workdir {run.folder}: {task.input!r}, its input, is not an image")
-        self._task, self._shape, self._state = task, tuple(column["shape"]), restored.state
-        self._program = jit(
-            transformed(self._outputs, compose([restored.views, restored.transform]))
+    def __init__(self, run: RestoredRun) -> None:
+        self._run = run
+        self._outputs = jit(transformed(self._forward, run.views))
+        self._predict = jit(transformed(self._forecast, run.views))
+        self._features = jit(
+            lambda names, state, batch: transformed(
+                functools.partial(self._inside, names), run.transform
+            )(state, batch),
+            static_argnums=0,
         )
 
-    def __call__(
-        self, paths: Sequence[Path], top: int | None = None, score: float | None = None
-    ) -> Iterator[Prediction]:
-        """Predictions of images, in their order, by one compiled program.
+    @functools.cached_property
+    def needed(self) -> set[str]:
+        """The columns that an answer needs."""
+        run = self._run
+        columns = {
+            name: jax.ShapeDtypeStruct((1, *column["shape"]), column["dtype"])
+            for name, column in run.columns.items()
+        }
+        with run.precision.enabled():
+            program = transformed(self._forward, run.views)
+            needed = columns_read(functools.partial(program, run.state), columns)
+        # How an image was put on a canvas is asked for when boxes are read.
+        return needed | ({*run.columns} & {"extent", "scale"})
+
+    def table(self, data: Any) -> Table:
+        """The columns that an answer needs."""
+        return as_table(self._run, data, self.needed)
+
+    def predict(self, data: Any) -> Any:
+        """What the task predicts for all examples, arrays (examples, …)."""
+        task, table = self._run.task, self.table(data)
+        return _joined(
+            [
+                _rows(count, task.to_original(predictions, batch))
+                for predictions, batch, count in self._each(self._predict, table)
+            ]
+        )
+
+    def answers(self, data: Any, **asked: Any) -> Iterator[list[Answer]]:
+        """The answers about each example, in words.
 
         Args:
-          paths: of the images; each is scaled, and perhaps cropped, as in evaluation.
-          top: the most classes or boxes for an image.
-          score: the least score of a class or box.
+          data: the examples.
+          **asked: arguments of the task's `answers`, such as `top`; None for its default.
 
         Raises:
-          UserError: an image is missing or damaged.
+          UserError: the task gives no answers, or does not take an argument.
         """
-        load, size = self._loader(paths), max(1, min(len(paths), _BATCH))
-        for start in range(0, len(paths), size):
-            part = paths[start : start + size]
-            images = load(slice(start, start + size))
-            rows = np.arange(size) % len(part)  # the last batch is padded
-            batch = {name: column[rows] for name, column in images.batch.items()}
+        task, table = self.answering, self.table(data)
+        asked = {name: value for name, value in asked.items() if value is not None}
+        takes = {*cfg.parameters(task.answers)} - {"outputs", "batch", "classes"}
+        for name in sorted({*asked} - takes):
+            raise UserError(
+                f"--{name}: {type(task).__name__}, the task of this run, does not take it; "
+                f"{cfg.suggestion(name, takes)}"
+            )
+        for outputs, batch, count in self._each(self._outputs, table):
+            yield from task.answers(outputs, batch, self._run.classes, **asked)[:count]
+
+    def features(self, data: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """What modules of the model put out for all examples: name -> array (examples, …)."""
+        wanted = names if isinstance(names, str) else tuple(names)
+        program = functools.partial(self._features, wanted)
+        found = self._each(program, self.table(data))
+        return _joined([_rows(count, made) for made, _, count in found])
+
+    @property
+    def answering(self) -> GivesAnswers:
+        """The task.
+
+        Raises:
+          UserError: it gives no answers.
+        """
+        task = self._run.task
+        if not isinstance(task, GivesAnswers):
+            raise UserError(
+                f"{self._run.directory.folder}: its task, {type(task).__name__}, gives no answers "
+                "about examples; what a language model writes is shown by `jaxdl sample`"
+            )
+        return task
+
+    def _each(self, program: Program, table: Table) -> Iterator[tuple[Any, Batch, int]]:
+        """Results of batches, the batch, and how many of its rows are real."""
+        size = min(_BATCH, 1 << (len(table) - 1).bit_length())
+        for start in range(0, len(table), size):
+            count = min(size, len(table) - start)
+            batch = table[start + np.arange(size) % count]  # padded by rows that stand there
             with self._run.precision.enabled():
-                outputs = self._program(self._state, batch)
-                answers = self._task.answers(outputs, batch, self._run.classes, top, score)
-            yield from map(Prediction, part, images.pixels, answers[: len(part)])
+                result = program(self._run.state, self._blanks(size) | batch)
+            yield result, batch, count
 
-    def _loader(self, paths: Sequence[Path]) -> Callable[[slice], _Images]:
-        """A function that loads some of the images, as evaluation would see them."""
-        column = self._task.input
-        if "extent" in self._run.columns:
-            return lambda rows: self._on_canvases(paths[rows])
-        if self._run.crop is not None:
-            files = EncodedFiles(Path(), [str(path) for path in paths])
-            lazy = LazyImages(files, self._run.crop, self._shape[-1])
-
-            def crop(rows: slice) -> _Images:
-                images = lazy[rows]
-                return _Images(
-                    {column: images}, [*(images if images.ndim == 4 else images[:, _CENTER])]
-                )
-
-            return crop
-
-        def resize(rows: slice) -> _Images:
-            part = paths[rows]
-            images = np.empty((len(part), *self._shape), np.uint8)
-            pixels.decode(part, images, lambda i: str(part[i]), resize=True)
-            return _Images({column: images}, [*images])
-
-        return resize
-
-    def _on_canvases(self, paths: Sequence[Path]) -> _Images:
-        """The original images, and scaled to fit the canvas that the detector was trained on."""
-        images = [pixels.read(path, self._shape[-1]) for path in paths]
-        fitted = [fit(image, self._shape[:2]) for image in images]
-        canvases, scales, extents = zip(*fitted, strict=True)
-        batch = {
-            self._task.input: np.stack(canvases),
-            "scale": np.array(scales, np.float32),
-            "extent": np.array(extents, np.float32),
+    def _blanks(self, size: int) -> dict[str, np.ndarray]:
+        """The columns of a batch that no answer needs; a transform may ask for them."""
+        return {
+            name: np.zeros((size, *column["shape"]), column["dtype"])
+            for name, column in self._run.columns.items()
+            if name not in self.needed
         }
-        return _Images(batch, images)
 
-    def _outputs(self, state: State, batch: Batch) -> Any:
-        model, precision = average_views(self._run.model), self._run.precision
-        return forward(model, self._task, precision, state.eval_params, state, batch, None)[0]
+    def _forward(self, state: State, batch: Batch) -> Any:
+        model, task, precision = self._run.eval_model, self._run.task, self._run.precision
+        return forward(model, task, precision, state.eval_params, state, batch, None)[0]
+
+    def _forecast(self, state: State, batch: Batch) -> Any:
+        return self._run.task.predict(self._forward(state, batch), batch)
+
+    def _inside(self, names: Sequence[str], state: State, batch: Batch) -> Any:
+        """The outputs of modules; of an example with several views, for the one in the middle."""
+        run = self._run
+        if run.crop is not None and run.crop.views > 1:
+            batch = {**batch, run.task.input: batch[run.task.input][:, _CENTER]}
+        if run.model.features is None:
+            raise UserError("features: this model is not a Flax module, so it has none to name")
+        params, inputs = run.precision.to_compute((state.eval_params, run.task.inputs(batch)))
+        return run.model.features(params, state.model_state, inputs, names)
 
 
-def image_files(places: Sequence[str]) -> list[Path]:
-    """Paths of images: files, and the images in folders, in alphabetical order.
+def _rows(count: int, tree: Any) -> Any:
+    """The first rows of arrays."""
+    return jax.tree.map(lambda x: x[:count], tree)
 
-    Raises:
-      UserError: a file does not exist, or a folder has no images.
-    """
-    files: list[Path] = []
-    for path in map(Path, places):
-        inside = sorted(p for p in path.glob("*") if p.suffix.lower() in _SUFFIXES)
-        if path.is_dir() and not inside:
-            raise UserError(f"{path}: a folder without images ({', '.join(_SUFFIXES)})")
-        if not path.exists():
-            raise UserError(f"{path}: no such file; give images, or folders of them")
-        files += inside if path.is_dir() else [path]
-    return files
+
+def _joined(parts: list[Any]) -> Any:
+    """Trees of arrays as one, along the first axis."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)

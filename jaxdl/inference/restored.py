@@ -10,12 +10,16 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.table import Feature
 from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
+from jaxdl.models import Model
 from jaxdl.tasks import TASKS, Task
 from jaxdl.training.build import build_model, build_transforms
+from jaxdl.training.evaluation import average_views
 from jaxdl.training.settings import Data, Settings
 from jaxdl.training.state import State
+from jaxdl.transforms import compose
 
 
 class RestoredRun:
@@ -25,23 +29,31 @@ class RestoredRun:
       run: its directory.
 
     Attributes:
+      directory: the run's.
+      config: the run's, as nested dicts.
       columns: of the data: name -> dtype and shape of an example.
       classes: names of the labels, if the data has them.
       vocabularies: token column -> its vocabulary.
+      features: what the numbers of the column `features` were, if that is known.
+      tokenize: token column -> how it is made of a column of text.
+      clips: how images become clips, or None.
       crop: how images that are decoded on demand are cropped, or None.
-      task, model, transform, views, precision: as in training and evaluation.
+      training: batch size of evaluation, and whether batches continue one another.
+      task, model, precision: as in training and evaluation.
+      eval_model: the model, which averages over the views that evaluation sees of an example.
+      transform: of a batch, whatever it is for; `views` before it where it is evaluated.
 
     Raises:
       UserError: the directory is damaged.
     """
 
     def __init__(self, run: Run) -> None:
-        settings = Settings.of(run.config())
-        self._run = run
-        data = run.data()
+        self.directory, self.config = run, run.config()
+        settings, data = Settings.of(self.config), run.data()
         try:
-            self.columns, self.classes = data["columns"], data["classes"]
+            self.columns, self.classes = data["columns"], tuple(data["classes"])
             self.vocabularies = {name: from_json(v) for name, v in data["vocabularies"].items()}
+            self.features = tuple(Feature(**feature) for feature in data.get("features", ()))
             for column in self.columns.values():
                 np.dtype(column["dtype"])
                 if min(column["shape"], default=0) < 0:
@@ -53,11 +65,15 @@ class RestoredRun:
         sizes = {name: len(vocabulary) for name, vocabulary in self.vocabularies.items()}
         self.task: Task = cfg.build(settings.task, TASKS, "config.task")
         self.model = build_model(settings.model, sizes)
+        self.training, self.precision = settings.training, settings.precision
         shared, source = Data.of(settings.data)
+        self.tokenize, self.clips = shared.tokenize or {}, shared.clips
         self.transform = build_transforms(shared.transforms, "config.data.transforms")
-        self.views, crop = build_transforms(shared.views, "config.data.views"), source.get("crop")
+        views = build_transforms(shared.views, "config.data.views")
+        self.views, crop = compose([views, self.transform]), source.get("crop")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
-        self.precision = settings.precision
+        several = bool(shared.views) or (self.crop is not None and self.crop.views > 1)
+        self.eval_model: Model = average_views(self.model) if several else self.model
 
     @functools.cached_property
     def state(self) -> State:
@@ -67,7 +83,7 @@ class RestoredRun:
           UserError: nothing was saved, or all checkpoints are damaged.
         """
         with self.precision.enabled():
-            saved = Checkpoints(self._run.checkpoints, best=self._run.best).read()
+            saved = Checkpoints(self.directory.checkpoints, best=self.directory.best).read()
         return State(
             step=saved["step"],
             seed=saved["seed"],

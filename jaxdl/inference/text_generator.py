@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images import pixels
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.decoding import Sampler, TokenRules, beam_search, generate
@@ -28,17 +27,17 @@ class TextGenerator:
     """Generates text with a trained run.
 
     Args:
-      run: of a language model, encoder-decoder or captioner, with a checkpoint.
+      restored: of a language model, encoder-decoder or captioner, with a checkpoint.
 
     Raises:
       UserError: the run's model does not generate text, or it has no sound checkpoint.
     """
 
-    def __init__(self, run: Run) -> None:
-        restored = RestoredRun(run)
+    def __init__(self, restored: RestoredRun) -> None:
         task, model = restored.task, restored.model
         if not isinstance(task, GeneratesText) or model.decode is None:
-            raise UserError(f"--workdir {run.folder}: its model does not generate text")
+            folder = restored.directory.folder
+            raise UserError(f"{folder}: its model does not generate text")
         self.task, self.model, self.vocabularies = task, model, restored.vocabularies
         self._columns, self._transform = restored.columns, restored.transform
         state = restored.state
@@ -115,7 +114,7 @@ class TextGenerator:
         shown = len(self.vocabulary.decode(np.asarray(start)[0]))
         return self.vocabulary.decode(np.concatenate([start[0], tokens[0]]))[shown:]
 
-    def condition(self, text: str | None) -> tuple[Any, ...]:
+    def condition(self, text: str | Path | None) -> tuple[Any, ...]:
         """The model's other input, arrays (1, ...), from a text or the path of an image.
 
         Raises:
@@ -127,11 +126,13 @@ class TextGenerator:
         if len(names) != 1 or text is None:
             inputs = " and ".join(names) or "nothing, so give --prompt alone"
             raise UserError(f"--input: this model answers to {inputs}")
+        if not isinstance(text, str | Path):
+            raise UserError("--input: give a text, or the path of an image")
         (name,) = names
         column = self._columns[name]
         if name in self.vocabularies:
             vocabulary = self.vocabularies[name]
-            ids = [vocabulary.start, *_encoded(vocabulary, text, "--input"), vocabulary.end]
+            ids = [vocabulary.start, *_encoded(vocabulary, str(text), "--input"), vocabulary.end]
             value = np.array([[i for i in ids if i is not None]], np.int32)
         elif len(column["shape"]) == 3 and column["dtype"] == "uint8":
             value = pixels.room(1, tuple(column["shape"]), "--input")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxdl.tasks.base import GeneratesText, PredictsImages, SquaredErrors, Task
+from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
@@ -28,8 +28,8 @@ __all__ = [
     "TASKS",
     "Classification",
     "GeneratesText",
+    "GivesAnswers",
     "LanguageModeling",
-    "PredictsImages",
     "Regression",
     "RetinaNet",
     "SquaredErrors",

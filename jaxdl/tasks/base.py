@@ -5,7 +5,7 @@
             return jnp.sum(jnp.square(outputs - batch["image"]), axis=(1, 2, 3))
 
 That is a whole task: a config names it as `'my_tasks:Autoencoder'`. What only some tasks can do is
-a class of its own to inherit from: `PredictsImages` for `jaxdl predict`, `GeneratesText` for
+a class of its own to inherit from: `GivesAnswers` for `jaxdl predict`, `GeneratesText` for
 `jaxdl sample`, `SquaredErrors` for the optimiser `least_squares`.
 
 Outputs of a model and columns of a batch may be any pytree, so a task can have several outputs, no
@@ -103,6 +103,13 @@ class Task(ABC):
         """
         return outputs
 
+    def to_original(self, predictions: Any, batch: Batch) -> Any:
+        """Predictions in the units of the examples as they were before they were made to fit.
+
+        By default they are already; boxes on a scaled image are not.
+        """
+        return predictions
+
     def check(self, table: Table) -> None:
         """Refuse a split with an example that cannot be learnt; the message names it.
 
@@ -121,26 +128,21 @@ class Task(ABC):
         return []
 
 
-class PredictsImages(Task):
-    """A task whose predictions for images can be put into words, for `jaxdl predict`."""
+class GivesAnswers(Task):
+    """A task whose predictions can be put into words, for `jaxdl predict`."""
 
     @abstractmethod
-    def answers(
-        self,
-        outputs: Any,
-        batch: Batch,
-        classes: Sequence[str],
-        top: int | None = None,
-        score: float | None = None,
-    ) -> list[list[Answer]]:
-        """The answers about each image, best first.
+    def answers(self, outputs: Any, batch: Batch, classes: Sequence[str]) -> list[list[Answer]]:
+        """The answers about each example, best first.
+
+        A task may take more arguments, all with defaults, which are options of `jaxdl predict`:
+        `top`, the most answers for an example; `score`, the least value of an answer; `overlap`,
+        above which a box counts as a repetition of a better one.
 
         Args:
           outputs: of the model.
-          batch: of the model.
+          batch: what they are of.
           classes: the names of the classes; one without a name is called by its number.
-          top: the most answers for an image; None for the task's own default.
-          score: the least value of an answer; None for the task's own default.
         """
 
 

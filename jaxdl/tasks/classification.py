@@ -16,11 +16,11 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.metrics import Count, Mean, Metric
 from jaxdl.tasks.answer import Answer, class_names
-from jaxdl.tasks.base import PredictsImages
+from jaxdl.tasks.base import GivesAnswers
 
 
 @dataclass(frozen=True)
-class Classification(PredictsImages):
+class Classification(GivesAnswers):
     """Cross-entropy over classes, in nats.
 
     With two classes the model may have one output an example, the logit of class 1 (logistic

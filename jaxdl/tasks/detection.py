@@ -26,7 +26,7 @@ from jaxdl.errors import UserError
 from jaxdl.metrics import Mean, Metric, PerExample
 from jaxdl.tasks.answer import Answer, class_names
 from jaxdl.tasks.average_precision import average_precision
-from jaxdl.tasks.base import PredictsImages
+from jaxdl.tasks.base import GivesAnswers
 
 Levels = tuple[Level, ...]
 MEANING = (
@@ -51,7 +51,7 @@ class Matches(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Detection(PredictsImages):
+class Detection(GivesAnswers):
     """Focal loss of the classes, and a loss of the boxes (Lin et al. 2017, "Focal loss").
 
     The loss of an image is summed over its anchors and divided by how many of them are to find an
@@ -151,6 +151,23 @@ class Detection(PredictsImages):
           `boxes` (batch, limit, 4), on the canvas; `scores` (batch, limit), 0 where there is none;
           `labels` (batch, limit), -1 where there is none.
         """
+        return self._detect(outputs, batch, self.overlap, by_class=True)
+
+    def to_original(
+        self, predictions: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The boxes in pixels of each image as it was, before it was scaled by `scale`."""
+        scale = np.asarray(batch["scale"])[:, None, None]
+        return {**predictions, "boxes": predictions["boxes"] / scale}
+
+    def _detect(
+        self,
+        outputs: Levels,
+        batch: Mapping[str, Any],
+        overlap: float | Float[Array, ""],
+        by_class: bool,
+    ) -> dict[str, Array]:
+        """`predict`, with another `overlap`; `by_class`, boxes of two classes never overlap."""
 
         def one(scores: list[Array], deltas: list[Array], extent: Array) -> dict[str, Array]:
             anchors = [level.anchors for level in outputs]
@@ -158,7 +175,7 @@ class Detection(PredictsImages):
             score, boxes, label = (jnp.concatenate(part) for part in zip(*parts, strict=True))
             boxes = box.clip(boxes, extent)
             score = jnp.where(box.area(boxes) > 0, score, -jnp.inf)  # all of it was outside
-            kept, valid = box.nms(boxes, score, self.overlap, self.limit, label)
+            kept, valid = box.nms(boxes, score, overlap, self.limit, label if by_class else None)
             return {
                 "boxes": jnp.where(valid[:, None], boxes[kept], 0),
                 "scores": jnp.where(valid, score[kept], 0),
@@ -181,9 +198,9 @@ class Detection(PredictsImages):
         }
 
     @functools.cached_property
-    def _predicting(self) -> Callable[[Levels, Mapping[str, Any]], dict[str, Array]]:
-        """`predict`, compiled once for all batches of a shape."""
-        return jax.jit(self.predict)
+    def _detecting(self) -> Callable[..., dict[str, Array]]:
+        """`_detect` for a person, compiled once for all batches of a shape."""
+        return jax.jit(functools.partial(self._detect, by_class=False))
 
     def answers(
         self,
@@ -192,6 +209,7 @@ class Detection(PredictsImages):
         classes: Sequence[str],
         top: int | None = None,
         score: float | None = None,
+        overlap: float | None = None,
     ) -> list[list[Answer]]:
         """What is in each image, best first, in pixels of the image as it was.
 
@@ -201,18 +219,21 @@ class Detection(PredictsImages):
           classes: their names; a class that has none is called by its number.
           top: how many at most; by default all.
           score: the least of what is shown; by default 0.3.
+          overlap: intersection over union with a better one, of any class, that discards a box;
+            by default `boxes.SHOWN_OVERLAP`, 0.4. A person wants one box an object; average
+            precision, which `predict` is for, loses little by more.
         """
-        found = {name: np.asarray(x) for name, x in self._predicting(outputs, batch).items()}
-        least = 0.3 if score is None else score
-        names, scale = class_names(classes, self.classes), np.asarray(batch["scale"])
-        boxes = found["boxes"] / scale[:, None, None]
+        most = box.SHOWN_OVERLAP if overlap is None else float(overlap)
+        found = self._detecting(outputs, batch, most)
+        found = self.to_original({name: np.asarray(x) for name, x in found.items()}, batch)
+        least, names = 0.3 if score is None else score, class_names(classes, self.classes)
         return [
             [
                 Answer(names[label], float(value), tuple(corners.tolist()))
                 for label, value, corners in zip(*image, strict=True)
                 if label >= 0 and value >= least
             ][:top]
-            for image in zip(found["labels"], found["scores"], boxes, strict=True)
+            for image in zip(found["labels"], found["scores"], found["boxes"], strict=True)
         ]
 
     def check(self, table: Table) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,14 +15,15 @@ from jaxtyping import Array, Float
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, check_choices
 from jaxdl.metrics import Mean, Metric, PerExample
-from jaxdl.tasks.base import SquaredErrors
+from jaxdl.tasks.answer import Answer
+from jaxdl.tasks.base import GivesAnswers, SquaredErrors
 
 _GROUPS = 20  # the most groups that are reported
 _LISTED = 10_000  # the most predictions of a split in tables.json
 
 
 @dataclass(frozen=True)
-class Regression(SquaredErrors):
+class Regression(SquaredErrors, GivesAnswers):
     """Least squares (or absolute error) of one number an example.
 
     The objective is the `reduction` of `½(y - t)²` (Bishop, PRML 2006, eq. 1.2) or `|y - t|` over
@@ -105,6 +106,12 @@ class Regression(SquaredErrors):
         if len(table) <= _LISTED:
             shown["predictions"] = predicted.tolist()
         return shown
+
+    def answers(
+        self, outputs: Float[Array, " batch"], batch: Mapping[str, Any], classes: Sequence[str]
+    ) -> list[list[Answer]]:
+        """The number of each example, under the name of the target."""
+        return [[Answer(self.target, value)] for value in np.asarray(outputs, float).tolist()]
 
     def check_squares(self) -> None:
         """Refuse absolute errors, and examples that count unlike others."""

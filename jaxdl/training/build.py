@@ -10,10 +10,10 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import data, optim
-from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
+from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
@@ -61,7 +61,7 @@ def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
       UserError: the file or an override cannot be read.
     """
     before = cfg.read(file)
-    config = resolved(cfg.override(before, overrides, NODES, Settings))
+    config = overridden(before, overrides)
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(
@@ -78,6 +78,11 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     return cfg.complete(config, NODES, Settings)
 
 
+def overridden(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A config with overrides, each `key.sub=value`, and all defaults."""
+    return resolved(cfg.override(config, overrides, NODES, Settings))
+
+
 def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """How two configs differ in the examples and classes that they ask for."""
 
@@ -88,11 +93,6 @@ def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         return {"data": kept, "task": {"classes": task.get("classes")}}
 
     return cfg.differences(asked(before), asked(after))
-
-
-def read_run_config(run: Run, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The config of a run, with overrides, as of `read_config`."""
-    return cfg.override(run.config(), overrides, NODES, Settings)
 
 
 def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
@@ -120,13 +120,13 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     init_from = None if resumed else settings.start
     if init_from:
         _ = init_from.arrays  # read now, since reading may fail
-    shared, source = Data.of(settings.data)
+    shared, _ = Data.of(settings.data)
     transform = build_transforms(shared.transforms, "config.data.transforms")
     augment = build_transforms(shared.augment, "config.data.augment")
     views = build_transforms(shared.views, "config.data.views")
 
     # ---- The data, and what depends on it
-    splits = _load(source, shared)
+    splits = load_splits(settings.data)
     for table in splits.values():
         task.check(table)
     if training.carry and task.continues:
@@ -203,13 +203,29 @@ def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:
     return compose([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
 
 
-def _load(source: Node, shared: Data) -> Mapping[str, Table]:
-    """The splits that a source reads, or its twin's."""
+def load_splits(
+    node: Node, vocabularies: Mapping[str, Vocabulary] | None = None
+) -> Mapping[str, Table]:
+    """The splits of `config.data`.
+
+    Args:
+      node: the config's.
+      vocabularies: of a run; by default those of the train split.
+
+    Raises:
+      UserError: the data cannot be read, or is not valid.
+    """
+    shared, source = Data.of(node)
     read, arguments = cfg.choose(source, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(read, arguments, "config.data")
     try:
         return data.load(
-            read, twin=shared.twin, tokenize=shared.tokenize, clips=shared.clips, **arguments
+            read,
+            twin=shared.twin,
+            tokenize=shared.tokenize,
+            clips=shared.clips,
+            vocabularies=vocabularies,
+            **arguments,
         )
     except UserError as error:
         raise UserError(f"config.data: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from jaxdl.data.loader import batches
 from jaxdl.data.order import eval_batches, eval_streams
 from jaxdl.data.table import Table
+from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.decoding import TokenRules, beam_search, generate, make_sampler
 from jaxdl.errors import UserError
 from jaxdl.metrics import Gathered, WeightedSum, means, merge, total
@@ -26,11 +27,18 @@ from jaxdl.training.step import forward
 from jaxdl.transforms import Transform
 from jaxdl.types import Batch
 
+_SHOWN = 16  # texts that are kept to be looked at
+
 
 def make_evaluation(
     model: Model, task: Task, *, precision: Precision | None = None
 ) -> Callable[[State, Batch], tuple[dict[str, WeightedSum | Gathered], Any]]:
-    """The pure function `(state, batch) -> (totals, carry)` of a batch with `mask` (batch,)."""
+    """The pure function `(state, batch) -> (totals, carry)` of a batch with `mask` (batch,).
+
+    Of a batch as the model takes it: where a run transforms its batches (`config.data.transforms`),
+    `transformed` must do so here, or the numbers mean nothing. `jaxdl.load(run).evaluate(table)`
+    does all that a run does.
+    """
     precision = precision or Precision()
 
     def evaluation(state: State, batch: Batch) -> tuple[dict[str, WeightedSum | Gathered], Any]:
@@ -44,7 +52,12 @@ def make_evaluation(
 def make_prediction(
     model: Model, task: Task, *, precision: Precision | None = None
 ) -> Callable[[State, Batch], Any]:
-    """The pure function `(state, batch) -> predictions`, as the task predicts."""
+    """The pure function `(state, batch) -> predictions`, as the task predicts.
+
+    Of a batch as the model takes it: where a run transforms its batches (`config.data.transforms`),
+    `transformed` must do so here, or the answers are wrong. `jaxdl.load(run).predict(columns)` does
+    all that a run does.
+    """
     precision = precision or Precision()
 
     def prediction(state: State, batch: Batch) -> Any:
@@ -88,6 +101,39 @@ def make_generation(
     return generation
 
 
+def make_scored_generation(
+    model: Model,
+    task: GeneratesText,
+    vocabularies: Mapping[str, Vocabulary],
+    width: int,
+    *,
+    precision: Precision | None = None,
+) -> Callable[[State, Batch], Any]:
+    """A `make_generation` of whole sequences, for the task's `scores`.
+
+    Args:
+      model, task, precision: as of `make_generation`.
+      vocabularies: token column -> its vocabulary.
+      width: tokens of a sequence, with start and end.
+
+    Raises:
+      UserError: sequences have no start and end, or the model cannot generate.
+    """
+    name = task.tokens
+    if name not in vocabularies or vocabularies[name].start is None:
+        raise UserError(
+            "config.task.scores: generated sequences need a start and an end; set "
+            f"config.data.tokenize.{name}.ends to true"
+        )
+    if model.initialize_carry is None:
+        raise UserError(
+            "config.task.scores: this model cannot generate; it needs methods "
+            "initialize_carry and decode"
+        )
+    rules = TokenRules.of(vocabularies[name])
+    return make_generation(model, task, rules, width - 1, precision=precision)
+
+
 def average_views(model: Model) -> Model:
     """The model, whose outputs for images (batch, views, …) are the mean over the views.
 
@@ -121,6 +167,30 @@ def transformed(function: Callable[[State, Batch], Any], transform: Transform) -
         return function(state, transform(batch, state.key("transform")))
 
     return run
+
+
+def report(
+    evaluation: Callable[[State, Batch], Any],
+    generation: Callable[[State, Batch], Any] | None,
+    task: Task,
+    state: State,
+    table: Table,
+    batch_size: int = 256,
+    place: Callable[[Any], Any] = lambda batch: batch,
+    local: Any = slice(None),
+) -> dict[str, Any]:
+    """The task's report on a split, and, with a `generation`, its scores of the texts generated.
+
+    Those are also returned, the first few, as `written`. Arguments as of `evaluate`.
+    """
+    metrics = evaluate(evaluation, task, state, table, batch_size, place, local)
+    if generation is None:
+        return metrics
+    assert isinstance(task, GeneratesText)
+    texts = generate_texts(generation, task, state, table, batch_size, place, local)
+    asked = table.texts[task.tokens][:_SHOWN]
+    written = list(zip(texts[:_SHOWN], asked, strict=True))
+    return {**metrics, **task.score(texts, table), "written": written}
 
 
 def generate_texts(

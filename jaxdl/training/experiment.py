@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -22,7 +22,6 @@ from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data.loader import DeviceLoader, fetch
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
-from jaxdl.decoding import TokenRules
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError
 from jaxdl.models import Model, eval_mode
@@ -32,8 +31,8 @@ from jaxdl.training import combinators, step
 from jaxdl.training.evaluation import (
     average_views,
     make_evaluation,
-    make_generation,
     make_prediction,
+    make_scored_generation,
     transformed,
 )
 from jaxdl.training.least_squares import make_least_squares
@@ -114,19 +113,10 @@ class Experiment:
         """(state, batch) -> tokens that the model generates."""
         task, train = self.scores_text, self.splits["train"]
         assert task is not None
-        name = task.tokens
-        if name not in train.vocabularies or train.vocabularies[name].start is None:
-            raise UserError(
-                "config.task.scores: generated sequences need a start and an end; set "
-                f"config.data.tokenize.{name}.ends to true"
-            )
-        if self.model.initialize_carry is None:
-            raise UserError(
-                "config.task.scores: this model cannot generate; it needs methods "
-                "initialize_carry and decode"
-            )
-        rules, length = TokenRules.of(train.vocabularies[name]), train.columns[name].shape[1] - 1
-        plain = make_generation(self.model, task, rules, length, precision=self.precision)
+        width = train.columns[task.tokens].shape[1]
+        plain = make_scored_generation(
+            self.model, task, train.vocabularies, width, precision=self.precision
+        )
         return transformed(plain, self.transform)
 
     def run_steps(self, state: State, columns: Any, batches: Any, n: jax.Array) -> Any:
@@ -246,6 +236,7 @@ class Experiment:
             "sha256": {name: digest(t.identity()) for name, t in self.splits.items()},
             "classes": list(train.classes),
             "vocabularies": {name: v.to_json() for name, v in train.vocabularies.items()},
+            **({"features": [asdict(each) for each in train.features]} if train.features else {}),
         }
 
     def loader(self) -> DeviceLoader:

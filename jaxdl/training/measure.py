@@ -9,11 +9,9 @@ from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.parallel.processes import alive
-from jaxdl.training.evaluation import evaluate, generate_texts
+from jaxdl.training.evaluation import report
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State
-
-_SHOWN = 16  # texts that are kept to be looked at
 
 
 class Measure:
@@ -31,6 +29,7 @@ class Measure:
         batch = experiment.abstract_eval_batch((*experiment.eval_splits, "train")[0])
         arguments = replace(state, carry=self._carry), batch
         self._evaluation = experiment.devices.compiled(experiment.evaluation, *arguments)
+        self._generation = None
         if experiment.scores_text:
             self._generation = experiment.devices.compiled(experiment.generation, *arguments)
 
@@ -41,17 +40,9 @@ class Measure:
         size, local = experiment.training.eval_batch_size, self._local
         for split in experiment.eval_splits:
             table = experiment.splits[split]
-            report = evaluate(
-                self._evaluation, experiment.task, state, table, size, self._place, local
-            )
-            if task := experiment.scores_text:
-                texts = generate_texts(
-                    self._generation, task, state, table, size, self._place, local
-                )
-                report |= task.score(texts, table)
-                asked = table.texts[task.tokens][:_SHOWN]
-                report["written"] = list(zip(texts[:_SHOWN], asked, strict=True))
-            reports |= {f"{split}/{name}": value for name, value in report.items()}
+            programs, task = (self._evaluation, self._generation), experiment.task
+            found = report(*programs, task, state, table, size, self._place, local)
+            reports |= {f"{split}/{name}": value for name, value in found.items()}
         numbers = {name: value for name, value in reports.items() if isinstance(value, float)}
         return numbers, {name: value for name, value in reports.items() if name not in numbers}
 

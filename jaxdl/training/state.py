@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.errors import printable
 from jaxdl.tree import flatten
 from jaxdl.types import Carry, ModelState, Params
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class State:
     """What training has come to.
 
@@ -39,6 +41,14 @@ class State:
     opt_state: Any
     ema: Params | None = None
     carry: Carry | None = None
+
+    def __repr__(self) -> str:
+        held = [f"step {printable(self.step, 40)}"]
+        for name in ("params", "model_state", "opt_state", "ema", "carry"):
+            if leaves := jax.tree.leaves(getattr(self, name)):
+                numbers = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves)
+                held.append(f"{name}: {numbers:,} numbers in {len(leaves)} arrays")
+        return f"State({', '.join(held)})"
 
     def key(self, purpose: str) -> jax.Array:
         """The random key for a purpose at this step."""

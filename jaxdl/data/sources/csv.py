@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int32
 
 from jaxdl.data import user_files
 from jaxdl.data.splits import partition
-from jaxdl.data.table import Table
+from jaxdl.data.table import Feature, Table, standardized
 from jaxdl.errors import UserError, brief, printable
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -57,14 +57,21 @@ def csv(
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
     with user_files.reading("csv", path):
-        columns, classes = _columns(path, target, label, features, delimiter, text)
+        columns, classes, names = _columns(path, target, label, features, delimiter, text)
     count = len(next(iter(columns.values())))
     rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
-    if standardize and "features" in columns:
-        mean, deviation = standardization(columns["features"][rows["train"]])
-        columns["features"] = (columns["features"] - mean) / deviation
+    made = tuple(map(Feature, names))
+    if standardize and names:
+        numbers = standardization(columns["features"][rows["train"]])
+        made = tuple(map(Feature, names, *(each.tolist() for each in numbers)))
+        columns["features"] = standardized(columns["features"], made)
     return {
-        role: Table({k: column[part] for k, column in columns.items()}, f"{path} {role}", classes)
+        role: Table(
+            {k: column[part] for k, column in columns.items()},
+            f"{path} {role}",
+            classes,
+            features=made,
+        )
         for role, part in rows.items()
     }
 
@@ -76,8 +83,8 @@ def _columns(
     features: tuple[str, ...] | None,
     delimiter: str,
     text: tuple[str, ...],
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The columns of `csv` before they are split, and the classes."""
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
+    """The columns of `csv` before they are split, the classes, and the names of the features."""
     sheet = Sheet.read(path, delimiter)
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text)]
@@ -91,7 +98,7 @@ def _columns(
         columns["target"] = sheet.numbers(target)
     if label is not None:
         columns["label"], classes = sheet.labels(label)
-    return columns, classes
+    return columns, classes, inputs
 
 
 def standardization(

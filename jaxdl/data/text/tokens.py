@@ -85,13 +85,17 @@ class Tokens:
         return Subwords.of(texts, size=self.size, framed=self.ends, lower=self.lower)
 
 
-def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dict[str, Table]:
+def tokenize(
+    splits: Mapping[str, Table],
+    settings: Mapping[str, Tokens],
+    vocabularies: Mapping[str, Vocabulary] | None = None,
+) -> dict[str, Table]:
     """Replace text columns by token columns.
 
     Args:
       splits: tables with text columns.
-      settings: name of a token column -> how it is made. Vocabularies are built from the train
-        split alone.
+      settings: name of a token column -> how it is made.
+      vocabularies: those of a run; by default they are built from the train split alone.
 
     Returns:
       The splits with token columns in place of the text columns that they are made from. Their
@@ -116,31 +120,31 @@ def tokenize(splits: Mapping[str, Table], settings: Mapping[str, Tokens]) -> dic
                 f"tokenize.{name}: window makes several rows of a text, but column "
                 f"{remaining[0]!r} has one; leave one of them out"
             )
-    tokens = {name: _tokens(splits, name, each) for name, each in settings.items()}
+    known = vocabularies or {}
+    tokens = {name: _tokens(splits, name, each, known.get(name)) for name, each in settings.items()}
     columns = {
         role: {k: v for _, rows in tokens.values() for k, v in rows[role].items()}
         for role in splits
     }
     whole = [name for name, each in settings.items() if each.window is None]
     return {
-        role: Table(
-            {k: table.columns[k] for k in others[role]} | columns[role],
-            table.where,
-            table.classes,
-            {**table.vocabularies, **{k: vocabulary for k, (vocabulary, _) in tokens.items()}},
-            {**table.texts, **{k: _texts(table, settings[k].text, k) for k in whole}},
+        role: replace(
+            table,
+            columns={k: table.columns[k] for k in others[role]} | columns[role],
+            vocabularies={**table.vocabularies, **{k: v for k, (v, _) in tokens.items()}},
+            texts={**table.texts, **{k: _texts(table, settings[k].text, k) for k in whole}},
         )
         for role, table in splits.items()
     }
 
 
 def _tokens(
-    splits: Mapping[str, Table], name: str, settings: Tokens
+    splits: Mapping[str, Table], name: str, settings: Tokens, vocabulary: Vocabulary | None
 ) -> tuple[Vocabulary, dict[str, dict[str, np.ndarray]]]:
     """The vocabulary, and the columns to add to each split."""
     texts = {role: _texts(table, settings.text, name) for role, table in splits.items()}
     try:
-        vocabulary = settings.vocabulary(texts["train"])
+        vocabulary = vocabulary or settings.vocabulary(texts["train"])
     except UserError as error:
         raise UserError(f"tokenize.{name}: {error}") from None
     where = {role: f"{t.where}: column {settings.text!r}" for role, t in splits.items()}

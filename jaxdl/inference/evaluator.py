@@ -1,0 +1,93 @@
+"""Metrics of a trained run on other data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jaxdl.data.table import Table
+from jaxdl.data.text.tokens import with_begins
+from jaxdl.errors import UserError, brief
+from jaxdl.inference.inputs import as_table
+from jaxdl.inference.restored import RestoredRun
+from jaxdl.parallel.mesh import jit
+from jaxdl.tasks import GeneratesText
+from jaxdl.training.build import load_splits, overridden
+from jaxdl.training.evaluation import make_evaluation, make_scored_generation, report, transformed
+from jaxdl.training.settings import DATA_KEYS
+from jaxdl.training.step import initialize_carry
+
+_PREPARING = frozenset({*DATA_KEYS} - {"twin"})  # what is done to the data is the run's own
+
+
+class Evaluator:
+    """Measures a run on tables; compiled once for tables of the same columns.
+
+    Args:
+      run: with a checkpoint.
+    """
+
+    def __init__(self, run: RestoredRun) -> None:
+        self._run, task = run, run.task
+        evaluation = make_evaluation(run.eval_model, task, precision=run.precision)
+        self._evaluation = jit(transformed(evaluation, run.views))
+        self._generation = None
+        if isinstance(task, GeneratesText) and task.scores:
+            width = run.columns[task.tokens]["shape"][0]
+            generation = make_scored_generation(
+                run.model, task, run.vocabularies, width, precision=run.precision
+            )
+            self._generation = jit(transformed(generation, run.transform))
+
+    def __call__(self, data: Any) -> dict[str, Any]:
+        """The task's report on examples, each counted once.
+
+        Args:
+          data: a `Table` with the true answers, or columns by name; see `inputs.as_table`.
+
+        Raises:
+          UserError: a column is missing or of another kind, or classes or tokens are not the run's.
+        """
+        run, task, size = self._run, self._run.task, self._run.training.eval_batch_size
+        table, state = as_table(run, data, ()), run.state
+        if table.classes and table.classes != _names(run, table):
+            raise UserError(
+                f"{table.where}: its classes are {brief(table.classes)}, those of the run "
+                f"{brief(run.classes)}; give data with the same classes"
+            )
+        task.check(table)
+        with run.precision.enabled():
+            if run.training.carry and task.continues:
+                table = with_begins(table, task.continues)
+                carry = initialize_carry(
+                    run.model, state.eval_params, state.model_state, size, run.precision
+                )
+                state = replace(state, carry=carry)
+            return report(self._evaluation, self._generation, task, state, table, size)
+
+
+def _names(run: RestoredRun, table: Table) -> tuple[str, ...]:
+    """The names of the run's classes; they may be called by their numbers."""
+    return run.classes or tuple(map(str, range(len(table.classes))))
+
+
+def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Table]:
+    """The splits of another data set of the run's kind.
+
+    Args:
+      run: whose config says how data is read, and whose vocabularies make tokens.
+      overrides: `data.key=value`, what is to be read instead.
+
+    Raises:
+      UserError: an override is of another key, or the data cannot be read.
+    """
+    for override in overrides:
+        group, _, key = override.partition("=")[0].partition(".")
+        if group != "data" or not key or key.partition(".")[0] in _PREPARING:
+            raise UserError(
+                f"--config.{override}: is the run's own; to evaluate on other data, set where it "
+                "is, such as --config.data.path"
+            )
+    config = overridden({**run.config, "target": None}, overrides)
+    return load_splits(config["data"], run.vocabularies)

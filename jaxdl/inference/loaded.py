@@ -1,0 +1,193 @@
+"""A finished run in Python: what `jaxdl.load` gives, and what the command line asks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data.table import described
+from jaxdl.decoding import make_sampler
+from jaxdl.errors import UserError, printable
+from jaxdl.inference.evaluator import Evaluator
+from jaxdl.inference.predictor import Predictor
+from jaxdl.inference.restored import RestoredRun
+from jaxdl.inference.text_generator import TextGenerator
+from jaxdl.tasks.answer import Answer
+
+
+def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ()) -> LoadedRun:
+    """A run that was trained, to be used; its data is not needed.
+
+        run = jaxdl.load("runs/digits")
+        run.predict(images)     raw, as they were read in training: transforms are inside
+
+    Args:
+      folder: the run directory.
+      best: use the best checkpoint, by `config.training.best`, instead of the newest.
+      trust: modules whose code may run where the run's config names it.
+
+    Raises:
+      UserError: it holds no run, its files are damaged, or its config names code that is not
+        trusted.
+    """
+    if not (Path(folder) / "config.json").exists():
+        raise UserError(f"{folder}: holds no run (no config.json); name the --workdir of a run")
+    return LoadedRun(RestoredRun(Run(folder, best=best, trust=trust)))
+
+
+class LoadedRun:
+    """A trained run in use. Columns are given raw, as in training before any transforms.
+
+    Data is a `jaxdl.Table`, or columns by name in a dict: those of the run's data (`columns`), the
+    texts that its tokens are made from, or the columns of its CSV file. Where the model reads one
+    column, that column is enough: images, as an array (examples, height, width, channels) of uint8,
+    a list of paths, or a list of arrays of any size if the run scales or crops them; frames of a
+    drive, in their order; texts; numbers. Any number of examples is taken, in batches of a few
+    sizes, for which the programs are compiled once.
+
+    Args:
+      parts: the run restored.
+
+    Attributes:
+      parts: model, task, state and preprocessing, to use alone.
+    """
+
+    def __init__(self, parts: RestoredRun) -> None:
+        self.parts = parts
+
+    def predict(self, data: Any) -> Any:
+        """What the task predicts, NumPy arrays (examples, …).
+
+        The class of each example, by its number; the number of a regression; of a detector a dict
+        of `boxes` (examples, limit, 4) in pixels of each image as it is given, `scores` (0 where
+        there is none) and `labels` (-1), as evaluation counts them; of a language model the
+        likeliest token after each.
+
+        Raises:
+          UserError: a column is missing, or of another type or shape than in training.
+        """
+        return self.predictor.predict(data)
+
+    def answers(self, data: Any, **asked: Any) -> list[list[Answer]]:
+        """The same in words, as `jaxdl predict` prints: names, probabilities, boxes, best first.
+
+        Args:
+          data: as of `predict`.
+          **asked: what the task takes: `top`, the most answers for an example; `score`, the least
+            value of one; `overlap`, above which a box counts as a repetition of a better one.
+
+        Raises:
+          UserError: as `predict`; or the task gives no answers, or does not take what is asked.
+        """
+        return list(self.predictor.answers(data, **asked))
+
+    def evaluate(self, data: Any) -> dict[str, Any]:
+        """The task's metrics, over examples with their true answers, each counted once.
+
+        Raises:
+          UserError: as `predict`; or the classes or the vocabulary of a table are not the run's.
+        """
+        return self.evaluator(data)
+
+    def features(self, data: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """What modules of the model put out: path, such as 'layer3' -> array (examples, …).
+
+        Raises:
+          UserError: as `predict`; or there is no such module; the message has those that are near.
+        """
+        return self.predictor.features(data, names)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        input: Any = None,
+        length: int = 500,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beam: int | None = None,
+        seed: int = 0,
+    ) -> str:
+        """What a language model writes after a prompt, or in answer to an input.
+
+        Args:
+          prompt: the beginning of the text, which is not repeated.
+          input: what it answers to: a text to translate; the path of an image.
+          length: the most tokens.
+          temperature: of the draws; 0 takes the likeliest token. By default 1, and 0 with an input.
+          top_k: draw among the k likeliest.
+          top_p: draw among the likeliest that have probability p together.
+          beam: beam search of this width instead of draws.
+          seed: of the draws.
+
+        Raises:
+          UserError: the run's model does not write, or not on such an input.
+        """
+        writer = self.writer
+        conditions = writer.condition(input)
+        if beam is not None:
+            return writer.best(prompt, length, beam, conditions)
+        usual = 1.0 if input is None else 0.0
+        draw = make_sampler(usual if temperature is None else temperature, top_k, top_p)
+        return "".join(writer.stream(prompt, length, draw, seed, conditions))
+
+    @property
+    def params(self) -> Any:
+        """The parameters that are evaluated: their moving average where there is one."""
+        return self.parts.state.eval_params
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The config, as nested dicts."""
+        return self.parts.config
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, Any]]:
+        """The columns of the data: name -> dtype and shape of an example."""
+        return self.parts.columns
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, if the data has them."""
+        return self.parts.classes
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """The final metrics; of a run that has not finished, those of its last evaluation."""
+        if result := self.parts.directory.result():
+            return dict(result["metrics"])
+        lines = [line for line in self.parts.directory.history() if any("/" in k for k in line)]
+        return {k: v for k, v in (lines or [{}])[-1].items() if k != "step"}
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """What answers about examples."""
+        return Predictor(self.parts)
+
+    @functools.cached_property
+    def evaluator(self) -> Evaluator:
+        """What measures."""
+        return Evaluator(self.parts)
+
+    @functools.cached_property
+    def writer(self) -> TextGenerator:
+        """What writes."""
+        return TextGenerator(self.parts)
+
+    def __repr__(self) -> str:
+        parts = self.parts
+        columns = ", ".join(
+            f"{name}: {described(**column)}" for name, column in self.columns.items()
+        )
+        model = parts.config["model"]["name"]
+        return printable(
+            f"LoadedRun({str(parts.directory.folder)!r}: {model}, {type(parts.task).__name__} of "
+            f"{columns})",
+            400,
+        )
