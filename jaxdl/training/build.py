@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     return cfg.complete(config, NODES, Settings)
 
 
-def overridden(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def overridden(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A config with overrides, each `key.sub=value`, and all defaults."""
     return resolved(cfg.override(config, overrides, NODES, Settings))
 
