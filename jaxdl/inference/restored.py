@@ -12,8 +12,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
-from jaxdl.tasks import TASKS, Task
-from jaxdl.training.build import build_model, build_transforms
+from jaxdl.training.build import build_model, build_task, build_transforms
 from jaxdl.training.settings import Data, Settings
 from jaxdl.training.state import State
 
@@ -50,9 +49,8 @@ class RestoredRun:
             raise UserError(
                 f"{run.folder / 'data.json'}: damaged ({type(error).__name__}: {error}); restore it"
             ) from None
-        sizes = {name: len(vocabulary) for name, vocabulary in self.vocabularies.items()}
-        self.task: Task = cfg.build(settings.task, TASKS, "config.task")
-        self.model = build_model(settings.model, sizes)
+        self.task = build_task(settings.task, len(self.classes))
+        self.model = build_model(settings.model, self.vocabularies, self.task)
         shared, source = Data.of(settings.data)
         self.transform = build_transforms(shared.transforms, "config.data.transforms")
         self.views, crop = build_transforms(shared.views, "config.data.views"), source.get("crop")

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +72,7 @@ class Detection(PredictsImages):
     candidates: int = 1000
     limit: int = 100
     input: str = "image"
+    label: ClassVar[str] = "labels"
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
@@ -110,7 +111,7 @@ class Detection(PredictsImages):
         if any(level.logits.shape[-1] != self.classes for level in outputs):
             raise UserError(
                 f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, config.task "
-                f"{self.classes}; set both alike"
+                f"{self.classes}; leave both out, and the data says how many"
             )
         anchors, logits, deltas, quality = joined(outputs)
 

@@ -77,7 +77,7 @@ def _check_model(experiment: Experiment) -> None:
     if allowed and getattr(outputs, "shape", None) not in allowed:
         raise UserError(
             f"config.model: its outputs are {_show(outputs)}, but config.task needs shape "
-            f"{' or '.join(map(str, allowed))}; set config.model.outputs"
+            f"{' or '.join(map(str, allowed))}; make config.model.outputs fit, or leave it out"
         )
 
 
