@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxdl.errors import UserError
+
+
+# The usual names of a split's folder or key, in lower case; the first is YOLO's key.
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing"),
+}
+ROLES = {name: role for role, names in NAMES.items() for name in names}
+UNSPLIT_TEST = 0.2  # share of the test split, where the data is not split and nobody says
+
+_Item = TypeVar("_Item")
 
 
 def require_fractions(source: str, test: float, validation: float) -> None:
@@ -40,6 +53,40 @@ def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[s
         role = "test" if place < test else "validation" if place < test + validation else "train"
         splits[role].append(name)
     return splits
+
+
+def fill_up(
+    given: Mapping[str, Sequence[_Item]],
+    name: Callable[[_Item], str],
+    test: float | None,
+    validation: float | None,
+    source: str,
+) -> dict[str, Sequence[_Item]]:
+    """The splits that data comes in, and out of its train split those that fractions ask for.
+
+    Args:
+      given: by role, with 'train'.
+      name: of an item of the train split; its hash decides where it goes.
+      test: share of the train split for the test split; None is 0.2 where `given` has only a train
+        split called that for want of another, see `UNSPLIT_TEST`.
+      validation: likewise for the validation split; None is 0.
+      source: for messages.
+
+    Raises:
+      UserError: a fraction out of range, or of a split that is given: it would have no effect.
+    """
+    fractions = {"test": test, "validation": validation}
+    require_fractions(source, test or 0, validation or 0)
+    for role, fraction in fractions.items():
+        if fraction and role in given:
+            raise UserError(
+                f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
+                "of them out"
+            )
+    items = {name(item): item for item in given["train"]}
+    parts = hashed_roles(items, test or 0, validation or 0)
+    made = {role: [items[each] for each in part] for role, part in parts.items()}
+    return {**given, **made}
 
 
 def partition(

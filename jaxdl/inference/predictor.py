@@ -13,6 +13,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images import pixels
 from jaxdl.data.images.canvas import fit
 from jaxdl.data.images.lazy import EncodedFiles, LazyImages
+from jaxdl.data.user_files import below
 from jaxdl.errors import UserError
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.parallel.mesh import jit
@@ -25,7 +26,6 @@ from jaxdl.transforms import compose
 
 _BATCH = 32
 _CENTER = 4  # of ten views: four corners, the center, and the mirror images of these
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Prediction(NamedTuple):
@@ -116,7 +116,7 @@ class Predictor:
         def resize(rows: slice) -> _Images:
             part = paths[rows]
             images = np.empty((len(part), *self._shape), np.uint8)
-            pixels.decode(part, images, lambda i: str(part[i]), resize=True)
+            pixels.decode(part, images, lambda i: str(part[i]), self._run.fit)
             return _Images({column: images}, [*images])
 
         return resize
@@ -146,9 +146,9 @@ def image_files(places: Sequence[str]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, places):
-        inside = sorted(p for p in path.glob("*") if p.suffix.lower() in _SUFFIXES)
+        inside = below(path, pixels.SUFFIXES, deep=False)
         if path.is_dir() and not inside:
-            raise UserError(f"{path}: a folder without images ({', '.join(_SUFFIXES)})")
+            raise UserError(f"{path}: a folder without images ({', '.join(pixels.SUFFIXES)})")
         if not path.exists():
             raise UserError(f"{path}: no such file; give images, or folders of them")
         files += inside if path.is_dir() else [path]

@@ -10,6 +10,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.images.frame import Frame
 from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.training.build import build_model, build_task, build_transforms
@@ -28,6 +29,7 @@ class RestoredRun:
       classes: names of the labels, if the data has them.
       vocabularies: token column -> its vocabulary.
       crop: how images that are decoded on demand are cropped, or None.
+      fit: how images that are kept in memory come to their size.
       task, model, transform, views, precision: as in training and evaluation.
 
     Raises:
@@ -55,6 +57,7 @@ class RestoredRun:
         self.transform = build_transforms(shared.transforms, "config.data.transforms")
         self.views, crop = build_transforms(shared.views, "config.data.views"), source.get("crop")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
+        self.fit = source.get("fit", Frame.fit)
         self.precision = settings.precision
 
     @functools.cached_property

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from jaxdl.data.images import jpeg, pixels
+from jaxdl.data.images.frame import Size, scaling
 from jaxdl.data.images.lazy import Decoded, Encoded
 from jaxdl.errors import UserError
-
-Size = tuple[int, int]
 
 
 def fit(
@@ -32,12 +31,6 @@ def fit(
     scale, extent = scaling(image.shape[:2], size)
     jpeg.resize(image, canvas[: extent[0], : extent[1]])
     return canvas, scale, extent
-
-
-def scaling(shape: Size, size: Size) -> tuple[float, Size]:
-    """The scale of a picture of this height and width, and its height and width on the canvas."""
-    scale = min(size[0] / shape[0], size[1] / shape[1])
-    return scale, (max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale)))
 
 
 class Canvases(Decoded):
