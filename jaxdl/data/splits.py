@@ -11,7 +11,6 @@ from jaxtyping import Int
 
 from jaxdl.errors import UserError
 
-
 # The usual names of a split's folder or key, in lower case; the first is YOLO's key.
 NAMES = {
     "train": ("train", "training"),
@@ -43,15 +42,20 @@ def random_state(source: str, seed: int, stream: int = 0) -> np.random.RandomSta
     return np.random.RandomState([seed, stream])
 
 
-def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[str, list[str]]:
-    """The names of each split whose share is above 0, by a hash: adding names moves no other."""
+def hashed_roles(
+    items: Iterable[_Item], name: Callable[[_Item], str], test: float, validation: float
+) -> dict[str, list[_Item]]:
+    """The items of each split whose share is above 0, by a hash of their names.
+
+    Adding items moves no other.
+    """
     shares = {"train": 1.0, "validation": validation, "test": test}
-    splits: dict[str, list[str]] = {role: [] for role, share in shares.items() if share > 0}
-    for name in names:
-        digest = sha256(name.encode()).digest()
+    splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
+    for item in items:
+        digest = sha256(name(item).encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
-        splits[role].append(name)
+        splits[role].append(item)
     return splits
 
 
@@ -67,9 +71,8 @@ def fill_up(
     Args:
       given: by role, with 'train'.
       name: of an item of the train split; its hash decides where it goes.
-      test: share of the train split for the test split; None is 0.2 where `given` has only a train
-        split called that for want of another, see `UNSPLIT_TEST`.
-      validation: likewise for the validation split; None is 0.
+      test: share of the train split for the test split; None is 0.
+      validation: likewise for the validation split.
       source: for messages.
 
     Raises:
@@ -83,10 +86,7 @@ def fill_up(
                 f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
                 "of them out"
             )
-    items = {name(item): item for item in given["train"]}
-    parts = hashed_roles(items, test or 0, validation or 0)
-    made = {role: [items[each] for each in part] for role, part in parts.items()}
-    return {**given, **made}
+    return {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
 
 
 def partition(

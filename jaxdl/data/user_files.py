@@ -6,13 +6,14 @@ Every source of a user's own files, and the decoder of images, reads through thi
 from __future__ import annotations
 
 import codecs
+import csv
 import errno
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase, BytesIO, StringIO
 from pathlib import Path
 
 from jaxdl.errors import UserError, printable
@@ -156,7 +157,9 @@ def find(path: str, suffix: str, what: str) -> list[Path]:
     if place.is_dir():
         matches = below(place, (suffix,))
     elif not place.is_file():
-        matches = [file for file in map(Path, glob(str(place), recursive=True)) if is_data(file.name)]
+        matches = [
+            file for file in map(Path, glob(str(place), recursive=True)) if is_data(file.name)
+        ]
     files = sorted(file for file in matches if file.is_file())
     if files:
         return files
@@ -199,6 +202,36 @@ def read(file: Path, what: str, encoding: str | None = None) -> str:
             "or, if it is text, save it as UTF-8"
         )
     return document.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def cells(
+    text: str, delimiter: str, *, quotes: bool = True, trim: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, of cells of any length, and the line that each ends in; none is empty.
+
+    Args:
+      text: the table.
+      delimiter: between two cells.
+      quotes: a cell may stand in quotes; what follows them must be the delimiter.
+      trim: blanks before a cell, and before its quotes, do not belong to it.
+
+    Raises:
+      UserError: a quote is not closed, or does not end its cell; the message begins with the line.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    how = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    rows = csv.reader(
+        StringIO(text), delimiter=delimiter, quoting=how, strict=quotes, skipinitialspace=trim
+    )
+    try:
+        for row in rows:
+            if row:
+                yield rows.line_num, row
+    except csv.Error as error:
+        raise UserError(
+            f"line {rows.line_num}: {error}; correct the quotes before it: each that opens a cell "
+            "closes it, and one within a cell is written twice"
+        ) from None
 
 
 def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -11,6 +12,8 @@ import numpy as np
 
 from jaxdl.data.table import Lazy, Table
 from jaxdl.errors import UserError, printable
+
+_log = logging.getLogger("jaxdl")
 
 
 def validate(splits: Mapping[str, Table]) -> None:
@@ -31,6 +34,27 @@ def validate(splits: Mapping[str, Table]) -> None:
                 f"{table.where}: the {role} split has columns {_schema(table)}, the train split "
                 f"{_schema(splits['train'])}; make them the same"
             )
+
+
+def without_texts(splits: Mapping[str, Table]) -> dict[str, Table]:
+    """The splits without columns of text that no tokens were made of, if others are left."""
+    texts = {
+        name
+        for table in splits.values()
+        for name, column in table.columns.items()
+        if holds_text(column)
+    }
+    if not texts or any({*table.columns} <= texts for table in splits.values()):
+        return dict(splits)
+    _log.warning(
+        "%s: not used, since config.data.tokenize does not name it: text column %s",
+        next(iter(splits.values())).where,
+        ", ".join(map(printable, sorted(texts))),
+    )
+    return {
+        role: replace(table, columns={k: v for k, v in table.columns.items() if k not in texts})
+        for role, table in splits.items()
+    }
 
 
 def require_examples(splits: Mapping[str, Table]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -114,32 +112,28 @@ def _pairs(file: Path, encoding: str) -> list[_Pair]:
 def _cells(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
     first = text.partition("\n")[0]
     delimiter = "\t" if "\t" in first else ","
-    if delimiter == "\t":  # where a quote is an ordinary character
-        rows = csv.reader(StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
-        rows = csv.reader(StringIO(text), delimiter=delimiter, strict=True)
+    # In a table with tabs a quote is an ordinary character.
+    rows = user_files.cells(text, delimiter, quotes=delimiter == ",", trim=False)
     try:
-        header = [name.strip() for name in next(rows, [])]
+        header = [name.strip() for name in next(rows, (0, []))[1]]
         if header.count("image") != 1 or header.count("caption") != 1:
             raise UserError(
-                f"captions: {file} line 1: {first[:80]!r} is not a header with the columns image "
+                f"line 1: {first[:80]!r} is not a header with the columns image "
                 "and caption, each once; add one"
             )
         image, caption = header.index("image"), header.index("caption")
         last = len(header) - 1
-        for row in rows:
-            if not row:
-                continue
+        for line, row in rows:
             if caption == last:
                 row[last:] = [delimiter.join(row[last:])]
             if len(row) != len(header):
                 raise UserError(
-                    f"captions: {file} line {rows.line_num} has {len(row)} cells, the header "
-                    f"{len(header)}; correct the line, or put cells that contain a comma in quotes"
+                    f"line {line} has {len(row)} cells, the header {len(header)}; correct the "
+                    "line, or put cells that contain a comma in quotes"
                 )
-            yield rows.line_num, row[image], row[caption]
-    except csv.Error as error:
-        raise UserError(f"captions: {file} line {rows.line_num}: {error}; correct it") from None
+            yield line, row[image], row[caption]
+    except UserError as error:
+        raise UserError(f"captions: {file} {error}") from None
 
 
 def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
@@ -166,7 +160,5 @@ def _read(
     def shown(i: int) -> str:
         return printable(str(paths[i]), 300)
 
-    pixels.decode(
-        paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", fit
-    )
+    pixels.decode(paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", fit)
     return room

@@ -191,7 +191,9 @@ def _without_damaged(
     }
 
 
-def _require_examples(splits: Mapping[str, _Labelled], classes: tuple[str, ...], root: Path) -> None:
+def _require_examples(
+    splits: Mapping[str, _Labelled], classes: tuple[str, ...], root: Path
+) -> None:
     if empty := sorted(set(classes) - {name for _, name in splits["train"]}):
         raise UserError(
             f"images: class {empty[0]!r} has no readable image in the train split ({root})"

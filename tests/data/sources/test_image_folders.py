@@ -342,7 +342,9 @@ def test_images_need_not_be_square(tmp_path, fit):
     halves[:, :2], halves[:, -2:] = 9, 9
     (tmp_path / "c").mkdir()
     Image.fromarray(halves).save(tmp_path / "c" / "a.png")
-    (image,) = images(str(tmp_path), size=(8, 8), test_fraction=0, fit=fit)["train"].columns["image"]
+    (image,) = images(str(tmp_path), size=(8, 8), test_fraction=0, fit=fit)["train"].columns[
+        "image"
+    ]
     row = image[4].tolist()
     if fit == "crop":
         assert row == [[255, 0, 0]] * 4 + [[0, 0, 255]] * 4
