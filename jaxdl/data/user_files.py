@@ -219,9 +219,12 @@ def cells(
       UserError: a quote is not closed, or does not end its cell; the message begins with the line.
     """
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    how = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     rows = csv.reader(
-        StringIO(text), delimiter=delimiter, quoting=how, strict=quotes, skipinitialspace=trim
+        StringIO(text),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=quotes,
+        skipinitialspace=trim,
     )
     try:
         for row in rows:

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class Detection(PredictsImages):
     candidates: int = 1000
     limit: int = 100
     input: str = "image"
-    label: ClassVar[str] = "labels"
+    label = "labels"  # without annotation, so that it is no setting
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""

@@ -15,6 +15,7 @@ from jaxdl.errors import UserError, first_line
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.terminal import say
+from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State, count
 from jaxdl.tree import flatten
@@ -32,6 +33,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     with experiment.precision.enabled():
         _data(experiment, say)
         check_shapes(experiment)
+        tell_doubts(experiment, say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")

@@ -8,6 +8,7 @@ from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
+from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
 
 
@@ -30,5 +31,6 @@ def train_run(config: dict[str, Any], run: Run) -> tuple[dict[str, Any], bool]:
         return result, True
     experiment = build_experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
     check_shapes(experiment)
+    tell_doubts(experiment)
     run.claim(config)
     return train(experiment, run), False

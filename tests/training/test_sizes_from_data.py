@@ -1,4 +1,4 @@
-"""The number of classes, and the model's outputs, come from the data unless the config sets them."""
+"""The numbers of classes and outputs come from the data unless the config sets them."""
 
 import numpy as np
 import pytest

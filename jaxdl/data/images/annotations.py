@@ -114,8 +114,8 @@ def tables(
 
     Raises:
       UserError: a split has no images, or the train split no objects; a box is not finite, outside
-        its image, or without area; all boxes are within one pixel, as shares are; a label is not a class; or an image is
-        missing, damaged, or not of the shape that its annotations have.
+        its image, or without area; all boxes are within one pixel, as shares are; a label is not
+        a class; or an image is missing, damaged, or not of the shape that its annotations have.
     """
     boxes = {
         role: _clipped(split, len(classes), degenerate, outside) for role, split in splits.items()

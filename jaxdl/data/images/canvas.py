@@ -100,15 +100,15 @@ class Canvases(Decoded):
         jpeg.resize(self._picture(i), into[:height, :width])
 
     def _tell_notes(self, i: int, image: np.ndarray) -> None:
-        """Say once that boxes may be of the picture as viewers show it, where its shape is alike."""
+        """Say once that boxes may be of the picture as shown, where its shape does not tell."""
         encoded = self.encoded.read(i)
         if self._told or jpeg.size(encoded) is not None or pixels.is_upright(encoded):
             return
         if pixels.size(encoded, upright=True) == pixels.size(encoded, upright=False):
             self._told = True
             _log.warning(
-                "%s: has a note to rotate or mirror it, and its boxes are taken to be of the pixels "
-                "as stored; set upright=True if they are of the picture as viewers show it",
+                "%s: has a note to rotate or mirror it, and its boxes are taken to be of the "
+                "pixels as stored; set upright=True if they are of the picture as viewers show it",
                 self.encoded.name(i),
             )
 

@@ -96,7 +96,7 @@ def decode(
     def fill(start: int) -> None:
         for i, image in enumerate(encoded[start : start + _CHUNK], start):
             try:
-                pixels[i] = _decode_one(image, pixels.shape[1:], fit, lambda i=i: where(i))
+                pixels[i] = _decode_one(image, pixels.shape[1:], fit, functools.partial(where, i))
             except Exception as error:  # Pillow raises ten types for damaged files
                 raise UserError(f"{where(i)}: {reason(image, error)}") from error
 

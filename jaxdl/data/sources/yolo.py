@@ -282,6 +282,6 @@ def _corners(numbers: list[float], where: str) -> tuple[float, float, float, flo
         across, down = numbers[::2], numbers[1::2]
         return min(across), min(down), max(across), max(down)
     raise UserError(
-        f"{where} has {len(numbers) + 1} numbers; write class, x, y, width and height, or class and "
-        "the corners of a polygon, x and y of each"
+        f"{where} has {len(numbers) + 1} numbers; write class, x, y, width and height, or class "
+        "and the corners of a polygon, x and y of each"
     )

@@ -239,8 +239,9 @@ def test_folders_of_splits_with_everything_side_by_side(tmp_path, picture, refus
         "train": 1,
         "validation": 1,
     }
-    assert "test" in voc(placed(tmp_path / "r", picture, "train/c.jpg", "train/c.xml",
-                                "train/d.jpg", "train/d.xml"), (60, 80), test_fraction=0.5)  # fmt: skip
+    names = [f"train/{name}.{kind}" for name in "cdefgh" for kind in ("jpg", "xml")]
+    path = placed(tmp_path / "r", picture, *names)
+    assert {*voc(path, (60, 80), test_fraction=0.5)} == {"train", "validation", "test"}
     with refuses("validation_fraction=0.5", "has a validation split"):
         voc(path, (60, 80), validation_fraction=0.5)
     flat = placed(tmp_path / "f", picture, "a.jpg", "a.xml", "b.jpg", "b.xml")
