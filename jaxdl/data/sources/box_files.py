@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ def inside(name: str, where: str, root: Path | None = None) -> str:
     absolute but into the folder, or with `../` before what is in it (as Roboflow does).
     """
     plain = os.path.normpath(name)
-    if root is not None and not os.path.exists(root / plain):
-        plain = os.path.normpath(name.replace("\\", "/"))
+    if root is not None and "\\" in name and not os.path.exists(root / plain):
+        with suppress(UserError):
+            other = inside(name.replace("\\", "/"), where, root)
+            plain = other if os.path.exists(root / other) else plain
     if root is not None and os.path.isabs(plain):
         for place in (os.path.abspath(root), os.path.realpath(root)):
             plain = plain.removeprefix(os.path.join(place, ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,8 +166,8 @@ def _without_headings(
     classes = {k: name for k, name in categories.items() if k in used or name not in above}
     if headings := [name for k, name in categories.items() if k not in classes]:
         _log.warning("coco: %s: %s heads others and is not a class", file, some(headings))
-    names = [*classes.values()]
-    if twice := [name for name in classes.values() if names.count(name) > 1]:
+    times = Counter(classes.values())
+    if twice := [name for name, count in times.items() if count > 1]:
         raise UserError(f"coco: {file}: two categories have the name {brief(twice[0])}; rename one")
     return classes
 
