@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.data = dict(source="blobs")
     config.model = dict(name="mlp", outputs=None)
-    config.task = dict(name="classification", classes=2, input="features")
+    config.task = dict(name="classification", input="features")
     config.optimizer = dict(name="sgd", learning_rate=0.5)
     config.training = dict(batch_size=100, epochs=20, evaluate_every=dict(epochs=5))
     config.target = dict(

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
         augment=(dict(name="random_crop", padding=4), dict(name="random_flip")),
     )
     config.model = dict(name="cifar_resnet", depth=20, shortcut="A")
-    config.task = dict(name="classification", classes=10)
+    config.task = dict(name="classification")
     config.optimizer = dict(
         name="sgd",
         momentum=0.9,

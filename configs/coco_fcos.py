@@ -24,8 +24,8 @@ def get_config(weights: str | None = None) -> ConfigDict:
         transforms=(PIXELS,),
         augment=(dict(name="random_flip", boxes="boxes"),),
     )
-    config.model = dict(name="detector", head="fcos", classes=80, depth=50)
-    config.task = dict(name="fcos", classes=80)
+    config.model = dict(name="detector", head="fcos", depth=50)
+    config.task = dict(name="fcos")
     config.optimizer = dict(
         name="sgd",
         momentum=0.9,

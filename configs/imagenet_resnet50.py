@@ -37,8 +37,8 @@ def imagenet(model: str, top1: float, **settings: object) -> ConfigDict:
         transforms=(PIXELS,),
         augment=(dict(name="random_flip"),),
     )
-    config.model = dict(name=model, outputs=1000, **settings)
-    config.task = dict(name="classification", classes=1000, top=5, label_smoothing=0.1)
+    config.model = dict(name=model, **settings)
+    config.task = dict(name="classification", top=5, label_smoothing=0.1)
     config.optimizer = dict(
         name="sgd",
         momentum=0.9,

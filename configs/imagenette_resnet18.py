@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
             dict(name="color_jitter", brightness=0.3, contrast=0.3, saturation=0.3),
         ),
     )
-    config.model = dict(name="resnet", depth=18, outputs=10, zero_init=True)
-    config.task = dict(name="classification", classes=10, top=5, label_smoothing=0.1)
+    config.model = dict(name="resnet", depth=18, zero_init=True)
+    config.task = dict(name="classification", top=5, label_smoothing=0.1)
     config.optimizer = dict(
         name="sgd",
         momentum=0.9,

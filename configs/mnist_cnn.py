@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
         augment=(dict(name="random_affine", rotate=10.0, zoom=0.1, shift=2.0),),
     )
     config.model = dict(name="mnist_cnn", dropout=0.25)
-    config.task = dict(name="classification", classes=10)
+    config.task = dict(name="classification")
     config.optimizer = dict(
         name="adam",
         # The tutorial has 1e-4 + 0.02 exp(-t / 1600) over 10,000 steps. A rate that ends at 0

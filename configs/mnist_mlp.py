@@ -13,14 +13,13 @@ def get_config() -> ConfigDict:
     config.data = dict(source="tfds", dataset="mnist", transforms=(dict(name="scale"),))
     config.model = dict(
         name="mlp",
-        outputs=10,
         hidden=(200, 100, 60, 30),
         activation="relu",
         dropout=0.25,  # the tutorial keeps 0.75
         kernel_std=0.1,  # with hidden_bias, so that ReLUs start in their working half
         hidden_bias=0.1,
     )
-    config.task = dict(name="classification", classes=10)
+    config.task = dict(name="classification")
     config.optimizer = dict(
         name="adam",
         # lr = 1e-4 + 3e-3 exp(-t / 2000)

@@ -13,10 +13,9 @@ def get_config() -> ConfigDict:
     config.data = dict(source="tfds", dataset="mnist", transforms=(dict(name="scale"),))
     config.model = dict(
         name="mlp",
-        outputs=10,
         kernel_std=0.0,  # the loss is convex: zero is as good a start as any, and has no seed
     )
-    config.task = dict(name="classification", classes=10)
+    config.task = dict(name="classification")
     config.optimizer = dict(
         name="sgd",
         # 0.5 is the tutorial's rate; brought down to 0, the last batches no longer move the result.

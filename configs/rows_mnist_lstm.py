@@ -11,8 +11,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.data = dict(source="tfds", dataset="mnist", transforms=(dict(name="scale"),))
-    config.model = dict(name="sequence_classifier", outputs=10, cell="lstm", hidden=128)
-    config.task = dict(name="classification", classes=10)
+    config.model = dict(name="sequence_classifier", cell="lstm", hidden=128)
+    config.task = dict(name="classification")
     config.optimizer = dict(
         name="adam",
         learning_rate=dict(name="cosine", peak=3e-3, warmup=dict(epochs=0.2)),

@@ -22,7 +22,6 @@ def get_config() -> ConfigDict:
     )
     config.model = dict(
         name="sequence_classifier",
-        outputs=2,
         cell="lstm",
         hidden=128,
         bidirectional=True,
@@ -30,7 +29,7 @@ def get_config() -> ConfigDict:
         dropout=0.5,
         pooling="mean",
     )
-    config.task = dict(name="classification", classes=2, input="tokens")
+    config.task = dict(name="classification", input="tokens")
     config.optimizer = dict(
         name="adamw",
         learning_rate=dict(name="cosine", peak=1e-3),

@@ -3,8 +3,7 @@
     jaxdl train --config configs/shapes_fcos.py --workdir runs/shapes
     jaxdl predict --workdir runs/shapes photo.png --figure boxes.png
 
-Your own boxes: `--config.data.source=coco` (or `voc`, `yolo`, `tfds_boxes`) and its settings, with
-`--config.task.classes` and `--config.model.classes`.
+Your own boxes: `--config.data.source=coco` (or `voc`, `yolo`, `tfds_boxes`) and its settings.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +22,6 @@ def get_config() -> ConfigDict:
     config.model = dict(
         name="detector",
         head="fcos",
-        classes=3,
         depth=18,
         width=16,
         pool=False,
@@ -31,7 +29,7 @@ def get_config() -> ConfigDict:
         channels=64,
         convolutions=2,
     )
-    config.task = dict(name="fcos", classes=3)
+    config.task = dict(name="fcos")
     config.optimizer = dict(
         name="adamw",
         weight_decay=1e-2,

@@ -138,7 +138,7 @@ WRONG = {
     "a schedule's typo": (["--config.optimizer.learning_rate=cosine"], "learning_rate.name=cosine"),
     "smoothing out of range": (["--config.task.label_smoothing=1.5"], "must be in [0, 1)"),
     "too few outputs": (["--config.model.outputs=9"], "config.task needs shape (100, 10)"),
-    "labels out of range": (["--config.task.classes=7", "--config.model.outputs=7"], "has label"),
+    "labels out of range": (["--config.task.classes=7", "--config.model.outputs=7"], "10 classes"),
     "batch above the split": (
         ["--config.training.batch_size=5000"],
         "does not fit a training split of 1197",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
 from jaxdl.errors import UserError
 from jaxdl.files import refuse_links
 from jaxdl.types import ModelState, Params
+
+_PREFIX = re.compile(r"[^./]+[./]")  # the first part of a name
+_PREFIXES = 8  # that are tried
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,31 @@ class InitFrom:
         Raises:
           UserError: the arrays cannot be read, or do not fit.
         """
-        arrays = self.arrays
+        named = self._renamed(self.arrays)
         try:
-            arrays = self._renamed(arrays)
-            if not self._place.is_dir():
-                arrays = renamed(arrays, flat(params, model_state))
-            return fill(arrays, params, model_state, exclude=self.exclude, strict=self.strict)
+            return self._filled(named, params, model_state)
         except UserError as error:
-            raise UserError(f"config.init_from: {self.path}: {error}") from None
+            hint = self._prefix_hint(named, params, model_state)
+            raise UserError(f"config.init_from: {self.path}: {error}{hint}") from None
+
+    def _filled(self, named: dict[str, Any], params: Params, model_state: ModelState) -> Filled:
+        if not self._place.is_dir():
+            named = renamed(named, flat(params, model_state))
+        return fill(named, params, model_state, exclude=self.exclude, strict=self.strict)
+
+    def _prefix_hint(self, named: dict[str, Any], params: Params, model_state: ModelState) -> str:
+        """The `rename` that makes the arrays fit, where a prefix of their names is all that is in
+        the way, such as Lightning's `model.`.
+        """
+        prefixes = {match[0] for name in named if (match := _PREFIX.match(name))}
+        for prefix in sorted(prefixes)[:_PREFIXES]:
+            own = {n.removeprefix(prefix): x for n, x in named.items() if n.startswith(prefix)}
+            others = [n for n in named if not n.startswith(prefix)]
+            with contextlib.suppress(UserError):
+                self._filled(own, params, model_state)
+                hint = f"; it fits with config.init_from.rename=(('^{re.escape(prefix)}', ''),)"
+                return hint + (" and strict=False" if others else "")
+        return ""
 
     def forget(self) -> None:
         """Free the arrays that were read, which may be large."""
@@ -90,6 +111,12 @@ class InitFrom:
         return Path(self.path).expanduser()
 
     def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._rename(arrays)
+        except UserError as error:
+            raise UserError(f"config.init_from: {self.path}: {error}") from None
+
+    def _rename(self, arrays: dict[str, Any]) -> dict[str, Any]:
         for pattern, replacement in self.rename:
             names = {name: re.sub(pattern, replacement, name) for name in arrays}
             if all(old == new for old, new in names.items()):

@@ -1,8 +1,9 @@
 """The pickles of PyTorch's weight files, interpreted without being executed.
 
-A pickle is a program. This one is not run: it is read opcode by opcode, and everything that a file
-of tensors does not need is refused. A stranger's file may claim any sizes, overlaps and depth of
-nesting, so time and memory are bounded by the size of the file.
+A pickle is a program. This one is not run: it is read opcode by opcode. What is no tensor, dict,
+list, number or text, such as an argparse.Namespace or a scheduler beside the weights, becomes an
+`Opaque`: a name, of which nothing is imported, made or called. A stranger's file may claim any
+sizes, overlaps and depth of nesting, so time and memory are bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -93,6 +94,17 @@ class Tensor:
         return np.ndarray(self.shape, dtype, read(self.storage), start, steps)
 
 
+@dataclass(frozen=True)
+class Opaque:
+    """What stands in a pickle for a thing that is not made."""
+
+    name: str
+
+    def __call__(self, *_: Any) -> Opaque:
+        """The result of calling it: the same, since nothing is called."""
+        return self
+
+
 CheckSize = Callable[[Storage], None]  # raises `Refused` if the file has no room for the storage
 ReadStorage = Callable[[Storage], bytes]
 
@@ -131,6 +143,16 @@ def interpret(program: io.BytesIO, check_size: CheckSize, budget: Budget) -> Any
                 marks.append(len(stack))
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
                 stack.append(argument)
+            case "SHORT_BINUNICODE" | "SHORT_BINBYTES" | "BINBYTES" | "SHORT_BINSTRING":
+                stack.append(argument)
+            case "FRAME":
+                pass
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "EMPTY_SET":
+                stack.append(Opaque("a set"))
+            case "ADDITEMS":
+                pop()
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
             case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
@@ -141,10 +163,12 @@ def interpret(program: io.BytesIO, check_size: CheckSize, budget: Budget) -> Any
                 stack.append(tuple(pop(int(opcode.name[-1]))))
             case "APPEND" | "APPENDS":
                 values = pop(1 if opcode.name == "APPEND" else None)
-                stack[-1].extend(values)
+                if not isinstance(stack[-1], Opaque):
+                    stack[-1].extend(values)
             case "SETITEM" | "SETITEMS":
                 values = pop(2 if opcode.name == "SETITEM" else None)
-                _assign(stack[-1], zip(values[::2], values[1::2], strict=True))
+                if not isinstance(stack[-1], Opaque):
+                    _assign(stack[-1], zip(values[::2], values[1::2], strict=True))
             case "BINPUT" | "LONG_BINPUT":
                 if argument > len(memo) + 1:  # picklers count, from 0 or 1
                     raise IndexError("its memory has holes")
@@ -152,9 +176,17 @@ def interpret(program: io.BytesIO, check_size: CheckSize, budget: Budget) -> Any
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
             case "GLOBAL":
-                if argument not in _GLOBALS:
-                    raise Refused(f"holds a {brief(argument.replace(' ', '.'))}, not a tensor")
-                stack.append(_GLOBALS[argument])
+                stack.append(_global(argument))
+            case "STACK_GLOBAL":
+                module, name = pop(2)
+                if not isinstance(module, str) or not isinstance(name, str):
+                    raise TypeError("a global whose name is not text")
+                stack.append(_global(f"{module} {name}"))
+            case "NEWOBJ" | "NEWOBJ_EX":
+                made, *_ = pop(2 if opcode.name == "NEWOBJ" else 3)
+                if not isinstance(made, Opaque):
+                    raise TypeError("an object of something that is not a class")
+                stack.append(made)
             case "REDUCE":
                 function, arguments = pop(2)
                 if not isinstance(arguments, tuple):
@@ -187,12 +219,24 @@ def _assign(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
         target[key if type(key) is str else None] = value
 
 
+def refuse_opaque(value: Any) -> None:
+    """Refuse what is no tensor where only a tensor, or a dict of them, can be."""
+    if isinstance(value, Opaque):
+        raise Refused(f"holds a {brief(value.name)}, not a tensor")
+
+
+def _global(name: str) -> Any:
+    """What a name stands for in here; of everything else the name alone."""
+    return _GLOBALS[name] if name in _GLOBALS else Opaque(name.replace(" ", "."))
+
+
 def _storage(persistent_id: Any, check_size: CheckSize) -> Storage:
     """The storage of a persistent id: ('storage', torch.FloatStorage, '0', 'cpu', 72)."""
     fields = persistent_id if isinstance(persistent_id, tuple) else ()
     if len(fields) not in (5, 6) or fields[0] != "storage":
         raise Refused("names something as a storage that is not one")
     _, dtype, key, _, count, *view = fields
+    refuse_opaque(dtype)
     if not isinstance(dtype, np.dtype) or not _is_number(key):
         raise Refused(f"names a storage as '{brief(key)}'")
     if view not in ([], [None]) or type(count) is not int or not 0 <= count < 1 << 63:

@@ -14,6 +14,7 @@ import io
 import itertools
 import os
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,7 @@ from jaxdl.checkpointing.torch_pickle import (
     Tensor,
     brief,
     interpret,
+    refuse_opaque,
 )
 from jaxdl.errors import UserError
 
@@ -45,7 +47,10 @@ _SAFETENSORS: dict[str, Any] = {
 }
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before 1.6
 _LEGACY_PICKLES = 5  # that number, the version, the machine, the tensors, the keys of the storages
-_NESTED = ("state_dict", "model", "model_state_dict")  # where checkpoints keep their weights
+# Where checkpoints keep their weights; the first that there is counts.
+_NESTED = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "module",
+           "ema", "model_ema", "state_dict_ema", "ema_state_dict", "params")  # fmt: skip
+_WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
 _HEAD = 1 << 26  # bytes of the pickles that begin a file from before 1.6
 _REPEATS = 32  # files that all tensors make, where some share their numbers, as tied layers do
 _MEMBER_HEADER = 30  # bytes at least, before the content of each member of a zip archive
@@ -59,23 +64,21 @@ _DOWNLOAD = "download it again"
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a weight file by name, as NumPy arrays; tied weights stay shared.
 
-    Of a checkpoint that holds more (`{'state_dict': …, 'epoch': 90}`), the weights alone. The
-    prefix `module.` that data-parallel training puts before every name is removed.
+    Of a checkpoint that holds more (`{'state_dict': …, 'args': …}`), the weights alone. Prefixes
+    that PyTorch's wrappers put before every name, `module.` and `_orig_mod.`, are removed. The
+    suffix does not matter: what the file begins with says which of the two it is.
 
     Raises:
       UserError: the file does not exist, is damaged, has another format, or holds anything but
         tensors, numbers and texts.
     """
     path = Path(path)
-    torch, safetensors = ("torch.save file", _torch), ("safetensors file", _safetensors)
-    kinds = {".safetensors": safetensors, ".pth": torch, ".pt": torch, ".bin": torch}
-    if path.suffix not in kinds:
-        raise UserError(f"{path}: not a weight file; they end in {', '.join(kinds)}")
-    kind, reader = kinds[path.suffix]
+    kind = "weight file"
     try:
         path = path.expanduser()
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise UserError(f"{path}: not a regular file; copy its content into one")
+        kind, reader = _kind(path)
         tensors = reader(path)
     except UserError:
         raise
@@ -89,9 +92,31 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: damaged, or not a {kind}: cannot be parsed ({brief(error)}); {_DOWNLOAD}"
         ) from None
-    if tensors and all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): array for name, array in tensors.items()}
+    while tensors and (prefix := _wrapper(tensors)):
+        tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     return tensors
+
+
+def _wrapper(names: Iterable[str]) -> str | None:
+    """The prefix of a wrapper that all names have."""
+    return next((p for p in _WRAPPERS if all(name.startswith(p) for name in names)), None)
+
+
+def _kind(path: Path) -> tuple[str, Callable[[Path], dict[str, np.ndarray]]]:
+    """The name of a file's kind, and its reader, by its first bytes or else its suffix."""
+    with open(path, "rb") as file:
+        head = file.read(len(_LEGACY))
+    torch, safetensors = ("torch.save file", _torch), ("safetensors file", _safetensors)
+    if head.startswith((b"PK", _LEGACY)):
+        return torch
+    if head[8:9] == b"{":  # after the length of its JSON
+        return safetensors
+    suffixes = {".safetensors": safetensors, ".pth": torch, ".pt": torch, ".bin": torch}
+    if path.suffix not in suffixes:
+        raise UserError(
+            f"{path}: not a weight file; they end in {', '.join(suffixes)}, or begin as those do"
+        )
+    return suffixes[path.suffix]
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -180,6 +205,8 @@ def _read_legacy(file: BinaryIO, size: int) -> tuple[Any, ReadStorage]:
     _, _, machine, value, keys = (
         interpret(head, check_size, budget) for _ in range(_LEGACY_PICKLES)
     )
+    for part in (machine, value, keys):
+        refuse_opaque(part)
     if not machine.get("little_endian", True):
         raise Refused("written by a big-endian machine")
     starts: dict[str, int] = {}
@@ -216,6 +243,10 @@ def _weights(value: Any) -> dict[str, Tensor]:
             items = candidate.items()
             if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in items):
                 return candidate
+    refuse_opaque(value)
+    if isinstance(value, dict):
+        for candidate in (*nested, *value.values()):
+            refuse_opaque(candidate)
     names = map(brief, itertools.islice(value, 8)) if isinstance(value, dict) else []
     content = ", ".join(names) or type(value).__name__.strip("_").lower()
     keys = " or ".join(_NESTED)

@@ -26,7 +26,7 @@ from jaxdl.data.table import Lazy, Table
 from jaxdl.data.text import tokens
 from jaxdl.data.text.tokens import Tokens, tokenize
 from jaxdl.data.text.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
-from jaxdl.data.validation import duplicates, validate
+from jaxdl.data.validation import duplicates, validate, without_texts
 from jaxdl.errors import UserError
 
 
@@ -54,8 +54,8 @@ def load(
       The splits by role: 'train' and, if the source has them, 'validation' and 'test'.
 
     Raises:
-      UserError: the source is unknown or has no twin, the data is not valid, or it has text that
-        `tokenize` does not name.
+      UserError: the source is unknown or has no twin, the data is not valid, or it has nothing but
+        text that `tokenize` does not name.
     """
     if isinstance(source, str):
         if source not in SOURCES:
@@ -72,6 +72,7 @@ def load(
     if tokenize:
         columns = {k: v if isinstance(v, Tokens) else Tokens(**v) for k, v in tokenize.items()}
         splits = tokens.tokenize(splits, columns, vocabularies)
+    splits = without_texts(splits)
     validate(splits)
     if clips is None:
         return splits

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int
 
 from jaxdl.errors import UserError
+
+# The usual names of a split's folder or key, in lower case; the first is YOLO's key.
+NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing"),
+}
+ROLES = {name: role for role, names in NAMES.items() for name in names}
+UNSPLIT_TEST = 0.2  # share of the test split, where the data is not split and nobody says
+
+_Item = TypeVar("_Item")
 
 
 def require_fractions(source: str, test: float, validation: float) -> None:
@@ -30,16 +42,51 @@ def random_state(source: str, seed: int, stream: int = 0) -> np.random.RandomSta
     return np.random.RandomState([seed, stream])
 
 
-def hashed_roles(names: Iterable[str], test: float, validation: float) -> dict[str, list[str]]:
-    """The names of each split whose share is above 0, by a hash: adding names moves no other."""
+def hashed_roles(
+    items: Iterable[_Item], name: Callable[[_Item], str], test: float, validation: float
+) -> dict[str, list[_Item]]:
+    """The items of each split whose share is above 0, by a hash of their names.
+
+    Adding items moves no other.
+    """
     shares = {"train": 1.0, "validation": validation, "test": test}
-    splits: dict[str, list[str]] = {role: [] for role, share in shares.items() if share > 0}
-    for name in names:
-        digest = sha256(name.encode()).digest()
+    splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
+    for item in items:
+        digest = sha256(name(item).encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
-        splits[role].append(name)
+        splits[role].append(item)
     return splits
+
+
+def fill_up(
+    given: Mapping[str, Sequence[_Item]],
+    name: Callable[[_Item], str],
+    test: float | None,
+    validation: float | None,
+    source: str,
+) -> dict[str, Sequence[_Item]]:
+    """The splits that data comes in, and out of its train split those that fractions ask for.
+
+    Args:
+      given: by role, with 'train'.
+      name: of an item of the train split; its hash decides where it goes.
+      test: share of the train split for the test split; None is 0.
+      validation: likewise for the validation split.
+      source: for messages.
+
+    Raises:
+      UserError: a fraction out of range, or of a split that is given: it would have no effect.
+    """
+    fractions = {"test": test, "validation": validation}
+    require_fractions(source, test or 0, validation or 0)
+    for role, fraction in fractions.items():
+        if fraction and role in given:
+            raise UserError(
+                f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
+                "of them out"
+            )
+    return {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
 
 
 def partition(

@@ -6,12 +6,14 @@ Every source of a user's own files, and the decoder of images, reads through thi
 from __future__ import annotations
 
 import codecs
+import csv
 import errno
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase, BytesIO, StringIO
 from pathlib import Path
 
 from jaxdl.errors import UserError, printable
@@ -22,6 +24,12 @@ _MARKS = {  # the byte order marks of encodings, longer ones first
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What systems and tools leave among files, in lower case; names that begin with a dot are left too.
+_LEFT_BEHIND = frozenset({
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",  # Windows and macOS
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "recycler", "system volume information",
+    "lost+found", "__pycache__",
+})  # fmt: skip
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
@@ -96,6 +104,43 @@ def content(file: bytes | Path) -> bytes:
         return stream.read()
 
 
+def is_data(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: not hidden, nor left by a system."""
+    return not name.startswith(".") and name.lower() not in _LEFT_BEHIND
+
+
+def below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[Path]:
+    """The user's files in a folder, and those below it, in the order of their paths.
+
+    Args:
+      folder: where to look.
+      suffixes: of the files, in lower case, such as ('.txt',).
+      deep: look in the folders in it, too.
+    """
+    files = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if deep and is_data(name)]
+        files += [Path(place, name) for name in names if is_data(name)]
+    return sorted(file for file in files if file.suffix.lower() in suffixes and file.is_file())
+
+
+def same_name(name: str) -> str:
+    """A name in the one Unicode form in which names are compared: macOS writes é as two signs."""
+    return unicodedata.normalize("NFC", name)
+
+
+def spelt(root: Path, name: str) -> str | None:
+    """How an existing file is spelt that annotations name: another system may have written them.
+
+    Tried are the name, the name with slashes for backslashes, and both in the two Unicode forms.
+    """
+    for form in (name, name.replace("\\", "/")):
+        for spelling in (form, same_name(form), unicodedata.normalize("NFD", form)):
+            if os.path.isfile(root / spelling):  # accepts names of any length
+                return spelling
+    return None
+
+
 def find(path: str, suffix: str, what: str) -> list[Path]:
     """The files that a path stands for, in the order of their names.
 
@@ -110,9 +155,11 @@ def find(path: str, suffix: str, what: str) -> list[Path]:
     place = Path(path).expanduser()
     matches = [place]
     if place.is_dir():
-        matches = list(place.rglob(f"*{suffix}"))
+        matches = below(place, (suffix,))
     elif not place.is_file():
-        matches = [Path(name) for name in glob(str(place), recursive=True)]
+        matches = [
+            file for file in map(Path, glob(str(place), recursive=True)) if is_data(file.name)
+        ]
     files = sorted(file for file in matches if file.is_file())
     if files:
         return files
@@ -155,6 +202,39 @@ def read(file: Path, what: str, encoding: str | None = None) -> str:
             "or, if it is text, save it as UTF-8"
         )
     return document.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def cells(
+    text: str, delimiter: str, *, quotes: bool = True, trim: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, of cells of any length, and the line that each ends in; none is empty.
+
+    Args:
+      text: the table.
+      delimiter: between two cells.
+      quotes: a cell may stand in quotes; what follows them must be the delimiter.
+      trim: blanks before a cell, and before its quotes, do not belong to it.
+
+    Raises:
+      UserError: a quote is not closed, or does not end its cell; the message begins with the line.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    rows = csv.reader(
+        StringIO(text),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=quotes,
+        skipinitialspace=trim,
+    )
+    try:
+        for row in rows:
+            if row:
+                yield rows.line_num, row
+    except csv.Error as error:
+        raise UserError(
+            f"line {rows.line_num}: {error}; correct the quotes before it: each that opens a cell "
+            "closes it, and one within a cell is written twice"
+        ) from None
 
 
 def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str:

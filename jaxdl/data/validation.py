@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import combinations
 
 import numpy as np
 
 from jaxdl.data.table import Lazy, Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
+
+_log = logging.getLogger("jaxdl")
 
 
 def validate(splits: Mapping[str, Table]) -> None:
@@ -32,6 +36,27 @@ def validate(splits: Mapping[str, Table]) -> None:
             )
 
 
+def without_texts(splits: Mapping[str, Table]) -> dict[str, Table]:
+    """The splits without columns of text that no tokens were made of, if others are left."""
+    texts = {
+        name
+        for table in splits.values()
+        for name, column in table.columns.items()
+        if holds_text(column)
+    }
+    if not texts or any({*table.columns} <= texts for table in splits.values()):
+        return dict(splits)
+    _log.warning(
+        "%s: not used, since config.data.tokenize does not name it: text column %s",
+        next(iter(splits.values())).where,
+        ", ".join(map(printable, sorted(texts))),
+    )
+    return {
+        role: replace(table, columns={k: v for k, v in table.columns.items() if k not in texts})
+        for role, table in splits.items()
+    }
+
+
 def require_examples(splits: Mapping[str, Table]) -> None:
     """Refuse splits without a train split, or with an empty one."""
     if "train" not in splits:
@@ -46,6 +71,44 @@ def holds_text(column: np.ndarray | Lazy) -> bool:
     if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "OU":
         return False
     return all(isinstance(value, str) for value in column)
+
+
+def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table]:
+    """The splits with a name for each class: its number, where the source names none.
+
+    Args:
+      splits: the data.
+      label: column of the labels, integers; -1 stands for no object.
+
+    Raises:
+      UserError: without names, the labels are not all the numbers from 0 to some other.
+    """
+    columns = [np.asarray(t.columns[label]) for t in splits.values() if label in t.columns]
+    if splits["train"].classes or not columns or any(c.dtype.kind not in "iu" for c in columns):
+        return dict(splits)
+    values = np.unique(np.concatenate([c.ravel() for c in columns]))
+    values = values[values != -1] if columns[0].ndim > 1 else values
+    if not len(values) or not np.array_equal(values, np.arange(len(values))):
+        span = f"{len(values)} numbers from {values.min()} to {values.max()}" if len(values) else 0
+        raise UserError(
+            f"{splits['train'].where}: the labels in column {label!r} are {span}; number them from "
+            "0 without a gap, or say in config.task.classes how many classes there are"
+        )
+    return {
+        role: replace(table, classes=tuple(map(str, values.tolist())))
+        for role, table in splits.items()
+    }
+
+
+def require_classes(table: Table, count: int, setting: str) -> None:
+    """Refuse a number of classes that is not that of the classes that the source names."""
+    if table.classes and len(table.classes) != count:
+        names = ", ".join(printable(name, 40) for name in table.classes[:4])
+        more = ", …" if len(table.classes) > 4 else ""
+        raise UserError(
+            f"{table.where}: {len(table.classes)} classes ({names}{more}), but {setting}={count}; "
+            f"set it to {len(table.classes)}, or leave it out"
+        )
 
 
 def duplicates(splits: Mapping[str, Table]) -> dict[tuple[str, str], int]:

@@ -195,8 +195,9 @@ def _description(
         "x64": any(aval.dtype.itemsize == 8 for aval in (*program.in_avals, *program.out_avals)),
         "classes": list(run.classes),
         "vocabularies": {name: v.to_json() for name, v in run.vocabularies.items()},
-        "preprocessing": {  # of images: the crop before the program, the transforms within it
+        "preprocessing": {  # of images: crop or fit before the program, the transforms within it
             "crop": data.get("crop"),
+            "fit": run.fit,
             "transforms": data.get("transforms", ()),
         },
         "model": config["model"],

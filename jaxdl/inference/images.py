@@ -13,17 +13,21 @@ from jaxtyping import Integer, Shaped, UInt8
 
 from jaxdl.data.clips import clip
 from jaxdl.data.images import pixels
-from jaxdl.data.images.canvas import Canvases, scaling
+from jaxdl.data.images.canvas import Canvases
+from jaxdl.data.images.frame import Fit, scaling
 from jaxdl.data.images.lazy import Decoded, Encoded, EncodedFiles, EncodedInMemory, LazyImages
 from jaxdl.data.table import Table
+from jaxdl.data.user_files import below
 from jaxdl.errors import UserError, brief
 from jaxdl.inference.restored import RestoredRun
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
 
 class Resized(Decoded):
-    """A column of images, each scaled and cropped to the shape that the run was trained on."""
+    """A column of images, each brought to the shape that the run was trained on, as `fit` says."""
+
+    def __init__(self, encoded: Encoded, shape: tuple[int, int, int], fit: Fit) -> None:
+        super().__init__(encoded, shape)
+        self.fit = fit
 
     def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "..."]:
         """Images (..., height, width, channels)."""
@@ -31,7 +35,7 @@ class Resized(Decoded):
         images = np.empty((rows.size, *self.shape[1:]), np.uint8)
         wanted = rows.ravel().tolist()
         encoded = [self.encoded.read(i) for i in wanted]
-        pixels.decode(encoded, images, lambda i: self.encoded.name(wanted[i]), resize=True)
+        pixels.decode(encoded, images, lambda i: self.encoded.name(wanted[i]), self.fit)
         return images.reshape(*rows.shape, *self.shape[1:])
 
     def train_view(
@@ -67,7 +71,7 @@ def image_columns(run: RestoredRun, name: str, images: Encoded) -> dict[str, Any
         }
     if run.crop is not None:
         return {name: LazyImages(images, run.crop, shape[-1])}
-    resized = Resized(images, shape[-3:])
+    resized = Resized(images, shape[-3:], run.fit)
     if run.clips is None:
         return {name: resized}
     paths = images.paths if isinstance(images, EncodedFiles) else [""] * len(images)
@@ -108,9 +112,9 @@ def image_files(places: Sequence[str]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, places):
-        inside = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)
+        inside = below(path, pixels.SUFFIXES, deep=False)
         if path.is_dir() and not inside:
-            raise UserError(f"{path}: a folder without images ({', '.join(SUFFIXES)})")
+            raise UserError(f"{path}: a folder without images ({', '.join(pixels.SUFFIXES)})")
         if not path.exists():
             raise UserError(f"{path}: no such file; give images, or folders of them")
         files += inside if path.is_dir() else [path]

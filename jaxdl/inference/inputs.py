@@ -107,7 +107,8 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
       UserError: the file cannot be read, lacks a column, or has a cell that is not a number.
     """
     data = run.config["data"]
-    sheet = Sheet.read(path, data.get("delimiter", ","))
+    written = {k: data[k] for k in ("delimiter", "encoding", "decimal") if k in data}
+    sheet = Sheet.read(path, **written)
     features, columns = [each.name for each in run.features], dict[str, Any]()
     for name in needed:
         shape = run.columns[name]["shape"]

@@ -10,12 +10,12 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.images.frame import Fit, Frame
 from jaxdl.data.table import Feature
 from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.models import Model
-from jaxdl.tasks import TASKS, Task
-from jaxdl.training.build import build_model, build_transforms
+from jaxdl.training.build import build_model, build_task, build_transforms
 from jaxdl.training.evaluation import average_views
 from jaxdl.training.settings import Data, Settings
 from jaxdl.training.state import State
@@ -38,6 +38,7 @@ class RestoredRun:
       tokenize: token column -> how it is made of a column of text.
       clips: how images become clips, or None.
       crop: how images that are decoded on demand are cropped, or None.
+      fit: how images that are kept in memory come to their size.
       training: batch size of evaluation, and whether batches continue one another.
       task, model, precision: as in training and evaluation.
       eval_model: the model, which averages over the views that evaluation sees of an example.
@@ -62,9 +63,8 @@ class RestoredRun:
             raise UserError(
                 f"{run.folder / 'data.json'}: damaged ({type(error).__name__}: {error}); restore it"
             ) from None
-        sizes = {name: len(vocabulary) for name, vocabulary in self.vocabularies.items()}
-        self.task: Task = cfg.build(settings.task, TASKS, "config.task")
-        self.model = build_model(settings.model, sizes)
+        self.task = build_task(settings.task, len(self.classes))
+        self.model = build_model(settings.model, self.vocabularies, self.task)
         self.training, self.precision = settings.training, settings.precision
         shared, source = Data.of(settings.data)
         self.tokenize, self.clips = shared.tokenize or {}, shared.clips
@@ -72,6 +72,7 @@ class RestoredRun:
         views = build_transforms(shared.views, "config.data.views")
         self.views, crop = compose([views, self.transform]), source.get("crop")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
+        self.fit: Fit = source.get("fit", Frame.fit)
         several = bool(shared.views) or (self.crop is not None and self.crop.views > 1)
         self.eval_model: Model = average_views(self.model) if several else self.model
 

@@ -40,6 +40,7 @@ class TextGenerator:
             raise UserError(f"{folder}: its model does not generate text")
         self.task, self.model, self.vocabularies = task, model, restored.vocabularies
         self._columns, self._transform = restored.columns, restored.transform
+        self._fit = restored.fit
         state = restored.state
         self.weights = restored.precision.to_compute(state.eval_params), state.model_state
         self.step = int(state.step)
@@ -136,7 +137,7 @@ class TextGenerator:
             value = np.array([[i for i in ids if i is not None]], np.int32)
         elif len(column["shape"]) == 3 and column["dtype"] == "uint8":
             value = pixels.room(1, tuple(column["shape"]), "--input")
-            pixels.decode([Path(text)], value, lambda _: f"--input {text}", resize=True)
+            pixels.decode([Path(text)], value, lambda _: f"--input {text}", self._fit)
         else:
             raise UserError(f"--input: this model answers to {name!r}, neither a text nor an image")
         batch = self._transform({name: jnp.asarray(value)}, fold(0, "transform"))

@@ -36,6 +36,7 @@ class Task(ABC):
 
     Attributes:
       input: column of the model's input.
+      label: column of the classes, from which a config without `classes` takes their number.
       reduction: 'mean', the objective is the sum of the losses over the sum of the weights; or
         'sum', the sum of the losses.
       continues: column of sequences that may go on from one batch to the next, as a long text
@@ -45,6 +46,7 @@ class Task(ABC):
     """
 
     input: str = "image"
+    label: str = "label"
     reduction: Literal["mean", "sum"] = "mean"
     continues: str | None = None
     headline: tuple[str, ...] = ()

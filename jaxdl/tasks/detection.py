@@ -76,6 +76,7 @@ class Detection(GivesAnswers):
     candidates: int = 1000
     limit: int = 100
     input: str = "image"
+    label = "labels"  # without annotation, so that it is no setting
 
     def __post_init__(self) -> None:
         """Refuse settings outside their range."""
@@ -122,7 +123,7 @@ class Detection(GivesAnswers):
         if any(level.logits.shape[-1] != self.classes for level in outputs):
             raise UserError(
                 f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, config.task "
-                f"{self.classes}; set both alike"
+                f"{self.classes}; leave both out, and the data says how many"
             )
         anchors, logits, deltas, quality = joined(outputs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
 from jaxdl.data.text.vocabulary import Vocabulary
+from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
 from jaxdl.parallel.mesh import Devices
-from jaxdl.tasks import TASKS
+from jaxdl.tasks import TASKS, Task
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.settings import Data, Node, Settings, Training
 from jaxdl.transforms import TRANSFORMS, Transform, compose
@@ -46,6 +47,10 @@ NODES: dict[str, cfg.Selectable] = {
 # Keys of config.data that change how examples are read and seen, and not which they are.
 _HOW = ("augment", "cache", "clips", "crop", "data_dir", "lazy", "size", "transforms", "twin",
         "views")  # fmt: skip
+
+# Sizes that a model leaves to the data, and the token columns that they are of.
+_VOCABULARIES = {"vocabulary": "tokens", "source_vocabulary": "source"}
+_MANY = 1 << 16  # classes, where their number is not known
 
 
 def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -110,13 +115,13 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     settings = Settings.of(config)
     training = settings.training
     figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
-    task = cfg.build(settings.task, TASKS, "config.task")
+    task = build_task(settings.task, _MANY)
     if training.carry and not task.continues:
         raise UserError(
             "config.training.carry: a text goes on from batch to batch, other examples do not; it "
             "needs the task language_modeling, without conditions"
         )
-    build_model(settings.model, None)
+    build_model(settings.model, None, task)
     init_from = None if resumed else settings.start
     if init_from:
         _ = init_from.arrays  # read now, since reading may fail
@@ -127,13 +132,17 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
 
     # ---- The data, and what depends on it
     splits = load_splits(settings.data)
+    if "classes" not in settings.task:
+        splits = with_class_names(splits, task.label)
+        task = build_task(settings.task, len(splits["train"].classes) or _MANY)
+    elif not shared.twin:  # a twin need not have the classes of its original
+        require_classes(splits["train"], settings.task["classes"], "config.task.classes")
     for table in splits.values():
         task.check(table)
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
     train = splits["train"]
-    vocabularies = {name: len(v) for name, v in train.vocabularies.items()}
-    model = build_model(settings.model, vocabularies)
+    model = build_model(settings.model, train.vocabularies, task)
     order = _order(training, train, settings.seed)
     clock = Clock.of(training.steps, training.epochs, order.steps_per_epoch)
 
@@ -170,22 +179,39 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     )
 
 
-def build_model(node: Node, vocabularies: Mapping[str, int] | None) -> Model:
-    """The model of `config.model`, with the sizes of vocabularies that it leaves to the data.
+def build_task(node: Node, classes: int) -> Task:
+    """The task of `config.task`, of as many classes as the data has where the node names none.
 
     Args:
       node: the config's.
-      vocabularies: token column -> number of tokens; None where they are not known yet, to check
+      classes: of the data; where they are not known yet, any number, to check the rest of the node.
+
+    Raises:
+      UserError: a key is unknown, missing or ill-typed.
+    """
+    thing, arguments = cfg.choose(node, TASKS, "config.task")
+    if "classes" in cfg.parameters(thing):
+        arguments.setdefault("classes", classes)
+    return cfg.call(thing, arguments, "config.task")
+
+
+def build_model(node: Node, vocabularies: Mapping[str, Sized] | None, task: Task) -> Model:
+    """The model of `config.model`, with the sizes that it leaves to the data and the task.
+
+    Args:
+      node: the config's.
+      vocabularies: token column -> its vocabulary; None where they are not known yet, to check
         the rest of the node.
+      task: `outputs` or `classes` that the node leaves out are as many as its classes.
 
     Raises:
       UserError: a key is unknown, missing or ill-typed, or a vocabulary too small for the data.
     """
     thing, arguments = cfg.choose(node, MODELS, "config.model")
-    for argument in {"vocabulary", "source_vocabulary"} & set(cfg.parameters(thing)):
-        column = "tokens" if argument == "vocabulary" else "source"
-        size = 2 if vocabularies is None else vocabularies.get(column)
-        if size is None:
+    takes = cfg.parameters(thing)
+    for argument, column in _VOCABULARIES.items():
+        size = 2 if vocabularies is None else len(vocabularies.get(column, ()))
+        if argument not in takes or not size:
             continue
         if arguments.get(argument) is None:
             arguments[argument] = size
@@ -194,6 +220,9 @@ def build_model(node: Node, vocabularies: Mapping[str, int] | None) -> Model:
                 f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
                 f"of column {column!r}; set it to None"
             )
+    for argument in ("outputs", "classes"):
+        if argument in takes and (classes := getattr(task, "classes", None)):
+            arguments.setdefault(argument, classes)
     model = cfg.call(thing, arguments, "config.model")
     return model if isinstance(model, Model) else functional(model)
 

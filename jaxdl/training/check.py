@@ -18,6 +18,7 @@ from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import say
 from jaxdl.training.cost import Cost, free_memory, mib
+from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State, count
 from jaxdl.tree import flatten
@@ -35,6 +36,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     with experiment.precision.enabled():
         _data(experiment, say)
         check_shapes(experiment)
+        tell_doubts(experiment, say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
@@ -80,7 +82,7 @@ def _check_model(experiment: Experiment) -> None:
     if allowed and getattr(outputs, "shape", None) not in allowed:
         raise UserError(
             f"config.model: its outputs are {_show(outputs)}, but config.task needs shape "
-            f"{' or '.join(map(str, allowed))}; set config.model.outputs"
+            f"{' or '.join(map(str, allowed))}; make config.model.outputs fit, or leave it out"
         )
 
 

@@ -11,6 +11,7 @@ from jaxdl.terminal import say
 from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
+from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
 
 
@@ -45,6 +46,7 @@ def train_run(
     if grows:
         told = continuation.check_extension(experiment, before)
     check_shapes(experiment)
+    tell_doubts(experiment)
     if grows:
         say(told)
         run.reopen()

@@ -171,3 +171,11 @@ def test_another_network_does_not_fit(source, run):
 def test_statistics_of_models_with_a_carry_cannot_be_frozen():
     with pytest.raises(UserError, match="freeze_statistics is not for models with a carry"):
         Training(carry=True, freeze_statistics=True)
+
+
+def test_a_prefix_is_told_with_the_rename_that_fits(source, run):
+    folder, _ = source
+    status, _, said = run("check", {"path": str(folder / "prefixed.safetensors")})
+    assert status == 2 and r"rename=(('^net\\.', ''),)" in said.replace(r"\.", r"\\.")
+    rename = (("^net\\.", ""),)
+    assert run("check", {"path": str(folder / "prefixed.safetensors"), "rename": rename})[0] == 0

@@ -504,3 +504,33 @@ def test_what_is_no_weight_file(tmp_path, name):
         weight_files.read(tmp_path / name)
     assert told in str(refused.value) and str(refused.value).isprintable(), refused.value
     assert len(str(refused.value)) < 1000
+
+
+def namespaced(called=True):
+    return {
+        "model": {"w": tensor()},
+        "epoch": 3,
+        "args": Call("argparse.Namespace", called=called),
+        "best": Call("numpy.core.multiarray.scalar", Call("numpy.dtype", "f8"), "\0" * 8),
+        "schedule": Call("evil.module.Run", "rm -rf", {"a": [1, 2]}),
+    }
+
+
+@pytest.mark.parametrize("suffix", ["pth", "ckpt", "tar", "", "safetensors"])
+def test_what_else_a_checkpoint_holds_is_passed_over_whatever_its_suffix(tmp_path, suffix):
+    """Namespaces, numpy's scalars and a stranger's classes: neither imported nor called."""
+    path = tmp_path / f"a.{suffix}"
+    archive(path, pickled(namespaced()) + b".", {"0": NUMBERS})
+    read = weight_files.read(path)
+    np.testing.assert_array_equal(read["w"], NUMBERS.reshape(2, 3))
+    save_file({"w": NUMBERS}, path)
+    assert list(weight_files.read(path)) == ["w"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_the_prefixes_of_wrappers_are_left_out(tmp_path, prefix):
+    path = tmp_path / "a.pth"
+    archive(path, pickled({f"{prefix}a": tensor(), f"{prefix}b": tensor()}) + b".", {"0": NUMBERS})
+    assert list(weight_files.read(path)) == ["a", "b"]

@@ -67,9 +67,9 @@ def test_csv_of_very_many_columns_twice(tmp_path, refuses):
     [
         ("a,b\n" + "\n" * 10**6, ["no rows"]),
         ("a,b\n" + "," * 10**6, ["1000001 cells"]),
-        ("a,b\n1," + "9" * 10**6, ["field"]),
+        ("a,b\n1," + "9" * 10**6, []),
         ("a,b\n1," + "9" * 10**5, ["not a finite number"]),
-        ('a,b\n1,"' + "x\n" * 10**6, ["field"]),
+        ('a,b\n1,"' + "x\n" * 10**6, []),
         ("a,b\n1,2\n\0", ["zero byte"]),
     ],
 )

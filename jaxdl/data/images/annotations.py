@@ -24,12 +24,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from jaxdl.data import user_files
-from jaxdl.data.images.canvas import Canvases, Size, scaling
+from jaxdl.data.images.canvas import Canvases
+from jaxdl.data.images.frame import Size, scaling
 from jaxdl.data.images.lazy import Encoded
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
 Degenerate = Literal["refuse", "drop"]
+Outside = Literal["refuse", "clip"]
 Corners = tuple[float, float, float, float]
 
 _OBJECT = 21  # bytes of an object in the columns: four corners, a label, and `crowd`
@@ -97,6 +99,7 @@ def tables(
     size: Size,
     degenerate: Degenerate,
     lazy: bool,
+    outside: Outside = "refuse",
 ) -> dict[str, Table]:
     """A table for each split, with the columns that `jaxdl.data.images.annotations` names.
 
@@ -106,13 +109,17 @@ def tables(
       size: height and width of the canvases, in pixels.
       degenerate: what to do with a box without area.
       lazy: leave the images where they are, and decode them when they are needed.
+      outside: what to do with a box that is more than two pixels outside its image; up to there
+        tools round, and it is clipped.
 
     Raises:
-      UserError: a split has no images, or the train split no objects; a box is not finite, more
-        than two pixels outside its image, or without area; a label is not a class; or an image is
-        missing, damaged, or not of the shape that its annotations have.
+      UserError: a split has no images, or the train split no objects; a box is not finite, outside
+        its image, or without area; all boxes are within one pixel, as shares are; a label is not
+        a class; or an image is missing, damaged, or not of the shape that its annotations have.
     """
-    boxes = {role: _clipped(split, len(classes), degenerate) for role, split in splits.items()}
+    boxes = {
+        role: _clipped(split, len(classes), degenerate, outside) for role, split in splits.items()
+    }
     if not sum(len(each.labels) for each in boxes["train"]):
         raise UserError(f"{splits['train'].where}: no image has an object; add annotations")
     most = max(len(each.labels) for part in boxes.values() for each in part)
@@ -181,7 +188,9 @@ def _images(
     return images if lazy else images.read(f"{split.where}, kept in memory (lazy=True avoids that)")
 
 
-def _clipped(split: Annotated, classes: int, degenerate: Degenerate) -> list[Boxes]:
+def _clipped(
+    split: Annotated, classes: int, degenerate: Degenerate, outside: Outside
+) -> list[Boxes]:
     """The objects of each image, their boxes checked and clipped to it."""
     if not split.objects:
         raise UserError(f"{split.where}: no images; a split needs at least one")
@@ -204,14 +213,23 @@ def _clipped(split: Annotated, classes: int, degenerate: Degenerate) -> list[Box
            f"class {{label}}, but classes go from 0 to {classes - 1}; correct it")  # fmt: skip
     refuse(~np.isfinite(boxes).all(1), "box {box} is not finite; correct or remove it")
     limits = shapes[:, [1, 0, 1, 0]]
-    overshoot = np.maximum(-boxes, boxes - limits).max(1, initial=-np.inf)
-    refuse(
-        overshoot > _OVERSHOOT, "box {box} is outside its image, {w} wide and {h} high; correct it"
-    )
+    if (np.abs(boxes) <= 1).all() and (shapes > 2).all():
+        refuse(boxes[:, 2] <= 1, "box {box} is within one pixel, as all are: shares of the sides? "
+               "multiply them by the width, {w}, and the height, {h}")  # fmt: skip
+    beyond = np.maximum(-boxes, boxes - limits).max(1, initial=-np.inf) > _OVERSHOOT
+    if outside == "refuse":
+        refuse(beyond, "box {box} is outside its image, {w} wide and {h} high; correct it, or set "
+               "outside='clip'")  # fmt: skip
+    elif beyond.any():
+        first = where[int(np.argmax(beyond))]
+        _log.warning(
+            "%s: clipped %d boxes to their images, first %s", split.where, beyond.sum(), first
+        )
     clipped = np.clip(boxes, 0, limits)
     empty = (clipped[:, 2:] <= clipped[:, :2]).any(1)
     if degenerate == "refuse":
-        refuse(empty, "box {box} has no area; correct or remove it, or set degenerate='drop'")
+        refuse(empty, "box {box} has no area in its image; correct or remove it, or set "
+               "degenerate='drop'")  # fmt: skip
     elif empty.any():
         first = where[int(np.argmax(empty))]
         _log.warning("%s: dropped %d boxes without area, first %s", split.where, empty.sum(), first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from jaxdl.data.images import jpeg, pixels
+from jaxdl.data.images.frame import Size, scaling
 from jaxdl.data.images.lazy import Decoded, Encoded
 from jaxdl.errors import UserError
 
-Size = tuple[int, int]
+_log = logging.getLogger("jaxdl")
 
 
 def fit(
@@ -32,12 +34,6 @@ def fit(
     scale, extent = scaling(image.shape[:2], size)
     jpeg.resize(image, canvas[: extent[0], : extent[1]])
     return canvas, scale, extent
-
-
-def scaling(shape: Size, size: Size) -> tuple[float, Size]:
-    """The scale of a picture of this height and width, and its height and width on the canvas."""
-    scale = min(size[0] / shape[0], size[1] / shape[1])
-    return scale, (max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale)))
 
 
 class Canvases(Decoded):
@@ -71,6 +67,7 @@ class Canvases(Decoded):
     ) -> None:
         super().__init__(encoded, (*size, 3), threads)
         self._shapes, self._where, self._size, self._upright = shapes, where, size, upright
+        self._told = False
 
     def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "..."]:
         """Canvases (..., height, width, 3)."""
@@ -102,11 +99,26 @@ class Canvases(Decoded):
         height, width = scaling(self._shapes[i], self._size)[1]
         jpeg.resize(self._picture(i), into[:height, :width])
 
+    def _tell_notes(self, i: int, image: np.ndarray) -> None:
+        """Say once that boxes may be of the picture as shown, where its shape does not tell."""
+        encoded = self.encoded.read(i)
+        if self._told or jpeg.size(encoded) is not None or pixels.is_upright(encoded):
+            return
+        if pixels.size(encoded, upright=True) == pixels.size(encoded, upright=False):
+            self._told = True
+            _log.warning(
+                "%s: has a note to rotate or mirror it, and its boxes are taken to be of the "
+                "pixels as stored; set upright=True if they are of the picture as viewers show it",
+                self.encoded.name(i),
+            )
+
     def _picture(self, i: int) -> UInt8[np.ndarray, "height width channels"]:
         shape = self._shapes[i]
         for upright in (True,) if self._upright else (False, True):
             image = self._whole(i, upright)
             if image.shape[:2] == shape:
+                if not self._upright:
+                    self._tell_notes(i, image)
                 return image
         raise UserError(
             f"{self._where[i]}: says {shape[0]}×{shape[1]} pixels (height × width), but "

@@ -11,6 +11,7 @@ from jaxtyping import Float64, Integer, UInt8
 
 from jaxdl.errors import UserError
 
+_LONGEST = 16  # times as long as wide
 _TRIES = 10
 _DRAWS = 2 * _TRIES + 2  # an area and a ratio for each try, and a position
 
@@ -100,6 +101,17 @@ class Crop:
         w = max(1, min(width, round(height * self.ratio[1])))
         h = max(1, min(height, round(width / self.ratio[0])))
         return Box((height - h) // 2, (width - w) // 2, h, w)
+
+    def longest(
+        self, image: UInt8[np.ndarray, "height width channels"]
+    ) -> UInt8[np.ndarray, "new_height new_width channels"]:
+        """The middle of an image that is more than 16 times as long as wide, as others are.
+
+        A line of 1 by 6000 pixels, scaled until it covers the square, would take gigabytes.
+        """
+        most = _LONGEST * min(image.shape[:2])
+        down, across = (max(0, length - most) // 2 for length in image.shape[:2])
+        return image[down : down + most, across : across + most]
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of an image once its shorter side is `shorter`."""

@@ -16,6 +16,8 @@ from jaxdl.data import limits
 from jaxdl.data.images import pixels
 
 _own = threading.local()
+_SCAN, _NOTES = 0xDA, 0xE1  # the second bytes of markers: of the pixels, and of Exif and XMP;
+_SEGMENTS = frozenset({*range(0xC0, 0xD0), *range(0xDB, 0xFF)})  # and of what comes before
 
 
 def size(encoded: bytes) -> tuple[int, int] | None:
@@ -74,13 +76,13 @@ def decode(
 
 
 def _has_notes(encoded: bytes) -> bool:
-    """Whether Exif notes are among the application segments, which come first."""
+    """Whether Exif or XMP notes are among the segments before the pixels, wherever they stand."""
     place = 2
-    while b"\xff\xe0" <= encoded[place : place + 2] <= b"\xff\xef":
-        if encoded[place + 4 : place + 10] == b"Exif\0\0":
+    while encoded[place : place + 1] == b"\xff" and (marker := encoded[place + 1]) != _SCAN:
+        if marker == _NOTES or marker not in _SEGMENTS:  # or something odd, which Pillow knows
             return True
         place += 2 + int.from_bytes(encoded[place + 2 : place + 4], "big")
-    return False
+    return encoded[place : place + 1] != b"\xff"
 
 
 def _room(size: int) -> np.ndarray:

@@ -207,7 +207,7 @@ class LazyImages(Decoded):
         rows = np.asarray(self._all[rows])
 
         def see(place: int, i: int, into: np.ndarray) -> None:
-            image = self._whole(i)
+            image = self.crop.longest(self._whole(i))
             into[:] = self.crop.seen(pixels.scaled(image, self.crop.scaled(*image.shape[:2])))
 
         images = self._make(rows.ravel(), (self.views, *self.shape[1:]), see)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,19 +18,26 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxdl.data import limits, user_files
+from jaxdl.data.images.frame import Fit, Size, lost, scaling
 from jaxdl.errors import UserError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
+# The suffixes of the images in a folder.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
 # Only these are opened: Pillow reads others too, some by starting programs (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_log = logging.getLogger("jaxdl")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
           6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
 _SMALL = 10_000  # bytes of a decoded image
 _CHUNK = 64  # images a thread takes at a time
-_VERSION = 1  # increase it when this file makes other pixels, so that cached ones are not used
+_MUCH = 0.2  # of an image: if the crop to the middle loses more, that is told
+_BACKGROUND = (255, 255, 255)  # where an image is transparent: paper is white
+_VERSION = 2  # increase it when this file makes other pixels, so that cached ones are not used
 
 
 def version() -> str:
@@ -61,23 +70,23 @@ def decode(
     encoded: Sequence[bytes | Path],
     pixels: UInt8[np.ndarray, "images height width channels"],
     where: Callable[[int], str],
-    *,
-    resize: bool,
+    fit: Fit | None,
 ) -> None:
     """Decode images of any of the usual formats into `pixels`, large ones on all cores.
 
     Grey, palette, CMYK and transparent images are converted to the channels of `pixels`: 1 is
-    grey, 3 are red, green and blue (transparency is dropped), 4 keep the transparency.
+    grey, 3 are red, green and blue (what is transparent is put on white), 4 keep the transparency.
+    Of 9 to 16 bits a channel the upper 8 are taken.
 
     Args:
       encoded: the files' contents, or their paths.
       pixels: the array to fill.
       where: what to call image i in an error message.
-      resize: rotate each image as its Exif note says, scale it until it covers the shape of
-        `pixels`, and crop it to the middle. Otherwise the image must have this shape.
+      fit: rotate each image as its Exif note says, and scale it to the shape of `pixels`, as
+        `Frame` says. None for images that must have this shape, and are not rotated.
 
     Raises:
-      UserError: an image is missing, damaged, not an image, of more than 8 bits a channel, of more
+      UserError: an image is missing, damaged, not an image, of more than 16 bits a channel, of more
         pixels than `limits.PIXELS`, or of another shape; the message names it.
     """
     if pixels.shape[-1] not in _MODES:
@@ -87,12 +96,12 @@ def decode(
     def fill(start: int) -> None:
         for i, image in enumerate(encoded[start : start + _CHUNK], start):
             try:
-                pixels[i] = _decode_one(image, pixels.shape[1:], resize)
+                pixels[i] = _decode_one(image, pixels.shape[1:], fit, functools.partial(where, i))
             except Exception as error:  # Pillow raises ten types for damaged files
                 raise UserError(f"{where(i)}: {reason(image, error)}") from error
 
     # For small images most of the time is spent in Python, and threads would wait for the GIL.
-    threads = os.cpu_count() if resize or pixels[0].nbytes > _SMALL else 1
+    threads = os.cpu_count() if fit or pixels[0].nbytes > _SMALL else 1
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(0, len(encoded), _CHUNK)))
 
@@ -162,9 +171,9 @@ def is_upright(encoded: bytes) -> bool:
 
 
 def scaled(
-    image: UInt8[np.ndarray, "height width channels"], size: tuple[int, int]
+    image: UInt8[np.ndarray, "height width channels"], size: Size
 ) -> UInt8[np.ndarray, "new_height new_width channels"]:
-    """An image in another size, (height, width), by a linear filter that smooths when it shrinks.
+    """An image in another size, by a linear filter that smooths when it shrinks.
 
     Raises ValueError if it would have more pixels than `limits.PIXELS`.
     """
@@ -200,21 +209,50 @@ def reason(encoded: bytes | Path, error: Exception) -> str:
 
 
 def _decode_one(
-    encoded: bytes | Path, shape: tuple[int, ...], resize: bool
+    encoded: bytes | Path, shape: tuple[int, ...], fit: Fit | None, name: Callable[[], str]
 ) -> UInt8[np.ndarray, "height width channels"]:
-    from PIL import Image, ImageOps
-
     height, width, channels = shape
     with _opened(user_files.content(encoded)) as file:
-        image = _converted(file, channels, upright=resize)
-        if resize:
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        image = _converted(file, channels, upright=fit is not None)
+        if fit is not None:
+            image = _fitted(image, (height, width), fit, name)
         elif image.size != (width, height):
             raise ValueError(
                 f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
                 "set size to resize the images"
             )
         return _array(image, channels)
+
+
+def _fitted(image: Image.Image, size: Size, fit: Fit, name: Callable[[], str]) -> Image.Image:
+    """An image in this size, as `Frame` says."""
+    from PIL import Image, ImageOps
+
+    (height, width), linear = size, Image.Resampling.BILINEAR
+    if fit == "squeeze":
+        return image.resize((width, height), linear)
+    if fit == "crop":
+        if (share := lost((image.height, image.width), size)) > _MUCH:
+            _tell_crop(share, size, name)
+        return ImageOps.fit(image, (width, height), linear)
+    _, (h, w) = scaling((image.height, image.width), size)
+    canvas = Image.new(image.mode, (width, height))
+    canvas.paste(image.resize((w, h), linear), ((width - w) // 2, (height - h) // 2))
+    return canvas
+
+
+_told = threading.Event()
+
+
+def _tell_crop(share: float, size: Size, name: Callable[[], str]) -> None:
+    """Say once that much of an image is not seen."""
+    if not _told.is_set():
+        _told.set()
+        _log.warning(
+            "%s: the middle, %d×%d, is without %d %% of the image, and so for others of its "
+            "shape; fit='pad' or 'squeeze' shows all, and size=(height, width) need not be square",
+            *(name(), *size, round(100 * share)),
+        )
 
 
 @functools.cache
@@ -250,23 +288,62 @@ def _converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
     from PIL import Image
 
     image = file
-    if image.mode.startswith(("I", "F")):
-        raise ValueError("more than 8 bits a channel; convert it to 8")
+    deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
     image.load()  # this rotates a TIFF, and only then is its orientation right
-    if upright and (turn := _TURNS.get(_orientation(image))):
+    orientation = _orientation(image)
+    if image.mode.startswith(("I", "F")):
+        image = _shallow(image)
+    elif deep and 0 < max(high for _, high in _extrema(image)) < 16:
+        raise ValueError(_DARK)  # Pillow has taken the upper 8 bits
+    if upright and (turn := _TURNS.get(orientation)):
         image = image.transpose(Image.Transpose[turn])
-    if image.mode != _MODES[channels]:
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        image = image.convert(_MODES[channels])
-    return image
+    if image.mode == _MODES[channels]:
+        return image
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if channels < 4:
+            paper = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
+            image = Image.alpha_composite(paper, image)
+    return image.convert(_MODES[channels])
+
+
+_DARK = (
+    "16 bits a channel, of which the values use 12 at most, so it is almost black; multiply the "
+    "values, or save it with 8 bits"
+)
+
+
+def _shallow(image: Image.Image) -> Image.Image:
+    """A grey image of 9 to 16 bits as one of 8: the upper ones of as many as the file has."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    bits = 16
+    if image.format == "TIFF":
+        bits = max(image.tag_v2.get(258, (16,)))  # type: ignore[attr-defined]
+    if values.dtype.kind == "f" or bits > 16 or values.min() < 0 or values.max() >= 1 << 16:
+        raise ValueError("more than 16 bits a channel; convert it to 8")
+    if bits == 16 and 0 < values.max() < 1 << 12:
+        raise ValueError(_DARK)
+    return Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))
+
+
+def _extrema(image: Image.Image) -> list[tuple[float, float]]:
+    """The least and largest value of each band but transparency."""
+    bands = [band for band in image.getbands() if band != "A"]
+    extrema = image.getextrema()
+    return list(extrema[: len(bands)]) if isinstance(extrema[0], tuple) else [extrema]  # type: ignore[list-item]
 
 
 def _orientation(image: Image.Image) -> int:
-    """The orientation in the Exif notes, 1 to 8 (Exif 2.3, section 4.6.4); 1 is upright."""
+    """The orientation that a note in the file gives, 1 to 8 (Exif 2.3, 4.6.4); 1 is upright.
+
+    Pillow looks in Exif and XMP. What is not an orientation stands for none.
+    """
     from PIL import ExifTags
 
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:

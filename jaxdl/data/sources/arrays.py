@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,17 @@ from numpy.lib import format as npy
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief
 
+_log = logging.getLogger("jaxdl")
 _UNPACKED = 2**30  # bytes that any archive may unpack to;
 _EXPANSION = 100  # a larger one may unpack to this many times its size
 
 
-def arrays(train: str, test: str | None = None, validation: str | None = None) -> dict[str, Table]:
+def arrays(
+    train: str,
+    test: str | None = None,
+    validation: str | None = None,
+    channels_first: tuple[str, ...] = (),
+) -> dict[str, Table]:
     """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
 
     Each array is a column; its first axis is the examples. Nothing is unpickled. Arrays in memory
@@ -26,9 +34,12 @@ def arrays(train: str, test: str | None = None, validation: str | None = None) -
       train: path of the train split's .npz file.
       test: path of the test split's .npz file; None for no test split.
       validation: path of the validation split's .npz file; None for no validation split.
+      channels_first: columns of images that are (N, channels, height, width), as PyTorch has them;
+        they become (N, height, width, channels).
 
     Raises:
-      UserError: a file is missing, is not an archive of arrays, or is named for two splits.
+      UserError: a file is missing, is not an archive of arrays, or is named for two splits; or a
+        column of `channels_first` is missing or does not have four axes.
     """
     files = {"train": train, "validation": validation, "test": test}
     paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
@@ -39,7 +50,31 @@ def arrays(train: str, test: str | None = None, validation: str | None = None) -
             raise UserError(
                 f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
             )
-    return {role: _read_npz(path) for role, path in paths.items()}
+    return {role: _channels_last(_read_npz(path), channels_first) for role, path in paths.items()}
+
+
+def _channels_last(table: Table, names: tuple[str, ...]) -> Table:
+    """The table with the axes of these columns in our order; tells which others seem not to be.
+
+    Three or four channels are rarely a height, and an image rarely has so many channels as pixels.
+    """
+    table.require(names, "channels_first names columns of images")
+    columns = dict(table.columns)
+    for name, column in columns.items():
+        if name in names:
+            if column.ndim != 4:
+                raise UserError(
+                    f"{table.where}: channels_first: column {name!r} has shape {column.shape}; it "
+                    "must be (N, channels, height, width)"
+                )
+            columns[name] = np.ascontiguousarray(column.transpose(0, 2, 3, 1))
+        elif column.ndim == 4 and column.shape[1] in (1, 3, 4) and min(column.shape[2:]) > 4:
+            _log.warning(
+                "%s: column %r is %s, which reads as %d pixels high with %d channels; if these are "
+                "channels, set channels_first=('%s',)",
+                *(table.where, name, list(column.shape), column.shape[1], column.shape[3], name),
+            )
+    return replace(table, columns=columns)
 
 
 def _read_npz(path: Path) -> Table:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jaxdl.data import user_files
 from jaxdl.data.images import pixels
-from jaxdl.data.images.canvas import Size
+from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
 from jaxdl.errors import UserError, brief, printable
 
 
-def inside(name: str, where: str) -> str:
-    """A relative path; refused if it leads out of its folder."""
+def inside(name: str, where: str, root: Path | None = None) -> str:
+    """A path below a folder, as this system writes it; refused if it leads out of the folder.
+
+    With `root`, which is the folder, also one that other systems and tools write: with backslashes,
+    absolute but into the folder, or with `../` before what is in it (as Roboflow does).
+    """
     plain = os.path.normpath(name)
+    if root is not None and "\\" in name and not os.path.exists(root / plain):
+        with suppress(UserError):
+            other = inside(name.replace("\\", "/"), where, root)
+            plain = other if os.path.exists(root / other) else plain
+    if root is not None and os.path.isabs(plain):
+        for place in (os.path.abspath(root), os.path.realpath(root)):
+            plain = plain.removeprefix(os.path.join(place, ""))
+    if root is not None and plain.startswith(".."):
+        below = re.sub(r"^(\.\./)+", "", plain)
+        plain = below if os.path.exists(root / below) else plain
     if not name or os.path.isabs(plain) or plain.split(os.sep)[0] == "..":
         raise UserError(f"{where}: path {brief(name)} leads out of its folder; give one inside it")
     return plain
@@ -42,14 +59,15 @@ def listed(root: Path, names: Sequence[str], where: Sequence[str]) -> EncodedFil
     """
     seen: dict[str, str] = {}
     for name, entry in zip(names, where, strict=True):
-        plain = inside(name, entry)
-        if plain in seen:
-            raise UserError(f"{entry}: image {brief(name)} is listed twice, first by {seen[plain]}")
-        seen[plain] = entry
-        if not os.path.isfile(root / plain):  # accepts names of any length
+        plain = inside(name, entry, root)
+        found = user_files.spelt(root, plain)
+        if found is None:
             raise UserError(
                 f"{entry}: no image {printable(root / plain, 300)}; add it, or remove the entry"
             )
+        if found in seen:
+            raise UserError(f"{entry}: image {brief(name)} is listed twice, first by {seen[found]}")
+        seen[found] = entry
     return EncodedFiles(root, [*seen])
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from jaxtyping import UInt8
 from jaxdl import json_files
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
+from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
@@ -22,47 +21,51 @@ from jaxdl.errors import UserError, printable
 def captions(
     path: str,
     images: str | None = None,
-    size: int = 64,
+    size: int | Size = 64,
     validation_fraction: float = 0.05,
     test_fraction: float = 0.05,
     seed: int = 0,
+    encoding: str = "utf-8",
+    fit: Fit = "crop",
 ) -> dict[str, Table]:
     """Images and their captions, one row for each pair, split at random by images.
 
-    The file is UTF-8: a table of comma- or tab-separated values whose header line has `image` and
+    The file is a table of comma- or tab-separated values whose header line has `image` and
     `caption`, as Flickr8k's captions.txt, or JSON lines, {"image": "a.jpg", "caption": "…"}. A
     caption that contains a comma needs quotes unless its column is the last. An image may have
-    several captions; all of them are in the same split, in the order of the file. Images are scaled
-    to cover a square and cropped to its middle; grey and transparent ones are converted to RGB.
+    several captions; all of them are in the same split, in the order of the file. Grey and
+    transparent images are converted to RGB.
 
     Args:
       path: the file; .jsonl or .json for JSON lines, any other name for a table.
       images: the folder of the images; by default the folder of the file.
-      size: side of the square, in pixels.
+      size: side of a square in pixels, or (height, width).
       validation_fraction: share of the images for the validation split, rounded; 0 for none.
       test_fraction: share of the images for the test split, rounded; 0 for none.
       seed: of the random split.
+      encoding: of the file, by Python's name for it, such as 'cp1252'.
+      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
+        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
 
     Returns:
-      `image` (N, size, size, 3) uint8, and `caption` (N,) of str.
+      `image` (N, height, width, 3) uint8, and `caption` (N,) of str.
 
     Raises:
       UserError: the file or an image cannot be read, or a caption is empty; the message names
         the line.
     """
-    if size < 1:
-        raise UserError(f"captions: size={size}; an image has at least 1 pixel a side")
+    frame = Frame.of(size, fit, "captions")
     file = Path(path).expanduser()
     folder = file.parent if images is None else Path(images).expanduser()
     if not folder.is_dir():
         raise UserError(f"captions: no folder {folder}; give the folder of the images")
     with user_files.reading("captions", file):
-        pairs = _pairs(file)
+        pairs = _pairs(file, encoding)
     names = list(dict.fromkeys(pair.image for pair in pairs))
     parts = partition(len(names), test_fraction, validation_fraction, seed, f"captions: {path}")
     # Checks the memory that the tables will take, where an image is repeated for each caption.
-    room = pixels.room(len(pairs), (size, size, 3), f"captions: {path}")
-    each_image = _read(file, folder, pairs, names, room[: len(names)])
+    room = pixels.room(len(pairs), (*frame.size, 3), f"captions: {path}")
+    each_image = _read(file, folder, pairs, names, room[: len(names)], fit)
     number = {name: i for i, name in enumerate(names)}
     image = np.array([number[pair.image] for pair in pairs])
     caption = np.array([pair.caption for pair in pairs], dtype=object)
@@ -90,8 +93,8 @@ class _Pair:
     line: int
 
 
-def _pairs(file: Path) -> list[_Pair]:
-    text = user_files.read(file, "captions")
+def _pairs(file: Path, encoding: str) -> list[_Pair]:
+    text = user_files.read(file, "captions", encoding)
     rows = _json_lines if file.suffix.lower() in (".jsonl", ".json") else _cells
     pairs = []
     for line, image, caption in rows(text, file):
@@ -109,32 +112,28 @@ def _pairs(file: Path) -> list[_Pair]:
 def _cells(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
     first = text.partition("\n")[0]
     delimiter = "\t" if "\t" in first else ","
-    if delimiter == "\t":  # where a quote is an ordinary character
-        rows = csv.reader(StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    else:
-        rows = csv.reader(StringIO(text), delimiter=delimiter, strict=True)
+    # In a table with tabs a quote is an ordinary character.
+    rows = user_files.cells(text, delimiter, quotes=delimiter == ",", trim=False)
     try:
-        header = [name.strip() for name in next(rows, [])]
+        header = [name.strip() for name in next(rows, (0, []))[1]]
         if header.count("image") != 1 or header.count("caption") != 1:
             raise UserError(
-                f"captions: {file} line 1: {first[:80]!r} is not a header with the columns image "
+                f"line 1: {first[:80]!r} is not a header with the columns image "
                 "and caption, each once; add one"
             )
         image, caption = header.index("image"), header.index("caption")
         last = len(header) - 1
-        for row in rows:
-            if not row:
-                continue
+        for line, row in rows:
             if caption == last:
                 row[last:] = [delimiter.join(row[last:])]
             if len(row) != len(header):
                 raise UserError(
-                    f"captions: {file} line {rows.line_num} has {len(row)} cells, the header "
-                    f"{len(header)}; correct the line, or put cells that contain a comma in quotes"
+                    f"line {line} has {len(row)} cells, the header {len(header)}; correct the "
+                    "line, or put cells that contain a comma in quotes"
                 )
-            yield rows.line_num, row[image], row[caption]
-    except csv.Error as error:
-        raise UserError(f"captions: {file} line {rows.line_num}: {error}; correct it") from None
+            yield line, row[image], row[caption]
+    except UserError as error:
+        raise UserError(f"captions: {file} {error}") from None
 
 
 def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
@@ -151,16 +150,15 @@ def _read(
     folder: Path,
     pairs: list[_Pair],
     names: list[str],
-    room: UInt8[np.ndarray, "images size size 3"],
-) -> UInt8[np.ndarray, "images size size 3"]:
+    room: UInt8[np.ndarray, "images height width 3"],
+    fit: Fit,
+) -> UInt8[np.ndarray, "images height width 3"]:
     """The images of these names, in `room`."""
-    paths = [folder / name for name in names]
+    paths = [folder / (user_files.spelt(folder, name) or name) for name in names]
     line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
 
     def shown(i: int) -> str:
         return printable(str(paths[i]), 300)
 
-    pixels.decode(
-        paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", resize=True
-    )
+    pixels.decode(paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", fit)
     return room

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxdl import json_files
 from jaxdl.data import user_files
-from jaxdl.data.images.annotations import Annotated, Degenerate, Objects, Size, require_size, tables
+from jaxdl.data.images.annotations import (
+    Annotated,
+    Degenerate,
+    Objects,
+    Outside,
+    require_size,
+    tables,
+)
+from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
 from jaxdl.data.sources import box_files
+from jaxdl.data.splits import fill_up
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief, printable, some
 
+_log = logging.getLogger("jaxdl")
 _Entry = dict[str, Any]
 _SPLIT = "(?<![a-z])(?:train|val|test)"  # in the name of a split's file or folder
 _ROLES = {"train": "train", "val": "validation", "test": "test"}
+_Image = tuple[Path, str, Objects]  # its folder, its path in there, and its objects
 _MOST = 1 << 32  # bytes of a JSON file; COCO's own have 450 MB
 
 
@@ -39,13 +52,18 @@ def coco(
     test: tuple[str, str] | None = None,
     degenerate: Degenerate = "refuse",
     lazy: bool = False,
+    outside: Outside = "refuse",
+    upright: bool = False,
+    test_fraction: float = 0.0,
+    validation_fraction: float = 0.0,
 ) -> dict[str, Table]:
     """Images with boxes in COCO's format (Lin et al. 2014; cocodataset.org, "Data format").
 
-    Classes are the categories, in the order of their ids; labels count from 0. Objects whose
+    Classes are the categories, in the order of their ids; labels count from 0. A category that has
+    no annotation and is the supercategory of others is a heading, not a class. Objects whose
     `iscrowd` is 1 are `crowd`. Images without annotations have no objects. Sizes are those of the
     pixels as stored, as in COCO; if only the picture rotated by its Exif note has the size, the
-    rotated one is taken.
+    rotated one is taken. Sizes that are missing, null or 0 are read from the image.
 
     Args:
       path: the folder that holds the others.
@@ -56,6 +74,11 @@ def coco(
       degenerate: refuse a box without area, or drop it; COCO's train split has two.
       lazy: decode images when they are needed, for data that does not fit in memory: COCO takes
         36 GB at 320 × 320. A damaged image is then only noticed when it is needed.
+      outside: refuse a box that is more than two pixels outside its image, or clip it.
+      upright: the boxes are of the images rotated as their Exif notes say, as viewers show them.
+      test_fraction: expected share of the images of `train` for the test split, chosen by a hash of
+        the name; 0 for none.
+      validation_fraction: likewise for the validation split.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
@@ -69,27 +92,42 @@ def coco(
     root = box_files.folder(path, "coco")
     sources = {"train": train, "validation": validation, "test": test}
     pairs = {role: pair for role, pair in sources.items() if pair is not None}
-    classes: dict[int, str] = {}
-    splits: dict[str, Annotated] = {}
-    images: dict[str, EncodedFiles] = {}
+    categories: dict[str, str] = {}
+    classes: dict[str, str] = {}
+    given: dict[str, list[_Image]] = {}
+    files: dict[str, Path] = {}
     for role, (name, folder) in pairs.items():
-        file = root / box_files.inside(name, f"coco: {role}")
+        files[role] = file = root / box_files.inside(name, f"coco: {role}")
         with user_files.reading("coco", file):
             document = _read(file)
-            categories = _categories(document["categories"], file)
-            classes = classes or categories
-            if categories != classes:
+            here = _categories(document["categories"], file)
+            categories = categories or here
+            classes = classes or _without_headings(document, categories, file)
+            if here != categories:
                 raise UserError(
                     f"coco: {file}: its categories differ from those of {root / train[0]}; make "
                     "them the same, ids included"
                 )
-            images[role] = _images(
-                document["images"], root / box_files.inside(folder, str(file)), file
-            )
-            objects = _objects(document, images[role], list(classes), file)
-        splits[role] = Annotated(images[role], objects, f"coco: {file}")
-    box_files.require_disjoint(images, "coco")
-    return tables(splits, tuple(classes.values()), size, degenerate, lazy)
+            place = root / box_files.inside(folder, str(file))
+            images = _images(document["images"], place, file)
+            objects = _objects(document, images, list(classes), file, upright)
+        given[role] = [(place, *each) for each in zip(images.paths, objects, strict=True)]
+    parts = fill_up(given, lambda each: each[1], test_fraction, validation_fraction, "coco")
+    encoded = {
+        role: EncodedFiles(part[0][0] if part else root, [name for _, name, _ in part])
+        for role, part in parts.items()
+    }
+    box_files.require_disjoint(encoded, "coco")
+    splits = {
+        role: Annotated(
+            encoded[role],
+            [each for _, _, each in part],
+            f"coco: {files.get(role, files['train'])}",
+            upright,
+        )
+        for role, part in parts.items()
+    }
+    return tables(splits, tuple(classes.values()), size, degenerate, lazy, outside)
 
 
 def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
@@ -159,30 +197,57 @@ def _read(file: Path) -> dict[str, list[_Entry]]:
     )
 
 
-def _categories(entries: list[_Entry], file: Path) -> dict[int, str]:
-    """The name of each category, by its id, in ascending order."""
-    categories: dict[int, str] = {}
-    names: set[str] = set()
+def _categories(entries: list[_Entry], file: Path) -> dict[str, str]:
+    """The name of each category, by its id as text, in ascending order of the ids."""
+    categories: dict[str, str] = {}
     for place, entry in enumerate(entries):
         where = f"coco: {file} categories[{place}]"
-        key, name = box_files.whole(entry.get("id"), "id", where), entry.get("name")
-        if not isinstance(name, str) or key in categories or name in names:
+        key, name = _key(entry.get("id")), entry.get("name")
+        if key is None or not isinstance(name, str) or key in categories:
             raise UserError(
-                f"{where}: id {key} and name {brief(name)}; each must be unique, the name a text"
+                f"{where}: id {brief(entry.get('id'))} and name {brief(name)}; the id must be a "
+                "number or text that no other category has, the name a text"
             )
-        categories[key] = name
-        names.add(name)
+        categories[key] = user_files.same_name(name)
     if not categories:
         raise UserError(f"coco: {file}: no categories; add them, since each annotation needs one")
-    return dict(sorted(categories.items()))
+    numbered = all(key.isdecimal() for key in categories)
+    order = (lambda item: (int(item[0]), item[0])) if numbered else None
+    return dict(sorted(categories.items(), key=order))
+
+
+def _without_headings(
+    document: dict[str, list[_Entry]], categories: dict[str, str], file: Path
+) -> dict[str, str]:
+    """The categories that are classes: each name once."""
+    used = {_key(entry.get("category_id")) for entry in document["annotations"]}
+    above = {
+        entry.get("supercategory") for entry in document["categories"] if _key(entry["id"]) in used
+    }
+    classes = {k: name for k, name in categories.items() if k in used or name not in above}
+    if headings := [name for k, name in categories.items() if k not in classes]:
+        _log.warning("coco: %s: %s heads others and is not a class", file, some(headings))
+    times = Counter(classes.values())
+    if twice := [name for name, count in times.items() if count > 1]:
+        raise UserError(f"coco: {file}: two categories have the name {brief(twice[0])}; rename one")
+    return classes
+
+
+def _key(value: Any) -> str | None:
+    """An id as text, since tools write 7, 7.0 or "7" for the same; None for what is not an id."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        return None
+    return str(value)
 
 
 def _images(entries: list[_Entry], folder: Path, file: Path) -> EncodedFiles:
     where = [f"coco: {file} image {_called(entry)}" for entry in entries]
-    ids: set[Any] = set()
+    ids: set[str] = set()
     for entry, here in zip(entries, where, strict=True):
-        key = entry.get("id")
-        if not isinstance(key, int | str) or key in ids:
+        key = _key(entry.get("id"))
+        if key is None or key in ids:
             raise UserError(f"{here}: each image needs an id of its own, a number or a text")
         if not isinstance(entry.get("file_name"), str):
             raise UserError(f"{here}: no file_name; add it")
@@ -191,32 +256,35 @@ def _images(entries: list[_Entry], folder: Path, file: Path) -> EncodedFiles:
 
 
 def _objects(
-    document: dict[str, list[_Entry]], images: EncodedFiles, categories: list[int], file: Path
+    document: dict[str, list[_Entry]],
+    images: EncodedFiles,
+    categories: list[str],
+    file: Path,
+    upright: bool,
 ) -> list[Objects]:
     """The objects of each image."""
-    objects = []
+    by_id: dict[str | None, Objects] = {}
     for i, entry in enumerate(document["images"]):
         where = f"coco: {file} image {_called(entry)}"
-        objects.append(Objects(where, _shape(entry, i, images, where)))
-    by_id = {entry["id"]: each for entry, each in zip(document["images"], objects, strict=True)}
+        by_id[_key(entry["id"])] = Objects(where, _shape(entry, i, images, where, upright))
     label = {category: i for i, category in enumerate(categories)}
     for place, entry in enumerate(document["annotations"]):
         where = f"coco: {file} annotation {_called(entry) if 'id' in entry else f'[{place}]'}"
-        if not isinstance(entry.get("image_id"), int | str) or entry["image_id"] not in by_id:
+        image, category = _key(entry.get("image_id")), _key(entry.get("category_id"))
+        if image is None or image not in by_id:
             raise UserError(
                 f"{where}: image_id {brief(entry.get('image_id'))} is not the id of an image "
                 "in the file; correct or remove it"
             )
-        category = entry.get("category_id")
-        if not isinstance(category, int) or category not in label:
+        if category is None or category not in label:
             raise UserError(
-                f"{where}: category_id {brief(category)} is not the id of a category; they are "
-                f"{', '.join(map(str, categories[:20]))}"
+                f"{where}: category_id {brief(entry.get('category_id'))} is not the id of a "
+                f"category; they are {', '.join(map(printable, categories[:20]))}"
             )
-        by_id[entry["image_id"]].add(
+        by_id[image].add(
             _corners(entry.get("bbox"), where), label[category], _is_crowd(entry, where), where
         )
-    return objects
+    return [*by_id.values()]
 
 
 def _called(entry: _Entry) -> str:
@@ -225,10 +293,10 @@ def _called(entry: _Entry) -> str:
     return printable(key) if isinstance(key, str) else brief(key)
 
 
-def _shape(entry: _Entry, i: int, images: EncodedFiles, where: str) -> Size:
-    if "height" not in entry and "width" not in entry:
-        return box_files.shape(images, i, upright=False)
-    height, width = (box_files.whole(entry.get(name), name, where) for name in ("height", "width"))
+def _shape(entry: _Entry, i: int, images: EncodedFiles, where: str, upright: bool) -> Size:
+    if not (entry.get("height") and entry.get("width")):
+        return box_files.shape(images, i, upright=upright)
+    height, width = (box_files.whole(entry[name], name, where) for name in ("height", "width"))
     if min(height, width) < 1:
         raise UserError(f"{where}: {height}×{width} pixels (height × width); correct it")
     return height, width

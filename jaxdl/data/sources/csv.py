@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv as csv_format
 import difflib
+import logging
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
@@ -18,6 +19,9 @@ from jaxdl.data.splits import partition
 from jaxdl.data.table import Feature, Table, standardized
 from jaxdl.errors import UserError, brief, printable
 
+_log = logging.getLogger("jaxdl")
+
+_WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -32,16 +36,20 @@ def csv(
     standardize: bool = False,
     delimiter: str = ",",
     text: tuple[str, ...] = (),
+    encoding: str = "utf-8",
+    decimal: Literal[".", ","] = ".",
 ) -> dict[str, Table]:
     """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
-      path: of the file, in UTF-8.
+      path: of the file.
       target: the column to regress on; becomes `target` (N,) float32.
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers are taken
-        as they are; names are numbered in alphabetical order, and `Table.classes` lists them.
+        as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and
+        `Table.classes` lists them.
       features: the columns to predict from, in this order; becomes `features` (N, D) float32. By
-        default all columns but the target, the label and the texts; if none is left, no features.
+        default all columns but the target, the label, the texts, and one without a name that counts
+        the rows; if none is left, no features.
       test_fraction: share of the rows for the test split, rounded; 0 for none.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: of the random split. The same file, fractions and seed give the same splits.
@@ -49,6 +57,8 @@ def csv(
         standard deviation there, in every split; `standardization` computes both.
       delimiter: the character between two cells.
       text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
+      encoding: of the file, by Python's name for it, such as 'cp1252'.
+      decimal: the sign before the decimals of a number: a point or a comma.
 
     Raises:
       UserError: the file cannot be read, does not have a column that is named, has a cell that is
@@ -57,7 +67,8 @@ def csv(
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
     with user_files.reading("csv", path):
-        columns, classes, names = _columns(path, target, label, features, delimiter, text)
+        sheet = Sheet.read(path, delimiter, encoding, decimal)
+        columns, classes, names = _columns(sheet, target, label, features, text)
     count = len(next(iter(columns.values())))
     rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
     made = tuple(map(Feature, names))
@@ -77,19 +88,19 @@ def csv(
 
 
 def _columns(
-    path: str,
+    sheet: Sheet,
     target: str | None,
     label: str | None,
     features: tuple[str, ...] | None,
-    delimiter: str,
     text: tuple[str, ...],
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
     """The columns of `csv` before they are split, the classes, and the names of the features."""
-    sheet = Sheet.read(path, delimiter)
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text)]
-    inputs = inputs if features is None else list(features)
+    inputs = sheet.without_index(inputs) if features is None else list(features)
     sheet.require(predicted, inputs, list(text))
+    for name in predicted:
+        sheet.require_single_rows(name)
     columns = {name: sheet.texts(name) for name in text}
     if inputs:
         columns["features"] = np.stack(list(map(sheet.numbers, inputs)), 1)
@@ -119,29 +130,37 @@ class Sheet:
       header: the columns' names.
       rows: the cells of each row, one for each column.
       lines: the line of the file in which each row ends.
+      delimiter: between two cells.
+      decimal: before the decimals of a number.
     """
 
     path: str
     header: list[str]
     rows: list[list[str]]
     lines: list[int]
+    delimiter: str
+    decimal: str
 
     @classmethod
-    def read(cls, path: str, delimiter: str) -> Sheet:
+    def read(
+        cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+    ) -> Sheet:
         """Read a file; refuse what is not a table, naming the line."""
-        if len(delimiter) != 1:
+        if len(delimiter) != 1 or delimiter in "\r\n":
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
         rows, lines = [], []
-        text = StringIO(user_files.read(Path(path), "csv"))
-        cells = csv_format.reader(text, delimiter=delimiter, skipinitialspace=True)
         try:
-            for row in cells:
-                if row:
-                    rows.append([cell.strip() for cell in row])
-                    lines.append(cells.line_num)
-        except csv_format.Error as error:
-            raise UserError(f"csv: {path} line {cells.line_num}: {error}; correct it") from None
-        sheet = cls(path, rows[0] if rows else [], rows[1:], lines[1:])
+            for line, row in user_files.cells(
+                user_files.read(Path(path), "csv", encoding), delimiter
+            ):
+                rows.append([cell.strip() for cell in row])
+                lines.append(line)
+        except UserError as error:
+            message = str(error)
+            raise UserError(
+                message if message.startswith("csv") else f"csv: {path} {message}"
+            ) from None
+        sheet = cls(path, rows[0] if rows else [], rows[1:], lines[1:], delimiter, decimal)
         sheet._check()
         return sheet
 
@@ -196,15 +215,69 @@ class Sheet:
                 "that csv makes itself; rename it"
             )
 
+    def without_index(self, names: list[str]) -> list[str]:
+        """The columns without one that only counts the rows; it would tell their order."""
+        kept = []
+        for name in names:
+            if not self._counts(name):
+                kept.append(name)
+            elif not name or re.fullmatch(r"Unnamed: ?\d+", name):
+                _log.warning(
+                    "csv: %s: left out column %r, which counts the rows; features=… takes it",
+                    self.path,
+                    name,
+                )
+            else:
+                _log.warning(
+                    "csv: %s: column %r counts the rows, which says nothing of others; leave it "
+                    "out by features=…",
+                    self.path,
+                    name,
+                )
+                kept.append(name)
+        return kept
+
+    def _counts(self, name: str) -> bool:
+        cells = self.cells(name)
+        start = cells[0] if cells[0] in ("0", "1") else None
+        return (
+            start is not None
+            and len(cells) > 2
+            and cells == [*map(str, range(int(start), int(start) + len(cells)))]
+        )
+
+    def require_single_rows(self, name: str) -> None:
+        """Refuse a cell that has swallowed rows, since a quote before them is not closed.
+
+        A line within a cell is a row if it has as many cells as the header, and in this column a
+        value that other rows have, too.
+        """
+        at = self._place[name]
+        whole = [not any("\n" in cell for cell in row) for row in self.rows]
+        known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
+        for row, is_whole, end in zip(self.rows, whole, self.lines, strict=True):
+            inner = [] if is_whole else [line for cell in row for line in cell.split("\n")[1:]]
+            for line in inner:
+                cells = [cell.strip() for cell in line.split(self.delimiter)]
+                if len(cells) == len(self.header) and cells[at] in known:
+                    raise UserError(
+                        f"csv: {self.path}: a cell that ends in line {end} goes over several "
+                        f"lines and has rows in it, such as {brief(line)}; close its quote"
+                    )
+
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers."""
         cells = self.cells(name)
+        if self.decimal == ",":
+            cells = [cell if "." in cell else cell.replace(",", ".") for cell in cells]
         wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
         if wrong:
             cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
+            comma = is_number(cells[wrong[0]].replace(",", ".", 1))
+            remedy = "set decimal=','" if comma else "correct them or leave the column out"
             raise UserError(
                 f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
-                f"finite number ({len(wrong)} cells are not); correct them or leave the column out"
+                f"finite number ({len(wrong)} cells are not); {remedy}"
             )
         return np.array(cells, np.float64).astype(np.float32)
 
@@ -214,13 +287,12 @@ class Sheet:
 
     def labels(self, name: str) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
         """A column of labels, and the names of the classes unless they are whole numbers."""
-        cells = self._filled(name, "label")
-        try:
+        cells = [*map(user_files.same_name, self._filled(name, "label"))]
+        if all(_WHOLE.fullmatch(cell) for cell in cells):
             return np.array([int(cell) for cell in cells], np.int32), ()
-        except (ValueError, OverflowError):
-            classes = sorted(set(cells))
-            number = {name: i for i, name in enumerate(classes)}
-            return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
+        classes = sorted(set(cells))
+        number = {name: i for i, name in enumerate(classes)}
+        return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
 
     def _filled(self, name: str, what: str) -> list[str]:
         cells = self.cells(name)

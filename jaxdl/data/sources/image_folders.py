@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,48 +13,56 @@ import numpy as np
 from jaxdl.data.cache import cached, stamp
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.images.lazy import EncodedFiles, LazyImages
-from jaxdl.data.splits import hashed_roles, require_fractions
+from jaxdl.data.images.pixels import SUFFIXES
+from jaxdl.data.sources.box_files import inside
+from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, some
+from jaxdl.data.user_files import is_data, same_name
+from jaxdl.errors import UserError, brief, some
 
 _log = logging.getLogger("jaxdl")
 
-# The names that the folder of a split may have.
-_ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation",
-          "test": "test"}  # fmt: skip
-_Labelled = list[tuple[str, str]]  # each image's path below the root, and its class
+_Labelled = Sequence[tuple[str, str]]  # each image's path below the root, and its class
 
 
 def images(
     path: str,
-    size: int | None = None,
+    size: int | Size | None = None,
     channels: int = 3,
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.0,
+    test_fraction: float | None = None,
+    validation_fraction: float | None = None,
     crop: Crop | None = None,
     skip: int = 0,
+    fit: Fit = "crop",
+    splits: Mapping[str, str] | None = None,
 ) -> dict[str, Table]:
     """Images in `path/train/CLASS/…`, `path/test/CLASS/…`, `path/val/CLASS/…`, or `path/CLASS/…`.
 
     Without folders for the splits, a hash of its path decides the split of an image, so it stays
     there when others are added. Classes are numbered in alphabetical order. Images are scaled to
-    cover a square and cropped to its middle; of an animation, the first frame is read. With `crop`
-    instead of `size` they stay on the disk and are decoded when they are needed.
+    `size`; of an animation, the first frame is read. With `crop` instead of `size` they stay on the
+    disk and are decoded when they are needed.
 
     Args:
       path: the folder.
-      size: side of the square in pixels; the images are then kept in memory.
+      size: side of a square in pixels, or (height, width); the images are then kept in memory.
       channels: 1 for grey, 3 for RGB, 4 for RGBA.
-      test_fraction: expected share of the test split; 0 for none. Only for `path/CLASS/…`.
-      validation_fraction: expected share of the validation split; 0 for none. Only for
-        `path/CLASS/…`.
+      test_fraction: expected share of the test split, 0 for none, where there is no folder for it.
+        By default 0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
+      validation_fraction: likewise for the validation split; by default 0.
       crop: the part of each image that is seen, random in training; see `Crop`.
       skip: how many damaged images may be left out; a warning names them. All images are decoded
         once to find them, which takes about an epoch, and the result is cached.
+      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
+        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
+      splits: role -> folder, such as {'train': 'fit', 'test': 'held_out'}; {} if all folders are
+        classes. By default folders with the usual names: train or training, val, valid, validation,
+        validate or dev, test or testing.
 
     Returns:
-      `image` (N, size, size, channels) uint8, and `label` (N,) int32; `Table.classes` are the
+      `image` (N, height, width, channels) uint8, and `label` (N,) int32; `Table.classes` are the
       folders' names.
 
     Raises:
@@ -62,63 +70,73 @@ def images(
         damaged or not an image (with `skip`, more than `skip` of them).
     """
     root = Path(path).expanduser()
-    seen = size if crop is None else crop
+    seen: Frame | Crop | None = crop if size is None else Frame.of(size, fit, "images")
     if seen is None or None not in (size, crop):
         raise UserError(
             "images: give either size, to keep the images in memory, or crop, to decode them when "
             "they are needed"
         )
-    if size is not None and size < 1:
-        raise UserError(f"images: size={size}; an image has at least 1 pixel a side")
+    if crop is not None and fit != "crop":
+        raise UserError(f"images: fit={fit!r} is for size; crop has its own way, leave fit out")
     if channels not in (1, 3, 4):
         raise UserError(f"images: channels={channels}; choose 1 (grey), 3 (RGB) or 4 (RGBA)")
     if skip < 0:
         raise UserError(
             f"images: skip={skip}; it must be at least 0, the number of images that may be left out"
         )
-    require_fractions("images", test_fraction, validation_fraction)
-    splits = _by_folder(root) or _by_hash(root, test_fraction, validation_fraction)
-    classes = tuple(sorted({name for _, name in splits["train"]}))
+    given = _by_folder(root, splits)
+    if not given:
+        given = {"train": _labelled(root)}
+        test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+    parts = fill_up(given, lambda item: item[0], test_fraction, validation_fraction, "images")
+    classes = tuple(sorted({name for _, name in parts["train"]}))
     if skip:
-        splits = _without_damaged(root, splits, channels, skip)
-    _require_examples(splits, classes, root)
+        parts = _without_damaged(root, parts, channels, skip)
+    _require_examples(parts, classes, root)
     return {
-        role: _table(root, role, files, classes, seen, channels) for role, files in splits.items()
+        role: _table(root, role, files, classes, seen, channels) for role, files in parts.items()
     }
 
 
-def _by_folder(root: Path) -> dict[str, _Labelled]:
+def _by_folder(root: Path, splits: Mapping[str, str] | None) -> dict[str, _Labelled]:
     """The splits that have folders, by role; empty if the folders are classes."""
+    if splits is not None:
+        return {role: _labelled(root, folder) for role, folder in _named(splits).items()}
     folders = _visible(root, os.DirEntry.is_dir)
-    splits_of = [folder for folder in folders if folder.name in _ROLES]
-    if "train" not in {folder.name for folder in splits_of}:
+    splits_of = [folder for folder in folders if folder.name.lower() in ROLES]
+    if "train" not in {ROLES[folder.name.lower()] for folder in splits_of}:
         return {}
     if len(splits_of) < len(folders):
         stranger = next(folder for folder in folders if folder not in splits_of)
         raise UserError(
-            f"images: {stranger.path} is next to {root / 'train'}; the folders must be either "
-            f"all splits ({', '.join(_ROLES)}) or all classes"
+            f"images: {stranger.path} is next to {root / splits_of[-1].name}; the folders must be "
+            f"either all splits ({', '.join(ROLES)}) or all classes: set splits={{}} if they are "
+            "classes, or name those that are splits, splits={'train': …}"
         )
-    splits: dict[str, _Labelled] = {}
+    named: dict[str, _Labelled] = {}
     for folder in splits_of:
-        role = _ROLES[folder.name]
-        if role in splits:
+        role = ROLES[folder.name.lower()]
+        if role in named:
             raise UserError(f"images: {folder.path} is a second {role} split; keep one")
-        splits[role] = _labelled(root, folder.name)
-    return splits
+        named[role] = _labelled(root, folder.name)
+    return named
 
 
-def _by_hash(root: Path, test: float, validation: float) -> dict[str, _Labelled]:
-    name = dict(_labelled(root))
-    parts = hashed_roles(name, test, validation)
-    return {role: [(file, name[file]) for file in part] for role, part in parts.items()}
+def _named(splits: Mapping[str, str]) -> Mapping[str, str]:
+    """The folders of splits that the user names; refuses other roles."""
+    if splits and not {"train"} <= {*splits} <= {*NAMES}:
+        raise UserError(
+            f"images: splits={brief(dict(splits))}; name the folder of 'train', and of "
+            "'validation' and 'test' if there are such, or write {} if all folders are classes"
+        )
+    return {role: inside(folder, "images: splits") for role, folder in splits.items()}
 
 
 def _labelled(root: Path, split: str = "") -> _Labelled:
     """The files in the class folders of a split, in alphabetical order."""
     folder = root / split
     for stray in map(Path, _visible(folder, os.DirEntry.is_file)):
-        if stray.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif"):
+        if stray.suffix.lower() in SUFFIXES:
             raise UserError(f"images: {stray} is not in the folder of a class; move it there")
     classes = _visible(folder, os.DirEntry.is_dir)
     if not classes:
@@ -133,7 +151,7 @@ def _labelled(root: Path, split: str = "") -> _Labelled:
                 raise UserError(
                     f"images: {file.path} is a folder where an image is expected; move it"
                 )
-            labelled.append((os.path.join(split, each.name, file.name), each.name))
+            labelled.append((os.path.join(split, each.name, file.name), same_name(each.name)))
     return labelled
 
 
@@ -142,12 +160,12 @@ def _visible(folder: Path, kind: Callable[[os.DirEntry], bool]) -> list[os.DirEn
     if not folder.is_dir():
         raise UserError(f"images: no folder {folder}; give one with a folder for each class")
     with os.scandir(folder) as entries:
-        matches = [e for e in entries if not e.name.startswith(".") and kind(e)]
+        matches = [entry for entry in entries if is_data(entry.name) and kind(entry)]
     return sorted(matches, key=lambda entry: entry.name)
 
 
 def _without_damaged(
-    root: Path, splits: dict[str, _Labelled], channels: int, most: int
+    root: Path, splits: Mapping[str, _Labelled], channels: int, most: int
 ) -> dict[str, _Labelled]:
     """The splits without the images that cannot be decoded; refuses more than `most` of these."""
     paths = [root / file for files in splits.values() for file, _ in files]
@@ -173,7 +191,9 @@ def _without_damaged(
     }
 
 
-def _require_examples(splits: dict[str, _Labelled], classes: tuple[str, ...], root: Path) -> None:
+def _require_examples(
+    splits: Mapping[str, _Labelled], classes: tuple[str, ...], root: Path
+) -> None:
     if empty := sorted(set(classes) - {name for _, name in splits["train"]}):
         raise UserError(
             f"images: class {empty[0]!r} has no readable image in the train split ({root})"
@@ -198,7 +218,7 @@ def _table(
     role: str,
     files: _Labelled,
     classes: tuple[str, ...],
-    seen: int | Crop,
+    seen: Frame | Crop,
     channels: int,
 ) -> Table:
     number = {name: i for i, name in enumerate(classes)}
@@ -208,7 +228,7 @@ def _table(
     if isinstance(seen, Crop):
         image = LazyImages(encoded, seen, channels)
     else:
-        image = pixels.room(len(files), (seen, seen, channels), f"images: {root}")
+        image = pixels.room(len(files), (*seen.size, channels), f"images: {root}")
         paths = [root / file for file in encoded.paths]
-        pixels.decode(paths, image, encoded.name, resize=True)
+        pixels.decode(paths, image, encoded.name, seen.fit)
     return Table({"image": image, "label": label}, f"{root} {role}", classes)

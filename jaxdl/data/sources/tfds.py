@@ -13,6 +13,7 @@ import numpy as np
 from jaxdl.data.cache import cached, fingerprint, stamp
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.images.lazy import LazyImages
 from jaxdl.data.sources import tfds_records
 from jaxdl.data.table import Column, Table
@@ -29,10 +30,11 @@ def tfds(
     test: str | None = "test",
     validation: str | None = None,
     columns: tuple[str, ...] | None = None,
-    size: int | None = None,
+    size: int | Size | None = None,
     data_dir: str | None = None,
     cache: bool = True,
     crop: Crop | None = None,
+    fit: Fit = "crop",
 ) -> dict[str, Table]:
     """A data set that TFDS has prepared as array_record, read into memory.
 
@@ -48,13 +50,15 @@ def tfds(
       test: the examples of the test split; None for no test split.
       validation: the examples of the validation split; None for no validation split.
       columns: the features to read; by default all.
-      size: side in pixels of a square; images are scaled to cover it and cropped to its middle.
-        If images differ in size, `size` or `crop` is needed.
+      size: side of a square in pixels, or (height, width), that images are scaled to. If they
+        differ in size, `size` or `crop` is needed.
       data_dir: where the data is prepared; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
       cache: keep the decoded images in the user's cache folder, so that the next run need not
         decode them (four seconds for MNIST). With `crop` the labels are kept, since reading them
         means reading the images between them.
       crop: the part of each image that is seen, random in training; see `Crop`.
+      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
+        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
 
     Raises:
       UserError: the data set is unknown or not prepared; a split is unknown, empty, or overlaps
@@ -65,11 +69,14 @@ def tfds(
             f"tfds {dataset!r}: give either size, to keep the images in memory, or crop, to "
             "decode them when they are needed; not both"
         )
+    frame = None if size is None else Frame.of(size, fit, f"tfds {dataset!r}")
+    if frame is None and fit != "crop":
+        raise UserError(f"tfds {dataset!r}: fit={fit!r} is for size; set size, or leave fit out")
     builder = tfds_records.load_builder(dataset, data_dir)
     instructions = {"train": train, "validation": validation, "test": test}
     parts = {role: part for role, part in instructions.items() if part is not None}
     tfds_records.require_disjoint(builder, dataset, parts)
-    features = _features(builder, dataset, columns, size, crop)
+    features = _features(builder, dataset, columns, frame, crop)
     classes = {f.name: f.classes for f in features}.get("label", ())
     return {
         role: Table(
@@ -90,7 +97,7 @@ class _Feature:
       shape: of one example.
       dtype: of the column; object for text.
       image: whether it is stored as an encoded image.
-      resize: whether images are scaled to this shape; otherwise they must have it.
+      fit: how images come to this shape; None if they must have it.
       classes: the names of the labels, if it holds labels.
     """
 
@@ -98,12 +105,12 @@ class _Feature:
     shape: tuple[int, ...]
     dtype: np.dtype
     image: bool
-    resize: bool
+    fit: Fit | None
     classes: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, name: str, feature: Any, tensor: Any, size: int | None, crop: Crop | None
+        cls, name: str, feature: Any, tensor: Any, frame: Frame | None, crop: Crop | None
     ) -> _Feature:
         """From TFDS's description; raises ValueError, with the reason, if it cannot be a column."""
         import tensorflow_datasets
@@ -111,9 +118,11 @@ class _Feature:
         if isinstance(tensor, dict):
             raise ValueError("is a structure of several")
         is_image = isinstance(feature, tensorflow_datasets.features.Image)
-        side = crop.size if crop is not None else size
-        resize = is_image and side is not None
-        shape = (side, side, *tensor.shape[2:]) if resize else tuple(tensor.shape)
+        if crop is not None:
+            frame = Frame((crop.size, crop.size))
+        shape = tuple(tensor.shape)
+        if is_image and frame is not None:
+            shape = (*frame.size, *tensor.shape[2:])
         dtype = np.dtype(tensor.np_dtype)
         if None in shape:
             raise ValueError(
@@ -129,27 +138,26 @@ class _Feature:
             if shape:
                 raise ValueError("is several texts")
             dtype = np.dtype(object)
-        return cls(name, shape, dtype, is_image, resize, classes)
+        fit = frame.fit if is_image and frame is not None else None
+        return cls(name, shape, dtype, is_image, fit, classes)
 
 
 def _features(
     builder: Any,
     dataset: str,
     columns: tuple[str, ...] | None,
-    size: int | None,
+    frame: Frame | None,
     crop: Crop | None,
 ) -> list[_Feature]:
     """The features that are asked for, or all that can be columns."""
     for name in columns or ():
         tfds_records.require_feature(builder, dataset, name)
-    if size is not None and size < 1:
-        raise UserError(f"tfds {dataset!r}: size={size}; an image has at least 1 pixel a side")
     info = builder.info.features
     tensors = info.get_tensor_info()
     features, refused = [], {}
     for name in sorted(info) if columns is None else columns:  # TFDS has them in any order
         try:
-            features.append(_Feature.of(name, info[name], tensors[name], size, crop))
+            features.append(_Feature.of(name, info[name], tensors[name], frame, crop))
         except ValueError as error:
             refused[name] = str(error)
     if crop is not None and not any(feature.image for feature in features):
@@ -225,7 +233,7 @@ def _read(split: tfds_records.Split, features: list[_Feature]) -> dict[str, np.n
             if f.image:
                 names = [f"{split.where} example {start + i}" for i in range(len(values))]
                 block = columns[f.name][start : start + len(values)]
-                pixels.decode(values, block, names.__getitem__, resize=f.resize)
+                pixels.decode(values, block, names.__getitem__, f.fit)
             elif f.dtype == object:
                 parts[f.name].append(_texts(values, start, f"{split.where}: {f.name!r}"))
             else:

@@ -7,7 +7,15 @@ from typing import Any
 
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
-from jaxdl.data.images.annotations import Annotated, Degenerate, Objects, Size, require_size, tables
+from jaxdl.data.images.annotations import (
+    Annotated,
+    Degenerate,
+    Objects,
+    Outside,
+    Size,
+    require_size,
+    tables,
+)
 from jaxdl.data.sources import tfds_records
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
@@ -26,6 +34,7 @@ def tfds_boxes(
     data_dir: str | None = None,
     degenerate: Degenerate = "refuse",
     lazy: bool = False,
+    outside: Outside = "refuse",
 ) -> dict[str, Table]:
     """Images with boxes that TFDS has prepared as array_record.
 
@@ -41,6 +50,7 @@ def tfds_boxes(
       data_dir: where the data is prepared; by default TFDS_DATA_DIR, or ~/tensorflow_datasets.
       degenerate: refuse a box without area, or drop it.
       lazy: decode images when they are needed, for data that does not fit in memory.
+      outside: refuse a box that is more than two pixels outside its image, or clip it.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
@@ -62,7 +72,7 @@ def tfds_boxes(
             _read(split, image, objects, crowd),
             tfds_records.split_name(dataset, part),
         )
-    return tables(splits, classes, size, degenerate, lazy)
+    return tables(splits, classes, size, degenerate, lazy, outside)
 
 
 def _require_boxes(

@@ -5,6 +5,7 @@ Sections are those of Walshaw, The abc music standard 2.1 (2011), abcnotation.co
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from jaxdl.data import user_files
 from jaxdl.data.splits import partition, random_state
 from jaxdl.data.table import Table
 from jaxdl.data.text import abc
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, printable, some
+
+_log = logging.getLogger("jaxdl")
 
 _FIELDS = "MLK"  # meter, unit note length and key: without them notes have no pitch or length
 _INLINE_FIELD = re.compile(r"\[([A-Za-z]):([^\[\]\n]*)\]")  # without nested brackets: see `abc`
@@ -33,33 +36,51 @@ _BEATS = {
 
 
 def tunes(
-    path: str, validation_fraction: float = 0.05, test_fraction: float = 0.0, seed: int = 0
+    path: str,
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    encoding: str = "utf-8",
+    skip: int = 0,
 ) -> dict[str, Table]:
     """Tunes in ABC notation, one for each row, reduced to their music, split at random.
 
     A row has the meter, the unit note length (the standard's default if the tune has none) and the
     key, in this order; then the music with its chord symbols, and changes of those three on lines
-    of their own. Titles, parts, lyrics, comments and annotations are removed. As in the standard
-    (2.2), `X:` starts a tune and an empty line ends it. Of equal rows the first is kept.
+    of their own. Titles, parts, lyrics, comments, blocks of text (%%begintext) and annotations are
+    removed. As in the standard (2.2), `X:` starts a tune and an empty line ends it, and the meter
+    and unit of the file header, which stands before the first tune, hold for tunes without them. Of
+    equal rows the first is kept.
 
     Args:
-      path: of a file (UTF-8), of a folder with `.abc` files in it or below, or a pattern such as
+      path: of a file, of a folder with `.abc` files in it or below, or a pattern such as
         'reels/*.abc'.
       validation_fraction: share of the tunes for the validation split, rounded; 0 for none.
       test_fraction: share of the tunes for the test split, rounded; 0 for none.
       seed: of the random split.
+      encoding: of the files, by Python's name for it, such as 'cp1252'.
+      skip: how many tunes that cannot be read may be left out; a warning names them.
 
     Returns:
       `text` (N,) of str; each ends with a newline.
 
     Raises:
-      UserError: no file matches, or a tune cannot be read; the message names the line.
+      UserError: no file matches, or a tune cannot be read (with `skip`, more than `skip` of them);
+        the message names the line.
     """
+    if skip < 0:
+        raise UserError(f"tunes: skip={skip}; it must be at least 0, the number of tunes")
     files = user_files.find(path, ".abc", "tunes")
     rows: dict[str, None] = {}
+    faults: list[str] = []
     for file in files:
         with user_files.reading("tunes", file):
-            rows |= dict.fromkeys(_read(file))
+            rows |= dict.fromkeys(_read(file, encoding, faults))
+    if len(faults) > skip:
+        more = f" ({len(faults)} such tunes; skip={len(faults)} leaves them out)"
+        raise UserError(faults[0] + more)
+    if faults:
+        _log.warning("tunes: left out %d (%s)", len(faults), some(faults))
     return _split([*rows], path, validation_fraction, test_fraction, seed)
 
 
@@ -76,26 +97,54 @@ def twin_tunes(
     return _split(rows, "twin of tunes", validation_fraction, test_fraction, seed)
 
 
-def _read(file: Path) -> list[str]:
-    rows, lines = [], user_files.read(file, "tunes").splitlines()
+def _read(file: Path, encoding: str, faults: list[str]) -> list[str]:
+    """The rows of a file; tunes that cannot be read are appended to the faults."""
+    rows, lines = [], _without_blocks(user_files.read(file, "tunes", encoding).splitlines(), file)
     starts = [i for i, line in enumerate(lines) if line.startswith("X:")]
     if not starts:
         raise UserError(
             f"tunes: {file} has no tune in ABC notation; start each with a line such as 'X:1'"
         )
+    shared = _file_header(lines[: starts[0]])
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         tune = lines[start:end]
         blank = next((i for i, line in enumerate(tune) if not line.strip()), len(tune))
         number = printable(abc.COMMENT.sub("", tune[0])[2:].strip(), 20)
-        rows.append(_cleaned(tune[:blank], f"tunes: {file} line {start + 1}, tune X:{number}"))
+        where = f"tunes: {file} line {start + 1}, tune X:{number}"
+        try:
+            rows.append(_cleaned(tune[:blank], shared, where))
+        except UserError as error:
+            faults.append(str(error))
     return rows
 
 
-def _cleaned(lines: list[str], where: str) -> str:
+def _without_blocks(lines: list[str], file: Path) -> list[str]:
+    """The lines, those of blocks as comments, so that messages count right (11.4.1)."""
+    kept, end, begin = [], None, 0
+    for i, line in enumerate(lines, 1):
+        if end is None and line.startswith("%%begin"):
+            end, begin = line.split()[0].replace("begin", "end", 1), i
+        kept.append(line if end is None else "%")
+        if end is not None and line.startswith(end):
+            end = None
+    if end is not None:
+        raise UserError(f"tunes: {file} line {begin}: no {printable(end, 40)} closes it; add it")
+    return kept
+
+
+def _file_header(lines: list[str]) -> dict[str, str]:
+    """Meter and unit of the lines before the first tune, up to an empty one (2.2.2)."""
+    blank = next((i for i, line in enumerate(lines) if not line.strip()), len(lines))
+    matches = [abc.FIELD_LINE.match(abc.COMMENT.sub("", line)) for line in lines[:blank]]
+    return {match[1]: match[2].strip() for match in matches if match and match[1] in "ML"}
+
+
+def _cleaned(lines: list[str], shared: dict[str, str], where: str) -> str:
     """A row of `tunes`."""
     fields, body = abc.header_and_body("\n".join(lines))
     if "K" not in fields:
         raise UserError(f"{where}: the header does not end with a key, the field K:; add it")
+    fields = {**shared, **fields}
     fields.setdefault("M", "none")  # 3.1.6
     try:
         fields.setdefault("L", str(abc.default_unit(abc.read_meter(fields["M"]))))

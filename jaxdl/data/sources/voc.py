@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from xml.parsers import expat
 
 from jaxdl.data import user_files
-from jaxdl.data.images.annotations import Annotated, Degenerate, Objects, Size, require_size, tables
+from jaxdl.data.images.annotations import (
+    Annotated,
+    Degenerate,
+    Objects,
+    Outside,
+    require_size,
+    tables,
+)
+from jaxdl.data.images.frame import Size
+from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources import box_files
-from jaxdl.data.splits import hashed_roles, require_fractions
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
+_log = logging.getLogger("jaxdl")
 _DEEPEST = 100  # levels of nested elements; a picture's has five
 _LARGEST = 2**24  # bytes of an XML file: expat before 2.6 takes quadratic time for a long token
 _Entries = list[tuple[str, str]]  # the stem of each XML file, and where it is listed
@@ -28,19 +40,24 @@ def voc(
     classes: tuple[str, ...] | None = None,
     images: str = "JPEGImages",
     annotations: str = "Annotations",
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.0,
+    test_fraction: float | None = None,
+    validation_fraction: float | None = None,
     degenerate: Degenerate = "refuse",
     lazy: bool = False,
+    outside: Outside = "refuse",
+    upright: bool = False,
+    origin: Literal[0, 1] = 1,
 ) -> dict[str, Table]:
     """Images with boxes in a folder like Pascal VOC's (Everingham et al. 2010, section 2).
 
-    The splits are read from ImageSets/Main/train.txt and so on, one name on each line. Without that
-    folder a hash of its name decides the split of an image, so it stays there when others are
-    added.
+    The splits are read from ImageSets/Main/train.txt and so on, one name on each line; or, as
+    Roboflow writes them, from folders such as train/, valid/ and test/ that hold images and XML
+    files side by side. Without either a hash of its name decides the split of an image, so it stays
+    there when others are added.
 
-    Corners are pixels of the object, counted from 1, so it is xmax - xmin + 1 pixels wide. Objects
-    marked `difficult` are `crowd`: whether they are detected does not count.
+    An XML file is of the image with its own name; where there is none, of the one that it names in
+    `<filename>`. Corners are pixels of the object, counted from 1, so it is xmax - xmin + 1 pixels
+    wide. Objects marked `difficult` are `crowd`: whether they are detected does not count.
 
     Args:
       path: the folder.
@@ -52,11 +69,16 @@ def voc(
         split, in alphabetical order.
       images: the folder of the images, below `path`.
       annotations: the folder of the XML files, below `path`.
-      test_fraction: without lists, the expected share of the test split; 0 for none.
-      validation_fraction: without lists, the expected share of the validation split; 0 for none.
+      test_fraction: expected share of the test split, 0 for none, where the data has none. By
+        default 0.2 of data that is not split, and 0 of other data.
+      validation_fraction: likewise for the validation split; by default 0.
       degenerate: refuse a box without area, or drop it.
       lazy: decode images when they are needed, for data that does not fit in memory. A damaged
         image, or one of another size, is then only noticed when it is needed.
+      outside: refuse a box that is more than two pixels outside its image, or clip it.
+      upright: the boxes are of the images rotated as their Exif notes say, as viewers show them.
+      origin: the number of the first pixel: 1 as in Pascal VOC, or 0, with the right and lower
+        sides where the next pixel begins, as many tools write it.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
@@ -67,38 +89,111 @@ def voc(
         valid. The message names the file and line.
     """
     require_size("voc", size)
-    require_fractions("voc", test_fraction, validation_fraction)
     root = box_files.folder(path, "voc")
     lists = {"train": train, "validation": validation, "test": test}
+    notes_in, images_in = (
+        root / each if (root / each).is_dir() else root for each in (annotations, images)
+    )
     if (root / "ImageSets" / "Main").is_dir():
-        entries = {r: _listed(root, r, name) for r, name in lists.items() if name is not None}
-    else:
-        stems = sorted(file.stem for file in (root / annotations).glob("*.xml"))
-        parts = hashed_roles(stems, test_fraction, validation_fraction)
-        entries = {r: [(stem, f"voc: {root}") for stem in part] for r, part in parts.items()}
+        given = {r: _listed(root, r, name) for r, name in lists.items() if name is not None}
+    elif not (given := _by_folder(notes_in)):
+        given = {"train": _below(notes_in, notes_in)}
+        test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+    entries = fill_up(given, lambda entry: entry[0], test_fraction, validation_fraction, "voc")
+    find = _Finder(images_in)
     notes = {
-        role: [_Notes.read(root / annotations, stem, where) for stem, where in part]
+        role: [_Notes.read(notes_in, stem, where, origin, find) for stem, where in part]
         for role, part in entries.items()
     }
     encoded = {
-        role: box_files.listed(root / images, [n.image for n in part], [n.where for n in part])
+        role: box_files.listed(images_in, [n.image for n in part], [n.where for n in part])
         for role, part in notes.items()
     }
     box_files.require_disjoint(encoded, "voc")
+    if origin == 1:
+        _tell_origin([n for part in notes.values() for n in part])
     names = classes or tuple(sorted({name for n in notes["train"] for name in n.names}))
-    labels = {name: i for i, name in enumerate(names)}
+    labels = {user_files.same_name(name): i for i, name in enumerate(names)}
     splits = {
         role: Annotated(
             encoded[role],
             [
-                n.labelled(n.shape or box_files.shape(encoded[role], i, upright=False), labels)
+                n.labelled(n.shape or box_files.shape(encoded[role], i, upright=upright), labels)
                 for i, n in enumerate(part)
             ],
             f"voc: {root} {role}",
+            upright,
         )
         for role, part in notes.items()
     }
-    return tables(splits, names, size, degenerate, lazy)
+    return tables(splits, names, size, degenerate, lazy, outside)
+
+
+def _by_folder(root: Path) -> dict[str, _Entries]:
+    """The XML files in folders with the usual names of splits, by role."""
+    given: dict[str, _Entries] = {}
+    for folder in sorted(root.iterdir()):
+        role = ROLES.get(folder.name.lower())
+        if role is None or not folder.is_dir() or not (entries := _below(folder, root)):
+            continue
+        if role in given:
+            raise UserError(f"voc: {folder} is a second {role} split; keep one")
+        given[role] = entries
+    return given if "train" in given else {}
+
+
+def _below(folder: Path, root: Path) -> _Entries:
+    """The XML files in a folder and below it, without suffix and relative to `root`."""
+    files = user_files.below(folder, (".xml",))
+    return [(str(file.relative_to(root).with_suffix("")), f"voc: {root}") for file in files]
+
+
+def _tell_origin(notes: Sequence[_Notes]) -> None:
+    """Say that corners seem to count from 0, where one is 0."""
+    zero = [each.where for n in notes for each in n.objects if min(each.box[:2]) == -1]
+    if zero:
+        _log.warning(
+            "%s: corners are counted from 1, but %d objects have a corner at 0; if all are counted "
+            "from 0, set origin=0",
+            zero[0],
+            len(zero),
+        )
+
+
+class _Finder:
+    """Finds the image of an XML file, among those of a folder.
+
+    Args:
+      folder: of the images.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._images: dict[str, list[str]] = {}
+        for file in user_files.below(folder, SUFFIXES):
+            name = file.relative_to(folder)
+            self._images.setdefault(_plain(name.with_suffix("")), []).append(str(name))
+        self._folder = folder
+
+    def __call__(self, stem: str, named: str | None, where: str) -> str:
+        """The path of the image with the XML file's own name, or else of the one that it names.
+
+        Raises:
+          UserError: several images have its name, and it names none of them.
+        """
+        written = (named or f"{stem}.jpg").replace("\\", "/")
+        tries = (stem, str(Path(written).with_suffix("")), Path(written).stem, Path(written).name)
+        for each in tries:
+            found = self._images.get(_plain(Path(each)), [])
+            same = [name for name in found if Path(name).name == Path(written).name]
+            if len(found) > 1 and len(same) != 1:
+                raise UserError(f"{where}: is of {' or '.join(found[:2])}; remove one of them")
+            if found:
+                return (same or found)[0]
+        return named or written
+
+
+def _plain(path: Path) -> str:
+    return user_files.same_name(str(path))
 
 
 def _listed(root: Path, role: str, name: str) -> _Entries:
@@ -141,7 +236,7 @@ class _Notes:
     where: str
 
     @classmethod
-    def read(cls, folder: Path, stem: str, listed: str) -> _Notes:
+    def read(cls, folder: Path, stem: str, listed: str, origin: int, find: _Finder) -> _Notes:
         """The annotations of this stem in a folder of XML files."""
         file = folder / f"{box_files.inside(stem, listed)}.xml"
         where = f"voc: {file}"
@@ -151,9 +246,9 @@ class _Notes:
             root = _parse(file)
             names = [node.text for node in root.all("filename") if node.text]
             sizes = root.all("size")
-            objects = tuple(_object(node, where) for node in root.all("object"))
+            objects = tuple(_object(node, where, origin) for node in root.all("object"))
             shape = _shape(sizes[0], where) if sizes else None
-        return cls(names[0] if names else f"{stem}.jpg", shape, objects, where)
+        return cls(find(stem, names[0] if names else None, where), shape, objects, where)
 
     @property
     def names(self) -> set[str]:
@@ -174,16 +269,19 @@ class _Notes:
         return objects
 
 
-def _shape(node: _Node, where: str) -> Size:
+def _shape(node: _Node, where: str) -> Size | None:
+    """Height and width; None where a tool has left them 0."""
     height, width = (_field(node, name, where) for name in ("height", "width"))
     here = f"{where} line {node.line}"
     shape = box_files.whole(height.text, "height", here), box_files.whole(width.text, "width", here)
-    if min(shape) < 1:
+    if 0 in shape:
+        return None
+    if min(shape) < 0:
         raise UserError(f"{here}: size {shape[0]}×{shape[1]} (height × width); correct it")
     return shape
 
 
-def _object(node: _Node, where: str) -> _Object:
+def _object(node: _Node, where: str, origin: int) -> _Object:
     name, box = _field(node, "name", where), _field(node, "bndbox", where)
     corners = [_field(box, side, where) for side in ("xmin", "ymin", "xmax", "ymax")]
     x1, y1, x2, y2 = (
@@ -192,7 +290,10 @@ def _object(node: _Node, where: str) -> _Object:
     )
     difficult = next((each.text for each in node.all("difficult")), "0")
     return _Object(
-        name.text, (x1 - 1, y1 - 1, x2, y2), difficult == "1", f"{where} line {node.line}"
+        user_files.same_name(name.text),
+        (x1 - origin, y1 - origin, x2, y2),
+        difficult == "1",
+        f"{where} line {node.line}",
     )
 
 

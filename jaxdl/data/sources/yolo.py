@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from jaxdl.data import user_files
-from jaxdl.data.images.annotations import Annotated, Degenerate, Objects, Size, require_size, tables
+from jaxdl.data.images.annotations import (
+    Annotated,
+    Degenerate,
+    Objects,
+    Outside,
+    require_size,
+    tables,
+)
+from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
+from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources import box_files
+from jaxdl.data.splits import NAMES, ROLES
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
-_ROLES = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_PIXELS = 10  # a box is not so many times as large as its image, unless it is in pixels
 
 
 def yolo(
-    path: str, size: Size, degenerate: Degenerate = "refuse", lazy: bool = False
+    path: str,
+    size: Size,
+    degenerate: Degenerate = "refuse",
+    lazy: bool = False,
+    outside: Outside = "refuse",
 ) -> dict[str, Table]:
     """Images with boxes in the format of Darknet and its successors.
 
     The folder has images/train and labels/train, or train/images and train/labels; likewise for val
     and test. To photo.jpg belongs photo.txt with a line for each object: class, centre (x, y),
-    width and height, as fractions of the image's sides. An image without this file has no objects.
+    width and height, as fractions of the image's sides; or class and the corners of a polygon, of
+    which the box around it is taken. An image without this file has no objects.
 
-    The names of the classes, and the folders of images if they are elsewhere below the folder, are
-    read from data.yaml (`names`, `train`, `val`, `test`); without it, the names are read from
-    classes.txt, one on each line. Images are rotated as their Exif note says.
+    The names of the classes, and the folders of images if they are elsewhere below the folder, or
+    text files that list images, are read from data.yaml (`names`, `train`, `val`, `test`; `nc`
+    where classes have no names); without it, the names are read from classes.txt, one on each line.
+    Images are rotated as their Exif note says.
 
     Args:
       path: the folder, or a YAML file in it if that is not called data.yaml.
@@ -38,14 +54,15 @@ def yolo(
       degenerate: refuse a box without area, or drop it.
       lazy: decode images when they are needed, for data that does not fit in memory. A damaged
         image is then only noticed when it is needed.
+      outside: refuse a box that is more than two pixels outside its image, or clip it.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
 
     Raises:
       UserError: a folder or the names of the classes are missing; a text file belongs to no image
-        or to two; an image is damaged; a line is not five numbers, of an unknown class, or of a box
-        that is not valid. The message names the file and line.
+        or to two; an image is damaged; a line is neither five numbers nor a polygon, of an unknown
+        class, or of a box that is not valid. The message names the file and line.
     """
     require_size("yolo", size)
     place = Path(path).expanduser()
@@ -56,19 +73,21 @@ def yolo(
             document = _read(description)
             names, folders = _names(document, description), _named_folders(document, description)
     else:
+        document = {}
         names, folders = _lines(root / "classes.txt"), _usual_folders(root)
+    keypoints = "kpt_shape" in document
     images = {role: _images(root, parts, role) for role, parts in folders.items()}
     box_files.require_disjoint(images, "yolo")
     splits = {
         role: Annotated(
             encoded,
-            [_objects(encoded, i) for i in range(len(encoded))],
+            [_objects(encoded, i, keypoints) for i in range(len(encoded))],
             f"yolo: {root} {role}",
             upright=True,
         )
         for role, encoded in images.items()
     }
-    return tables(splits, names, size, degenerate, lazy)
+    return tables(splits, names, size, degenerate, lazy, outside)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -95,21 +114,23 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _names(document: Mapping[str, Any], file: Path) -> tuple[str, ...]:
-    names = document.get("names")
+    names, count = document.get("names"), _text(document.get("nc"))
+    if names is None and isinstance(count, str) and count.isdecimal() and len(count) < 6:
+        names = [*map(str, range(int(count)))]
     if isinstance(names, dict) and names.keys() == {*map(str, range(len(names)))}:
         names = [names[i] for i in sorted(names, key=int)]
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise UserError(f"yolo: {file}: names must be a list, or numbered from 0; correct it")
-    if document.get("nc", str(len(names))) != str(len(names)):
+    if count not in ("", str(len(names))):
         raise UserError(f"yolo: {file}: nc is not {len(names)}, the number of names; correct it")
-    return _distinct(names, file)
+    return _distinct([*map(user_files.same_name, names)], file)
 
 
 def _lines(file: Path) -> tuple[str, ...]:
     if not file.is_file():
         raise UserError(f"yolo: neither data.yaml nor {file} exists; one must name the classes")
     lines = [line.strip() for line in user_files.read(file, "yolo").split("\n")]
-    return _distinct([line for line in lines if line], file)
+    return _distinct([user_files.same_name(line) for line in lines if line], file)
 
 
 def _distinct(names: list[str], file: Path) -> tuple[str, ...]:
@@ -121,22 +142,41 @@ def _distinct(names: list[str], file: Path) -> tuple[str, ...]:
 
 
 def _named_folders(document: Mapping[str, Any], file: Path) -> dict[str, list[str]]:
-    """The folders of images that a description names, by role."""
+    """The folders of images, and lists of images, that a description names, by role."""
     base = _text(document.get("path"))
     folders: dict[str, list[str]] = {}
-    for role, (key, *_) in _ROLES.items():
-        value = _text(document.get(key))
+    for role, keys in NAMES.items():
+        named = [key for key in keys if _text(document.get(key))]
+        if len(named) > 1:
+            raise UserError(f"yolo: {file}: {' and '.join(named)} are both the {role} split")
+        value = _text(document.get((named or keys)[0]))
         parts = [value] if isinstance(value, str) and value else value or []
         plain = isinstance(parts, list) and all(isinstance(part, str) for part in parts)
         if not plain or not isinstance(base, str):
-            raise UserError(f"yolo: {file}: {key} must be a folder, or a list of folders")
+            raise UserError(
+                f"yolo: {file}: {(named or keys)[0]} must be a folder, or a list of folders"
+            )
         if parts:
-            where = f"yolo: {file}: {key}"
-            paths = [box_files.inside(str(PurePath(base, part)), where) for part in parts]
+            where = f"yolo: {file}: {named[0]}"
+            paths = [_place(base, part, where, file.parent) for part in parts]
             folders[role] = list(dict.fromkeys(paths))
     if "train" not in folders:
         raise UserError(f"yolo: {file}: no `train`; add the folder of its images")
     return folders
+
+
+def _place(base: str, part: str, where: str, root: Path) -> str:
+    """A folder or list that a description names, relative to its own folder.
+
+    `path` is often where the data lies on the machine of its maker: what is not there is looked for
+    beside the description.
+    """
+    whole = str(PurePath(base, part))
+    if not os.path.exists(root / whole):
+        with suppress(UserError):
+            beside = box_files.inside(part, where, root)
+            whole = beside if os.path.exists(root / beside) else whole
+    return box_files.inside(whole, where, root)
 
 
 def _text(value: Any) -> Any:
@@ -145,28 +185,33 @@ def _text(value: Any) -> Any:
 
 
 def _usual_folders(root: Path) -> dict[str, list[str]]:
-    usual = {
-        role: [name for n in names for name in (f"images/{n}", f"{n}/images")]
-        for role, names in _ROLES.items()
-    }
-    folders = {role: [n for n in names if (root / n).is_dir()] for role, names in usual.items()}
+    folders: dict[str, list[str]] = {}
+    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
+        inner = [p for p in folder.glob("*") if p.is_dir()] if folder.name == "images" else []
+        for place in (*inner, folder / "images"):
+            name = place.name if place in inner else folder.name
+            if place.is_dir() and (role := ROLES.get(name.lower())):
+                folders.setdefault(role, []).append(str(place.relative_to(root)))
     for role, names in folders.items():
         if len(names) > 1:
             raise UserError(f"yolo: {root}: {' and '.join(names)} are both the {role} split")
-    if not folders["train"]:
+    if "train" not in folders:
         raise UserError(f"yolo: {root} has neither images/train nor train/images, nor a data.yaml")
-    return {role: names for role, names in folders.items() if names}
+    return {role: folders[role] for role in NAMES if role in folders}
 
 
-def _images(root: Path, folders: list[str], role: str) -> EncodedFiles:
-    """The images in folders; refuses two with the same labels, and labels without an image."""
+def _images(root: Path, places: list[str], role: str) -> EncodedFiles:
+    """The images in folders and lists; refuses two with the same labels, and labels without one."""
     paths: list[str] = []
-    for folder in folders:
-        if not os.path.isdir(root / folder):  # which takes names of any length
-            name = printable(str(root / folder), 300)
+    for place in places:
+        if os.path.isfile(root / place) and Path(place).suffix == ".txt":
+            paths += _listed(root, root / place)
+            continue
+        if not os.path.isdir(root / place):  # which takes names of any length
+            name = printable(str(root / place), 300)
             raise UserError(f"yolo: no folder {name}; correct `{role}` in data.yaml")
-        files = sorted(p for p in (root / folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
-        paths += [str(file.relative_to(root)) for file in files]
+        paths += [str(file.relative_to(root)) for file in user_files.below(root / place, SUFFIXES)]
+        _require_images(root, Path(place), paths)
     labels = {_labels(Path(path)): path for path in reversed(paths)}
     for path in paths:
         if labels[_labels(Path(path))] != path:
@@ -174,11 +219,22 @@ def _images(root: Path, folders: list[str], role: str) -> EncodedFiles:
                 f"yolo: {root / path} and {labels[_labels(Path(path))]} have the same labels; "
                 "rename one"
             )
-    for parent in {_labels(Path(folder, "x")).parent for folder in folders}:
-        for file in sorted((root / parent).rglob("*.txt")):
-            if file.relative_to(root) not in labels and file.name != "classes.txt":
-                raise UserError(f"yolo: {file} has no image; add the image or remove the file")
     return EncodedFiles(root, paths)
+
+
+def _listed(root: Path, file: Path) -> Sequence[str]:
+    """The images that a text file names, one on each line."""
+    lines = [*enumerate(user_files.read(file, "yolo").split("\n"), 1)]
+    names = [(line.strip(), f"yolo: {file} line {i}") for i, line in lines if line.strip()]
+    return box_files.listed(root, [name for name, _ in names], [where for _, where in names]).paths
+
+
+def _require_images(root: Path, folder: Path, images: list[str]) -> None:
+    """Refuse labels in the folder beside one of images that belong to none of these."""
+    known = {_labels(Path(path)) for path in images}
+    for file in user_files.below(root / _labels(folder / "x").parent, (".txt",)):
+        if file.relative_to(root) not in known and file.name != "classes.txt":
+            raise UserError(f"yolo: {file} has no image; add the image or remove the file")
 
 
 def _labels(image: Path) -> Path:
@@ -190,13 +246,13 @@ def _labels(image: Path) -> Path:
     return Path(*parts)
 
 
-def _objects(images: EncodedFiles, i: int) -> Objects:
+def _objects(images: EncodedFiles, i: int, keypoints: bool) -> Objects:
     file = images.root / _labels(Path(images.paths[i]))
     with user_files.reading("yolo", file):
-        return _read_objects(images, i, file)
+        return _read_objects(images, i, file, keypoints)
 
 
-def _read_objects(images: EncodedFiles, i: int, file: Path) -> Objects:
+def _read_objects(images: EncodedFiles, i: int, file: Path, keypoints: bool) -> Objects:
     height, width = box_files.shape(images, i, upright=True)
     objects = Objects(f"yolo: {file}", (height, width))
     lines = user_files.read(file, "yolo").split("\n") if file.is_file() else []
@@ -204,12 +260,28 @@ def _read_objects(images: EncodedFiles, i: int, file: Path) -> Objects:
         fields, where = line.split(), f"yolo: {file} line {number}"
         if not fields:
             continue
-        if len(fields) != 5:
-            raise UserError(
-                f"{where} has {len(fields)} numbers; write class, x, y, width and height"
-            )
         label = box_files.whole(fields[0], "class", where)
-        x, y, w, h = (box_files.number(value, "a side", where) for value in fields[1:])
-        box = ((x - w / 2) * width, (y - h / 2) * height)
-        objects.add((*box, box[0] + w * width, box[1] + h * height), label, False, where)
+        numbers = [box_files.number(value, "a side", where) for value in fields[1:]]
+        x1, y1, x2, y2 = _corners(numbers[:4] if keypoints else numbers, where)
+        box = (x1 * width, y1 * height, x2 * width, y2 * height)
+        if max(map(abs, (x1, y1, x2, y2))) > _PIXELS:
+            raise UserError(
+                f"{where}: box {brief(box)} is outside its image; YOLO's numbers are shares of its "
+                "sides, from 0 to 1: divide pixels by the width and the height"
+            )
+        objects.add(box, label, False, where)
     return objects
+
+
+def _corners(numbers: list[float], where: str) -> tuple[float, float, float, float]:
+    """(x₁, y₁, x₂, y₂) of a box, or around a polygon."""
+    if len(numbers) == 4:
+        x, y, w, h = numbers
+        return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+    if len(numbers) >= 6 and len(numbers) % 2 == 0:
+        across, down = numbers[::2], numbers[1::2]
+        return min(across), min(down), max(across), max(down)
+    raise UserError(
+        f"{where} has {len(numbers) + 1} numbers; write class, x, y, width and height, or class "
+        "and the corners of a polygon, x and y of each"
+    )

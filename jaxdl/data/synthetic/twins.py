@@ -150,7 +150,7 @@ def photographs(crop: Crop, classes: int) -> dict[str, Table]:
     }
     kinds = sorted({*drawn["train"]["caption"]})
     number = {kind: i * classes // len(kinds) for i, kind in enumerate(kinds)}
-    tables = {}
+    tables, names = {}, tuple(map(str, range(classes)))
     for role, columns in drawn.items():
         where = f"twin of photographs, {role} split"
         cuts = [slice(side, 48 - side) for side in (0, 2, 4, 6)]
@@ -158,7 +158,7 @@ def photographs(crop: Crop, classes: int) -> dict[str, Table]:
             [encode(x[:, cut]) for x in columns["image"] for cut in cuts], where
         )
         label = np.array([number[kind] for kind in columns["caption"] for _ in cuts], np.int32)
-        tables[role] = Table({"image": LazyImages(encoded, crop), "label": label}, where)
+        tables[role] = Table({"image": LazyImages(encoded, crop), "label": label}, where, names)
     return tables
 
 

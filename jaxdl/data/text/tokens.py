@@ -32,7 +32,8 @@ class Tokens:
       cut: truncate longer texts to `length` instead.
       ends: add a token that starts each text and one that ends it.
       lower: convert texts to lower case.
-      min_count: a word that occurs less often in the train texts is unknown.
+      min_count: a word that occurs less often in the train texts is unknown; above 1 a character,
+        too. With 1, a character that the train texts lack is refused.
       size: with words, the number of most frequent ones that are known; with subwords, the size of
         the vocabulary, including all special ids.
 
@@ -64,15 +65,17 @@ class Tokens:
             raise UserError("cut=True without length; set the length to cut to")
         if self.by == "characters" and self.size is not None:
             raise UserError(f"size={self.size} is for words and subwords; leave it out")
-        if self.by != "words" and self.min_count != 1:
-            raise UserError(f"min_count={self.min_count} is for by='words'; leave it out")
+        if self.by == "subwords" and self.min_count != 1:
+            raise UserError(f"min_count={self.min_count}: subwords write any text; leave it out")
         if self.by == "subwords" and self.size is None:
             raise UserError("by='subwords' needs a size, such as 8000")
 
     def vocabulary(self, texts: tuple[str, ...]) -> Vocabulary:
         """The vocabulary of these texts."""
         if self.by == "characters":
-            return Characters.of(texts, framed=self.ends, lower=self.lower)
+            return Characters.of(
+                texts, min_count=self.min_count, framed=self.ends, lower=self.lower
+            )
         if self.by == "words":
             return Words.of(
                 texts,

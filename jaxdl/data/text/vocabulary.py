@@ -25,6 +25,7 @@ from jaxdl.errors import UserError, first_line
 PAD = 0
 
 _UNKNOWN = "<unk>"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # What an apostrophe or hyphen ties to the word before it; a word, with the point or comma inside a
 # number; the end of a line; any other mark by itself.
 _WORD = re.compile(r"(?<=\w)['’\-]\w+|\w+(?:(?<=\d)[.,]\d+)*|\n|[^\w\s]")
@@ -108,16 +109,38 @@ class Characters(Vocabulary):
     """Unicode code points, in ascending order.
 
     Attributes:
-      symbols: the characters.
+      symbols: the characters; with U+FFFD, which stands for characters that are unknown (Unicode
+        15, section 23.8), there are no others to refuse.
     """
 
     symbols: str
 
     @classmethod
-    def of(cls, texts: Iterable[str], *, framed: bool = False, lower: bool = False) -> Characters:
-        """The characters of these texts."""
-        characters = set().union(*(text.lower() if lower else text for text in texts))
-        return cls(symbols="".join(sorted(characters)), framed=framed, lower=lower)
+    def of(
+        cls,
+        texts: Iterable[str],
+        *,
+        min_count: int = 1,
+        framed: bool = False,
+        lower: bool = False,
+    ) -> Characters:
+        """The characters that occur at least `min_count` times; if above 1, others are unknown."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text.lower() if lower else text)
+        often = {character for character in counts if counts[character] >= min_count}
+        if not often:
+            raise UserError(
+                f"no character occurs {min_count} times in the train texts; lower min_count"
+            )
+        symbols = sorted(often | {_REPLACEMENT} if min_count > 1 else often)
+        return cls(symbols="".join(symbols), framed=framed, lower=lower)
+
+    @property
+    def unknown(self) -> int | None:
+        """Id of a character that is not in the vocabulary, if there is one."""
+        at = self.symbols.find(_REPLACEMENT)
+        return None if at < 0 else self._first + at
 
     def __len__(self) -> int:
         return self._first + len(self.symbols)
@@ -133,13 +156,16 @@ class Characters(Vocabulary):
     def _ids(self, text: str) -> Int32[np.ndarray, " characters"]:
         codes = _codes(text)
         ids = self._id_of[np.minimum(codes, len(self._id_of) - 1)]
+        if self.unknown is not None:
+            return np.where(ids == 0, np.int32(self.unknown), ids)
         unseen = np.flatnonzero(ids == 0)
         if len(unseen):
             at, more = unseen[0], len(unseen) - 1
             raise UserError(
                 f"character {text[at]!r} (U+{ord(text[at]):04X}) at position {at} is not one "
                 f"of the {len(self.symbols)} seen in training (nor are {more} more in this text); "
-                "replace it, or train with by='subwords', which encodes any"
+                "replace it, or train with min_count=2, which makes rare ones unknown, or with "
+                "by='subwords', which encodes any"
             )
         return ids
 

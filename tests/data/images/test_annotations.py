@@ -75,7 +75,7 @@ def test_a_box_scaled_back_is_the_box(shape, size, corners):
     """To within half a pixel of the canvas, by which a picture's own sides are rounded."""
     x, y = sorted(corners[:2]), sorted(corners[2:])
     box = np.array([x[0], y[0], x[1], y[1]]) * [shape[1], shape[0], shape[1], shape[0]]
-    if min(box[2:] - box[:2]) <= 0:
+    if min(box[2:] - box[:2]) <= 0 or (box <= 1).all():  # the latter are refused as shares
         return
     objects = Objects("file", shape)
     objects.add(tuple(box.tolist()), 0, False, "line")

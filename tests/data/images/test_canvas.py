@@ -113,3 +113,15 @@ def test_refuses_what_memory_does_not_hold(refuses, column):
     canvases, _ = column(size=(10**6, 10**6))
     with refuses("here", "GB"):
         canvases.read("here")
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_a_note_that_leaves_the_shape_is_told_once(tmp_path, picture, caplog, orientation):
+    """The boxes may be of the picture as stored or as shown: the shape does not say."""
+    for name in ("a", "b"):
+        picture(tmp_path / f"{name}.jpg", 30, 40, orientation=orientation)
+    files = EncodedFiles(tmp_path, ["a.jpg", "b.jpg"])
+    Canvases(files, [(30, 40)] * 2, ["", ""], (30, 40), upright=True)[:]
+    assert not caplog.messages
+    Canvases(files, [(30, 40)] * 2, ["", ""], (30, 40), threads=1)[:]
+    assert len(caplog.messages) == (orientation > 1)

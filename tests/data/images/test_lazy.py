@@ -214,7 +214,7 @@ SOUND = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
         (SOUND[: len(SOUND) // 2], ["damaged", "truncated"]),
         (SOUND[:-300], ["damaged", "truncated"]),
         (SOUND[:30], []),
-        (encoded(np.zeros((9, 9), np.uint16), "PNG", "I;16"), ["more than 8 bits"]),
+        (encoded(np.zeros((9, 9), np.float32), "TIFF", "F"), ["more than 16 bits"]),
         (b"GIF89a", ["here example 2"]),
         (b"\xff\xd8\xff\xe0" + bytes(40), []),
         (b"%!PS-Adobe-3.0 EPSF-3.0", ["not an image"]),

@@ -72,3 +72,18 @@ def test_arrays_refuses_one_file_for_two_splits(tmp_path, saved, refuses):
     (tmp_path / "link.npz").symlink_to(file)
     with refuses("both the train and the test split", "disjoint"):
         arrays(train=file, test=str(tmp_path / "link.npz"))
+
+
+def test_channels_may_come_first(tmp_path, refuses, caplog):
+    image = np.arange(2 * 3 * 8 * 9, dtype=np.uint8).reshape(2, 3, 8, 9)
+    np.savez(tmp_path / "a.npz", image=image, label=[0, 1])
+    path = str(tmp_path / "a.npz")
+    assert arrays(path)["train"].columns["image"].shape == (2, 3, 8, 9)
+    assert "channels_first=('image',)" in caplog.text
+    caplog.clear()
+    made = arrays(path, channels_first=("image",))["train"].columns["image"]
+    np.testing.assert_array_equal(made[:, 5, 7], image[:, :, 5, 7])
+    assert made.shape == (2, 8, 9, 3) and not caplog.text
+    for wrong, fragment in (("none", "no column 'none'"), ("label", "shape (2,)")):
+        with refuses(fragment, "channels_first"):
+            arrays(path, channels_first=(wrong,))

@@ -104,7 +104,7 @@ def test_grey_transparent_and_wide_images(album, tmp_path):
         ("image,caption\n0.png,a dog\ncut.png,a cat\n", ["line 3", "cut.png", "damaged"]),
         ("image,caption\nempty.png,a cat\n", ["line 2", "empty.png", "empty file"]),
         ("image,caption\ncaptions.txt,a cat\n", ["line 2", "captions.txt", "not an image"]),
-        ("image,caption\n0.png,un café\n".encode("latin-1"), ["not UTF-8", "byte", "convert"]),
+        ("image,caption\n0.png,un café\n".encode("latin-1"), ["not utf-8", "byte", "cp1252"]),
     ],
 )
 def test_names_the_line(album, tmp_path, refuses, content, fragments):

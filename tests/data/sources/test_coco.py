@@ -121,7 +121,7 @@ BAD = {
     "listed twice": (put(("images", 1), file_name="train2017-0.jpg"), "image 11", "listed twice"),
     "id twice": (twice("images"), "image 10", "id of its own"),
     "size": (put(("images", 1), width=45), "image 11", "30×45", "30×41"),
-    "zero size": (put(("images", 1), width=0), "image 11", "30×0"),
+    "negative size": (put(("images", 1), width=-1), "image 11", "30×-1"),
     "size of text": (put(("images", 1), width="wide"), "image 11", "width"),
     "escape": (put(("images", 1), file_name="../../secret.jpg"), "image 11", "leads out"),
     "absolute": (put(("images", 1), file_name="/etc/passwd"), "image 11", "leads out"),
@@ -173,3 +173,84 @@ def test_refuses_paths(refuses, data, tmp_path):
     same = ("annotations/instances_train2017.json", "train2017")
     with refuses("train2017-0.jpg", "train and the test", "disjoint"):
         coco(path, (60, 80), test=same)
+
+
+def edited(data, change):
+    """The train split, of documents that `change` was made to."""
+    return coco(data(change), (60, 80), validation=None)["train"]
+
+
+def test_ids_are_the_same_as_numbers_and_as_text(data):
+    def as_text(document):
+        for each in document["images"] + document["categories"]:
+            each["id"] = str(each["id"])
+
+    def named(document):
+        for each in document["categories"]:
+            each["id"] = f"c{each['id']}"
+        for each in document["annotations"]:
+            each["category_id"] = f"c{each['category_id']}"
+
+    plain = edited(data, lambda document: None)
+    for change in (as_text, named):
+        table = edited(data, change)
+        assert table.classes == plain.classes
+        np.testing.assert_array_equal(table.columns["labels"], plain.columns["labels"])
+
+
+def test_a_heading_is_not_a_class(data, caplog, refuses):
+    def root(name):
+        def change(document):
+            for each in document["categories"]:
+                each["supercategory"] = name
+            document["categories"].append({"id": 0, "name": name, "supercategory": "none"})
+
+        return change
+
+    plain = edited(data, lambda document: None)
+    for name in ("beasts", plain.classes[0]):
+        table = edited(data, root(name))
+        assert table.classes == plain.classes and "heads others" in caplog.text
+        np.testing.assert_array_equal(table.columns["labels"], plain.columns["labels"])
+    with refuses("two categories have the name"):
+        edited(data, lambda d: d["categories"].append({"id": 99, "name": plain.classes[0]}))
+
+
+@pytest.mark.parametrize("nothing", [None, 0])
+def test_sizes_that_are_not_filled_in_are_those_of_the_image(data, nothing):
+    plain = edited(data, lambda document: None)
+    table = edited(data, put(("images", 0), width=nothing, height=nothing))
+    np.testing.assert_array_equal(table.columns["boxes"], plain.columns["boxes"])
+
+
+def test_one_file_may_be_split(data, refuses):
+    path = data(lambda document: None)
+    settings = dict(validation=None, test_fraction=0.2)
+    splits = coco(path, (60, 80), **settings, lazy=True)
+    whole = coco(path, (60, 80), validation=None)["train"]
+    assert sum(map(len, splits.values())) == len(whole) > len(splits["train"])
+    with refuses("validation_fraction=0.3", "has a validation split"):
+        coco(path, (60, 80), validation_fraction=0.3)
+
+
+def test_backslashes_are_slashes(data, tmp_path):
+    path = data(put(("images", 0), file_name="sub\\0.jpg"))
+    folder = tmp_path / "train2017"
+    (folder / "sub").mkdir()
+    (folder / "train2017-0.jpg").rename(folder / "sub" / "0.jpg")
+    assert len(coco(path, (60, 80))["train"]) == 3
+
+
+def test_boxes_outside_are_clipped_where_that_is_said(data, caplog):
+    path = data(put(("annotations", 0), bbox=[30, 6, 16, 10]))
+    columns = coco(path, (30, 40), outside="clip")["train"].columns
+    assert columns["boxes"][0, 0].tolist() == [30, 6, 40, 16] and "clipped 1 boxes" in caplog.text
+
+
+def test_boxes_that_are_shares_are_named(data, refuses):
+    def share(document):
+        for each in document["annotations"]:
+            each["bbox"] = [0.1, 0.2, 0.3, 0.4]
+
+    with refuses("shares of the sides", "annotation 101"):
+        coco(data(share), (60, 80))

@@ -150,10 +150,66 @@ def test_csv_refuses_what_is_no_text(tmp_path, sheet, refuses):
         csv(str(tmp_path / "none.csv"), target="b")
     with refuses("cannot read"):
         csv(str(tmp_path), target="b")
-    with refuses("UTF-8"):
+    with refuses("not utf-8", "encoding='cp1252'"):
         csv(sheet("ä,b\n1,2\n", "latin-1"), target="b")
 
 
 def test_duplicates_of_a_table_are_counted(sheet):
     splits = csv(sheet("a,b\n" + "1,2\n" * 10 + "3,4\n" * 10), target="b", test_fraction=0.5)
     assert duplicates(splits) == {("train", "test"): 2}
+
+
+ROWS = 'y,t\n1,"he said\n0,awful\n1,fine"\n0,dull\n1,good\n0,bad\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ('y,t\n1,"he said\n0,awful\n0,"dull\n', ["line 4", "quotes"]),
+        ('y,t\n1,"never closed\n0,bad\n', ["line 3", "quotes"]),
+        (ROWS, ["line 4", "has rows in it", "0,awful"]),
+    ],
+)
+def test_a_quote_swallows_no_rows(sheet, refuses, text, fragments):
+    with refuses("csv: ", *fragments):
+        csv(sheet(text), label="y", text=("t",), test_fraction=0)
+
+
+def test_a_text_may_go_over_lines(sheet):
+    path = sheet('y,t\n1,"good, and\nlong, too"\n0,bad\n')
+    columns = csv(path, label="y", text=("t",), test_fraction=0)["train"].columns
+    assert columns["t"].tolist() == ["good, and\nlong, too", "bad"]
+
+
+def test_a_column_that_counts_the_rows_is_no_feature(sheet, caplog):
+    rows = "".join(f"{i},{(7 * i) % 5},{i % 2}\n" for i in range(9))
+    for header, width in ((",x,y", 1), ("Unnamed: 0,x,y", 1), ("id,x,y", 2)):
+        caplog.clear()
+        columns = csv(sheet(f"{header}\n{rows}"), label="y", test_fraction=0)["train"].columns
+        assert columns["features"].shape == (9, width)
+        assert "counts the rows" in caplog.text and "features=" in caplog.text
+    chosen = csv(sheet(f",x,y\n{rows}"), label="y", features=("",), test_fraction=0)
+    assert chosen["train"].columns["features"].shape == (9, 1)
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [("007 010 007", ("007", "010")), ("1_2 1_1 2_1", ("1_1", "1_2", "2_1")), ("0 1 0", ()),
+     ("1e3 2e3 1e3", ("1e3", "2e3")), ("+1 +0 +1", ("+0", "+1"))],
+)  # fmt: skip
+def test_names_that_look_like_numbers_are_names(sheet, cells, classes):
+    rows = "".join(f"{i * i},{cell}\n" for i, cell in enumerate(cells.split()))
+    table = csv(sheet(f"x,y\n{rows}"), label="y", test_fraction=0)["train"]
+    assert table.classes == classes and table.columns["label"].max() == len({*cells.split()}) - 1
+
+
+def test_other_encodings_decimals_and_lengths(sheet, refuses):
+    path = sheet("größe;y\n1,5;2\n0,25;3\n", "cp1252")
+    settings = dict(target="y", delimiter=";", test_fraction=0)
+    with refuses("decimal=','", "'1,5'"):
+        csv(path, **settings, encoding="cp1252")
+    columns = csv(path, **settings, encoding="cp1252", decimal=",")["train"].columns
+    assert columns["features"].tolist() == [[1.5], [0.25]]
+    long = sheet(f"t,y\n{'x' * 300_000},1\n")
+    columns = csv(long, target="y", text=("t",), test_fraction=0)["train"].columns
+    assert len(columns["t"][0]) == 300_000

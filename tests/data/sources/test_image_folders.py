@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.data import Crop, LazyImages, duplicates, validate
+from jaxdl.data.images import pixels
 from jaxdl.data.sources import images
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -69,7 +70,7 @@ def test_split_by_folder(tmp_path, validation):
         ("a.png", "RGB", {}),
         ("a.png", "RGBA", {}),
         ("a.png", "P", {}),
-        ("a.png", "P", {"transparency": bytes(range(256))}),
+        ("a.png", "P", {"transparency": bytes([255] * 256)}),
         ("a.gif", "P", {}),
         ("a.bmp", "RGB", {}),
         ("a.tif", "CMYK", {}),
@@ -124,15 +125,15 @@ def test_a_photograph_is_turned_upright(tmp_path):
         (lambda file: (file.unlink(), file.mkdir()), ["b.png", "is a folder"]),
         (lambda file: (file.unlink(), file.symlink_to("gone")), ["b.png", "no such file"]),
         (
-            lambda file: Image.fromarray(np.zeros((4, 4), np.uint16)).save(file),
-            ["b.png", "more than 8 bits"],
+            lambda file: Image.fromarray(np.zeros((4, 4), np.float32)).save(file, "TIFF"),
+            ["b.png", "more than 16 bits"],
         ),
     ],
 )
 def test_names_the_bad_file(tmp_path, refuses, spoil, fragments):
     draw(tmp_path / "c" / "a.png")
-    pixels = np.random.RandomState(0).randint(0, 255, (9, 9, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "c" / "b.png")
+    noise = np.random.RandomState(0).randint(0, 255, (9, 9, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "c" / "b.png")
     spoil(tmp_path / "c" / "b.png")
     with refuses(*fragments):
         images(str(tmp_path), size=4, test_fraction=0.0)
@@ -273,3 +274,92 @@ def test_imagenets_tree(tmp_path):
     np.testing.assert_allclose(
         splits["validation"].columns["image"][:], np.full((4, 16, 16, 3), RED), atol=3
     )
+
+
+def test_what_systems_leave_behind_is_not_data(cats_and_dogs):
+    def count():
+        return sum(map(len, images(str(cats_and_dogs), size=2).values()))
+
+    before = count()
+    for name in ("Thumbs.db", "desktop.ini", "._1.png", ".DS_Store"):
+        (cats_and_dogs / "cat" / name).write_bytes(b"x")
+    for folder in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN"):
+        (cats_and_dogs / folder).mkdir()
+        (cats_and_dogs / "dog" / folder).mkdir()
+    assert count() == before
+
+
+def test_a_name_in_two_unicode_forms_is_one_class(tmp_path):
+    draw(tmp_path / "train" / "a\u0300" / "1.png")  # as macOS writes à
+    draw(tmp_path / "train" / "b" / "1.png")
+    draw(tmp_path / "test" / "\u00e0" / "1.png")  # as others do
+    draw(tmp_path / "test" / "b" / "1.png")
+    splits = images(str(tmp_path), size=2)
+    assert splits["train"].classes == ("b", "\u00e0")
+    assert splits["test"].columns["label"].tolist() == [0, 1]
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path, refuses):
+    for name in ("bus", "train"):
+        for i in range(20):
+            draw(tmp_path / name / f"{i}.png", (i, 0, 0))
+    with refuses("all splits", "splits={}"):
+        images(str(tmp_path), size=2)
+    assert images(str(tmp_path), size=2, splits={})["train"].classes == ("bus", "train")
+
+
+def test_splits_may_have_any_name(tmp_path, refuses):
+    for name in ("Training", "fit", "held_out"):
+        draw(tmp_path / "usual" / name.replace("fit", "TESTING") / "x" / "1.png")
+        draw(tmp_path / "own" / name / "x" / "1.png")
+    (tmp_path / "usual" / "held_out").rename(tmp_path / "usual" / "Dev")
+    assert {*images(str(tmp_path / "usual"), size=2)} == {"train", "validation", "test"}
+    own = str(tmp_path / "own")
+    assert {*images(own, size=2, splits={"train": "fit", "test": "held_out"})} == {"train", "test"}
+    for wrong in ({"test": "fit"}, {"train": "fit", "dev": "held_out"}):
+        with refuses("splits=", "'train'"):
+            images(own, size=2, splits=wrong)
+    with refuses("leads out"):
+        images(own, size=2, splits={"train": "../usual"})
+
+
+def test_a_fraction_is_taken_out_of_train_or_refused(tmp_path, refuses):
+    for split, count in (("train", 60), ("test", 5)):
+        for i in range(count):
+            draw(tmp_path / split / "x" / f"{i}.png", (i, 0, 0))
+    assert {r: len(t) for r, t in images(str(tmp_path), size=2).items()} == {"train": 60, "test": 5}
+    splits = images(str(tmp_path), size=2, validation_fraction=0.3)
+    assert len(splits["train"]) + len(splits["validation"]) == 60 and len(splits["test"]) == 5
+    with refuses("test_fraction=0.3", "has a test split"):
+        images(str(tmp_path), size=2, test_fraction=0.3)
+
+
+@pytest.mark.parametrize("fit", ["crop", "squeeze", "pad"])
+def test_images_need_not_be_square(tmp_path, fit):
+    """Left red, right blue, twice as wide as high, in a frame that is as high as wide."""
+    halves = np.zeros((8, 16, 3), np.uint8)
+    halves[:, :8, 0], halves[:, 8:, 2] = 255, 255
+    halves[:, :2], halves[:, -2:] = 9, 9
+    (tmp_path / "c").mkdir()
+    Image.fromarray(halves).save(tmp_path / "c" / "a.png")
+    (image,) = images(str(tmp_path), size=(8, 8), test_fraction=0, fit=fit)["train"].columns[
+        "image"
+    ]
+    row = image[4].tolist()
+    if fit == "crop":
+        assert row == [[255, 0, 0]] * 4 + [[0, 0, 255]] * 4
+    else:
+        assert max(row[0] + row[-1]) < 60  # its dark ends are seen
+    assert image[0].max() == (0 if fit == "pad" else 255)
+    wide = images(str(tmp_path), size=(4, 8), test_fraction=0, fit=fit)["train"].columns["image"]
+    assert wide.shape == (1, 4, 8, 3) and wide[0, 0, 0].max() < 60
+
+
+def test_a_crop_that_loses_much_is_told_once(tmp_path, caplog):
+    for i in range(3):
+        draw(tmp_path / "c" / f"{i}.png", size=(30, 10))
+    pixels._told.clear()
+    images(str(tmp_path), size=8, test_fraction=0)
+    images(str(tmp_path), size=8, test_fraction=0)
+    assert len(caplog.messages) == 1 and "67 %" in caplog.messages[0]
+    assert "fit='pad'" in caplog.messages[0]

@@ -212,7 +212,7 @@ def test_refuses_a_ragged_feature(root, refuses, feature, reason):
         (b"no image", "not an image"),
         (None, "damaged"),  # half an image
         (np.zeros((4, 7), np.uint8), "4×7 pixels where 4×6"),
-        (np.zeros((4, 6), np.uint16), "more than 8 bits"),
+        (np.full((4, 6), 300, np.uint16), "almost black"),
     ],
 )
 def test_names_the_damaged_image(root, refuses, png, content, reason):

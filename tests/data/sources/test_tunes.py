@@ -120,8 +120,8 @@ TUNE = "X:1\nM:4/4\nK:C\nAB|\n\n"
         ("", ["no tune"]),
         ("It was a dark and stormy night.\n", ["no tune", "X:1"]),
         (b"\x00\xffX:1\n", ["not text", "byte 1", "leave it out"]),
-        ((TUNE + "X:2\nC:José\nK:C\nA\n").encode("latin-1"), ["not UTF-8", "convert"]),
-        (TUNE.encode("utf-16"), ["not UTF-8"]),
+        ((TUNE + "X:2\nC:José\nK:C\nA\n").encode("latin-1"), ["not utf-8", "encoding='cp1252'"]),
+        (TUNE.encode("utf-16"), ["not utf-8", "utf-16"]),
         (TUNE + "X:27\nT:t\nABc|\n", ["line 6", "X:27", "the field K:"]),
         (TUNE + "X:27\nT:t\n\nK:C\nABc|\n", ["line 6", "X:27", "the field K:"]),
         (TUNE + "X:3 % x\nK:C\n", ["line 6", "X:3:", "no note"]),
@@ -176,3 +176,36 @@ def test_the_twin_depends_on_the_seed():
     first, again, other = (twin_tunes(seed=seed)["train"].columns["text"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert set(first) != set(other)
+
+
+def test_the_file_header_holds_for_tunes_without_those_fields(book):
+    tune = "X:1\n{}K:D\nABc|\n"
+    header = "%abc-2.1\nM:6/8 % a jig\nL:1/16\nK:G\nC:me\n\nL:1/4\nfree text\n\n"
+    assert rows(book(header + tune.format(""))) == ["M:6/8\nL:1/16\nK:D\nABc|\n"]
+    assert rows(book(header + tune.format("M:C\n"))) == ["M:C\nL:1/16\nK:D\nABc|\n"]
+
+
+@pytest.mark.parametrize("kind", ["text", "ps", "svg"])
+def test_blocks_of_text_are_not_music(book, refuses, kind):
+    block = f"%%begin{kind} 2\nA bad cab\nX:9\n\n%%end{kind}\n"
+    tune = f"{block}X:1\nK:D\n{block}ABc|\n%%begin{kind}\n%%end{kind}\ndef|\n"
+    assert rows(book(tune)) == ["M:none\nL:1/8\nK:D\nABc|\ndef|\n"]
+    with refuses("line 1:", f"no %%end{kind}"):
+        rows(book(f"%%begin{kind}\nX:1\nK:C\nABc|\n"))
+    with refuses("line 18, tune X:2"):
+        rows(book(tune + "\nX:2\nABc|\n"))
+
+
+def test_bad_tunes_may_be_left_out(book, refuses, caplog):
+    path = book(TUNE + "X:2\nABc|\n\n" + TUNE.replace("AB", "BA") + "X:4\nK:C\n|\n")
+    with refuses("tune X:2", "2 such tunes", "skip=2"):
+        tunes(path, 0.0, skip=1)
+    assert len(tunes(path, 0.0, skip=2)["train"]) == 2
+    assert "left out 2" in caplog.text and "X:4" in caplog.text
+    with refuses("skip=-1"):
+        tunes(path, skip=-1)
+
+
+def test_another_encoding(book):
+    path = book("X:1\nC:José\nK:C\nABc|\n".encode("cp1252"))
+    assert len(tunes(path, 0.0, encoding="cp1252")["train"]) == 1

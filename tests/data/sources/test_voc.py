@@ -132,12 +132,9 @@ BAD = {
     "no box": (a("<object><name>cat</name></object>"), "line 9", "0 elements <bndbox>"),
     "no name": (a(SOUND).replace("<name>cat</name>", ""), "line 9", "0 elements <name>"),
     "size": (a(DOG).replace(">40<", ">44<"), "says 30×44", "a.jpg has 30×40"),
-    "zero size": (a(SOUND).replace(">40<", ">0<"), "line 4", "30×0"),
+    "negative size": (a(SOUND).replace(">40<", ">-4<"), "line 4", "30×-4"),
     "half size": (a(SOUND).replace("<width>40</width>", ""), "line 4", "0 elements <width>"),
     "size of text": (a(SOUND).replace(">40<", ">4x<"), "line 4", "width", "'4x'"),
-    "missing": (a(SOUND).replace("a.jpg", "none.jpg"), "JPEGImages/none.jpg"),
-    "twice": (a(SOUND).replace("a.jpg", "b.jpg"), "listed twice"),
-    "escape": (a(SOUND).replace("a.jpg", "../../a.jpg"), "leads out"),
     "malformed": (a(SOUND).replace("</object>", ""), "line 18", "not XML (mismatched tag)"),
     "no xml": ("hello", "line 1", "not XML"),
     "nothing": (" ", "not XML (no element found)"),
@@ -187,3 +184,87 @@ def test_refuses_settings(refuses, data, tmp_path):
         voc(data(), (60, 80), test_fraction=1.0)
     with refuses("size=(60, 0)"):
         voc(data(), (60, 0))
+
+
+PETS = ("cat", "dog")
+
+
+def placed(path, picture, *files):
+    """Files of a layout: an XML file has a cat in a picture of 30 by 40."""
+    for name in files:
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".xml":
+            file.write_text(NOTES.format(name="elsewhere", objects=SOUND))
+        else:
+            picture(file, 30, 40, seed=len(name))
+    return str(path)
+
+
+@pytest.mark.parametrize("said", ["b.jpg", "none.jpg", "a", "A.PNG", "C:\\x\\a.jpg", "../../a.jpg"])
+def test_the_image_is_that_of_the_files_own_name(data, said):
+    """Whatever the file says, as long as there is such an image."""
+    path = data(LISTS, a=a(SOUND).replace("a.jpg", said))
+    plain = voc(data(LISTS, a=a(SOUND)), (60, 80), classes=PETS)["train"].columns["image"]
+    np.testing.assert_array_equal(
+        voc(path, (60, 80), classes=PETS)["train"].columns["image"], plain
+    )
+
+
+def test_else_it_is_the_image_that_the_file_names(refuses, data, tmp_path):
+    path = data(LISTS, a=a(SOUND).replace("a.jpg", "D:\\x\\photo"))
+    (tmp_path / "JPEGImages" / "a.jpg").rename(tmp_path / "JPEGImages" / "photo.jpg")
+    assert len(voc(path, (60, 80), classes=PETS)["train"]) == 3
+    for said, fragment in (
+        ("none.jpg", "none.jpg"),
+        ("../../x.jpg", "leads out"),
+        ("b.jpg", "twice"),
+    ):
+        path = data(LISTS, a=a(SOUND).replace("a.jpg", said))
+        (tmp_path / "JPEGImages" / "a.jpg").unlink()
+        with refuses(fragment):
+            voc(path, (60, 80), classes=PETS)
+
+
+def test_sizes_that_are_0_are_those_of_the_image(data):
+    path = data(LISTS, a=a(an_object("cat", 5, 7, 20, 16)).replace(">40<", ">0<"))
+    columns = voc(path, (60, 80), classes=PETS)["train"].columns
+    np.testing.assert_array_equal(columns["boxes"][0, 0], [8, 12, 40, 32])
+
+
+def test_folders_of_splits_with_everything_side_by_side(tmp_path, picture, refuses):
+    names = ("train/a.jpg", "train/a.xml", "valid/b.png", "valid/b.xml", "valid/._b.xml")
+    path = placed(tmp_path / "r", picture, *names)
+    assert {r: len(t) for r, t in voc(path, (60, 80), classes=PETS).items()} == {
+        "train": 1,
+        "validation": 1,
+    }
+    names = [f"train/{name}.{kind}" for name in "cdefgh" for kind in ("jpg", "xml")]
+    path = placed(tmp_path / "r", picture, *names)
+    assert {*voc(path, (60, 80), test_fraction=0.5)} == {"train", "validation", "test"}
+    with refuses("validation_fraction=0.5", "has a validation split"):
+        voc(path, (60, 80), validation_fraction=0.5)
+    flat = placed(tmp_path / "f", picture, "a.jpg", "a.xml", "b.jpg", "b.xml")
+    assert len(voc(flat, (60, 80), test_fraction=0)["train"]) == 2
+
+
+def test_corners_from_0(data, caplog):
+    path = data(LISTS, a=a(an_object("cat", 0, 0, 8, 8)))
+    box = voc(path, (60, 80), classes=PETS)["train"].columns["boxes"][0, 0]
+    assert box.tolist() == [0, 0, 16, 16] and "set origin=0" in caplog.text
+    caplog.clear()
+    columns = voc(path, (60, 80), classes=PETS, origin=0)["train"].columns
+    assert columns["boxes"][2, 0].tolist() == [4, 6, 6, 8] and not caplog.text
+
+
+def test_boxes_that_leave_their_image_may_be_clipped(data, caplog):
+    path = data(LISTS, a=a(an_object("cat", 30, 11, 99, 20)))
+    box = voc(path, (60, 80), classes=PETS, outside="clip")["train"].columns["boxes"][0, 0]
+    assert box.tolist() == [58, 20, 80, 40] and "clipped 1 boxes" in caplog.text
+
+
+def test_boxes_that_are_shares_are_named(data, refuses):
+    shares = a(an_object("cat", 0.2, 0.2, 0.5, 0.6))
+    path = data({"train": "a", "val": "d", "test": "ef"}, a=shares)
+    with refuses("a.xml line 9", "shares of the sides", "width, 40"):
+        voc(path, (60, 80), classes=("cat", "dog"), origin=0)

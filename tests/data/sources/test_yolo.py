@@ -90,10 +90,10 @@ BAD = {
     "no area": ("\n0 .5 .5 0 .2", "line 2", "no area"),
     "negative": ("0 .5 .5 -.1 .2", "line 1", "no area"),
     "nan": ("0 .5 nan .1 .2", "line 1", "not finite"),
-    "pixels": ("0 20 15 5 5", "line 1", "outside"),
+    "pixels": ("0 20 15 5 5", "line 1", "outside", "shares of its sides"),
     "text": ("0 .5 x .1 .2", "line 1", "'x', not a number"),
     "four": ("0 .5 .5 .1", "line 1", "4 numbers", "class, x, y, width and height"),
-    "outline": ("0 .5 .5 .1 .1 .2 .3", "line 1", "7 numbers"),
+    "outline": ("0 .5 .5 .1 .1 .2", "line 1", "6 numbers", "polygon"),
     "unknown": ("2 .5 .5 .1 .2", "line 1", "class 2", "0 to 1"),
     "below": ("-1 .5 .5 .1 .2", "line 1", "class -1"),
     "name": ("cat .5 .5 .1 .2", "line 1", "class is 'cat'"),
@@ -122,8 +122,9 @@ def test_refuses_by_file_and_line(refuses, data, name):
         ("names: [cat, dog]", ("no `train`",)),
         ("names: [cat, dog]\ntrain: {a: b}", ("train must be a folder",)),
         ("names: [cat, dog]\ntrain: images/none", ("images/none", "`train`")),
-        ("names: [cat, dog]\ntrain: ../images/train", ("train", "leads out")),
-        ("names: [cat, dog]\npath: ../data\ntrain: images/train", ("leads out",)),
+        ("names: [cat, dog]\ntrain: ../images/none", ("train", "leads out")),
+        ("names: [cat, dog]\ntrain: /etc", ("train", "leads out")),
+        ("names: [cat, dog]\ntrain: images/train\nval: a\nvalid: b", ("val and valid",)),
         (f"{YAML}test: images/train", ("train and the test",)),
         ("names: !!python/object/apply:os.system [echo]", ("not YAML",)),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\ntrain: images/train", ("names must be a list",)),
@@ -157,3 +158,61 @@ def test_refuses_folders(refuses, data, tmp_path):
     (tmp_path / "images/train/b.jpg").write_text("hello")
     with refuses("b.jpg", "not an image"):
         yolo(path, (60, 80))
+
+
+@pytest.mark.parametrize(
+    "train",
+    ["../images/train", "./images/train", "images\\\\train", "{root}/images/train", "list.txt"],
+)
+@pytest.mark.parametrize("base", ["", "path: ../elsewhere\n", "path: /content/data\n", "path: .\n"])
+def test_paths_of_other_machines_and_tools(data, tmp_path, train, base):
+    """As long as the folder is below that of the description."""
+    (tmp_path / "list.txt").write_text(f"./images/train/a.jpg\n\n{tmp_path}/images/train/b.jpg\n")
+    path = data(f"names: [cat, dog]\n{base}train: {train.format(root=tmp_path)}\n")
+    table = yolo(path, (60, 80))["train"]
+    assert table.columns["labels"].tolist() == [[1, 0], [-1, -1]]
+
+
+def test_a_list_names_what_is_missing_by_line(data, tmp_path, refuses):
+    path = data("names: [cat, dog]\ntrain: list.txt\n")
+    for line, fragment in (("images/train/z.jpg", "no image"), ("../../x.jpg", "leads out")):
+        (tmp_path / "list.txt").write_text(f"images/train/a.jpg\n{line}\n")
+        with refuses("list.txt line 2", fragment):
+            yolo(path, (60, 80))
+
+
+def test_of_a_polygon_the_box_around_it(data):
+    path = data(a="0 .1 .2 .5 .2 .5 .6 .3 .8 .1 .6\n1 .5 .5 1 1")
+    columns = yolo(path, (30, 40))["train"].columns
+    np.testing.assert_allclose(columns["boxes"][0], [[4, 6, 20, 24], [0, 0, 40, 30]], atol=1e-4)
+
+
+def test_keypoints_follow_a_box(data):
+    path = data(f"{YAML}kpt_shape: [2, 2]\n", a="0 .5 .5 1 1 .1 .2 .3 .4")
+    columns = yolo(path, (30, 40))["train"].columns
+    np.testing.assert_allclose(columns["boxes"][0], [[0, 0, 40, 30]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ("[yes, no]", ("yes", "no")),
+        ("[007, 1_2]", ("007", "1_2")),
+        ("[null, 1e3]", ("null", "1e3")),
+    ],
+)
+def test_names_are_as_they_are_written(data, names, classes):
+    assert yolo(data(YAML.replace("[cat, dog]", names)), (30, 40))["train"].classes == classes
+
+
+def test_classes_without_names_have_numbers(data):
+    assert yolo(data("nc: 2\ntrain: images/train\n"), (30, 40))["train"].classes == ("0", "1")
+
+
+def test_what_systems_leave_behind_is_not_data(data, tmp_path):
+    path = data()
+    for name in ("images/train/._a.jpg", "labels/train/._a.txt", "labels/train/.x.txt"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    (tmp_path / "images" / "train" / "@eaDir").mkdir()
+    (tmp_path / "images" / "train" / "@eaDir" / "a.jpg").write_bytes(b"x")
+    assert len(yolo(path, (30, 40))["train"]) == 2

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jaxdl import config
 from jaxdl.data import Characters, Table, Tokens, load, tokenize
 from jaxdl.data.text.tokens import with_begins
+from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.training.state import digest
 
@@ -193,7 +194,7 @@ def test_refuses_columns(refuses):
         (dict(text="t", window=5, length=5), ["window", "length"]),
         (dict(text="t", cut=True), ["cut=True", "length"]),
         (dict(text="t", size=100), ["size=100", "words and subwords"]),
-        (dict(text="t", min_count=2), ["min_count=2", "words"]),
+        (dict(text="t", by="subwords", size=9, min_count=2), ["min_count=2", "subwords"]),
         (dict(text="t", by="words", min_count=0), ["min_count=0"]),
         (dict(text="t", by="subwords"), ["size", "8000"]),
     ],
@@ -264,3 +265,21 @@ def test_sentiment(tfds_dir):
     assert [len(table) for table in made.values()] == [8528, 1068]
     assert made["train"].classes == ("neg", "pos")
     assert len(made["train"].vocabularies["tokens"]) == 10_002  # padding and the unknown word
+
+
+def test_rare_characters_may_be_unknown(refuses):
+    def column(*texts):
+        return Table({"t": np.array(texts, object)})
+
+    splits = {"train": column("abab", "abz"), "validation": column("aéb")}
+    with refuses("'é'", "min_count=2"):
+        tokenize(splits, {"tokens": Tokens("t")})
+    made = tokenize(splits, {"tokens": Tokens("t", min_count=2)})
+    vocabulary = made["train"].vocabularies["tokens"]
+    assert vocabulary.unknown == 3 and len(vocabulary) == 4
+    assert made["train"].columns["tokens"].tolist() == [[1, 2, 1, 2], [1, 2, 3, 0]]
+    assert made["validation"].columns["tokens"].tolist() == [[1, 3, 2, 0]]
+    assert vocabulary.decode([1, 3, 2]) == "a\N{REPLACEMENT CHARACTER}b"
+    assert from_json(vocabulary.to_json()) == vocabulary
+    with refuses("9 times", "min_count"):
+        tokenize(splits, {"tokens": Tokens("t", min_count=9)})
