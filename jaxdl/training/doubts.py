@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 
-_EXAMPLES = 64  # that are looked at
+_EXAMPLES = 16  # that are looked at
 _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 
 

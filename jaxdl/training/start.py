@@ -42,11 +42,13 @@ def train_run(
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
         return result, True
-    experiment = build_experiment(config, resumed=bool(Checkpoints(run.checkpoints).steps()))
+    resumed = bool(Checkpoints(run.checkpoints).steps())
+    experiment = build_experiment(config, resumed=resumed)
     if grows:
         told = continuation.check_extension(experiment, before)
     check_shapes(experiment)
-    tell_doubts(experiment)
+    if not resumed:
+        tell_doubts(experiment)
     if grows:
         say(told)
         run.reopen()

@@ -7,6 +7,7 @@ from PIL import Image
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.sources import images
 from jaxdl.inference.predictor import Predictor
+from jaxdl.inference.restored import RestoredRun
 from jaxdl.training.start import train_run
 
 
@@ -28,5 +29,5 @@ def test_pixels_are_those_of_training(tmp_path, fit):
     run = Run(tmp_path / "run")
     with run.locked():
         train_run(config, run)
-    (seen,) = Predictor(run)([tmp_path / "data" / "b" / "x.png"])
-    np.testing.assert_array_equal(seen.pixels, images(**settings)["train"].columns["image"][1])
+    (seen,) = Predictor(RestoredRun(run)).table([tmp_path / "data" / "b" / "x.png"])[:]["image"]
+    np.testing.assert_array_equal(seen, images(**settings)["train"].columns["image"][1])

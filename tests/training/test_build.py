@@ -84,11 +84,11 @@ def test_a_text_is_read_as_the_type_that_its_key_has(name, override, value):
         ("digits_mlp", "data.transforms=flatten", """data.transforms="(dict(name='flatten'),)\"""",
          "data.transforms=(dict(name='flatten'),)"),
         ("digits_mlp", "optimiser.name=sgd", "did you mean 'optimizer'", "optimizer.name=sgd"),
-        ("digits_mlp", "training.evaluate=test", "a list of str or None",
+        ("digits_mlp", "training.evaluate=test", "list of str or None",
          "training.evaluate=('test',)"),
-        ("digits_mlp", "training.evaluate_every=5", "expected a dict",
+        ("digits_mlp", "training.evaluate_every=5", "expected dict",
          "training.evaluate_every=dict(steps=5)"),
-        ("digits_mlp", "model.activation=gelu", "one of 'relu', 'tanh', 'sigmoid'",
+        ("digits_mlp", "model.activation=gelu", "'relu' or 'tanh' or 'sigmoid'",
          "model.activation=tanh"),
         ("addition_lstm", "model.vocabulary=1", "set it to None", "model.vocabulary=None"),
     ],
@@ -130,7 +130,7 @@ def test_what_is_set_before_a_switch_is_kept():
 
 def test_equal_names_of_another_type_do_not_carry_over(told):
     config, lines = told("cifar10_resnet20", "model.name=resnet")
-    assert config["model"]["depth"] == 50 and "depth=20 dropped: ResNet takes one of 18" in lines
+    assert config["model"]["depth"] == 50 and "depth=20 dropped: ResNet takes 18 or 34" in lines
     config, _ = told("imagenet_resnet50", "model.name=cifar_resnet")
     assert config["model"]["depth"] == 20  # 50 would be one, but not the one that was meant
 

@@ -304,4 +304,4 @@ def test_a_run_and_its_data_may_move(tmp_path, monkeypatch, call):
     status, _, said = call("evaluate", "--workdir", "there/run")
     assert status == 2 and "the data has changed since this run began" in said
     status, _, said = call("evaluate", "--workdir", "there/run", "--config.seed=3")
-    assert status == 2 and "another config (config.seed" in said
+    assert status == 2 and "--config.seed=3: is the run's own" in said
