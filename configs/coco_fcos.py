@@ -50,6 +50,7 @@ def get_config(weights: str | None = None) -> ConfigDict:
         source="torchvision, fcos_resnet50_fpn, trained so at varying sizes",
     )
     config.figures = ("detections", "precision_recall")
+    config.twin = dict(model=dict(depth=18, channels=64))
     if weights:
         config.init_from = dict(
             path=weights,

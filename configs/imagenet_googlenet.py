@@ -11,6 +11,6 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """ResNet-50's recipe, with the two auxiliary heads at 0.3; 13,004,888 parameters."""
-    config = imagenet("googlenet", top1=0.69778, batch_norm=True, auxiliary=True)
+    config = imagenet("googlenet", top1=0.69778, small={}, batch_norm=True, auxiliary=True)
     config.task.auxiliary = 0.3
     return config

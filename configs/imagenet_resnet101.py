@@ -3,10 +3,10 @@
 jaxdl train --config configs/imagenet_resnet101.py --workdir runs/imagenet_resnet101
 """
 
-from jaxdl.configs.imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import resnet
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
     """ResNet-50's recipe; 44,549,160 parameters."""
-    return imagenet("resnet", top1=0.77374, depth=101, zero_init=True)
+    return resnet(101, top1=0.77374)

@@ -3,10 +3,10 @@
 jaxdl train --config configs/imagenet_resnet152.py --workdir runs/imagenet_resnet152
 """
 
-from jaxdl.configs.imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import resnet
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
     """ResNet-50's recipe; 60,192,808 parameters. `--config.model.remat=true` saves memory."""
-    return imagenet("resnet", top1=0.78312, depth=152, zero_init=True)
+    return resnet(152, top1=0.78312)

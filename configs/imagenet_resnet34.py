@@ -3,10 +3,10 @@
 jaxdl train --config configs/imagenet_resnet34.py --workdir runs/imagenet_resnet34
 """
 
-from jaxdl.configs.imagenet_resnet50 import imagenet
+from jaxdl.configs.imagenet_resnet50 import resnet
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
     """ResNet-50's recipe; 21,797,672 parameters."""
-    return imagenet("resnet", top1=0.73314, depth=34, zero_init=True)
+    return resnet(34, top1=0.73314)

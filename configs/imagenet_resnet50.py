@@ -15,15 +15,21 @@ PIXELS = dict(name="standardize", mean=(123.675, 116.28, 103.53), std=(58.395, 5
 
 def get_config() -> ConfigDict:
     """SGD with momentum, batch 256, warm-up and cosine, label smoothing; 25,557,032 parameters."""
-    return imagenet("resnet", top1=0.76130, depth=50, zero_init=True)
+    return resnet(50, top1=0.76130)
 
 
-def imagenet(model: str, top1: float, **settings: object) -> ConfigDict:
+def resnet(depth: int, top1: float) -> ConfigDict:
+    """The recipe for a ResNet; its twin is the smallest of them."""
+    return imagenet("resnet", top1, dict(depth=18), depth=depth, zero_init=True)
+
+
+def imagenet(model: str, top1: float, small: dict[str, int], **settings: object) -> ConfigDict:
     """The recipe for a network: He et al. 2015, with Goyal et al. 2017's start.
 
     Args:
       model: its name.
       top1: the accuracy that torchvision documents for it.
+      small: those of the model's settings that are others on a twin.
       **settings: of the model.
     """
     config = ConfigDict()
@@ -49,4 +55,5 @@ def imagenet(model: str, top1: float, **settings: object) -> ConfigDict:
     config.training = dict(batch_size=256, epochs=90, eval_batch_size=256)
     config.target = dict(metric="test/accuracy", value=top1, source="torchvision's reference model")
     config.figures = ("class_accuracy",)
+    config.twin = dict(model=small)
     return config

@@ -193,6 +193,13 @@ def differences(old: Any, new: Any, path: str = "config") -> list[str]:
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
 
 
+def at(config: Any, key: str) -> Any:
+    """What stands at a dotted key; None where there is nothing."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
 def complete(value: Any, nodes: Mapping[str, Selectable], hint: Any = Any, path: str = "") -> Any:
     """A config, or the part at a path, with the defaults of all that it names.
 

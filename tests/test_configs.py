@@ -10,7 +10,7 @@ import pytest
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.parallel import mesh as devices
-from jaxdl.training.build import NODES, build_experiment
+from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.check import check, check_shapes
 from jaxdl.training.loop import train
 from jaxdl.training.measure import measure
@@ -36,30 +36,18 @@ TRAINED = [
 ]
 
 
-def small(name):
-    """A shipped config, on its twin, for two steps."""
-    overrides = ["data.twin=true", "training.steps=2", "training.evaluate_every.steps=2"]
-    config = cfg.read(name, overrides, NODES)
-    if "buckets" in config["training"]:  # two show it, and each takes seconds to compile
-        config["training"]["buckets"] = 2
-    if "crop" in config["data"]:
-        config["data"]["crop"] |= {"size": 64, "resize": 72}
-        config["training"] |= {"batch_size": 4, "eval_batch_size": 4}
-    if isinstance(config["data"].get("size"), tuple):  # of a detector
-        config["data"]["size"] = (64, 96)
-    if "sizes" in config["training"]:
-        config["training"]["sizes"] = ((48, 1),)
-    return config
+OVERRIDES = ["data.twin=true", "training.steps=2"]
 
 
 @pytest.mark.parametrize("name", TRACED)
 def test_large_config(name):
-    check_shapes(build_experiment(small(name)))
+    """In the shapes of the real run, as `jaxdl check` sees them."""
+    check_shapes(build_experiment(read_config(name, OVERRIDES, small_twin=False)))
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_config(name, tmp_path, monkeypatch):
-    config = small(name)
+    config = read_config(name, OVERRIDES)
     experiment = build_experiment(config)
     check(experiment, say=lambda line: None)
 

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say everything that can be known before training."""
     from jaxdl.training.build import read_config
 
-    config = read_config(options.config, overrides)
+    config = read_config(options.config, overrides, small_twin=False)
     if options.workdir is not None:
         check_writable(Path(options.workdir))
     from jaxdl.training.check import check as run_check

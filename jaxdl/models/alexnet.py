@@ -26,10 +26,12 @@ class AlexNet(nn.Module):
     Attributes:
       outputs: number of classes.
       dropout: probability that an input of a hidden dense layer is dropped in training.
+      hidden: units of each of the two hidden dense layers.
     """
 
     outputs: int = 1000
     dropout: float = 0.5
+    hidden: int = 4096
 
     @nn.compact
     def __call__(
@@ -43,7 +45,9 @@ class AlexNet(nn.Module):
         check_images(x, least=63)
         x = AlexNetFeatures(name="features")(x)
         x = channels_first(adaptive_average_pool(x, 6))
-        return AlexNetClassifier(self.outputs, self.dropout, name="classifier")(x, train)
+        return AlexNetClassifier(self.outputs, self.dropout, self.hidden, name="classifier")(
+            x, train
+        )
 
 
 class AlexNetFeatures(nn.Module):
@@ -73,6 +77,7 @@ class AlexNetClassifier(nn.Module):
 
     outputs: int
     dropout: float
+    hidden: int
 
     @nn.compact
     def __call__(
@@ -82,7 +87,7 @@ class AlexNetClassifier(nn.Module):
         dense = functools.partial(nn.Dense, kernel_init=_uniform)
         for name in ("1", "4"):
             x = dropout(self.dropout, train)(x)
-            x = nn.relu(dense(4096, name=name)(x))
+            x = nn.relu(dense(self.hidden, name=name)(x))
         return dense(self.outputs, name="6")(x)
 
 

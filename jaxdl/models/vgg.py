@@ -31,12 +31,14 @@ class VGG(Module):
       depth: layers with weights.
       batch_norm: after every convolution, which the paper predates.
       dropout: probability that a unit of a hidden dense layer is dropped in training.
+      hidden: units of each of the two hidden dense layers.
     """
 
     outputs: int = 1000
     depth: Literal[11, 13, 16, 19] = 16
     batch_norm: bool = False
     dropout: float = 0.5
+    hidden: int = 4096
 
     @nn.compact
     def __call__(
@@ -50,7 +52,7 @@ class VGG(Module):
         check_images(x, least=32)
         x = VGGFeatures(_COUNTS[self.depth], self.batch_norm, name="features")(x, train)
         x = channels_first(adaptive_average_pool(x, 7))
-        return VGGClassifier(self.outputs, self.dropout, name="classifier")(x, train)
+        return VGGClassifier(self.outputs, self.dropout, self.hidden, name="classifier")(x, train)
 
 
 class VGGFeatures(nn.Module):
@@ -85,6 +87,7 @@ class VGGClassifier(nn.Module):
 
     outputs: int
     dropout: float
+    hidden: int
 
     @nn.compact
     def __call__(
@@ -93,6 +96,6 @@ class VGGClassifier(nn.Module):
         """(batch, features) -> (batch, outputs)."""
         start = nn.initializers.normal(0.01)
         for name in ("0", "3"):
-            x = nn.relu(nn.Dense(4096, kernel_init=start, name=name)(x))
+            x = nn.relu(nn.Dense(self.hidden, kernel_init=start, name=name)(x))
             x = dropout(self.dropout, train)(x)
         return nn.Dense(self.outputs, kernel_init=start, name="6")(x)

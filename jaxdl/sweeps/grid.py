@@ -86,7 +86,7 @@ class Sweep:
         for texts in itertools.product(*texts_of.values()):
             with once:  # what is dropped is dropped at each point
                 config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
-            first, value = config.get("seed", 0), {key: _at(config, key) for key in axes}
+            first, value = config.get("seed", 0), {key: cfg.at(config, key) for key in axes}
             if type(first) is not int or not 0 <= first <= 2**32 - seeds:
                 raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
             if value in values:
@@ -200,12 +200,6 @@ def extends(new: Sweep, old: Sweep) -> bool:
     """Whether a sweep has all runs of another, and perhaps more."""
     configs = {member.place: cfg.plain(member.config) for member in new.members}
     return all(configs.get(m.place) == cfg.plain(m.config) for m in old.members)
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config[part]
-    return config
 
 
 def _names(points: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -21,6 +21,7 @@ from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS, Task
+from jaxdl.training import twin
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.settings import Data, Node, Settings, Training
 from jaxdl.transforms import TRANSFORMS, Transform, compose
@@ -55,20 +56,30 @@ _VOCABULARIES = {"vocabulary": "tokens", "source_vocabulary": "source"}
 _MANY = 1 << 16  # classes, where their number is not known
 
 
-def read_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_config(
+    file: str, overrides: Sequence[str] = (), *, small_twin: bool = True
+) -> dict[str, Any]:
     """The config of a file, or of a shipped one's name, with overrides and all defaults.
 
-    A target is kept for the data that it was published for, unless an override sets it.
+    A target is kept for the data that it was published for, unless an override sets it. An override
+    that asks for a twin of the data makes the run small, too, but for what overrides set.
 
     Args:
       file: as after `--config`.
       overrides: each `key.sub=value`, as after `--config.`
+      small_twin: False keeps the sizes that the run has on its real data.
 
     Raises:
       UserError: the file or an override cannot be read.
     """
     before = cfg.read(file)
-    config = overridden(before, overrides)
+    asked = overridden(before, twin.asks_for_twin(overrides))
+    small = small_twin and cfg.at(asked, "data.twin") and not cfg.at(before, "data.twin")
+    limits = twin.limits(asked, overrides) if small else {}
+    texts = [f"{key}={value!r}" for key, value in limits.items()]
+    config = overridden(cfg.override(before, texts, NODES, Settings), overrides)
+    if told := twin.told(asked, config, limits):
+        _log.warning("twin: %s; what the command line sets stays", told)
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(

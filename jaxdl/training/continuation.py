@@ -41,8 +41,12 @@ def located(config: Config) -> dict[str, Any]:
 
 
 def lasting(config: Config) -> dict[str, Any]:
-    """What must stay as it is when a run goes on: all but where its data lies."""
-    return _without(resolved(config), "data", _places(_node(config, "data")))
+    """What must stay as it is when a run goes on: all but where its data lies.
+
+    What a twin would make smaller has been made so when the config was read.
+    """
+    kept = {key: value for key, value in resolved(config).items() if key != "twin"}
+    return _without(kept, "data", _places(_node(config, "data")))
 
 
 def past(config: Config) -> dict[str, Any]:

@@ -159,6 +159,37 @@ DATA_KEYS = tuple(field.name for field in fields(Data))
 
 
 @dataclass(frozen=True)
+class Twin:
+    """`config.twin`: the most that a run takes when `--config.data.twin=true` asks for a twin.
+
+    What is less stays, as does what the command line sets.
+
+    Args:
+      steps: of the run, in place of its steps or epochs.
+      batch_size: examples a batch, in training,
+      eval_batch_size: and in evaluation.
+      buckets: lengths of token columns; each is compiled.
+      side: pixels of the longer side of images, where `config.data` says their size.
+      model: arguments of the model, in place of its own; not of a run with `init_from`.
+    """
+
+    steps: int = 10
+    batch_size: int = 8
+    eval_batch_size: int = 32
+    buckets: int = 2
+    side: int = 64
+    model: Node = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their range."""
+        for name in ("steps", "batch_size", "eval_batch_size", "buckets", "side"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"config.twin.{name}: expected at least 1, got {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True)
 class Settings:
     """The keys of a config.
 
@@ -178,6 +209,7 @@ class Settings:
         by (regular expression, rule) pairs; see `jaxdl.parallel.sharding`.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
+      twin: how small a run on a twin of the data is; see `Twin`.
     """
 
     model: Node
@@ -192,6 +224,7 @@ class Settings:
     placement: Placement = "replicated"
     target: Target | None = None
     figures: tuple[str, ...] = ()
+    twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:
         """Refuse a seed outside its range."""
