@@ -16,6 +16,7 @@ from jaxdl.data.text.tokens import with_begins
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
+from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
@@ -34,6 +35,7 @@ NODES: dict[str, cfg.Selectable] = {
     "data.augment": cfg.Selectable(TRANSFORMS),
     "data.views": cfg.Selectable(TRANSFORMS),
     "model": cfg.Selectable(MODELS, derived=("vocabulary", "source_vocabulary")),
+    "model.environment": cfg.Selectable(ENVIRONMENTS),
     "optimizer": cfg.Selectable(
         optim.OPTIMIZERS,
         shared=optim.Shared,
