@@ -16,6 +16,8 @@ from jaxdl.errors import UserError
 from jaxdl.tasks.answer import Answer
 from jaxdl.tasks.base import GivesAnswers
 
+_NEEDED = {"log_p", "entropy", "reward", "playing", "value"}
+
 
 @dataclass(frozen=True)
 class PolicyGradient(GivesAnswers):
@@ -53,8 +55,17 @@ class PolicyGradient(GivesAnswers):
             if not 0 <= getattr(self, name) < np.inf:
                 raise UserError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
 
-    def loss(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Array:
-        """Of each episode, (batch,), divided by the horizon."""
+    def loss(self, outputs: Any, batch: Mapping[str, Any]) -> Array:
+        """Of each episode, (batch,), divided by the horizon.
+
+        Raises:
+          UserError: the outputs are not what happened in episodes.
+        """
+        if not isinstance(outputs, Mapping) or not outputs.keys() >= _NEEDED:
+            raise UserError(
+                f"config.model: the task needs a dict of {', '.join(sorted(_NEEDED))} of each "
+                "step; take a model that plays, such as actor_critic"
+            )
         advantage = jax.lax.stop_gradient(self.advantages(outputs))
         value, playing = outputs["value"][:, :-1], outputs["playing"][:, :-1]
         earned = advantage + jax.lax.stop_gradient(value)

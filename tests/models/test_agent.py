@@ -111,3 +111,12 @@ def test_an_environment_of_ones_own_with_chance_trains_and_asks_for_consent(call
     assert call("evaluate", "--workdir", run)[0] == 2
     status, out, _ = call("evaluate", "--workdir", run, "--trust", __name__)
     assert status == 0 and f"{earned:.6g}" in out
+
+    (tmp_path / "seeds.csv").write_text(f"seed\n7\n{2**32 - 1}\n")
+    words = ("predict", "--workdir", run, tmp_path / "seeds.csv", "--trust", __name__)
+    status, out, err = call(*words)
+    assert (status, err) == (0, "") and out.count("return") == 2
+    for cell, fault in (("7.5", "'7.5' is not a whole number"), ("-1", "'seed' must be uint32")):
+        (tmp_path / "seeds.csv").write_text(f"seed\n{cell}\n")
+        status, _, err = call(*words)
+        assert status == 2 and fault in err
