@@ -37,6 +37,7 @@ from jaxdl.data.synthetic.drawn_boxes import drawn_boxes, drawn_cells
 from jaxdl.data.synthetic.episodes import episodes
 from jaxdl.data.synthetic.road import road
 from jaxdl.data.synthetic.shapes import shapes, twin_captions
+from jaxdl.data.synthetic.standing import standing
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
@@ -178,6 +179,7 @@ TWINS: dict[str, Callable[[], dict[str, Table]]] = {
     "cifar10": cifar10,
     "driving": road,
     "mnist": mnist,
+    "pedestrians": standing,
     "sentiment": sentiment,
     "tiny_shakespeare": tiny_shakespeare,
     "translation": translation,
