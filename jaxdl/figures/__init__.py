@@ -23,6 +23,7 @@ from jaxdl.figures.detection import (
     precision_recall,
 )
 from jaxdl.figures.driving import steering, steering_strip
+from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
@@ -56,6 +57,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
         confusion,
         descent_path,
         detections,
+        episode,
         polynomial_fit,
         precision_recall,
         steering,

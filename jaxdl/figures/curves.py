@@ -27,18 +27,24 @@ def learning_curves(run: FinishedRun) -> Figure:
     panels = ["loss", *others[: _MOST - 1]]
     figure, axes = canvas(len(panels))
     for ax, metric in zip(axes, panels, strict=True):
-        curves = {name: curve for name, curve in series.items() if _metric(name) == metric}
-        for name, (steps, values) in curves.items():
-            _plot(ax, name if "/" in name else "training batch", steps, values)
-        if target and _metric(target["metric"]) == metric:
-            value = target["value"]
-            ax.axhline(value, color=RED, ls="--", lw=1, label=f"target {value:g}")
-        positive = all(min(values) > 0 for _, values in curves.values())
-        scale = "log" if metric == "loss" and curves and positive else "linear"
-        ax.set(xlabel="step", ylabel=metric, yscale=scale)
-        if curves:
-            ax.legend(frameon=False)
+        curve(ax, run, metric)
     return figure
+
+
+def curve(ax: Any, run: FinishedRun, metric: str) -> None:
+    """A metric against steps, of training batches and of every split, and the target for it."""
+    curves = {k: v for k, v in _series(run.history).items() if _metric(k) == metric}
+    for name, (steps, values) in curves.items():
+        _plot(ax, name if "/" in name else "training batch", steps, values)
+    target = run.result["target"]
+    if target and _metric(target["metric"]) == metric:
+        value = target["value"]
+        ax.axhline(value, color=RED, ls="--", lw=1, label=f"target {value:g}")
+    positive = all(min(values) > 0 for _, values in curves.values())
+    scale = "log" if metric == "loss" and curves and positive else "linear"
+    ax.set(xlabel="step", ylabel=metric, yscale=scale)
+    if curves:
+        ax.legend(frameon=False)
 
 
 def _metric(name: str) -> str:

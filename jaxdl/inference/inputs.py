@@ -128,7 +128,8 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
             columns[name] = np.stack([sheet.numbers(each) for each in sheet.header], 1)
         elif not shape:
             sheet.require([], [name], [])
-            columns[name] = sheet.numbers(name)
+            whole = run.columns[name]["dtype"].lstrip("u").startswith("int")
+            columns[name] = sheet.whole_numbers(name) if whole else sheet.numbers(name)
         else:
             raise UserError(
                 f"{path}: this run reads {name!r}, {described(**run.columns[name])} an example; "

@@ -1,17 +1,18 @@
 """Models: Flax Linen modules, a file for each family.
 
-They know Flax and the kernels, nothing of data, losses or devices: `functional` makes of each the
-pure functions that everything else uses. A module's fields are what a config may set, and its
-`__call__` takes the task's inputs, and `train: bool` if training differs; a field `vocabulary`, or
-`source_vocabulary`, that a config leaves out is filled in from the data. To add one, write a module
-in a file here and give it a line in `MODELS`, or leave it in your own code and name it in the
-config as `'package.module:Class'`.
+They know Flax, the kernels and the environments, nothing of data, losses or devices: `functional`
+makes of each the pure functions that everything else uses. A module's fields are what a config may
+set, and its `__call__` takes the task's inputs, and `train: bool` if training differs; a field
+`vocabulary`, or `source_vocabulary`, that a config leaves out is filled in from the data. To add
+one, write a module in a file here and give it a line in `MODELS`, or leave it in your own code and
+name it in the config as `'package.module:Class'`.
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
 
+from jaxdl.models.agent import ActorCritic
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
 from jaxdl.models.cnn import MnistCNN
@@ -27,6 +28,7 @@ from jaxdl.models.sequence import SequenceClassifier
 from jaxdl.models.vgg import VGG
 
 MODELS: dict[str, type[nn.Module]] = {
+    "actor_critic": ActorCritic,
     "airbench": Airbench,
     "alexnet": AlexNet,
     "alexnet_grouped": AlexNetGrouped,

@@ -16,6 +16,7 @@ from jaxdl.data.text.tokens import with_begins
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
+from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
@@ -37,6 +38,7 @@ NODES: dict[str, cfg.Selectable] = {
     "model": cfg.Selectable(
         MODELS, derived=("vocabulary", "source_vocabulary", "outputs", "classes")
     ),
+    "model.environment": cfg.Selectable(ENVIRONMENTS),
     "optimizer": cfg.Selectable(
         optim.OPTIMIZERS,
         shared=optim.Shared,

@@ -13,6 +13,7 @@ from typing import Any
 from jaxdl import config as cfg
 from jaxdl import optim
 from jaxdl.data import SOURCES
+from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS
@@ -26,6 +27,7 @@ _WIDTH = 100
 
 REGISTRIES: dict[str, Mapping[str, _Part]] = {
     "models": MODELS,
+    "environments": ENVIRONMENTS,
     "tasks": TASKS,
     "sources": SOURCES,
     "transforms": TRANSFORMS,

@@ -25,6 +25,7 @@ from jaxdl.data.sources.yolo import yolo
 from jaxdl.data.synthetic.addition import addition
 from jaxdl.data.synthetic.builtin import blobs, digits, polynomial
 from jaxdl.data.synthetic.drawn_boxes import drawn_boxes
+from jaxdl.data.synthetic.episodes import episodes
 from jaxdl.data.synthetic.shapes import shapes
 from jaxdl.data.table import Table
 
@@ -39,6 +40,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         csv,
         digits,
         drawn_boxes,
+        episodes,
         images,
         polynomial,
         shapes,

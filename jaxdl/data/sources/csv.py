@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int32, Int64
 
 from jaxdl.data import user_files
 from jaxdl.data.splits import partition
@@ -21,6 +21,7 @@ from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
 
+_INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -280,6 +281,18 @@ class Sheet:
                 f"finite number ({len(wrong)} cells are not); {remedy}"
             )
         return np.array(cells, np.float64).astype(np.float32)
+
+    def whole_numbers(self, name: str) -> Int64[np.ndarray, " rows"]:
+        """A column of whole numbers, of up to 18 digits."""
+        cells = self.cells(name)
+        wrong = [i for i, cell in enumerate(cells) if not _INTEGER.fullmatch(cell)]
+        if wrong:
+            cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
+            raise UserError(
+                f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
+                f"whole number ({len(wrong)} cells are not); correct them"
+            )
+        return np.array([int(cell) for cell in cells], np.int64)
 
     def texts(self, name: str) -> np.ndarray:
         """A column of texts; refuses empty ones."""

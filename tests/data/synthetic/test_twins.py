@@ -24,7 +24,10 @@ TOKENIZE = {
 
 
 # Those that are no text, where a config would read nothing else.
-COLUMNS = {"driving": ("image", "steering", "throttle", "speed", "drive", "frame")}
+COLUMNS = {
+    "driving": ("image", "steering", "throttle", "speed", "drive", "frame"),
+    "pedestrians": ("image", "label"),
+}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -50,6 +53,13 @@ def test_cifar10_looks_like_the_original(tfds_dir):
     twin = twin_of(tfds, {"dataset": "cifar10", "columns": columns})["train"]
     assert schema(twin) == schema(original) and twin.classes == original.classes
     assert len(np.unique(twin.columns["image"].max((1, 2)), axis=0)) > 20  # colours
+
+
+def test_pedestrians_look_like_the_original(tfds_dir):
+    settings = dict(train="train[:50]", test=None, cache=False)
+    original = tfds("pedestrians", **settings)["train"]
+    twin = twin_of(tfds, {"dataset": "pedestrians"})["train"]
+    assert schema(twin) == schema(original) and twin.classes == original.classes
 
 
 def test_sentiment_can_be_learnt():
