@@ -14,6 +14,14 @@ def add(commands: Subcommands) -> None:
     command = commands.add_parser("check", help="say all that can be known before training")
     add_config(command, required=True)
     add_workdir(command, required=False)
+    command.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="CHIPS",
+        help="compile for chips that are not here, and say what they would take: tpu:v5e:2x4, "
+        "cuda:h100:8; several with commas, or repeated",
+    )
     command.set_defaults(command=run)
 
 
@@ -24,6 +32,13 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     config = read_config(options.config, overrides)
     if options.workdir is not None:
         check_writable(Path(options.workdir))
+    if options.target:
+        from jaxdl.progress import Progress
+        from jaxdl.targets import Target, check_targets
+
+        targets = [Target.of(word.strip()) for word in ",".join(options.target).split(",")]
+        progress = Progress(0, 0)
+        return check_targets(config, targets, progress.say, progress.busy)
     from jaxdl.training.check import check as run_check
 
     run_check(build(config))
