@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from jaxdl.cli.options import Subcommands, add_config, add_workdir, build, check_writable
@@ -27,6 +28,8 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say everything that can be known before training."""
+    if options.target:  # JAX reads it as it is imported: only errors, no warnings of the compilers
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from jaxdl.training.build import read_config
 
     config = read_config(options.config, overrides)

@@ -176,7 +176,7 @@ class Target:
 
     @property
     def host(self) -> dict[str, Any]:
-        """How a TPU's machine is set up: two cores are one device, and slices below 2x2 one machine."""
+        """How a TPU's machine is set up: two cores make a device, a small slice is one machine."""
         cores = {"chip_config_name": "megacore"} if self.name == "v4" else {}
         if max(self.sizes) > 2 or math.prod(self.sizes) >= 4:
             return cores

@@ -35,7 +35,6 @@ _ALONE = {
     "TPU_WORKER_ID": "0",
     "TPU_ACCELERATOR_TYPE": "v5litepod-1",
     "TPU_MIN_LOG_LEVEL": "3",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 _SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -68,11 +67,12 @@ class TooLarge(Exception):
 
     Args:
       needed: bytes of memory.
+      available: bytes that the chip leaves to programs.
     """
 
-    def __init__(self, needed: float) -> None:
-        super().__init__(needed)
-        self.needed = needed
+    def __init__(self, needed: float, available: float) -> None:
+        super().__init__(needed, available)
+        self.needed, self.available = needed, available
 
 
 def prepare() -> None:
@@ -142,8 +142,8 @@ def compile_for(experiment: Experiment, target: Target, what: str) -> Compiled:
         try:
             compiled = lowered.compile(_WITHOUT_A_DEVICE[target.platform])
         except jax.errors.JaxRuntimeError as error:
-            if needed := _exceeded(str(error)):
-                raise TooLarge(needed) from None
+            if sizes := _exceeded(str(error)):
+                raise TooLarge(*sizes) from None
             raise UserError(
                 f"--target {target}: its compiler fails on the {what}: {first_line(error, 300)}"
             ) from None
@@ -185,7 +185,11 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _exceeded(message: str) -> float | None:
-    """Bytes that a program would use, where a TPU's compiler says that they are too many."""
-    used = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    return float(used[1]) * _SCALE[used[2]] if used else None
+def _exceeded(message: str) -> tuple[float, float] | None:
+    """Bytes that a program needs and that there are, where a TPU's compiler says: not enough."""
+    size = r"([\d.]+)([KMGT]?)"
+    said = re.search(rf"Used {size} of {size} hbm", message)
+    said = said or re.search(rf"\({size}\) exceeds available HBM \({size}\)", message)
+    if said is None:
+        return None
+    return float(said[1]) * _SCALE[said[2]], float(said[3]) * _SCALE[said[4]]

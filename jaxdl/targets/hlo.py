@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 # Of operations whose operands (n bytes on each of g devices) cross the network: what a device sends
 # at least, as a ring does (Patarasuk and Yuan 2009).
@@ -23,10 +24,11 @@ _SENT: dict[str, Callable[[int], float]] = {
     "collective-broadcast": lambda g: 1 / g,
     "collective-permute": lambda g: 1,
 }
-_FREE = frozenset(
-    "parameter constant tuple get-tuple-element bitcast after-all partition-id replica-id iota "
-    "opt-barrier domain add-dependency".split()
-)  # operations that move nothing
+# Operations that move nothing.
+_FREE = frozenset({
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",
+    "replica-id", "iota", "opt-barrier", "domain", "add-dependency",
+})  # fmt: skip
 _PARTS = frozenset({"slice", "dynamic-slice", "gather"})  # read no more of an array than they give
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 _NAME = re.compile(r"%?([\w.\-]+)$")
@@ -173,7 +175,8 @@ class Program:
         return Counter({(kind, "count"): 1, (kind, "bytes"): size, (kind, "sent"): sent})
 
     def _traffic(self, computation: Computation, each: Instruction) -> Counter:
-        return Counter(bytes=self._moved(computation, each))
+        moved: dict[str, Any] = {"bytes": self._moved(computation, each)}
+        return Counter(moved)
 
     def _moved(self, computation: Computation, each: Instruction) -> float:
         operands = [computation[name] for name in each.operands if name in computation]
@@ -194,7 +197,7 @@ class Program:
         results = each.shapes
         if each.opcode == "custom-call" and len(results) > 1 and results[-1].dtype in ("u8", "s8"):
             results = results[:-1]  # work space of cuDNN or cuBLAS, most of which is never touched
-        return sum(x.nbytes for x in (*operands, *results))
+        return sum(x.nbytes for x in operands) + sum(x.nbytes for x in results)
 
     def _fused(self, fusion: Instruction, operands: list[Instruction]) -> float:
         """What a fusion reads and writes: of arrays of which it takes or sets parts, only these."""

@@ -87,9 +87,8 @@ def check_targets(
         )
         experiment = compilers.experiment_on(config, target)
         share = mib(experiment.devices.share(experiment.abstract_state))
-        say(
-            f"parameters  {count(experiment.abstract_state.params):,}; a chip holds {share} of state"
-        )
+        params = count(experiment.abstract_state.params)
+        say(f"parameters  {params:,}; a chip holds {share} of state")
         if experiment.config["model"] != config["model"]:
             say("recurrence  as 'scan': cuDNN's can only be compiled where cuDNN runs")
         for what in _BATCHES:
@@ -107,7 +106,7 @@ def _tell(
         with busy(f"compiling the {what} for {target}"):
             program = compile_for(experiment, target, what)
     except TooLarge as error:
-        needed = error.needed
+        needed, memory = error.needed, error.available
     else:
         for line in lines(program, target.chip, experiment.devices.mesh.size):
             say(line)
@@ -118,8 +117,12 @@ def _tell(
     key = f"config.training.{_BATCHES[what]}"
     remedy = "lower it"
     if what == "train step" and not isinstance(experiment.optimizer, LeastSquares):
-        largest = _largest(experiment, target, busy)
-        remedy = f"the largest that fits is about {largest:,}" if largest else "not even one fits"
+        share = experiment.devices.share(experiment.abstract_state)
+        scale = max(0.0, memory - share) / (
+            needed - share
+        )  # what is not state grows with the batch
+        size = _largest(experiment, target, scale, busy)
+        remedy = f"the largest that fits is about {size:,}" if size else "not even one fits"
     yield f"--target {target}: {key} needs {mib(needed)} of {mib(memory)}; {remedy}"
 
 
@@ -151,8 +154,8 @@ def _kinds(collectives: Mapping[tuple[str, str], float]) -> str:
     )
 
 
-def _largest(experiment: Experiment, target: Target, busy: Busy) -> int:
-    """About the largest batch of a train step that fits, by bisection; 0 if none does."""
+def _largest(experiment: Experiment, target: Target, scale: float, busy: Busy) -> int:
+    """About the largest batch of a train step that fits, 0 if none; a guess is `scale` of it."""
     unit = experiment.devices.mesh.shape["data"] * experiment.training.accumulate
 
     def fits(units: int) -> bool:
@@ -164,13 +167,17 @@ def _largest(experiment: Experiment, target: Target, busy: Busy) -> int:
             return False
         return program.held + program.work <= target.chip.memory
 
-    return unit * largest(experiment.order.batch_size // unit, fits)
+    units = experiment.order.batch_size // unit
+    return unit * largest(units, fits, int(units * scale))
 
 
-def largest(too_many: int, fits: Callable[[int], bool]) -> int:
-    """About the largest number below `too_many` that fits, by bisection; 0 if none does."""
+def largest(too_many: int, fits: Callable[[int], bool], guess: int) -> int:
+    """About the largest number below `too_many` that fits, 0 if none does; from a guess on."""
     low, high = 0, too_many
     while high - low > 1 and (low == 0 or high > _CLOSE * low):
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        middle = min(max(guess, low + 1), high - 1)
+        if fits(middle):
+            low, guess = middle, min(int(_CLOSE * middle), (middle + high) // 2)
+        else:
+            high, guess = middle, (low + middle) // 2
     return low
