@@ -151,7 +151,10 @@ class Target:
             raise UserError(
                 f"{where}: machines have {_HOST} GPUs; choose 1 to {_HOST}, or a multiple"
             )
-        return cls(platform, name, sizes)
+        target = cls(platform, name, sizes)
+        if platform == "tpu" and not target.in_one_machine and any(n % 2 for n in sizes[:2]):
+            raise UserError(f"{where}: a machine has 2x2 chips, so the first two sides are even")
+        return target
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.name}:{'x'.join(map(str, self.sizes))}"
@@ -167,6 +170,11 @@ class Target:
         return math.prod(self.sizes)
 
     @property
+    def in_one_machine(self) -> bool:
+        """Whether it is a part of a TPU's machine, of 2x2 chips."""
+        return max(self.sizes[:2]) <= 2 and self.sizes[2:] in ((), (1,))
+
+    @property
     def topology(self) -> str:
         """What XLA calls it: of GPUs, slices x machines x GPUs of each."""
         if self.platform == "tpu":
@@ -178,7 +186,7 @@ class Target:
     def host(self) -> dict[str, Any]:
         """How a TPU's machine is set up: two cores make a device, a small slice is one machine."""
         cores = {"chip_config_name": "megacore"} if self.name == "v4" else {}
-        if max(self.sizes) > 2 or math.prod(self.sizes) >= 4:
+        if not self.in_one_machine:
             return cores
         return {**cores, "chips_per_host_bounds": [*self.sizes, 1, 1][:3]}
 

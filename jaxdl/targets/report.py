@@ -13,6 +13,7 @@ from jaxdl.targets import compiled as compilers
 from jaxdl.targets.chips import GIB, Chip, Target
 from jaxdl.targets.compiled import Compiled, TooLarge, compile_for, with_batch
 from jaxdl.terminal import say
+from jaxdl.training.check import tell_placement
 from jaxdl.training.cost import mib
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import count
@@ -86,9 +87,8 @@ def check_targets(
             f"TFLOP/s in bfloat16, {chip.bandwidth / 1e9:,.0f} GB/s; {chip.source}"
         )
         experiment = compilers.experiment_on(config, target)
-        share = mib(experiment.devices.share(experiment.abstract_state))
-        params = count(experiment.abstract_state.params)
-        say(f"parameters  {params:,}; a chip holds {share} of state")
+        say(f"parameters  {count(experiment.abstract_state.params):,}")
+        tell_placement(experiment, say)
         if experiment.config["model"] != config["model"]:
             say("recurrence  as 'scan': cuDNN's can only be compiled where cuDNN runs")
         for what in _BATCHES:
