@@ -115,17 +115,21 @@ def devices(target: Target) -> list[jax.Device]:
     return list(topology.devices)
 
 
+def compilable(config: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
+    """The config as it compiles without a device: 'scan' stands in for cuDNN's recurrence."""
+    model = config["model"]
+    if target.platform != "cuda" or model.get("implementation") != "cudnn":
+        return config
+    return {**config, "model": {**model, "implementation": "scan"}}
+
+
 def experiment_on(config: Mapping[str, Any], target: Target) -> Experiment:
     """The experiment of a config on the devices of a target.
-
-    cuDNN's recurrence can only be compiled where cuDNN runs, so 'scan' stands in for it.
 
     Raises:
       UserError: as of `build_experiment` and `check_shapes`.
     """
-    if target.platform == "cuda" and config["model"].get("implementation") == "cudnn":
-        config = {**config, "model": {**config["model"], "implementation": "scan"}}
-    experiment = build_experiment(config, devices=devices(target))
+    experiment = build_experiment(compilable(config, target), devices=devices(target))
     check_shapes(experiment)
     return experiment
 

@@ -6,6 +6,7 @@ the counts here are made from the text: loops count as often as they run, of bra
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -159,8 +160,26 @@ class Program:
         limits = [int(found[1]) for text in texts if (found := re.match(r"\((\d+)\)", text))]
         return max(limits, default=1)
 
+    @functools.cached_property
+    def _in_fusions(self) -> dict[str, str]:
+        """Collectives inside fusions, by name, and what they are; '' for one told of already.
+
+        A TPU's compiler writes a collective, with its channel, into each of the operations that it
+        runs beside, and sums and scatters in one fusion.
+        """
+        kinds, seen = dict[str, str](), set[str | None]()
+        fusions = (i for c in self.computations.values() for i in c.values())
+        for name in [_called(i, "calls")[0] for i in fusions if i.opcode == "fusion"]:
+            for each in self.computations[name].values():
+                if (kind := each.opcode.removesuffix("-start")) in _SENT:
+                    channel = each.attribute(r"channel_id=(\d+)")
+                    kind = "reduce-scatter" if name.startswith("all-reduce-scatter") else kind
+                    kinds[each.name] = "" if channel in seen else kind
+                    seen |= {channel} - {None}
+        return kinds
+
     def _collective(self, computation: Computation, each: Instruction) -> Counter:
-        kind = each.opcode.removesuffix("-start")
+        kind = self._in_fusions.get(each.name, each.opcode.removesuffix("-start"))
         devices = _group(each)
         if kind not in _SENT or devices < 2:
             return Counter()

@@ -89,7 +89,7 @@ def check_targets(
         experiment = compilers.experiment_on(config, target)
         say(f"parameters  {count(experiment.abstract_state.params):,}")
         tell_placement(experiment, say)
-        if experiment.config["model"] != config["model"]:
+        if compilers.compilable(config, target) is not config:
             say("recurrence  as 'scan': cuDNN's can only be compiled where cuDNN runs")
         for what in _BATCHES:
             faults += _tell(experiment, target, what, say, busy)

@@ -72,6 +72,42 @@ def test_collectives(groups, devices):
     assert found["all-reduce", "sent"] == 2 * (devices - 1) / devices * 10 * 8 * 4
 
 
+BESIDE = """\
+HloModule beside
+
+%first (x: f32[8]) -> f32[32] {
+  %x = f32[8]{0} parameter(0)
+  ROOT %begun = f32[32]{0} all-gather(%x), channel_id=8, replica_groups=[1,4]<=[4], dimensions={0}
+}
+
+%second (x: f32[8]) -> f32[32] {
+  %x = f32[8]{0} parameter(0)
+  ROOT %ended = f32[32]{0} all-gather(%x), channel_id=8, replica_groups=[1,4]<=[4], dimensions={0}
+}
+
+%all-reduce-scatter (x: f32[8]) -> f32[2] {
+  %x = f32[8]{0} parameter(0)
+  %i = s32[] partition-id()
+  %all = f32[8]{0} all-reduce(%x), channel_id=9, replica_groups=[1,4]<=[4], to_apply=%add
+  ROOT %part = f32[2]{0} dynamic-slice(%all, %i), dynamic_slice_sizes={2}
+}
+
+ENTRY %main (a: f32[8]) -> f32[2] {
+  %a = f32[8]{0} parameter(0)
+  %f = f32[32]{0} fusion(%a), kind=kLoop, calls=%first
+  %g = f32[32]{0} fusion(%a), kind=kLoop, calls=%second
+  ROOT %h = f32[2]{0} fusion(%a), kind=kCustom, calls=%all-reduce-scatter
+}
+"""
+
+
+def test_a_collective_that_is_written_beside_several_operations_counts_once():
+    found = Program.of(BESIDE).collectives
+    assert (found["all-gather", "count"], found["all-gather", "sent"]) == (1, 3 * 8 * 4)
+    assert (found["reduce-scatter", "count"], found["reduce-scatter", "sent"]) == (1, 0.75 * 8 * 4)
+    assert found["all-reduce", "count"] == 0
+
+
 def test_what_is_moved():
     program = Program.of(TEXT.replace("GROUPS", "{{0,1}}"))
     rows = 10 * (2 * 8 * 4 + 4)  # a row read and written in each round, and the index

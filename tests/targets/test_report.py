@@ -118,6 +118,13 @@ def test_a_batch_that_does_not_fit(monkeypatch):
         report.check_targets(config, [Target.of("tpu:v5e:1x1")], lambda line: None)
 
 
+def test_cudnn_cannot_be_compiled_without_a_device():
+    config = {"model": {"name": "language_model", "implementation": "cudnn"}, "seed": 1}
+    on_gpu = compilers.compilable(config, Target.of("cuda:a100"))
+    assert on_gpu == {**config, "model": {"name": "language_model", "implementation": "scan"}}
+    assert compilers.compilable(config, Target.of("tpu:v5e:1x1")) is config  # refused, as ever
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "package"),
