@@ -94,6 +94,12 @@ def test_check_tells_all_and_trains_nothing(run, config, tmp_path):
     assert not workdir.exists()
 
 
+def test_a_target_that_is_none_is_one_line(run, config):
+    status, out, err = run("check", "--config", config, "--target", "cuda:a100,tpu:v5e")
+    assert (status, out) == (2, "")
+    assert err == ("jaxdl: --target tpu:v5e: say the 2 sides of the slice, such as tpu:v5e:2x2\n")
+
+
 def test_list_names_every_config_and_its_target(run, root):
     status, out, _ = run("list")
     assert status == 0

@@ -23,6 +23,7 @@ READMES = ("README.md", "configs/README.md", "jaxdl/data/README.md", "experiment
 ELSEWHERE = {
     "pip install": "makes an environment, from the network",
     "srun ": "needs Slurm",
+    "--target": "needs the compilers of TPUs and GPUs; tests/targets has them",
     "--distributed": "needs a second process; tests/parallel has two of them",
 }
 # Runs that a README uses and does not train: which config stands in, the quickest of its kind.

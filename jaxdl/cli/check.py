@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from jaxdl.cli.options import Subcommands, add_config, add_workdir, build, check_writable
@@ -14,16 +15,33 @@ def add(commands: Subcommands) -> None:
     command = commands.add_parser("check", help="say all that can be known before training")
     add_config(command, required=True)
     add_workdir(command, required=False)
+    command.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="CHIPS",
+        help="compile for chips that are not here, and say what they would take: tpu:v5e:2x4, "
+        "cuda:h100:8; several with commas, or repeated",
+    )
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say everything that can be known before training."""
+    if options.target:  # JAX reads it as it is imported: only errors, no warnings of the compilers
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from jaxdl.training.build import read_config
 
     config = read_config(options.config, overrides, small_twin=False)
     if options.workdir is not None:
         check_writable(Path(options.workdir))
+    if options.target:
+        from jaxdl.progress import Progress
+        from jaxdl.targets import Target, check_targets
+
+        targets = [Target.of(word.strip()) for word in ",".join(options.target).split(",")]
+        progress = Progress(0, 0)
+        return check_targets(config, targets, progress.say, progress.busy)
     from jaxdl.training.check import check as run_check
 
     run_check(build(config))

@@ -6,7 +6,7 @@ of all, and each process supplies the rows of a batch that its own devices hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +23,18 @@ from jaxdl.runtime import compiler_options
 _AXES = ("data", "model")
 
 
-def jit(function: Callable, *, once: bool = False, **options: Any) -> Any:
-    """`jax.jit` with the compiler options that are best on this platform.
+def jit(
+    function: Callable, *, once: bool = False, platform: str | None = None, **options: Any
+) -> Any:
+    """`jax.jit` with the compiler options that are best on a platform.
 
     Args:
       function: to compile.
       once: it will run only once, so compile it fast, whatever its speed.
+      platform: by default the one that JAX computes on.
       **options: of `jax.jit`.
     """
-    settings = compiler_options(jax.default_backend(), once)
+    settings = compiler_options(platform or jax.default_backend(), once)
     return jax.jit(function, compiler_options=settings, **options)
 
 
@@ -49,7 +52,10 @@ class Devices:
 
     @classmethod
     def of(
-        cls, number: int | Mapping[str, int] | None = None, placement: Placement = "replicated"
+        cls,
+        number: int | Mapping[str, int] | None = None,
+        placement: Placement = "replicated",
+        devices: Sequence[jax.Device] | None = None,
     ) -> Devices:
         """A mesh of the first so many devices.
 
@@ -57,11 +63,13 @@ class Devices:
           number: how many, all along `data`; or how many along each axis, as dict(data=4, model=2),
             where `data` takes the rest if it is not named; by default all.
           placement: rules for the state.
+          devices: to take them from, by default all that JAX sees. They need not exist, where they
+            are only compiled for.
 
         Raises:
-          UserError: JAX sees fewer devices, or the placement does not fit the mesh.
+          UserError: there are fewer devices, or the placement does not fit the mesh.
         """
-        devices = jax.devices()
+        devices = jax.devices() if devices is None else devices
         sizes = _sizes(number, len(devices))
         total = sizes["data"] * sizes["model"]
         if min(sizes.values()) < 1 or total > len(devices):
@@ -149,7 +157,18 @@ class Devices:
         once: bool = False,
         results: Any = None,
     ) -> Any:
-        """The function, compiled for the shapes and shardings of `args`.
+        """The function, compiled for the shapes and shardings of `args`; see `lowered`."""
+        return self.lowered(function, *args, donate=donate, once=once, results=results).compile()
+
+    def lowered(
+        self,
+        function: Callable,
+        *args: Any,
+        donate: tuple[int, ...] = (),
+        once: bool = False,
+        results: Any = None,
+    ) -> Any:
+        """The function, lowered for the shapes and shardings of `args`.
 
         Args:
           function: to compile.
@@ -159,13 +178,18 @@ class Devices:
           results: shardings of the results, a prefix of their tree; by default replicated.
         """
         results = self.replicated if results is None else results
-        jitted = jit(function, once=once, donate_argnums=donate, out_shardings=results)
-        return jitted.lower(*args).compile()
+        platform = self.mesh.devices.flat[0].platform
+        options = {"donate_argnums": donate, "out_shardings": results}
+        return jit(function, once=once, platform=platform, **options).lower(*args)
 
     def compiled_step(self, step: Callable, state: Any, *args: Any) -> Any:
         """`(state, …) -> (state, …)`, compiled; the state is donated and keeps its sharding."""
+        return self.lowered_step(step, state, *args).compile()
+
+    def lowered_step(self, step: Callable, state: Any, *args: Any) -> Any:
+        """As `compiled_step`, lowered."""
         results = (self.held(state), self.replicated)
-        return self.compiled(step, state, *args, donate=(0,), results=results)
+        return self.lowered(step, state, *args, donate=(0,), results=results)
 
     def abstract_state(self, state: Any) -> Any:
         """Shapes, types and shardings of a state, by `placement`."""

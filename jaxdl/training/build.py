@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxdl import config as cfg
@@ -115,12 +116,19 @@ def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return cfg.differences(asked(before), asked(after))
 
 
-def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Experiment:
+def build_experiment(
+    config: Mapping[str, Any],
+    *,
+    resumed: bool = False,
+    devices: Sequence[jax.Device] | None = None,
+) -> Experiment:
     """Build everything that a config names, and load its data.
 
     Args:
       config: as `jaxdl.config.read` gives it.
       resumed: there is a checkpoint, so that what `config.init_from` names need not be there.
+      devices: to be compiled for only. They need not exist, nor the data have so many examples as a
+        batch. By default those that JAX sees.
 
     Raises:
       UserError: anything in the config or the data that cannot be.
@@ -158,13 +166,13 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
     train = splits["train"]
     model = build_model(settings.model, train.vocabularies, task)
-    order = _order(training, train, settings.seed)
+    order = _order(training, train, settings.seed, any_size=devices is not None)
     clock = Clock.of(training.steps, training.epochs, order.steps_per_epoch)
 
     # ---- The devices
-    devices = Devices.of(settings.devices, settings.placement)
-    devices.check_batch(order.batch_size, "config.training.batch_size")
-    devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
+    mesh = Devices.of(settings.devices, settings.placement, devices)
+    mesh.check_batch(order.batch_size, "config.training.batch_size")
+    mesh.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
 
     return Experiment(
         config=config,
@@ -187,7 +195,7 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
             name: clock.steps(getattr(training, name), f"config.training.{name}")
             for name in ("log_every", "evaluate_every", "checkpoint_every")
         },
-        devices=devices,
+        devices=mesh,
         init_from=init_from,
         target=None if shared.twin else settings.target,  # published for the real data
         figures=figures,
@@ -275,12 +283,15 @@ def load_splits(
         raise UserError(f"config.data: {error}") from None
 
 
-def _order(training: Training, train: Table, seed: int) -> ShuffledEpochs | ContiguousStreams:
+def _order(
+    training: Training, train: Table, seed: int, any_size: bool
+) -> ShuffledEpochs | ContiguousStreams:
     size = len(train) if training.batch_size is None else training.batch_size
+    examples = max(len(train), size) if any_size else len(train)
     if training.carry:
-        return ContiguousStreams(len(train), size)
+        return ContiguousStreams(examples, size)
     lengths = _token_counts(train) if training.buckets > 1 else None
-    return ShuffledEpochs(len(train), size, seed, training.shuffle, lengths)
+    return ShuffledEpochs(examples, size, seed, training.shuffle, lengths)
 
 
 def _token_lengths(train: Table, buckets: int) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
         say(f"parameters  {count(state.params):,}")
         for row in _table(state.params):
             say(row)
-        _placement(experiment, state, say)
+        tell_placement(experiment, say)
         _cost(experiment, state, batch, say)
         _lowering(experiment, state, batch, say)
 
@@ -144,9 +144,9 @@ def _example(table: Table) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def _placement(experiment: Experiment, state: Any, say: Callable[[str], None]) -> None:
-    """What of the state a device holds."""
-    devices = experiment.devices
+def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Say what of the state a device holds."""
+    devices, state = experiment.devices, experiment.abstract_state
     mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     held, all_of_it = mib(devices.share(state)), mib(whole)

@@ -1,0 +1,199 @@
+"""A config's train step and evaluation, compiled for chips that are not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from jaxdl.errors import UserError, first_line
+from jaxdl.targets.chips import Target
+from jaxdl.targets.hlo import Program
+from jaxdl.training.build import build_experiment
+from jaxdl.training.check import check_shapes
+from jaxdl.training.cost import Cost
+from jaxdl.training.experiment import Experiment
+
+# The packages with each compiler.
+_COMPILERS = {"tpu": ("libtpu",), "cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")}
+# Both ask a device which of several kernels is fastest; without one, XLA takes cuBLAS's.
+_WITHOUT_A_DEVICE = {
+    "tpu": {},
+    "cuda": {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False},
+}
+# A TPU's compiler asks neither the network who this machine is, nor that it be the only one.
+_ALONE = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+_SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program as compiled, for one device of several.
+
+    Attributes:
+      what: 'train step' or 'evaluation'.
+      examples: of a batch, over all devices.
+      held: bytes of its arguments.
+      work: bytes of work space.
+      flops: operand type -> operations of matrix products and convolutions.
+      traffic: bytes read from and written to memory.
+      collectives: as `Program.collectives`.
+    """
+
+    what: str
+    examples: int
+    held: int
+    work: int
+    flops: Mapping[str, float]
+    traffic: float
+    collectives: Mapping[tuple[str, str], float]
+
+
+class TooLarge(Exception):
+    """A compiler refused a program that needs more memory than the chip has.
+
+    Args:
+      needed: bytes of memory.
+      available: bytes that the chip leaves to programs.
+    """
+
+    def __init__(self, needed: float, available: float) -> None:
+        super().__init__(needed, available)
+        self.needed, self.available = needed, available
+
+
+def prepare() -> None:
+    """Make this process one that compiles for others' chips: it looks for none of its own.
+
+    It must come before JAX's first computation.
+    """
+    for name, value in _ALONE.items():
+        os.environ.setdefault(name, value)
+    jax.config.update("jax_platforms", "cpu")
+
+
+def require(target: Target) -> None:
+    """Refuse a target whose compiler is not installed.
+
+    Raises:
+      UserError: with what to install.
+    """
+    if not any(map(_installed, _COMPILERS[target.platform])):
+        raise UserError(
+            f"--target {target}: its compiler is not installed; from the checkout, "
+            f"pip install -e '.[{target.platform}]'"
+        )
+
+
+def devices(target: Target) -> list[jax.Device]:
+    """The devices of a target, which can be compiled for, and no more.
+
+    Raises:
+      UserError: the compiler knows no such slice.
+    """
+    if target.platform == "tpu":
+        options = {"topology_name": target.topology, **target.host}
+    else:
+        options = {"topology": target.topology, "target_config": target.description}
+    try:
+        topology = topologies.get_topology_desc(platform=target.platform, **options)
+    except Exception as error:  # of many types, by the compiler
+        raise UserError(f"--target {target}: no such slice ({first_line(error, 200)})") from None
+    return list(topology.devices)
+
+
+def compilable(config: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
+    """The config as it compiles without a device: 'scan' stands in for cuDNN's recurrence."""
+    model = config["model"]
+    if target.platform != "cuda" or model.get("implementation") != "cudnn":
+        return config
+    return {**config, "model": {**model, "implementation": "scan"}}
+
+
+def experiment_on(config: Mapping[str, Any], target: Target) -> Experiment:
+    """The experiment of a config on the devices of a target.
+
+    Raises:
+      UserError: as of `build_experiment` and `check_shapes`.
+    """
+    experiment = build_experiment(compilable(config, target), devices=devices(target))
+    check_shapes(experiment)
+    return experiment
+
+
+def compile_for(experiment: Experiment, target: Target, what: str) -> Compiled:
+    """The train step or the evaluation of an experiment, compiled for the target that it is on.
+
+    Raises:
+      TooLarge: the compiler found that it needs more memory than there is.
+      UserError: the compiler failed.
+    """
+    with experiment.precision.enabled():
+        lowered, examples = _lowered(experiment, what)
+        try:
+            compiled = lowered.compile(_WITHOUT_A_DEVICE[target.platform])
+        except jax.errors.JaxRuntimeError as error:
+            if sizes := _exceeded(str(error)):
+                raise TooLarge(*sizes) from None
+            raise UserError(
+                f"--target {target}: its compiler fails on the {what}: {first_line(error, 300)}"
+            ) from None
+    cost, program = Cost.of(compiled, examples), Program.of(compiled.as_text())
+    number = experiment.devices.mesh.size
+    # Libraries such as cuDNN hide their arithmetic, so it is counted before they are chosen.
+    whole = Program.of(lowered.compiler_ir("hlo").as_hlo_text()).flops
+    flops = {dtype: n / number for dtype, n in whole.items()}
+    return Compiled(
+        what, examples, cost.held, cost.work, flops, program.traffic, program.collectives
+    )
+
+
+def with_batch(experiment: Experiment, size: int) -> Experiment:
+    """The experiment with training batches of another size."""
+    order = replace(
+        experiment.order, batch_size=size, examples=max(size, experiment.order.examples)
+    )
+    return replace(experiment, order=order)
+
+
+def _lowered(experiment: Experiment, what: str) -> tuple[Any, int]:
+    """A program of an experiment before it is compiled, and the examples of its batch."""
+    state, placed = experiment.abstract_state, experiment.devices
+    if what == "train step":
+        batch = experiment.abstract_batch()
+        return placed.lowered_step(experiment.step, state, batch), experiment.order.batch_size
+    size = experiment.training.eval_batch_size
+    carry = jax.eval_shape(lambda state: experiment.fresh_carry(state, size), state)
+    carry = None if carry is None else placed.abstract(carry)
+    batch = experiment.abstract_eval_batch((*experiment.eval_splits, "train")[0])
+    return placed.lowered(experiment.evaluation, replace(state, carry=carry), batch), size
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _exceeded(message: str) -> tuple[float, float] | None:
+    """Bytes that a program needs and that there are, where a TPU's compiler says: not enough."""
+    size = r"([\d.]+)([KMGT]?)"
+    said = re.search(rf"Used {size} of {size} hbm", message)
+    said = said or re.search(rf"\({size}\) exceeds available HBM \({size}\)", message)
+    if said is None:
+        return None
+    return float(said[1]) * _SCALE[said[2]], float(said[3]) * _SCALE[said[4]]
