@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """AlexNet's optimiser on crops of varying scale; 143,667,240 parameters."""
-    config = imagenet("vgg", top1=0.72376, depth=19)
+    config = imagenet("vgg", top1=0.72376, normalised=False, depth=19)
     config.task.label_smoothing = 0.0
     config.optimizer = alexnet().optimizer
     return config

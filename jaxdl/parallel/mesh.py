@@ -114,6 +114,21 @@ class Devices:
                 f"{number}, or fewer with config.devices"
             )
 
+    def check_groups(self, size: int, parts: int, group: int | None) -> None:
+        """Check that each device's share of each part of a batch is whole groups of examples.
+
+        Raises:
+          UserError: it is not.
+        """
+        share, rest = divmod(size, parts * self.mesh.shape["data"])
+        if group and (rest or share % group):
+            raise UserError(
+                f"config.training.ghost_batch_size: {group} examples are a group, but a device's "
+                f"share of {size} in {parts} part{'s' * (parts > 1)} over "
+                f"{self.mesh.shape['data']} is {size / parts / self.mesh.shape['data']:g}; choose "
+                "a divisor of it, or another batch_size, accumulate or config.devices"
+            )
+
     def local(self, size: int) -> Int[np.ndarray, " local"]:
         """The rows of a batch of a size that devices of this process hold, ascending."""
         slices = self.spread().addressable_devices_indices_map((size,)).values()

@@ -28,30 +28,41 @@ from jaxdl.training.step import Gradient, Step, Summary, widened
 from jaxdl.types import Batch
 
 
-def accumulate(step: Step, parts: int) -> Step:
+def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
     """The same update from a batch taken in `parts` parts, one after the other.
 
     Losses and gradients are sums, so the update equals the plain one to rounding, also where a
-    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics
-    (Hoffer et al. 2017, "ghost" batches); each starts from the same running statistics and the
-    results are averaged, so their momentum counts once a step, not once a part.
+    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics, or
+    by those of its groups, which are the groups of the whole batch; each starts from the same
+    running statistics and the results are averaged, so their momentum counts once a step, not once
+    a part.
+
+    Args:
+      step: the plain step.
+      parts: how many.
+      group: examples that batch norm takes together, which stay together.
 
     Raises:
       UserError: on tracing, if the batch does not divide.
     """
 
     def gradient(state: State, batch: Batch) -> Gradient:
-        size = len(next(iter(batch.values())))
-        if size % parts:
-            raise UserError(f"config.training.accumulate: {parts} does not divide batch {size}")
+        size, together = len(next(iter(batch.values()))), group or 1
+        if size % (parts * together):
+            groups = f" in groups of {group} examples" if group else ""
+            raise UserError(
+                f"config.training.accumulate: {parts} does not divide batch {size}{groups}"
+            )
 
         def part(x: jax.Array) -> jax.Array:
-            # Part i takes every parts-th example: with the batch spread over devices, each one's
+            # Part i takes every parts-th group: with the batch spread over devices, each one's
             # share of a part is already there, where contiguous parts would be gathered.
-            return x.reshape(size // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+            x = x.reshape(-1, parts, together, *x.shape[1:]).swapaxes(0, 1)
+            return x.reshape(parts, size // parts, *x.shape[3:])
 
         def whole(x: jax.Array) -> jax.Array:
-            return x.swapaxes(0, 1).reshape(size, *x.shape[2:])
+            x = x.reshape(parts, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            return x.reshape(size, *x.shape[3:])
 
         def one(i: jax.Array, batch: Batch, carry: Any) -> tuple[Gradient, Any]:
             part_gradient = step.gradient(replace(_reseed(state, i), carry=carry), batch)

@@ -268,9 +268,9 @@ class Experiment:
             ema_decay=training.ema_decay,
             trained=functools.partial(optim.trained, self.config["optimizer"]),
         )
-        return (
-            combinators.accumulate(plain, training.accumulate) if training.accumulate > 1 else plain
-        )
+        if training.accumulate > 1:
+            plain = combinators.accumulate(plain, training.accumulate, training.ghost_batch_size)
+        return plain
 
     @property
     def _eval_model(self) -> Model:

@@ -71,6 +71,9 @@ class Training:
       epochs: length of the run in passes over the training split.
       eval_batch_size: examples a batch of evaluation.
       accumulate: parts in which a batch is taken, one after the other, to save memory.
+      ghost_batch_size: examples that batch norm takes statistics of, in training; by default those
+        of a batch, or of each part. In groups they are the same on any number of devices, and no
+        device waits for another (Hoffer et al. 2017).
       ema_decay: decay of an exponential moving average of the parameters, which is then what is
         evaluated.
       shuffle: a fresh order each epoch.
@@ -99,6 +102,7 @@ class Training:
     epochs: float | None = None
     eval_batch_size: int = 256
     accumulate: int = 1
+    ghost_batch_size: int | None = None
     ema_decay: float | None = None
     shuffle: bool = True
     carry: bool = False
@@ -119,6 +123,11 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
+        if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
+            raise UserError(
+                "config.training.ghost_batch_size: expected at least 2, or None for the whole batch, "
+                f"got {self.ghost_batch_size}"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"config.training.ema_decay: must be in (0, 1), got {self.ema_decay}")
         if self.carry and self.freeze_statistics:
