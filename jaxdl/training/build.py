@@ -147,7 +147,7 @@ def build_experiment(config: Mapping[str, Any], *, resumed: bool = False) -> Exp
     clock = Clock.of(training.steps, training.epochs, order.steps_per_epoch)
 
     # ---- The devices
-    devices = Devices.of(settings.devices, settings.placement)
+    devices = Devices.of(settings.devices, settings.placement, settings.parallel)
     devices.check_batch(order.batch_size, "config.training.batch_size")
     devices.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
     devices.check_groups(order.batch_size, training.accumulate, training.ghost_batch_size)

@@ -10,6 +10,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data import Clips, Tokens
 from jaxdl.errors import UserError
+from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
 from jaxdl.training.precision import Precision
 
@@ -125,8 +126,8 @@ class Training:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise UserError(
-                "config.training.ghost_batch_size: expected at least 2, or None for the whole batch, "
-                f"got {self.ghost_batch_size}"
+                "config.training.ghost_batch_size: expected at least 2, or None for the "
+                f"whole batch, got {self.ghost_batch_size}"
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"config.training.ema_decay: must be in (0, 1), got {self.ema_decay}")
@@ -185,6 +186,8 @@ class Settings:
         by default all, along `data`.
       placement: what of the state each device holds: all ('replicated'), its share ('fsdp'), or
         by (regular expression, rule) pairs; see `jaxdl.parallel.sharding`.
+      parallel: what divides a batch among devices: 'jit', by which XLA also divides states as
+        `placement` says, or 'pmap', for which each device holds the state and batch whole.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
     """
@@ -199,6 +202,7 @@ class Settings:
     precision: Precision = field(default_factory=Precision)
     devices: int | Mapping[str, int] | None = None
     placement: Placement = "replicated"
+    parallel: Parallel = "jit"
     target: Target | None = None
     figures: tuple[str, ...] = ()
 

@@ -26,11 +26,10 @@ def test_gradients_through_the_statistics_too(relu, group):
 
         def plain(x, scale, bias):
             total = 0.0
-            for x, weight in zip(
-                *(v.reshape(-1, group or 6, 3) for v in (x, weights)), strict=True
-            ):
-                mean, var = x.mean(0), x.var(0)
-                y = (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+            groups = (v.reshape(-1, group or 6, 3) for v in (x, weights))
+            for part, weight in zip(*groups, strict=True):
+                mean, var = part.mean(0), part.var(0)
+                y = (part - mean) / jnp.sqrt(var + 1e-5) * scale + bias
                 y = jnp.maximum(y, 0) if relu else y
                 total += jnp.sum(y * weight) + weight_mean @ mean + weight_var @ var
             return total
