@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """The paper's recipe: batch 128, 224 of 256 pixels, PCA colour; 61,100,840 parameters."""
-    config = imagenet("alexnet", top1=0.56522, small=dict(hidden=256))
+    config = imagenet("alexnet", top1=0.56522, small=dict(hidden=256), normalised=False)
     config.data.crop.area = None  # a crop of the scaled image, never of a part of it
     config.data.augment = (dict(name="random_flip"), dict(name="pca_color"))
     config.task.label_smoothing = 0.0

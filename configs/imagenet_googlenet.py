@@ -2,7 +2,8 @@
 
 jaxdl train --config configs/imagenet_googlenet.py --workdir runs/imagenet_googlenet
 
-`--config.model.batch_norm=false` is the paper's (Szegedy et al. 2015).
+The paper's (Szegedy et al. 2015) is
+`--config.model.batch_norm=false --config.training.ghost_batch_size=None`.
 """
 
 from jaxdl.configs.imagenet_resnet50 import imagenet

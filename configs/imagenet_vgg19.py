@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """AlexNet's optimiser on crops of varying scale; 143,667,240 parameters."""
-    config = imagenet("vgg", top1=0.72376, small=dict(depth=11, hidden=256), depth=19)
+    small = dict(depth=11, hidden=256)
+    config = imagenet("vgg", top1=0.72376, small=small, normalised=False, depth=19)
     config.task.label_smoothing = 0.0
     config.optimizer = alexnet().optimizer
     return config

@@ -3,8 +3,8 @@
 jaxdl train --config configs/pedestrians_cnn.py --workdir runs/pedestrians_cnn
 
 Dalal and Triggs (2005) miss about 10 % at one false alarm in 10,000 windows, by HOG and a linear
-SVM; the 160 backgrounds of this test split cannot show so small a rate. `experiments/pedestrians.py`
-has the SVM on the same images.
+SVM; the 160 backgrounds of this test split cannot show so small a rate.
+`experiments/pedestrians.py` has the SVM on the same images.
 """
 
 from jaxdl.configs.pedestrians_logistic import get_config as logistic

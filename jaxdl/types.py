@@ -9,3 +9,5 @@ Batch = Mapping[str, Any]  # name -> array with a leading batch axis
 Params = Any  # what the gradient changes, a pytree of arrays
 ModelState = Any  # what training changes without a gradient, such as batch statistics
 Carry = Any  # what a recurrent model remembers, a pytree with a leading batch axis
+
+DATA_AXIS = "data"  # of a mesh, or mapped: the examples of a batch are spread over its devices

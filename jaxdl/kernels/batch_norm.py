@@ -12,12 +12,18 @@ from jaxtyping import Array, Float
 
 Features = Float[Array, "batch *space channels"]
 PerChannel = Float[Array, " channels"]
+PerGroup = Float[Array, "groups channels"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def batch_norm_training(
-    x: Features, scale: PerChannel | None, bias: PerChannel | None, epsilon: float, relu: bool
-) -> tuple[Features, PerChannel, PerChannel]:
+    x: Features,
+    scale: PerChannel | None,
+    bias: PerChannel | None,
+    epsilon: float,
+    relu: bool,
+    group: int | None = None,
+    axis: str | None = None,
+) -> tuple[Features, PerGroup, PerGroup]:
     """Normalise by the statistics of the batch (Ioffe and Szegedy 2015, algorithm 1).
 
         y = γ x̂ + β,  x̂ = (x - μ) r,  r = 1 / √(σ² + ε)
@@ -27,17 +33,27 @@ def batch_norm_training(
         dβ = Σ dy,  dγ = Σ dy x̂
         dx = a dy + b x + c,  a = γ r,  b = (2 dσ² - a r dγ) / n,  c = (dμ - a dβ) / n - b μ
 
+    In groups, each with its own μ and σ², b and c are those of the group; dβ and dγ are summed over
+    groups.
+
     Args:
       x: any number of axes; statistics are over all but the last.
       scale: γ, or None for 1.
       bias: β, or None for 0.
       epsilon: ε, added to the variance.
       relu: apply max(0, ·) to the result.
+      group: examples, one after the other, that have statistics of their own (Hoffer et al. 2017,
+        "ghost" batches); it divides the batch. None takes the batch whole.
+      axis: a mapped axis, over which a batch that is taken whole is spread.
 
     Returns:
-      The result, of the type of `x`; mean and biased variance, in float32 or wider.
+      The result, of the type of `x`; mean and biased variance, (batch / group, channels), in
+      float32 or wider.
     """
-    return _training_fwd(x, scale, bias, epsilon, relu)[0]
+    groups = 1 if group is None else len(x) // group
+    rows = x.reshape(groups, -1, x.shape[-1])
+    y, mean, var = _training(rows, scale, bias, epsilon, relu, axis if group is None else None)
+    return y.reshape(x.shape), mean[:, 0], var[:, 0]
 
 
 def batch_norm_inference(
@@ -53,27 +69,43 @@ def batch_norm_inference(
     return _affine(x, *_line(mean, var, scale, bias, epsilon), relu)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _training(x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: Any) -> Any:
+    """As `batch_norm_training`, of x (groups, rows, channels)."""
+    return _training_fwd(x, scale, bias, epsilon, relu, axis)[0]
+
+
 def _training_fwd(
-    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, epsilon: float, relu: bool
+    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None
 ) -> Any:
-    mean, square = (total / _count(x) for total in _sums(x, x))
+    n = x.shape[1] * _devices(axis)
+    mean, square = (total / n for total in _over(axis, _sums(x, x)))
     var = jnp.maximum(square - mean * mean, 0)
     a, c = _line(mean, var, scale, bias, epsilon)
     return (_affine(x, a, c, relu), mean, var), (x, scale, bias, mean, var, a, c)
 
 
-def _training_bwd(epsilon: float, relu: bool, residuals: Any, cotangents: Any) -> Any:
+def _training_bwd(
+    epsilon: float, relu: bool, axis: str | None, residuals: Any, cotangents: Any
+) -> Any:
     x, scale, bias, mean, var, a, intercept = residuals
     dy, dmean, dvar = cotangents
-    n = _count(x)
+    n = x.shape[1] * _devices(axis)
     if relu:
         dy = jnp.where(_affine(x, a, intercept, False) > 0, dy, 0)
-    dbias, product = _sums(dy, x)
     r = lax.rsqrt(var + epsilon)
-    dscale = (product - mean * dbias) * r
+
+    def slopes(dbias: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return dbias, (product - mean * dbias) * r
+
+    here = _sums(dy, x)
+    *sums, dmean, dvar = _over(axis, (*here, dmean, dvar))
+    dbias, dscale = slopes(*sums)
     b = (2 * dvar - a * r * dscale) / n
     c = (dmean - a * dbias) / n - b * mean
     dx = (dy.astype(a.dtype) * a + x.astype(a.dtype) * b + c).astype(x.dtype)
+    # The parameters' gradients are of this device's share; they are summed with all others.
+    dbias, dscale = (jnp.sum(v, (0, 1)) for v in slopes(*here))
     return (
         dx,
         None if scale is None else dscale.astype(scale.dtype),
@@ -81,19 +113,24 @@ def _training_bwd(epsilon: float, relu: bool, residuals: Any, cotangents: Any) -
     )
 
 
-batch_norm_training.defvjp(_training_fwd, _training_bwd)
+_training.defvjp(_training_fwd, _training_bwd)
 
 
-def _count(x: jax.Array) -> int:
-    """Values a channel."""
-    return x.size // x.shape[-1]
+def _devices(axis: str | None) -> int:
+    """Over how many a mapped axis goes."""
+    return lax.axis_size(axis) if axis else 1
+
+
+def _over(axis: str | None, sums: Any) -> Any:
+    """Sums over a mapped axis too."""
+    return lax.psum(sums, axis) if axis else sums
 
 
 def _sums(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sums of x and of xy over all axes but the last, in float32 or wider."""
+    """Sums of x and of xy over the rows of each group, in float32 or wider."""
     dtype = jnp.promote_types(jnp.float32, x.dtype)
-    x, y = (v.reshape(-1, v.shape[-1]).astype(dtype) for v in (x, y))
-    return jnp.sum(x, 0), jnp.sum(x * y, 0)
+    x, y = (v.astype(dtype) for v in (x, y))
+    return jnp.sum(x, 1, keepdims=True), jnp.sum(x * y, 1, keepdims=True)
 
 
 def _line(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import refuse_single_values
+from jaxdl.models.layers import TrainingCalls
 from jaxdl.types import Carry, ModelState, Params
 
 
@@ -46,8 +46,10 @@ class Model(NamedTuple):
     features: Callable[..., dict[str, Any]] | None = None
 
 
-def functional(module: nn.Module) -> Model:
+def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
     """The pure functions of a Linen module.
+
+    In training batch norm takes statistics of so many examples each, by default of a whole batch.
 
     `train` is handed to modules whose `__call__` takes it; others behave the same in both modes.
     Inputs may be NumPy's, which modules then see as JAX's.
@@ -74,14 +76,20 @@ def functional(module: nn.Module) -> Model:
         everything, inputs = {"params": params, **model_state}, _arrays(inputs)
         if not train:
             return module.apply(everything, *inputs, **mode(train)), model_state
-        with nn.intercept_methods(refuse_single_values):
-            return module.apply(
+        training = TrainingCalls(ghost_batch_size)
+        with nn.intercept_methods(training):
+            result = module.apply(
                 everything,
                 *inputs,
                 **mode(train),
                 rngs=None if key is None else {"dropout": key},
                 mutable=list(model_state),
             )
+        if ghost_batch_size and not training.normalised:
+            raise UserError(
+                "config.training.ghost_batch_size: this model has no batch norm; leave it out"
+            )
+        return result
 
     def initialize_carry(
         params: Params, model_state: ModelState, size: int, conditions: tuple[Any, ...] = ()
@@ -97,7 +105,7 @@ def functional(module: nn.Module) -> Model:
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, Carry]:
-        with nn.intercept_methods(refuse_single_values) if train else contextlib.nullcontext():
+        with nn.intercept_methods(TrainingCalls()) if train else contextlib.nullcontext():
             return module.apply(
                 {"params": params, **model_state},
                 *_arrays((carry, tokens)),

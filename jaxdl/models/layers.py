@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError, check_choices
 from jaxdl.kernels import batch_norm_inference, batch_norm_training, conv
+from jaxdl.types import DATA_AXIS
 
 # `nn.Conv`, computed by `jaxdl.kernels.conv`: same parameters, same arguments.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
@@ -45,6 +46,16 @@ def check_images(x: Array, least: int = 1) -> None:
         )
 
 
+class Dropout(nn.Dropout):
+    """Dropout of examples along an axis that need not be the first.
+
+    Attributes:
+      batch_axis: the axis.
+    """
+
+    batch_axis: int = 0
+
+
 def dropout(rate: float, train: bool) -> nn.Dropout:
     """A layer that, if `train`, drops numbers with this probability.
 
@@ -56,6 +67,15 @@ def dropout(rate: float, train: bool) -> nn.Dropout:
     return nn.Dropout(rate, deterministic=not train)
 
 
+def data_axis() -> str | None:
+    """The mapped axis that a batch is spread over, where each device computes its share alone."""
+    try:
+        lax.axis_size(DATA_AXIS)
+    except NameError:
+        return None
+    return DATA_AXIS
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015, algorithm 1).
 
@@ -64,8 +84,10 @@ class BatchNorm(nn.Module):
     and `var`: average = momentum * average + (1 - momentum) * batch. `var` is the biased variance,
     as in Flax; PyTorch's running variance is the unbiased one, n / (n - 1) times it for n values a
     channel, such as 8/7 times after a dense layer in batches, or parts of `accumulate`, of 8.
-    In training it normalises by the statistics of the batch: of the whole batch, also where `jit`
-    divides it among devices, and of padding too, since it sees no mask. They are summed in float32
+    In training it normalises by the statistics of the batch: of the whole batch, also where it is
+    divided among devices, and of padding too, since it sees no mask; or in groups of so many
+    examples, each by its own (Hoffer et al. 2017, "ghost" batch norm). Then running averages take
+    the mean of the groups' statistics, and no device waits for another. They are summed in float32
     (float64 for float64 inputs) whatever the inputs are, in one pass, E[x²] - E[x]², which loses
     the variance where the mean is thousands of times the deviation.
 
@@ -91,9 +113,13 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *space channels"], *, train: bool
+        self, x: Float[Array, "batch *space channels"], *, train: bool, group: int | None = None
     ) -> Float[Array, "batch *space channels"]:
-        """Normalise by the batch if `train`, otherwise by the running averages."""
+        """Normalise by the batch if `train`, in groups of so many; otherwise by running averages.
+
+        Raises:
+          UserError: the batch is not whole groups.
+        """
         shape = x.shape[-1:]
         dtype = jnp.promote_types(jnp.float32, x.dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, dtype)
@@ -106,41 +132,90 @@ class BatchNorm(nn.Module):
         options = (scale, bias, self.epsilon, self.relu)
         if not train:
             return batch_norm_inference(x, mean.value, var.value, *options)
-        y, *statistics = batch_norm_training(x, *options)
+        if group and len(x) % group:
+            raise UserError(
+                f"config.training.ghost_batch_size: {group} does not divide the {len(x)} examples "
+                f"that BatchNorm {'/'.join(self.path)!r} sees at once; choose a divisor, or None"
+            )
+        y, *statistics = batch_norm_training(x, *options, group, data_axis())
         if not self.is_initializing():
             for average, batch in zip((mean, var), statistics, strict=True):
-                new = self.momentum * average.value + (1 - self.momentum) * batch
+                new = self.momentum * average.value + (1 - self.momentum) * jnp.mean(batch, 0)
                 average.value = lax.stop_gradient(new).astype(average.value.dtype)
         return y
 
 
-def refuse_single_values(next_method: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Refuses norms that take means of a single value; for `flax.linen.intercept_methods`.
+class TrainingCalls:
+    """What training does to layers; `flax.linen.intercept_methods` takes it.
 
-    A single value minus its mean is 0, whatever it was: nothing before the norm learns, and a
-    running variance decays to 0. Our norms and Flax's are refused, as PyTorch refuses its own,
-    unless they normalise by running statistics.
+    Norms that take means of a single value are refused. A single value minus its mean is 0,
+    whatever it was: nothing before the norm learns, and a running variance decays to 0. Our norms
+    and Flax's are refused, as PyTorch refuses its own, unless they normalise by running statistics.
+    Where each device computes its share of a batch alone, dropout draws as for the whole batch, so
+    that the numbers are the same on any number of devices.
 
-    Raises:
-      UserError: naming the module, the shape of its input, and what to do.
+    Args:
+      group: of `BatchNorm`.
+
+    Attributes:
+      normalised: whether any batch norm was called.
     """
-    norm = context.module
-    if context.method_name == "__call__" and isinstance(norm, _NORMS):
-        call = inspect.signature(context.orig_method).bind(*args, **kwargs).arguments
-        shape = jnp.shape(call["x"])
-        if _from_batch(norm, call) and _values(norm, shape) == 1:
-            where, remedy = "config.model", "give it more values, or leave it out"
-            if isinstance(norm, _BATCH_NORMS):
-                where = "config.training"
-                remedy = (
-                    "raise batch_size or lower accumulate, so that a batch and each part of it has "
-                    "2 examples or more, or set freeze_statistics=true"
-                )
-            raise UserError(
-                f"{where}: {type(norm).__name__} {'/'.join(norm.path)!r} gets one value per mean, "
-                f"{list(shape)}, from which nothing is learned; {remedy}"
-            )
-    return next_method(*args, **kwargs)
+
+    def __init__(self, group: int | None = None) -> None:
+        self.group, self.normalised = group, False
+
+    def __call__(self, next_method: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        """Call a method of a layer.
+
+        Raises:
+          UserError: naming the module, the shape of its input, and what to do.
+        """
+        layer = context.module
+        if context.method_name == "__call__":
+            if isinstance(layer, nn.Dropout) and data_axis():
+                return _share_of_dropout(next_method, layer, *args, **kwargs)
+            if isinstance(layer, _NORMS):
+                call = inspect.signature(context.orig_method).bind(*args, **kwargs).arguments
+                if _from_batch(layer, call):
+                    if isinstance(layer, BatchNorm):
+                        kwargs = {"group": self.group, **kwargs}
+                        self.normalised = True
+                    _check_norm(layer, jnp.shape(call["x"]), kwargs.get("group"))
+        return next_method(*args, **kwargs)
+
+
+def _share_of_dropout(
+    next_method: Any, layer: nn.Dropout, inputs: Array, *args: Any, **kwargs: Any
+) -> Array:
+    axis, size = getattr(layer, "batch_axis", 0), inputs.shape
+    whole = (*size[:axis], size[axis] * lax.axis_size(DATA_AXIS), *size[axis + 1 :])
+    scale = next_method(jnp.ones(whole, inputs.dtype), *args, **kwargs)
+    start = lax.axis_index(DATA_AXIS) * size[axis]
+    scale = lax.dynamic_slice_in_dim(scale, start, size[axis], axis)
+    return jnp.where(scale == 0, 0, inputs * scale).astype(inputs.dtype)
+
+
+def _check_norm(norm: nn.Module, shape: tuple[int, ...], group: int | None) -> None:
+    where = f"{type(norm).__name__} {'/'.join(norm.path)!r}"
+    if data_axis() and isinstance(norm, nn.BatchNorm) and norm.axis_name is None:
+        raise UserError(
+            f"config.model: {where} is Flax's, which takes statistics of a device's share; use "
+            "jaxdl.models.layers.BatchNorm, or config.parallel='jit' with config.precision.reduce "
+            "as config.precision.compute"
+        )
+    if _values(norm, (group or shape[0], *shape[1:])) > 1:
+        return
+    place, remedy = "config.model", "give it more values, or leave it out"
+    if isinstance(norm, _BATCH_NORMS):
+        place = "config.training"
+        remedy = (
+            "raise batch_size or lower accumulate, so that a batch and each part of it has "
+            "2 examples or more, or set freeze_statistics=true"
+        )
+    raise UserError(
+        f"{place}: {where} gets one value per mean, {list(shape)}, from which nothing is learned; "
+        f"{remedy}"
+    )
 
 
 _BATCH_NORMS = (BatchNorm, nn.BatchNorm)
@@ -165,7 +240,10 @@ def _values(norm: Any, shape: tuple[int, ...]) -> float:
         return {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
 
     devices, groups = 1, 1
-    if isinstance(norm, nn.LayerNorm):
+    if isinstance(norm, BatchNorm):
+        axes -= {len(shape) - 1}
+        devices = lax.axis_size(DATA_AXIS) if data_axis() else 1
+    elif isinstance(norm, nn.LayerNorm):
         axes = named(norm.reduction_axes)
     elif isinstance(norm, nn.GroupNorm):
         axes = axes - {0} if norm.reduction_axes is None else named(norm.reduction_axes)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Num
 
 from jaxdl.errors import UserError
 from jaxdl.kernels import CELLS, Weights, cudnn_lstm, scan_layers
-from jaxdl.models.layers import Module
+from jaxdl.models.layers import Dropout, Module
 
 Carry = tuple[tuple[Float[Array, "batch hidden"], ...], ...]
 
@@ -92,7 +92,7 @@ class Recurrent(Module):
         last: list[Any] = []
         for i, group in enumerate([[w] for w in weights] if dropping else [weights]):
             if i:
-                x = nn.Dropout(self.dropout, deterministic=False)(x)
+                x = Dropout(self.dropout, deterministic=False, batch_axis=1)(x)
             count = sum(map(len, group))
             x, new = run(group, x, states[len(last) : len(last) + count], mask)
             last += new

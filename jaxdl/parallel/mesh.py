@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -19,8 +19,10 @@ from jaxdl import config as cfg
 from jaxdl.errors import UserError
 from jaxdl.parallel.sharding import Placement, check_rules, specs
 from jaxdl.runtime import compiler_options
+from jaxdl.types import DATA_AXIS
 
-_AXES = ("data", "model")
+_AXES = (DATA_AXIS, "model")
+Parallel = Literal["jit", "pmap"]
 
 
 def jit(
@@ -45,16 +47,19 @@ class Devices:
     Attributes:
       mesh: of axes `data` and `model`.
       placement: rules for the state; see `jaxdl.parallel.sharding`.
+      parallel: what runs a train step: 'jit', or `jax.pmap`, to which every device holds all.
     """
 
     mesh: Mesh
     placement: Placement = "replicated"
+    parallel: Parallel = "jit"
 
     @classmethod
     def of(
         cls,
         number: int | Mapping[str, int] | None = None,
         placement: Placement = "replicated",
+        parallel: Parallel = "jit",
         devices: Sequence[jax.Device] | None = None,
     ) -> Devices:
         """A mesh of the first so many devices.
@@ -63,11 +68,12 @@ class Devices:
           number: how many, all along `data`; or how many along each axis, as dict(data=4, model=2),
             where `data` takes the rest if it is not named; by default all.
           placement: rules for the state.
+          parallel: what runs a train step.
           devices: to take them from, by default all that JAX sees. They need not exist, where they
             are only compiled for.
 
         Raises:
-          UserError: there are fewer devices, or the placement does not fit the mesh.
+          UserError: there are fewer devices, or the placement or `parallel` does not fit the mesh.
         """
         devices = jax.devices() if devices is None else devices
         sizes = _sizes(number, len(devices))
@@ -83,11 +89,20 @@ class Devices:
                 "them; leave it out"
             )
         check_rules(placement, sizes)
+        if parallel == "pmap" and (placement != "replicated" or sizes["model"] > 1):
+            raise UserError(
+                "config.parallel: by pmap every device holds the whole state; for a placement or "
+                "devices along 'model' leave it at 'jit'"
+            )
+        if parallel == "pmap" and jax.process_count() > 1:
+            raise UserError(
+                "config.parallel: pmap is for one process; leave it at 'jit' for several"
+            )
         auto = (
             AxisType.Auto,
         ) * 2  # Linen's batch norm, LSTM and Embed do not work with explicit axes
         shape = tuple(sizes[axis] for axis in _AXES)
-        return cls(jax.make_mesh(shape, _AXES, auto, devices=devices[:total]), placement)
+        return cls(jax.make_mesh(shape, _AXES, auto, devices=devices[:total]), placement, parallel)
 
     @property
     def replicated(self) -> NamedSharding:
@@ -120,6 +135,21 @@ class Devices:
             raise UserError(
                 f"{path}: {size} does not divide over {number} devices; choose a multiple of "
                 f"{number}, or fewer with config.devices"
+            )
+
+    def check_groups(self, size: int, parts: int, group: int | None) -> None:
+        """Check that each device's share of each part of a batch is whole groups of examples.
+
+        Raises:
+          UserError: it is not.
+        """
+        share, rest = divmod(size, parts * self.mesh.shape["data"])
+        if group and (rest or share % group):
+            raise UserError(
+                f"config.training.ghost_batch_size: {group} examples are a group, but a device's "
+                f"share of {size} in {parts} part{'s' * (parts > 1)} over "
+                f"{self.mesh.shape['data']} is {size / parts / self.mesh.shape['data']:g}; choose "
+                "a divisor of it, or another batch_size, accumulate or config.devices"
             )
 
     def local(self, size: int) -> Int[np.ndarray, " local"]:
@@ -189,7 +219,26 @@ class Devices:
     def lowered_step(self, step: Callable, state: Any, *args: Any) -> Any:
         """As `compiled_step`, lowered."""
         results = (self.held(state), self.replicated)
+        if self.parallel == "pmap":
+            step = self._pmapped(step)
         return self.lowered(step, state, *args, donate=(0,), results=results)
+
+    def _pmapped(self, step: Callable) -> Callable:
+        """The step by `jax.pmap`, on whole states and batches: it takes its device's share."""
+        devices = self.mesh.devices.reshape(-1)
+
+        def run(*args: Any) -> Any:
+            # Something must be mapped; the share is told by the axis.
+            mapped = jax.pmap(
+                lambda _, *args: step(*args),
+                DATA_AXIS,
+                in_axes=(0, *(None,) * len(args)),
+                out_axes=None,
+                devices=list(devices),
+            )
+            return mapped(np.arange(len(devices)), *args)
+
+        return run
 
     def abstract_state(self, state: Any) -> Any:
         """Shapes, types and shardings of a state, by `placement`."""

@@ -118,6 +118,8 @@ class Population:
             return "their data is not on the device"
         if experiment.devices.placement != "replicated" or jax.process_count() > 1:
             return "their states are sharded over devices"
+        if experiment.sums_gradients:
+            return "their gradients are summed over devices"
         if experiment.training.best:
             return "each keeps its best checkpoint"
         try:

@@ -165,14 +165,15 @@ def build_experiment(
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
     train = splits["train"]
-    model = build_model(settings.model, train.vocabularies, task)
+    model = build_model(settings.model, train.vocabularies, task, training.ghost_batch_size)
     order = _order(training, train, settings.seed, any_size=devices is not None)
     clock = Clock.of(training.steps, training.epochs, order.steps_per_epoch)
 
     # ---- The devices
-    mesh = Devices.of(settings.devices, settings.placement, devices)
+    mesh = Devices.of(settings.devices, settings.placement, settings.parallel, devices)
     mesh.check_batch(order.batch_size, "config.training.batch_size")
     mesh.check_batch(training.eval_batch_size, "config.training.eval_batch_size")
+    mesh.check_groups(order.batch_size, training.accumulate, training.ghost_batch_size)
 
     return Experiment(
         config=config,
@@ -218,7 +219,12 @@ def build_task(node: Node, classes: int) -> Task:
     return cfg.call(thing, arguments, "config.task")
 
 
-def build_model(node: Node, vocabularies: Mapping[str, Sized] | None, task: Task) -> Model:
+def build_model(
+    node: Node,
+    vocabularies: Mapping[str, Sized] | None,
+    task: Task,
+    ghost_batch_size: int | None = None,
+) -> Model:
     """The model of `config.model`, with the sizes that it leaves to the data and the task.
 
     Args:
@@ -226,6 +232,7 @@ def build_model(node: Node, vocabularies: Mapping[str, Sized] | None, task: Task
       vocabularies: token column -> its vocabulary; None where they are not known yet, to check
         the rest of the node.
       task: `outputs` or `classes` that the node leaves out are as many as its classes.
+      ghost_batch_size: as of `config.training`.
 
     Raises:
       UserError: a key is unknown, missing or ill-typed, or a vocabulary too small for the data.
@@ -247,7 +254,14 @@ def build_model(node: Node, vocabularies: Mapping[str, Sized] | None, task: Task
         if argument in takes and (classes := getattr(task, "classes", None)):
             arguments.setdefault(argument, classes)
     model = cfg.call(thing, arguments, "config.model")
-    return model if isinstance(model, Model) else functional(model)
+    if not isinstance(model, Model):
+        return functional(model, ghost_batch_size)
+    if ghost_batch_size:
+        raise UserError(
+            "config.training.ghost_batch_size: is for Flax modules, and this model is functions; "
+            "leave it out"
+        )
+    return model
 
 
 def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:

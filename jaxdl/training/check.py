@@ -151,6 +151,9 @@ def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     held, all_of_it = mib(devices.share(state)), mib(whole)
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
+    compute, sums = experiment.precision.compute, experiment.precision.sums
+    if devices.placement != "replicated" and sums != compute:
+        say(f"precision   the state is sharded: gradients are summed in {compute}, not in {sums}")
     if devices.placement == "fsdp" and held == all_of_it:
         reason = why_whole(devices.mesh.shape, state.params)
         say(f"placement   fsdp shards nothing: {reason}")

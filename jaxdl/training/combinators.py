@@ -1,6 +1,7 @@
 """Functions of a train step that give a train step again.
 
     accumulate(step, n)                       the same update, the batch in n parts
+    data_parallel(step, dtype, mesh)          the same update, each device its share of the batch
     truncated_bptt(step, period)              batches that continue one another
     bucketed(step, columns, lengths)          token columns cut to what a batch needs
     progressive_resize(step, sizes, ends)     smaller images in the early steps
@@ -20,38 +21,51 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxdl.data.table import BEGINS
 from jaxdl.errors import UserError
+from jaxdl.models.layers import data_axis
 from jaxdl.training.state import State
 from jaxdl.training.step import Gradient, Step, Summary, widened
-from jaxdl.types import Batch
+from jaxdl.types import DATA_AXIS, Batch
 
 
-def accumulate(step: Step, parts: int) -> Step:
+def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
     """The same update from a batch taken in `parts` parts, one after the other.
 
     Losses and gradients are sums, so the update equals the plain one to rounding, also where a
-    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics
-    (Hoffer et al. 2017, "ghost" batches); each starts from the same running statistics and the
-    results are averaged, so their momentum counts once a step, not once a part.
+    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics, or
+    by those of its groups, which are the groups of the whole batch; each starts from the same
+    running statistics and the results are averaged, so their momentum counts once a step, not once
+    a part.
+
+    Args:
+      step: the plain step.
+      parts: how many.
+      group: examples that batch norm takes together, which stay together.
 
     Raises:
       UserError: on tracing, if the batch does not divide.
     """
 
     def gradient(state: State, batch: Batch) -> Gradient:
-        size = len(next(iter(batch.values())))
-        if size % parts:
-            raise UserError(f"config.training.accumulate: {parts} does not divide batch {size}")
+        size, together = len(next(iter(batch.values()))), group or 1
+        if size % (parts * together):
+            groups = f" in groups of {group} examples" if group else ""
+            raise UserError(
+                f"config.training.accumulate: {parts} does not divide batch {size}{groups}"
+            )
 
         def part(x: jax.Array) -> jax.Array:
-            # Part i takes every parts-th example: with the batch spread over devices, each one's
+            # Part i takes every parts-th group: with the batch spread over devices, each one's
             # share of a part is already there, where contiguous parts would be gathered.
-            return x.reshape(size // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+            x = x.reshape(-1, parts, together, *x.shape[1:]).swapaxes(0, 1)
+            return x.reshape(parts, size // parts, *x.shape[3:])
 
         def whole(x: jax.Array) -> jax.Array:
-            return x.swapaxes(0, 1).reshape(size, *x.shape[2:])
+            x = x.reshape(parts, -1, together, *x.shape[2:]).swapaxes(0, 1)
+            return x.reshape(size, *x.shape[3:])
 
         def one(i: jax.Array, batch: Batch, carry: Any) -> tuple[Gradient, Any]:
             part_gradient = step.gradient(replace(_reseed(state, i), carry=carry), batch)
@@ -71,6 +85,59 @@ def accumulate(step: Step, parts: int) -> Step:
         return total._replace(carry=jax.tree.map(whole, carry))
 
     return replace(step, gradient=gradient)
+
+
+def data_parallel(step: Step, dtype: str, mesh: Mesh | None = None) -> Step:
+    """The same update, of gradients that each device computes of its share of the batch.
+
+    Losses and gradients are sums over examples, so their sum over devices is that of the whole
+    batch. They travel together, once a step, where `jit` sums each in the type that it was computed
+    in. What is not of single examples knows of the axis: `jaxdl.models.layers` sees to batch norm
+    and dropout.
+
+    Args:
+      step: the plain step.
+      dtype: in which gradients are summed.
+      mesh: by `shard_map` along its axis `data`. By default by `pmap`: of an axis `data` that is
+        mapped, where every device has the whole state and batch; the plain step where none is.
+    """
+
+    def one(state: State, carry: Any, batch: Batch) -> tuple[Gradient, Any]:
+        gradient = step.gradient(replace(state, carry=carry), batch)
+        sums = gradient._asdict()
+        carry, model_state = sums.pop("carry"), sums.pop("model_state")
+        narrow = {**sums, "grads": jax.tree.map(lambda g: g.astype(dtype), sums["grads"])}
+        total = jax.tree.map(
+            lambda x, like: x.astype(like.dtype), jax.lax.psum(narrow, DATA_AXIS), sums
+        )
+        return Gradient(**total, model_state=jax.tree.map(_mean_over_devices, model_state)), carry
+
+    def by_shard_map(state: State, batch: Batch) -> Gradient:
+        share, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+        mapped = jax.shard_map(
+            one,
+            mesh=mesh,
+            in_specs=(whole, share, share),
+            out_specs=(whole, share),
+            check_vma=False,
+        )
+        gradient, carry = mapped(replace(state, carry=None), state.carry, dict(batch))
+        return gradient._replace(carry=carry)
+
+    def by_pmap(state: State, batch: Batch) -> Gradient:
+        if data_axis() is None:
+            return step.gradient(state, batch)
+        number, index = jax.lax.axis_size(DATA_AXIS), jax.lax.axis_index(DATA_AXIS)
+
+        def share(x: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(x, index * (len(x) // number), len(x) // number)
+
+        shares = jax.tree.map(share, (state.carry, dict(batch)))
+        gradient, carry = one(replace(state, carry=None), *shares)
+        gather = functools.partial(jax.lax.all_gather, axis_name=DATA_AXIS, tiled=True)
+        return gradient._replace(carry=jax.tree.map(gather, carry))
+
+    return replace(step, gradient=by_pmap if mesh is None else by_shard_map)
 
 
 def truncated_bptt(step: Callable, period: int) -> Callable:
@@ -195,6 +262,11 @@ def population(step: Callable[..., tuple[State, Summary]]) -> Callable[..., tupl
 def _reseed(state: State, part: jax.Array) -> State:
     # The parts of a batch draw different dropout masks.
     return replace(state, seed=state.seed + part.astype(state.seed.dtype) * jnp.uint32(0x9E3779B9))
+
+
+def _mean_over_devices(x: jax.Array) -> jax.Array:
+    # Integers among a model's model_state are counters, the same on all.
+    return jax.lax.pmean(x, DATA_AXIS) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def _add(total: jax.Array, part: jax.Array) -> jax.Array:

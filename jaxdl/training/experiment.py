@@ -79,6 +79,17 @@ class Experiment:
     target: Target | None
     figures: Mapping[str, Callable]
 
+    @property
+    def sums_gradients(self) -> bool:
+        """Whether each device computes its share alone, so that the type of sums can be chosen.
+
+        `jit` sums in the type of arithmetic. A state that is sharded is left to it: alone, a device
+        would hold all of the state and of its gradient.
+        """
+        devices, other = self.devices, self.precision.sums != self.precision.compute
+        divided = devices.mesh.size > 1 and devices.placement == "replicated"
+        return devices.parallel == "pmap" or (divided and other)
+
     # ---- Functions of untransformed batches
 
     @functools.cached_property
@@ -252,6 +263,8 @@ class Experiment:
         """The step of a transformed batch, but for what comes between batches and devices."""
         training = self.training
         if isinstance(self.optimizer, optim.LeastSquares):
+            if self.devices.parallel == "pmap":
+                raise UserError("config.parallel: least_squares sums no gradients; set it to 'jit'")
             if training.accumulate > 1:
                 raise UserError("config.training.accumulate: least_squares takes the batch whole")
             if training.ema_decay:
@@ -268,9 +281,12 @@ class Experiment:
             ema_decay=training.ema_decay,
             trained=functools.partial(optim.trained, self.config["optimizer"]),
         )
-        return (
-            combinators.accumulate(plain, training.accumulate) if training.accumulate > 1 else plain
-        )
+        if training.accumulate > 1:
+            plain = combinators.accumulate(plain, training.accumulate, training.ghost_batch_size)
+        if self.sums_gradients:
+            mesh = None if self.devices.parallel == "pmap" else self.devices.mesh
+            plain = combinators.data_parallel(plain, self.precision.sums, mesh)
+        return plain
 
     @property
     def _eval_model(self) -> Model:

@@ -23,11 +23,14 @@ class Precision:
       params: type of the parameters and of the optimiser's state.
       compute: type of inputs and parameters inside the model.
       output: type of what the model hands to the task, which sums losses in it.
+      reduce: type in which gradients are summed over devices, but that float64 parameters keep
+        float64, and a state that is sharded that of `compute`.
     """
 
     params: Float = "float32"
     compute: Float = "float32"
     output: Literal["float32", "float64"] = "float32"
+    reduce: Float = "float32"
 
     def to_params(self, tree: Any) -> Any:
         """The tree with its floating-point leaves as parameters are kept."""
@@ -40,6 +43,11 @@ class Precision:
     def to_outputs(self, tree: Any) -> Any:
         """The tree with its floating-point leaves as the task computes."""
         return _cast(tree, self.output)
+
+    @property
+    def sums(self) -> Float:
+        """The type in which gradients are summed over devices."""
+        return "float64" if self.params == "float64" else self.reduce
 
     def enabled(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which JAX has these types: it holds float64 back unless asked."""

@@ -10,6 +10,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data import Clips, Tokens
 from jaxdl.errors import UserError
+from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
 from jaxdl.training.precision import Precision
 
@@ -71,6 +72,9 @@ class Training:
       epochs: length of the run in passes over the training split.
       eval_batch_size: examples a batch of evaluation.
       accumulate: parts in which a batch is taken, one after the other, to save memory.
+      ghost_batch_size: examples that batch norm takes statistics of, in training; by default those
+        of a batch, or of each part. In groups they are the same on any number of devices, and no
+        device waits for another (Hoffer et al. 2017).
       ema_decay: decay of an exponential moving average of the parameters, which is then what is
         evaluated.
       shuffle: a fresh order each epoch.
@@ -99,6 +103,7 @@ class Training:
     epochs: float | None = None
     eval_batch_size: int = 256
     accumulate: int = 1
+    ghost_batch_size: int | None = None
     ema_decay: float | None = None
     shuffle: bool = True
     carry: bool = False
@@ -119,6 +124,11 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
+        if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
+            raise UserError(
+                "config.training.ghost_batch_size: expected at least 2, or None for the "
+                f"whole batch, got {self.ghost_batch_size}"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"config.training.ema_decay: must be in (0, 1), got {self.ema_decay}")
         if self.carry and self.freeze_statistics:
@@ -207,6 +217,8 @@ class Settings:
         by default all, along `data`.
       placement: what of the state each device holds: all ('replicated'), its share ('fsdp'), or
         by (regular expression, rule) pairs; see `jaxdl.parallel.sharding`.
+      parallel: what divides a batch among devices: 'jit', by which XLA also divides states as
+        `placement` says, or 'pmap', for which each device holds the state and batch whole.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
       twin: how small a run on a twin of the data is; see `Twin`.
@@ -222,6 +234,7 @@ class Settings:
     precision: Precision = field(default_factory=Precision)
     devices: int | Mapping[str, int] | None = None
     placement: Placement = "replicated"
+    parallel: Parallel = "jit"
     target: Target | None = None
     figures: tuple[str, ...] = ()
     twin: Twin = field(default_factory=Twin)

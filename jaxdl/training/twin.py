@@ -32,6 +32,7 @@ def limits(asked: Config, overrides: Sequence[str]) -> dict[str, Any]:
     twin = cfg.call(Twin, asked["twin"], "config.twin")
     counts = ("steps", "batch_size", "eval_batch_size", "buckets")
     most = {f"training.{name}": getattr(twin, name) for name in counts}
+    most["training.ghost_batch_size"] = twin.batch_size  # a batch is one group
     most |= dict.fromkeys(("data.size", "data.crop.size"), twin.side)
     values = {key: _at_most(cfg.at(asked, key), limit) for key, limit in most.items()}
     if cfg.at(asked, "training.epochs") is not None:

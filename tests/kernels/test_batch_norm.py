@@ -13,21 +13,26 @@ def random_arrays(shapes, dtype=jnp.float32, seed=0):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
+@pytest.mark.parametrize("group", [None, 3, 2])
 @pytest.mark.parametrize("relu", [False, True])
-def test_gradients_through_the_statistics_too(relu):
+def test_gradients_through_the_statistics_too(relu, group):
     with jax.enable_x64(True):
         x, weights, scale, bias = random_arrays([(6, 3), (6, 3), (3,), (3,)], jnp.float64)
         weight_mean, weight_var = random_arrays([(3,)] * 2, jnp.float64, 1)
 
         def loss(x, scale, bias):
-            y, mean, var = batch_norm_training(x, scale, bias, 1e-5, relu)
-            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+            y, mean, var = batch_norm_training(x, scale, bias, 1e-5, relu, group)
+            return jnp.sum(y * weights) + jnp.sum(mean @ weight_mean + var @ weight_var)
 
         def plain(x, scale, bias):
-            mean, var = x.mean(0), x.var(0)
-            y = (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
-            y = jnp.maximum(y, 0) if relu else y
-            return jnp.sum(y * weights) + weight_mean @ mean + weight_var @ var
+            total = 0.0
+            groups = (v.reshape(-1, group or 6, 3) for v in (x, weights))
+            for part, weight in zip(*groups, strict=True):
+                mean, var = part.mean(0), part.var(0)
+                y = (part - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+                y = jnp.maximum(y, 0) if relu else y
+                total += jnp.sum(y * weight) + weight_mean @ mean + weight_var @ var
+            return total
 
         got, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (loss, plain))
         for a, b in zip(got, expected, strict=True):
@@ -40,4 +45,4 @@ def test_a_constant_channel_gives_finite_results():
     gradient = jax.grad(lambda x: batch_norm_training(x, None, None, 1e-5, False)[0].sum())(x)
     assert (var >= 0).all()
     assert jnp.isfinite(y).all() and jnp.isfinite(gradient).all()
-    np.testing.assert_allclose(mean, x[0], rtol=1e-5)
+    np.testing.assert_allclose(mean[0], x[0], rtol=1e-5)

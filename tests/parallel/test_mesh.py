@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,13 +18,12 @@ from jax.sharding import PartitionSpec
 from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.errors import UserError
-from jaxdl.parallel import pmap
 from jaxdl.parallel.mesh import Devices
 from jaxdl.parallel.sharding import specs
 from jaxdl.training.build import NODES, build_experiment
+from jaxdl.training.check import check_shapes
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import State, digest
-from jaxdl.training.step import make_step
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -45,6 +45,11 @@ MODELS = {
             "dense": 16,
         },
     },
+    "ghost": {  # two parts of a group on each of 8 devices
+        "model": {"name": "mnist_cnn", "widths": (4,), "kernels": (3,), "strides": (2,)},
+        "optimizer": {"name": "sgd", "learning_rate": 0.03},
+        "training": {"batch_size": 128, "accumulate": 2, "ghost_batch_size": 8, "steps": 12},
+    },
     "lstm": {  # its state goes on from batch to batch
         "data": {
             "source": "text",
@@ -52,7 +57,7 @@ MODELS = {
             "twin": True,
             "tokenize": {"tokens": {"text": "text", "by": "characters", "window": 20}},
         },
-        "model": {"name": "language_model", "hidden": 16},
+        "model": {"name": "language_model", "hidden": 16, "layers": 2, "dropout": 0.1},
         "task": {"name": "language_modeling"},
         "optimizer": {"name": "adam", "learning_rate": 1e-2},
         "training": CONFIG["training"] | {"carry": True, "eval_batch_size": 16},
@@ -82,10 +87,13 @@ LONG = {
 for _name in ("translation_lstm", "captions_lstm"):
     LONG[_name] += ("data.twin=true", "task.scores=()", "optimizer.learning_rate=0.01")
 DEVICES = (1, 2, 8)
+PMAPPED = ("mlp", "mnist_cnn", "ghost", "lstm")
 
 
 def config_of(model, number):
     """The config of a name, on so many devices."""
+    if model.startswith("pmap "):
+        return config_of(model.removeprefix("pmap "), number) | {"parallel": "pmap"}
     if model in LONG:
         overrides = ["training.steps=50", "training.batch_size=16", "training.eval_batch_size=16"]
         node = cfg.read(model, [*overrides, *LONG[model]], NODES)
@@ -118,10 +126,7 @@ def steps_of(experiment, number, start):
     state, columns = jax.device_put(start, devices.held(start)), devices.replicate(feed.columns)
     given = devices.scatter(feed.make(0, total), axis=1)
     assert len(jax.tree.leaves(given)[0].sharding.device_set) == number
-    results = (devices.held(state), devices.replicated)
-    call = devices.compiled(
-        experiment.run_steps, state, columns, given, jnp.int32(total), results=results
-    )
+    call = devices.compiled_step(experiment.run_steps, state, columns, given, jnp.int32(total))
     state, summaries = call(state, columns, given, jnp.int32(total))
     metrics, _ = Measure(experiment, state)(state)
     losses, rows = (np.asarray(x)[:total].tolist() for x in (summaries["loss"], given))
@@ -129,17 +134,42 @@ def steps_of(experiment, number, start):
     return losses, rows, metrics, held
 
 
-def pmapped_losses(start, total=30):
-    """Losses of the steps by `jax.pmap` on eight devices, and the parameters they end with."""
-    experiment = build_experiment(config_of("fsdp", 1))
-    step = make_step(experiment.model, experiment.task, experiment.optimizer)
-    run, state, losses = pmap.pmapped(step), pmap.replicate(start), []
-    for t in range(total):
-        batch = experiment.splits["train"][experiment.order.rows(t)]
-        batch = experiment.transform(jax.tree.map(jnp.asarray, batch), jax.random.key(0))
-        state, summary = run(state, pmap.shares(batch))
-        losses.append(float(summary["loss"]))
-    return losses
+SUMS = {
+    "whole": {"training": {"batch_size": 128, "steps": 1}},
+    "jit": {},
+    "narrow": {"precision": {"reduce": "bfloat16"}},
+    "wide": {"precision": {"compute": "bfloat16"}},
+    "pmap": {"precision": {"compute": "bfloat16"}, "parallel": "pmap"},
+}
+
+
+def sums_of(settings):
+    """Types of the all-reduces of a step on eight devices, and whether bfloat16 is anywhere."""
+    experiment = build_experiment(config_of("ghost", 8) | settings)
+    state, batch = experiment.abstract_state, experiment.abstract_batch()
+    program = experiment.devices.compiled_step(experiment.step, state, batch).as_text()
+    types = [
+        re.findall(r"([a-z]+\d+)\[", line) for line in re.findall(r" = (.*) all-reduce\(", program)
+    ]
+    return [sorted(set(each)) for each in types], "bf16[" in program
+
+
+def resumed_digests(model, start):
+    """Of the parameters after all steps on eight devices, and of a run that was saved half-way."""
+    experiment, number = build_experiment(config_of(model, 8)), 6
+    devices, feed = experiment.devices, experiment.loader()
+    state, columns = jax.device_put(start, devices.held(start)), devices.replicate(feed.columns)
+    halves = [devices.scatter(feed.make(t, number), axis=1) for t in (0, number)]
+    arguments = columns, halves[0], jnp.int32(number)
+    call = devices.compiled_step(experiment.run_steps, state, *arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        state, _ = call(state, *arguments)
+        checkpoints = Checkpoints(Path(folder))
+        checkpoints.save(number, state)
+        checkpoints.wait()
+        resumed, _ = checkpoints.restore(experiment.abstract_state)
+    ends = (call(each, columns, halves[1], jnp.int32(number))[0] for each in (state, resumed))
+    return [digest(jax.device_get(end)) for end in ends]
 
 
 def restored_digests(start):
@@ -200,8 +230,33 @@ def compare(runs, model):
         assert other_metrics == pytest.approx(metrics, rel=1e-5)
 
 
-def test_pmap_gives_the_same_numbers(runs):
-    np.testing.assert_allclose(runs["pmap"], runs["fsdp on 1"][0], rtol=1e-5)
+@pytest.mark.parametrize("model", PMAPPED)
+def test_pmap_gives_the_same_numbers(runs, model):
+    compare({**runs, f"pmap {model} on 1": runs[f"{model} on 1"]}, f"pmap {model}")
+
+
+def test_gradients_are_summed_once_and_in_the_type_that_is_named(runs):
+    once = [["f32"]]
+    assert runs["sums"]["jit"] == [once, False]
+    assert runs["sums"]["wide"] == runs["sums"]["pmap"] == [once, True]
+    # A CPU adds in float32 what it is given in bfloat16.
+    assert runs["sums"]["narrow"] == [once, True]
+    # Without groups each of two layers sums its statistics, and so does their gradient.
+    assert len(runs["sums"]["whole"][0]) == 5
+
+
+@pytest.mark.parametrize("model", ["ghost", "pmap ghost"])
+def test_what_is_resumed_on_eight_devices_ends_the_same(runs, model):
+    straight, resumed = runs[f"{model} resumed"]
+    assert straight == resumed
+
+
+def test_refusals_of_groups_and_of_pmap(runs):
+    assert "group, but a device's share of 48 in 1 part over 8 is 6; choose" in runs["groups of 4"]
+    assert "share of 48 in 2 parts over 8 is 3; choose" in runs["groups of 6 in 2"]
+    assert "this model has no batch norm; leave it out" in runs["no batch norm"]
+    for name in ("pmap fsdp", "pmap model"):
+        assert "config.parallel: by pmap every device holds the whole state" in runs[name]
 
 
 def test_what_is_restored_is_what_was_saved_on_other_devices(runs):
@@ -301,19 +356,31 @@ STATE = State(
 )
 
 
-def refusal(**training):
-    training = CONFIG["training"] | training
+def refusal(model="mlp", settings=None, **training):
+    config = CONFIG | MODELS[model] | {"training": CONFIG["training"] | training}
     with pytest.raises(UserError) as error:
-        build_experiment(CONFIG | MODELS["mlp"] | {"training": training})
+        check_shapes(build_experiment(config | (settings or {})))
     return str(error.value)
 
 
 if __name__ == "__main__":
     found = {"50 on 8": refusal(batch_size=50), "eval 100 on 8": refusal(eval_batch_size=100)}
+    if "ghost" in sys.argv:
+        found["groups of 4"] = refusal("mnist_cnn", ghost_batch_size=4)
+        found["groups of 6 in 2"] = refusal("mnist_cnn", ghost_batch_size=6, accumulate=2)
+        found["no batch norm"] = refusal(ghost_batch_size=6)
+        found["pmap fsdp"] = refusal(settings={"parallel": "pmap", "placement": "fsdp"})
+        found["pmap model"] = refusal(settings={"parallel": "pmap", "devices": {"model": 2}})
+        found["sums"] = {name: sums_of(settings) for name, settings in SUMS.items()}
     for model in sys.argv[1:]:
         start = initial(model)
         found |= {f"{model} on {number}": run_on(number, model, start) for number in DEVICES}
+        if model in PMAPPED:
+            names = [f"pmap {model} on {number}" for number in DEVICES[1:]]
+            found |= {name: run_on(int(name[-1]), name[:-5], start) for name in names}
+        if model == "ghost":
+            for name in ("ghost", "pmap ghost"):
+                found[f"{name} resumed"] = resumed_digests(name, start)
         if model == "fsdp":
-            found["pmap"] = pmapped_losses(start)
             found["restored"] = restored_digests(start)
     print(json.dumps(found))
