@@ -25,6 +25,7 @@ from jaxdl.figures.detection import (
 from jaxdl.figures.driving import steering, steering_strip
 from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
+from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.files import make_parent, refuse_special, replace_bytes
 
@@ -56,6 +57,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
         confusion,
         descent_path,
         detections,
+        piano_roll,
         polynomial_fit,
         precision_recall,
         steering,

@@ -21,6 +21,7 @@ from jaxdl.models.functional import Model, eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.mlp import MLP
+from jaxdl.models.piano_roll import PianoRollModel
 from jaxdl.models.polynomial import Polynomial
 from jaxdl.models.resnet import CifarResNet, ResNet
 from jaxdl.models.sequence import SequenceClassifier
@@ -40,6 +41,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
     "motion_lstm": MotionLSTM,
+    "piano_roll_model": PianoRollModel,
     "pilotnet": PilotNet,
     "pilotnet_lstm": PilotNetLSTM,
     "polynomial": Polynomial,

@@ -13,12 +13,14 @@ from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
+from jaxdl.tasks.piano_roll import Music
 from jaxdl.tasks.regression import Regression
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
+    "music": Music,
     "regression": Regression,
     "retinanet": RetinaNet,
 }
@@ -30,6 +32,7 @@ __all__ = [
     "GeneratesText",
     "GivesAnswers",
     "LanguageModeling",
+    "Music",
     "Regression",
     "RetinaNet",
     "SquaredErrors",
