@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+from numpy.typing import ArrayLike
 
 from jaxdl.errors import UserError, brief
 
@@ -57,8 +58,8 @@ class KeyNames:
                     frame[_key(word)] = 1
         return frames
 
-    def decode(self, frames: Integer[np.ndarray, "frames 88"]) -> str:
-        """The text of frames that follow `start`, which is the first of them."""
+    def decode(self, frames: ArrayLike) -> str:
+        """The text of frames (1 + n, 88), of which the first is `start`."""
         return "\n".join(
             " ".join(_name(int(key)) for key in np.flatnonzero(frame)) or _SILENCE
             for frame in np.asarray(frames)[1:]

@@ -14,6 +14,7 @@ import flax.linen as nn
 
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
+from jaxdl.models.autoencoder import Autoencoder
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
@@ -31,6 +32,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "airbench": Airbench,
     "alexnet": AlexNet,
     "alexnet_grouped": AlexNetGrouped,
+    "autoencoder": Autoencoder,
     "captioner": Captioner,
     "cifar_resnet": CifarResNet,
     "detector": Detector,

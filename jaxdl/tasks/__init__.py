@@ -14,6 +14,7 @@ from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
 from jaxdl.tasks.piano_roll import Music
+from jaxdl.tasks.reconstruction import Reconstruction
 from jaxdl.tasks.regression import Regression
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
     "music": Music,
+    "reconstruction": Reconstruction,
     "regression": Regression,
     "retinanet": RetinaNet,
 }
@@ -33,6 +35,7 @@ __all__ = [
     "GivesAnswers",
     "LanguageModeling",
     "Music",
+    "Reconstruction",
     "Regression",
     "RetinaNet",
     "SquaredErrors",

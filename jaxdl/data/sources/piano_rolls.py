@@ -14,7 +14,7 @@ from jaxdl.data.table import BEGINS, Table
 from jaxdl.errors import UserError, brief
 
 _PACKED = KEYS // 8
-Roll = UInt8[np.ndarray, "frames 88"]
+Roll = UInt8[np.ndarray, "_ 88"]  # of a piece
 
 _ROLES = ("train", "validation", "test")
 _ROLL = 2**31  # the most bytes that the rows of a split may take
