@@ -31,6 +31,18 @@ def test_sentiment_baseline(root):
     assert "features, C = " in told and "test/accuracy" in told
 
 
+def test_clusters(root, tmp_path):
+    small = ("--config.model.hidden=(16,)", "--config.training.steps=2", "--config.figures=()")
+    words = ["train", "--config", "mnist_autoencoder", "--workdir", str(tmp_path / "run"), *small]
+    main([*words, "--config.data.twin=true"])
+    told = run(root, "clusters.py", "--twin", "--workdir", tmp_path / "run").splitlines()
+    assert any("k-means++" in line and "0.598" in line and "0.469" in line for line in told)
+    errors = [float(line.split()[-3]) for line in told if "squared error" in line]
+    assert (
+        len(errors) == 3 and errors[1] < errors[0] < errors[2]
+    )  # fitted to test; to train; untrained
+
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")

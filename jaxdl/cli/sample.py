@@ -36,7 +36,9 @@ def add(commands: Subcommands) -> None:
     command.add_argument("--beam", type=int, metavar="W", help="beam search of this width instead")
     command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     command.add_argument("--count", type=int, default=1, help="how many to write (1)")
-    command.add_argument("--output", metavar="FILE", help="also write them to a file")
+    command.add_argument(
+        "--output", metavar="FILE", help="also write them to a file; music to a .mid file"
+    )
     add_force(command)
     command.set_defaults(command=run)
 
@@ -58,15 +60,14 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.output is not None:
         check_creatable(options.output, "--output", force=options.force)
     keep_programs()
-    from jaxdl.decoding import make_sampler
-    from jaxdl.files import make_parent, replace_text
+    from jaxdl.files import make_parent, replace_bytes
     from jaxdl.inference.loaded import load
 
     # A translation is best as likely as can be, a text of one's own is not.
     usual = 1.0 if options.input is None else 0.0
     temperature = usual if options.temperature is None else options.temperature
-    draw = make_sampler(temperature, options.top_k, options.top_p)
     writer = load(folder, best=options.best, trust=options.trust).writer
+    draw = writer.task.sampler(temperature, options.top_k, options.top_p)
     conditions = writer.condition(options.input)
     texts = []
     for i in range(options.count):
@@ -83,4 +84,5 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         say()
     stream(writer.task.remark(texts))
     if options.output is not None:
-        replace_text(make_parent(Path(options.output)), "\n".join(texts) + "\n")
+        output = Path(options.output)
+        replace_bytes(make_parent(output), writer.task.contents(texts, output.suffix))

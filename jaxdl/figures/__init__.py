@@ -26,7 +26,9 @@ from jaxdl.figures.driving import steering, steering_strip
 from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
+from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
+from jaxdl.figures.reconstruction import codes, reconstructions
 from jaxdl.files import make_parent, refuse_special, replace_bytes
 
 if TYPE_CHECKING:
@@ -54,12 +56,15 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
     for function in (
         captions,
         class_accuracy,
+        codes,
         confusion,
         descent_path,
         detections,
         episode,
+        piano_roll,
         polynomial_fit,
         precision_recall,
+        reconstructions,
         steering,
         steering_strip,
     )

@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.table import described
-from jaxdl.decoding import make_sampler
 from jaxdl.errors import UserError, printable
 from jaxdl.inference.evaluator import Evaluator
 from jaxdl.inference.predictor import Predictor
@@ -116,6 +115,8 @@ class LoadedRun:
     ) -> str:
         """What a language model writes after a prompt, or in answer to an input.
 
+        Of music it is a line of keys for each frame.
+
         Args:
           prompt: the beginning of the text, which is not repeated.
           input: what it answers to: a text to translate; the path of an image.
@@ -134,7 +135,8 @@ class LoadedRun:
         if beam is not None:
             return writer.best(prompt, length, beam, conditions)
         usual = 1.0 if input is None else 0.0
-        draw = make_sampler(usual if temperature is None else temperature, top_k, top_p)
+        temperature = usual if temperature is None else temperature
+        draw = writer.task.sampler(temperature, top_k, top_p)
         return "".join(writer.stream(prompt, length, draw, seed, conditions))
 
     @property

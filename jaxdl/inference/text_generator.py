@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data.images import pixels
-from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.decoding import Sampler, TokenRules, beam_search, generate
 from jaxdl.errors import UserError
 from jaxdl.inference.restored import RestoredRun
@@ -46,9 +45,9 @@ class TextGenerator:
         self.step = int(state.step)
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """The vocabulary of the text."""
-        return self.vocabularies[self.task.tokens]
+    def vocabulary(self) -> Any:
+        """The vocabulary of the text, or another notation of the task's."""
+        return self.task.codec(self.vocabularies)
 
     def stream(
         self,
@@ -63,7 +62,7 @@ class TextGenerator:
         Args:
           prompt: the beginning of the text; may be empty if the vocabulary has a start token.
           length: the most tokens to generate; a text with an end token may be shorter.
-          draw: from `jaxdl.decoding.make_sampler`.
+          draw: from the task's `sampler`.
           seed: of the samples.
           conditions: arrays (1, ...) of the model's other inputs, from `condition`.
 
@@ -106,8 +105,8 @@ class TextGenerator:
           UserError: sequences have no end token, so that none is the likeliest.
         """
         rules = TokenRules.of(self.vocabulary)
-        if rules.start is None:
-            raise UserError("--beam: this model's texts have no start and end; leave it out")
+        if rules.end is None:
+            raise UserError("--beam: what this model writes has no end; leave it out")
         search = functools.partial(beam_search, self.model, width=width, rules=rules)
         program = jit(search, static_argnums=(4,))
         start = self._tokens(prompt)
@@ -156,7 +155,7 @@ class TextGenerator:
         return self.model.initialize_carry(*self.weights, 1, conditions)
 
 
-def _encoded(vocabulary: Vocabulary, text: str, option: str) -> list[int]:
+def _encoded(vocabulary: Any, text: str, option: str) -> list[int]:
     try:
         return vocabulary.encode(text).tolist()
     except UserError as error:

@@ -15,6 +15,7 @@ import flax.linen as nn
 from jaxdl.models.agent import ActorCritic
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
+from jaxdl.models.autoencoder import Autoencoder
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
@@ -22,6 +23,7 @@ from jaxdl.models.functional import Model, eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.mlp import MLP
+from jaxdl.models.piano_roll import PianoRollModel
 from jaxdl.models.polynomial import Polynomial
 from jaxdl.models.resnet import CifarResNet, ResNet
 from jaxdl.models.sequence import SequenceClassifier
@@ -32,6 +34,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "airbench": Airbench,
     "alexnet": AlexNet,
     "alexnet_grouped": AlexNetGrouped,
+    "autoencoder": Autoencoder,
     "captioner": Captioner,
     "cifar_resnet": CifarResNet,
     "detector": Detector,
@@ -42,6 +45,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
     "motion_lstm": MotionLSTM,
+    "piano_roll_model": PianoRollModel,
     "pilotnet": PilotNet,
     "pilotnet_lstm": PilotNetLSTM,
     "polynomial": Polynomial,

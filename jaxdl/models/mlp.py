@@ -13,7 +13,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers import Module
 
 Activation = Literal["relu", "tanh", "sigmoid"]
-_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "tanh": nn.tanh,
     "sigmoid": nn.sigmoid,
@@ -57,7 +57,7 @@ class MLP(Module):
                 kernel_init=self._kernel(),
                 bias_init=nn.initializers.constant(self.hidden_bias),
             )(x)
-            x = _ACTIVATIONS[self.activation](x)
+            x = ACTIVATIONS[self.activation](x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = nn.Dense(1 if self.outputs is None else self.outputs, kernel_init=self._kernel())(x)
         return x[:, 0] if self.outputs is None else x

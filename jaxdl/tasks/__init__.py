@@ -13,14 +13,18 @@ from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
+from jaxdl.tasks.piano_roll import Music
 from jaxdl.tasks.policy_gradient import PolicyGradient
+from jaxdl.tasks.reconstruction import Reconstruction
 from jaxdl.tasks.regression import Regression
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
+    "music": Music,
     "policy_gradient": PolicyGradient,
+    "reconstruction": Reconstruction,
     "regression": Regression,
     "retinanet": RetinaNet,
 }
@@ -32,7 +36,9 @@ __all__ = [
     "GeneratesText",
     "GivesAnswers",
     "LanguageModeling",
+    "Music",
     "PolicyGradient",
+    "Reconstruction",
     "Regression",
     "RetinaNet",
     "SquaredErrors",

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdl.data.table import Table
+from jaxdl.decoding import Sampler, make_sampler
 from jaxdl.errors import UserError
 from jaxdl.metrics import Mean, Metric
 from jaxdl.tasks.answer import Answer
@@ -149,10 +150,13 @@ class GivesAnswers(Task):
 
 
 class GeneratesText(Task):
-    """A task whose model generates sequences of tokens, on conditions or without any.
+    """A task whose model generates sequences that can be written, on conditions or without any.
+
+    Of tokens of a vocabulary; or of something else, such as frames of music, with a `codec` and a
+    `sampler` of its own.
 
     Attributes:
-      tokens: column of the sequences, integers (examples, time), with a vocabulary.
+      tokens: column of the sequences, integers (examples, time, ...).
       conditions: columns that the model takes before the tokens, such as 'source' or 'image'.
       scores: names of what `score` reports; if empty, evaluation generates nothing.
       beam: width of the beam search in evaluation; 1 is greedy.
@@ -174,6 +178,26 @@ class GeneratesText(Task):
     def score(self, generated: Sequence[str], table: Table) -> dict[str, float]:
         """The `scores` of what the model generated for each example of a split."""
         raise UserError(f"config.task: {type(self).__name__} defines no score")
+
+    def codec(self, vocabularies: Mapping[str, Any]) -> Any:
+        """How sequences are written, by default in the vocabulary of `tokens`.
+
+        It has `encode` and `decode`, from text to integers and back, and what begins a sequence,
+        ends it and is never generated: `start`, `end`, `never`; see `Vocabulary`.
+        """
+        return vocabularies[self.tokens]
+
+    def sampler(self, temperature: float, top_k: int | None, top_p: float | None) -> Sampler:
+        """How the next of a sequence is drawn from logits; by default one token of all.
+
+        Raises:
+          UserError: an argument is out of range, or has no meaning for what is drawn.
+        """
+        return make_sampler(temperature, top_k, top_p)
+
+    def contents(self, texts: Sequence[str], suffix: str) -> bytes:
+        """The bytes of a file with this suffix, such as '.txt', that holds generated texts."""
+        return ("\n".join(texts) + "\n").encode("utf-8", "surrogateescape")
 
     def heading(self, number: int) -> str:
         """The lines above the generated sequence of this number that its notation requires."""

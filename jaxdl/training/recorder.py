@@ -6,6 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -262,11 +263,11 @@ class Recorder:
 
     def _results(self, state: State) -> FinishedRun:
         """What figures need of the run so far."""
-        experiment = self.experiment
+        experiment, alone = self.experiment, replace(state, carry=None)
 
         def predict(batch: Batch) -> Any:
             batch = experiment.devices.replicate(batch)
-            return jax.device_get(jax.jit(experiment.prediction)(state, batch))
+            return jax.device_get(jax.jit(experiment.prediction)(alone, batch))
 
         def trajectory(steps: int) -> Params:
             batch = jax.tree.map(jnp.asarray, dict(experiment.splits["train"].columns))

@@ -16,6 +16,7 @@ from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
 from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.image_folders import images
+from jaxdl.data.sources.piano_rolls import piano_rolls
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.tfds import tfds
 from jaxdl.data.sources.tfds_boxes import tfds_boxes
@@ -42,6 +43,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         drawn_boxes,
         episodes,
         images,
+        piano_rolls,
         polynomial,
         shapes,
         text,

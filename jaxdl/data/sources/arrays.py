@@ -50,7 +50,10 @@ def arrays(
             raise UserError(
                 f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
             )
-    return {role: _channels_last(_read_npz(path), channels_first) for role, path in paths.items()}
+    return {
+        role: _channels_last(Table(read_npz(path), str(path)), channels_first)
+        for role, path in paths.items()
+    }
 
 
 def _channels_last(table: Table, names: tuple[str, ...]) -> Table:
@@ -77,38 +80,45 @@ def _channels_last(table: Table, names: tuple[str, ...]) -> Table:
     return replace(table, columns=columns)
 
 
-def _read_npz(path: Path) -> Table:
+def read_npz(path: Path, source: str = "arrays") -> dict[str, np.ndarray]:
+    """The arrays of a NumPy archive, by name.
+
+    Raises:
+      UserError: it is missing, damaged, or holds anything but arrays of numbers; the message begins
+        with `source`.
+    """
     if not path.is_file():
-        raise UserError(f"arrays: no file {path}; write one with numpy.savez")
+        raise UserError(f"{source}: no file {path}; write one with numpy.savez")
     try:
         with path.open("rb") as file:
             if file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
-                raise UserError(f"arrays: {path} holds one unnamed array; name it with numpy.savez")
+                raise UserError(
+                    f"{source}: {path} holds one unnamed array; name it with numpy.savez"
+                )
         with zipfile.ZipFile(path) as archive:
-            columns = _read_members(archive, path)
+            return _read_members(archive, path, source)
     except UserError:
         raise
     except Exception as error:  # NumPy and zipfile raise seven types for damaged files
         raise UserError(
-            f"arrays: {path} is not a sound .npz file ({type(error).__name__}); write it with "
+            f"{source}: {path} is not a sound .npz file ({type(error).__name__}); write it with "
             "numpy.savez"
         ) from error
-    return Table(columns, str(path))
 
 
-def _read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+def _read_members(archive: zipfile.ZipFile, path: Path, source: str) -> dict[str, np.ndarray]:
     """The arrays in an archive. Refuses those that unpack to far more than the archive's size."""
     members = archive.infolist()
     unpacked, size = sum(member.file_size for member in members), path.stat().st_size
     if unpacked > max(_UNPACKED, _EXPANSION * size):
         raise UserError(
-            f"arrays: {path} unpacks to {unpacked:,} bytes, more than {_EXPANSION} times its "
+            f"{source}: {path} unpacks to {unpacked:,} bytes, more than {_EXPANSION} times its "
             "size; write it with numpy.savez, not compressed"
         )
     columns: dict[str, np.ndarray] = {}
     for member in members:
         name = member.filename.removesuffix(".npy")
-        where = f"arrays: {path}: column {brief(name)}"
+        where = f"{source}: {path}: column {brief(name)}"
         if name in columns:
             raise UserError(f"{where} is in the file twice; write the file with numpy.savez")
         column = _read_member(archive, member, where)

@@ -25,6 +25,7 @@ from jaxdl.data.images.lazy import EncodedInMemory, LazyImages
 from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
 from jaxdl.data.sources.image_folders import images
+from jaxdl.data.sources.piano_rolls import piano_rolls, twin_piano_rolls
 from jaxdl.data.sources.texts import split, text
 from jaxdl.data.sources.tfds import tfds
 from jaxdl.data.sources.tfds_boxes import tfds_boxes
@@ -223,6 +224,7 @@ STAND_INS: dict[Callable[..., dict[str, Table]], Callable[..., dict[str, Table]]
     addition: sums,
     captions: twin_captions,
     coco: drawn_lists,
+    piano_rolls: twin_piano_rolls,
     text: documents,
     tunes: twin_tunes,
     voc: drawn_lists,

@@ -62,6 +62,11 @@ class Vocabulary(ABC):
         """Id of all words that are not in the vocabulary; None if it has no such id."""
         return None
 
+    @property
+    def never(self) -> tuple[int, ...]:
+        """Ids that are never generated: padding, the start and the unknown word."""
+        return (PAD, *(id for id in (self.start, self.unknown) if id is not None))
+
     @abstractmethod
     def __len__(self) -> int:
         """The number of ids, including padding and frame."""

@@ -1,0 +1,75 @@
+"""What an autoencoder makes of images, and where it puts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxdl.errors import UserError, printable
+from jaxdl.figures.canvas import NAME, canvas, grid
+from jaxdl.figures.finished import FinishedRun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxdl.data.table import Table
+
+_IMAGES = 10
+_POINTS = 5000
+
+
+def reconstructions(run: FinishedRun) -> Figure:
+    """The first images of the last evaluated split, above their reconstructions.
+
+    Raises:
+      UserError: the task is not reconstruction, or not of images.
+    """
+    table, batch, outputs = _outputs(run, _IMAGES, "reconstructions")
+    if np.ndim(batch.get("image")) != 4 or outputs["reconstruction"].ndim != 4:
+        raise UserError("config.figures: 'reconstructions' needs images")
+    pairs = [*batch["image"], *outputs["reconstruction"]]
+    figure, axes = grid(len(pairs), least=len(pairs) // 2, width=0.9, height=0.9)
+    for ax, image in zip(axes, pairs, strict=True):
+        least, most = (0, 255) if image.dtype == np.uint8 else (0, 1)
+        image = np.clip((image - np.float32(least)) / (most - least), 0, 1)
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+    figure.suptitle(f"{table.where}: above, and below what 'code' keeps of them", fontsize=9)
+    return figure
+
+
+def codes(run: FinishedRun) -> Figure:
+    """The codes of a split, by their first two numbers, in the colors of their classes.
+
+    Raises:
+      UserError: the task is not reconstruction, or the model tells no code of two numbers.
+    """
+    table, batch, outputs = _outputs(run, _POINTS, "codes")
+    code = outputs.get("code")
+    if np.ndim(code) != 2 or code.shape[1] != 2:
+        raise UserError("config.figures: 'codes' needs codes of two numbers; set config.model.code")
+    figure, (ax,) = canvas(1, side=6.0)
+    label = batch.get("label", np.zeros(len(code), int))
+    for value in np.unique(label):
+        name = table.classes[value] if value < len(table.classes) else str(value)
+        points, label_ = code[label == value], printable(name, NAME)
+        ax.scatter(*points.T, s=4, alpha=0.6, color=_color(int(value)), label=label_)
+    ax.set(title=table.where, xlabel="first number of the code", ylabel="second")
+    ax.legend(frameon=False, fontsize=8, markerscale=3)
+    return figure
+
+
+def _outputs(run: FinishedRun, most: int, figure: str) -> tuple[Table, Any, Any]:
+    """The last evaluated split, its first examples, and what the model makes of them."""
+    table = run.splits[("train", *run.eval_splits)[-1]]
+    batch = table[np.arange(min(most, len(table)))]
+    outputs = run.predict(batch)
+    if not isinstance(outputs, dict) or "reconstruction" not in outputs:
+        raise UserError(f"config.figures: {figure!r} needs the task 'reconstruction'")
+    return table, batch, outputs
+
+
+def _color(label: int) -> tuple[float, ...]:
+    from matplotlib import colormaps
+
+    return colormaps["tab10"](label % 10)
