@@ -31,6 +31,17 @@ def test_sentiment_baseline(root):
     assert "features, C = " in told and "test/accuracy" in told
 
 
+def test_pedestrians(root, tmp_path):
+    words = ("--config.data.twin=true", "--config.training.epochs=2", "--config.figures=()")
+    folder = tmp_path / "pixels"
+    main(["train", "--config", "pedestrians_logistic", "--workdir", str(folder), *words])
+    told = run(root, "pedestrians.py", folder, "--twin", "--figure", tmp_path / "curves.png")
+    first, svm, pixels = told.splitlines()
+    assert "60 test images, 30 of a person" in first and svm.startswith("HOG and linear SVM, C = ")
+    assert float(svm.split()[7]) > 0.9 and pixels.startswith("pixels")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -55,6 +66,7 @@ def test_compare(root, two_runs, tmp_path):
     ("script", "words", "fault"),
     [
         ("summarize.py", ["none"], "none: has no result.json"),
+        ("pedestrians.py", ["none", "--twin"], "none"),
         ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
 )
