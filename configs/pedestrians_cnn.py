@@ -4,7 +4,7 @@ jaxdl train --config configs/pedestrians_cnn.py --workdir runs/pedestrians_cnn
 
 Dalal and Triggs (2005) miss about 10 % at one false alarm in 10,000 windows, by HOG and a linear
 SVM; the 160 backgrounds of this test split cannot show so small a rate.
-`experiments/pedestrians.py` has the SVM on the same images.
+`experiments/pedestrians.py` has such an SVM on the same images.
 """
 
 from jaxdl.configs.pedestrians_logistic import get_config as logistic
@@ -12,19 +12,15 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Three convolutions that halve the image, and a dense layer; moved, mirrored, other light."""
+    """Three convolutions, the first in steps of four pixels, and a dense layer."""
     config = logistic()
-    config.data.augment = (
-        dict(name="random_flip"),
-        dict(name="random_affine", rotate=5.0, zoom=0.1, shift=3.0),
-        dict(name="color_jitter", brightness=0.3, contrast=0.3, saturation=0.3),
-    )
+    config.data.augment = (dict(name="random_flip"), dict(name="random_crop", padding=4))
     config.model = dict(
         name="mnist_cnn",
         outputs=2,
-        widths=(24, 48, 64),
-        kernels=(5, 3, 3),
-        strides=(2, 2, 2),
+        widths=(16, 32, 64),
+        kernels=(7, 3, 3),
+        strides=(4, 2, 2),
         dense=64,
         dropout=0.5,
         momentum=0.95,

@@ -67,13 +67,13 @@ def svm(splits: dict[str, data.Table]) -> tuple[str, np.ndarray]:
 
 
 def likely(folder: str, images: np.ndarray) -> np.ndarray:
-    """How likely a run finds the second class in images, as log odds."""
+    """How likely a run finds the second class in images, less a half."""
     run = jaxdl.load(folder)
     classes = run.parts.classes
     if len(classes) != 2:
         raise UserError(f"{folder}: a run of two classes is needed; it has {len(classes)}")
     chances = [{a.name: a.value for a in each}[classes[1]] for each in run.answers(images, top=2)]
-    return np.array(chances)
+    return np.array(chances) - 0.5
 
 
 def main(runs: list[str], path: str | None, twin: bool) -> None:
@@ -88,8 +88,7 @@ def main(runs: list[str], path: str | None, twin: bool) -> None:
     figure, (ax,) = canvas(1, side=4.5)
     for name, score in scores.items():
         alarms, missed = curve(score, label)
-        right = 0.0 if name.startswith("HOG") else 0.5  # where the classes are alike
-        accuracy = np.mean((score > right) == label)
+        accuracy = np.mean((score > 0) == label)
         at = "  ".join(f"{missed[alarms <= rate].min(initial=1):13.4f}" for rate in _RATES)
         say(f"{name:36} {accuracy:.4f}  {at}")
         ax.step(alarms, missed, where="post", label=name, lw=1.8)

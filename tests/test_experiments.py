@@ -38,9 +38,19 @@ def test_clusters(root, tmp_path):
     told = run(root, "clusters.py", "--twin", "--workdir", tmp_path / "run").splitlines()
     assert any("k-means++" in line and "0.598" in line and "0.469" in line for line in told)
     errors = [float(line.split()[-3]) for line in told if "squared error" in line]
-    assert (
-        len(errors) == 3 and errors[1] < errors[0] < errors[2]
-    )  # fitted to test; to train; untrained
+    of_train, of_test, untrained = errors
+    assert of_test < of_train < untrained
+
+
+def test_pedestrians(root, tmp_path):
+    words = ("--config.data.twin=true", "--config.training.epochs=2", "--config.figures=()")
+    folder = tmp_path / "pixels"
+    main(["train", "--config", "pedestrians_logistic", "--workdir", str(folder), *words])
+    told = run(root, "pedestrians.py", folder, "--twin", "--figure", tmp_path / "curves.png")
+    first, svm, pixels = told.splitlines()
+    assert "60 test images, 30 of a person" in first and svm.startswith("HOG and linear SVM, C = ")
+    assert float(svm.split()[7]) > 0.9 and pixels.startswith("pixels")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +77,7 @@ def test_compare(root, two_runs, tmp_path):
     ("script", "words", "fault"),
     [
         ("summarize.py", ["none"], "none: has no result.json"),
+        ("pedestrians.py", ["none", "--twin"], "none"),
         ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
 )
