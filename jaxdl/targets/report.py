@@ -118,11 +118,14 @@ def _tell(
     remedy = "lower it"
     if what == "train step" and not isinstance(experiment.optimizer, LeastSquares):
         share = experiment.devices.share(experiment.abstract_state)
-        scale = max(0.0, memory - share) / (
-            needed - share
-        )  # what is not state grows with the batch
+        # What is not state grows with the batch, and not quite evenly.
+        scale = 0.95 * max(0, memory - share) / max(1, needed - share)
         size = _largest(experiment, target, scale, busy)
-        remedy = f"the largest that fits is about {size:,}" if size else "not even one fits"
+        remedy = (
+            f"the largest that fits is about {size:,}; or set config.training.accumulate"
+            if size
+            else "not even the smallest fits; take other chips, or more with config.placement=fsdp"
+        )
     yield f"--target {target}: {key} needs {mib(needed)} of {mib(memory)}; {remedy}"
 
 
