@@ -87,7 +87,8 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
             )
         if ghost_batch_size and not training.normalised:
             raise UserError(
-                "config.training.ghost_batch_size: this model has no batch norm; leave it out"
+                "config.training.ghost_batch_size: this model has no batch norm of "
+                "jaxdl.models.layers; leave it out"
             )
         return result
 
