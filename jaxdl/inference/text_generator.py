@@ -155,7 +155,7 @@ class TextGenerator:
         return self.model.initialize_carry(*self.weights, 1, conditions)
 
 
-def _encoded(vocabulary: Any, text: str, option: str) -> list[int]:
+def _encoded(vocabulary: Any, text: str, option: str) -> list[Any]:
     try:
         return vocabulary.encode(text).tolist()
     except UserError as error:
