@@ -4,7 +4,7 @@
         --config.data.path=jsb_chorales.npz
     jaxdl sample --workdir runs/chorales --length 64 --output chorale.mid
 
-Nottingham's folk tunes: `configs/nottingham_lstm.py`.
+The archive from elsewhere: `--config.data.path=NEW --config.target.value=8.45`.
 """
 
 from ml_collections import ConfigDict

@@ -52,7 +52,7 @@ def main(workdir: str | None, twin: bool) -> None:
         made = outputs["reconstruction"].reshape(len(test), -1)
         error = np.mean(np.sum((made - pixels["test"]) ** 2, axis=1))
         width = outputs["code"].shape[1]
-        print(f"MNIST, {width} numbers of the code  squared error {error:.3f} an image")
+        print(f"MNIST, {width} numbers of the code squared error {error:.3f} an image")
         print(f"MNIST, codes                  {k_means(outputs['code'], label)}")
 
 

@@ -28,6 +28,7 @@ ELSEWHERE = {
 }
 # Runs that a README uses and does not train: which config stands in, the quickest of its kind.
 STAND_INS = {
+    "runs/chorales": "music_lstm",
     "runs/digits": "digits_cnn",
     "runs/flowers": "digits_cnn",
     "runs/folk": "folk_lstm",

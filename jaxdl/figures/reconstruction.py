@@ -34,7 +34,7 @@ def reconstructions(run: FinishedRun) -> Figure:
         least, most = (0, 255) if image.dtype == np.uint8 else (0, 1)
         image = np.clip((image - np.float32(least)) / (most - least), 0, 1)
         ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-    figure.suptitle(f"{table.where}: above, and below what 'code' keeps of them", fontsize=9)
+    figure.suptitle(f"{table.where}: images, and below them their reconstructions", fontsize=9)
     return figure
 
 

@@ -83,7 +83,7 @@ class TextGenerator:
         for position in range(0, length, _CHUNK):
             tokens, carry = program(*self.weights, carry, tokens, key, position, _CHUNK)
             ids += np.asarray(tokens)[0, : length - position].tolist()
-            last = position + _CHUNK >= length or bool(rules.ended(tokens[0, -1]))
+            last = position + _CHUNK >= length or bool(rules.ended(tokens[0, -1]).all())
             shown, text = len(text), self.vocabulary.decode(ids)
             if not last:  # part of a character, which the next token may complete
                 text = text.rstrip("\N{REPLACEMENT CHARACTER}")
@@ -155,7 +155,7 @@ class TextGenerator:
         return self.model.initialize_carry(*self.weights, 1, conditions)
 
 
-def _encoded(vocabulary: Any, text: str, option: str) -> list[int]:
+def _encoded(vocabulary: Any, text: str, option: str) -> list[Any]:
     try:
         return vocabulary.encode(text).tolist()
     except UserError as error:
