@@ -34,7 +34,9 @@ NODES: dict[str, cfg.Selectable] = {
     "data.transforms": cfg.Selectable(TRANSFORMS),
     "data.augment": cfg.Selectable(TRANSFORMS),
     "data.views": cfg.Selectable(TRANSFORMS),
-    "model": cfg.Selectable(MODELS, derived=("vocabulary", "source_vocabulary")),
+    "model": cfg.Selectable(
+        MODELS, derived=("vocabulary", "source_vocabulary", "outputs", "classes")
+    ),
     "optimizer": cfg.Selectable(
         optim.OPTIMIZERS,
         shared=optim.Shared,
