@@ -41,8 +41,8 @@ OVERRIDES = ["data.twin=true", "training.steps=2"]
 
 @pytest.mark.parametrize("name", TRACED)
 def test_large_config(name):
-    """In the shapes of the real run, as `jaxdl check` sees them."""
-    check_shapes(build_experiment(read_config(name, OVERRIDES, small_twin=False)))
+    """The network itself, also where a twin's is a smaller one."""
+    check_shapes(build_experiment(read_config(name, [*OVERRIDES, "twin.model={}"])))
 
 
 @pytest.mark.parametrize("name", TRAINED)

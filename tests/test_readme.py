@@ -124,17 +124,13 @@ def overrides(words):
         small.append("data.twin=true")
     single = [w for w in own if "=" in w and words[1] != "sweep"]
     config = cfg.read(Path(name).stem, single, NODES)
-    data, training = config["data"], config["training"]
-    if "buckets" in training:
-        small.append("training.buckets=2")
+    data = config["data"]
     if "crop" in data:
         small += ["data.crop.size=64", "data.crop.resize=72"]
     if "crop" in data or data["source"] in ("images", "csv", "coco"):
         small += ["training.batch_size=4", "training.eval_batch_size=4"]
     if isinstance(data.get("size"), tuple):  # of a detector
         small.append("data.size=(64, 96)")
-    if "sizes" in training:
-        small.append("training.sizes=((48, 1),)")
     return [f"--config.{override}" for override in small]
 
 
