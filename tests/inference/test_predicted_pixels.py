@@ -29,5 +29,6 @@ def test_pixels_are_those_of_training(tmp_path, fit):
     run = Run(tmp_path / "run")
     with run.locked():
         train_run(config, run)
-    (seen,) = Predictor(RestoredRun(run)).table([tmp_path / "data" / "b" / "x.png"])[:]["image"]
+    table = Predictor(RestoredRun(run)).table([tmp_path / "data" / "b" / "x.png"])
+    (seen,) = table[np.zeros(1, int)]["image"]
     np.testing.assert_array_equal(seen, images(**settings)["train"].columns["image"][1])
