@@ -17,9 +17,11 @@ def image(*shape):
 
 
 CASES = {
+    "actor_critic": ({"environment": {"name": "cartpole"}}, [np.array([7, 8], np.uint32)]),
     "airbench": ({}, [image(32, 32, 3)]),
     "alexnet": ({}, [image(224, 224, 3)]),
     "alexnet_grouped": ({}, [image(224, 224, 3)]),
+    "autoencoder": ({"hidden": (3,), "code": 2}, [image(4, 4, 1)]),
     "captioner": (WORDS, [image(16, 16, 3), TOKENS]),
     "cifar_resnet": ({"depth": 8}, [image(32, 32, 3)]),
     "deep_tesla": ({}, [image(66, 200, 3)]),
@@ -30,6 +32,7 @@ CASES = {
     "mlp": ({"outputs": 3}, [image(4, 4, 1)]),
     "mnist_cnn": ({}, [image(28, 28, 1)]),
     "motion_lstm": ({}, [image(2, 32, 32, 3)]),
+    "piano_roll_model": ({"hidden": 4}, [np.ones((2, 3, 88), np.uint8)]),
     "pilotnet": ({}, [image(66, 200, 3)]),
     "pilotnet_lstm": ({}, [image(2, 66, 200, 3)]),
     "polynomial": ({"order": 2}, [image()]),
@@ -37,7 +40,7 @@ CASES = {
     "sequence_classifier": ({"outputs": 3, "bidirectional": True} | WORDS, [TOKENS]),
     "vgg": ({"depth": 11}, [image(32, 32, 3)]),
 }
-WRITERS = {"captioner", "encoder_decoder", "language_model"}
+WRITERS = {"captioner", "encoder_decoder", "language_model", "piano_roll_model"}
 
 
 def test_every_model_is_tried():
