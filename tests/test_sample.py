@@ -130,7 +130,7 @@ WRONG = {
     "no number": ("shakespeare", ["--prompt", "T", "--length", "ten"], "invalid int value: 'ten'"),
     "no prompt": ("shakespeare", [], "--prompt: give some text to continue"),
     "unknown character": ("shakespeare", ["--prompt", "a日"], "--prompt: character '日'"),
-    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: what this model writes has no end"),
+    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: what this model writes"),
     "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: draws nothing"),
     "input": ("shakespeare", ["--input", "T"], "--input: this model answers to nothing"),
     "no input": ("translation", [], "--input: this model answers to source"),
