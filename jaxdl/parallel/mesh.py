@@ -179,16 +179,9 @@ class Devices:
             return tree
         return jax.jit(lambda tree: tree, out_shardings=self.replicated)(tree)
 
-    def compiled(
-        self,
-        function: Callable,
-        *args: Any,
-        donate: tuple[int, ...] = (),
-        once: bool = False,
-        results: Any = None,
-    ) -> Any:
+    def compiled(self, function: Callable, *args: Any, **options: Any) -> Any:
         """The function, compiled for the shapes and shardings of `args`; see `lowered`."""
-        return self.lowered(function, *args, donate=donate, once=once, results=results).compile()
+        return self.lowered(function, *args, **options).compile()
 
     def lowered(
         self,

@@ -176,7 +176,7 @@ def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], N
 
 def _step_cost(experiment: Experiment, state: Any, batch: Any) -> Cost:
     compiled = experiment.devices.compiled_step(experiment.step, state, batch)
-    return Cost.of(compiled, experiment.order.batch_size)
+    return Cost.of(compiled, experiment.examples_per_device)
 
 
 def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str:

@@ -24,8 +24,8 @@ class Cost:
     work: int
 
     @classmethod
-    def of(cls, compiled: Any, examples: int) -> Cost:
-        """The cost of a compiled program, whose step takes so many examples."""
+    def of(cls, compiled: Any, examples: float) -> Cost:
+        """The cost of a compiled program, whose step takes so many examples a device."""
         flops, memory = (
             (compiled.cost_analysis() or {}).get("flops", 0.0),
             compiled.memory_analysis(),

@@ -152,7 +152,7 @@ class Recorder:
         )
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
-        cost = Cost.of(program, self.experiment.order.batch_size)
+        cost = Cost.of(program, self.experiment.examples_per_device)
         parameters = f"{count(state.params):,} parameters; {cost.arithmetic}; {cost.memory}"
         self.progress.say(f"{parameters}; compiled in {duration(self.timing.compiling)}")
 
