@@ -76,7 +76,10 @@ class Progress:
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        """Show what a block does once it takes a second: with its seconds, or in one plain line."""
+        """While a block runs, show what it does.
+
+        It is shown after a second: with the time it takes on a terminal, elsewhere as one line.
+        """
         began, done = time.perf_counter(), threading.Event()
 
         def show() -> None:

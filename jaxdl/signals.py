@@ -74,7 +74,7 @@ class StopSignal:
 
     @contextlib.contextmanager
     def giving_up(self, nothing_to_save: bool = False) -> Iterator[None]:
-        """A block that the first signal ends where it is.
+        """A block that the first signal interrupts.
 
         Args:
           nothing_to_save: see the attribute.

@@ -63,19 +63,13 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.files import make_parent, replace_bytes
     from jaxdl.inference.loaded import load
 
-    # A translation is best as likely as can be, a text of one's own is not.
-    usual = 1.0 if options.input is None else 0.0
-    temperature = usual if options.temperature is None else options.temperature
     writer = load(folder, best=options.best, trust=options.trust).writer
-    draw = writer.task.sampler(temperature, options.top_k, options.top_p)
     conditions = writer.condition(options.input)
+    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "beam")}
     texts = []
     for i in range(options.count):
-        if options.beam is not None:
-            pieces = iter([writer.best(options.prompt, options.length, options.beam, conditions)])
-        else:
-            seed = options.seed + i
-            pieces = writer.stream(options.prompt, options.length, draw, seed, conditions)
+        seed = options.seed + i
+        pieces = writer.write(options.prompt, options.length, conditions, **how, seed=seed)
         texts.append(writer.task.heading(i) + options.prompt)
         stream(texts[-1])
         for piece in pieces:

@@ -130,14 +130,17 @@ class LoadedRun:
         Raises:
           UserError: the run's model does not write, or not on such an input.
         """
-        writer = self.writer
-        conditions = writer.condition(input)
-        if beam is not None:
-            return writer.best(prompt, length, beam, conditions)
-        usual = 1.0 if input is None else 0.0
-        temperature = usual if temperature is None else temperature
-        draw = writer.task.sampler(temperature, top_k, top_p)
-        return "".join(writer.stream(prompt, length, draw, seed, conditions))
+        pieces = self.writer.write(
+            prompt,
+            length,
+            self.writer.condition(input),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            beam=beam,
+            seed=seed,
+        )
+        return "".join(pieces)
 
     @property
     def params(self) -> Any:
@@ -165,21 +168,21 @@ class LoadedRun:
         if result := self.parts.directory.result():
             return dict(result["metrics"])
         lines = [line for line in self.parts.directory.history() if any("/" in k for k in line)]
-        return {k: v for k, v in (lines or [{}])[-1].items() if k != "step"}
+        return {k: v for k, v in (lines or [{}])[-1].items() if "/" in k}
 
     @functools.cached_property
     def predictor(self) -> Predictor:
-        """What answers about examples."""
+        """The `Predictor` of this run; its programs are compiled once."""
         return Predictor(self.parts)
 
     @functools.cached_property
     def evaluator(self) -> Evaluator:
-        """What measures."""
+        """The `Evaluator` of this run; its programs are compiled once."""
         return Evaluator(self.parts)
 
     @functools.cached_property
     def writer(self) -> TextGenerator:
-        """What writes."""
+        """The `TextGenerator` of this run."""
         return TextGenerator(self.parts)
 
     def __repr__(self) -> str:

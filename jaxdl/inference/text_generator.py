@@ -49,6 +49,36 @@ class TextGenerator:
         """The vocabulary of the text, or another notation of the task's."""
         return self.task.codec(self.vocabularies)
 
+    def write(
+        self,
+        prompt: str,
+        length: int,
+        conditions: tuple[Any, ...] = (),
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        beam: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """The text after the prompt, in pieces: drawn, as by `stream`, or by beam search.
+
+        Args:
+          prompt, length, seed, conditions: as of `stream`.
+          temperature, top_k, top_p: of the task's `sampler`. The temperature is by default 1, and 0
+            with conditions: a translation should be as likely as can be, a free text should not.
+          beam: width of a beam search instead, as of `best`; it gives one piece.
+
+        Raises:
+          UserError: as `stream` and `best`, or a setting is out of range.
+        """
+        if beam is not None:
+            return iter([self.best(prompt, length, beam, conditions)])
+        if temperature is None:
+            temperature = 0.0 if conditions else 1.0
+        draw = self.task.sampler(temperature, top_k, top_p)
+        return self.stream(prompt, length, draw, seed, conditions)
+
     def stream(
         self,
         prompt: str,

@@ -47,7 +47,7 @@ def check_images(x: Array, least: int = 1) -> None:
 
 
 class Dropout(nn.Dropout):
-    """Dropout of examples along an axis that need not be the first.
+    """`nn.Dropout` of inputs whose first axis need not be that of the examples.
 
     Attributes:
       batch_axis: the axis.
@@ -68,7 +68,7 @@ def dropout(rate: float, train: bool) -> nn.Dropout:
 
 
 def data_axis() -> str | None:
-    """The mapped axis that a batch is spread over, where each device computes its share alone."""
+    """The mapped axis, if any, over which each device computes its share of a batch alone."""
     try:
         lax.axis_size(DATA_AXIS)
     except NameError:
@@ -146,7 +146,7 @@ class BatchNorm(nn.Module):
 
 
 class TrainingCalls:
-    """What training does to layers; `flax.linen.intercept_methods` takes it.
+    """What training changes in layers, as an interceptor for `flax.linen.intercept_methods`.
 
     Norms that take means of a single value are refused. A single value minus its mean is 0,
     whatever it was: nothing before the norm learns, and a running variance decays to 0. Our norms

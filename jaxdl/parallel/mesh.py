@@ -47,7 +47,8 @@ class Devices:
     Attributes:
       mesh: of axes `data` and `model`.
       placement: rules for the state; see `jaxdl.parallel.sharding`.
-      parallel: what runs a train step: 'jit', or `jax.pmap`, to which every device holds all.
+      parallel: what runs a train step: 'jit', or 'pmap', where every device holds the whole state
+        and batch.
     """
 
     mesh: Mesh

@@ -92,14 +92,15 @@ def data_parallel(step: Step, dtype: str, mesh: Mesh | None = None) -> Step:
 
     Losses and gradients are sums over examples, so their sum over devices is that of the whole
     batch. They travel together, once a step, where `jit` sums each in the type that it was computed
-    in. What is not of single examples knows of the axis: `jaxdl.models.layers` sees to batch norm
-    and dropout.
+    in. Layers that mix examples must sum over the axis themselves; `jaxdl.models.layers` does so
+    for batch norm, and draws dropout as for the whole batch.
 
     Args:
       step: the plain step.
       dtype: in which gradients are summed.
-      mesh: by `shard_map` along its axis `data`. By default by `pmap`: of an axis `data` that is
-        mapped, where every device has the whole state and batch; the plain step where none is.
+      mesh: use `shard_map` along its axis `data`. Without a mesh the step runs inside of `jax.pmap`
+        over an axis `data`, with the whole state and batch on every device; outside of one it is
+        the plain step.
     """
 
     def one(state: State, carry: Any, batch: Batch) -> tuple[Gradient, Any]:

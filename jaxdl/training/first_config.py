@@ -125,9 +125,8 @@ def _images(data: Recognized) -> FirstConfig:
 
 
 def _table(data: Recognized) -> FirstConfig:
-    train = data.splits["train"]
-    n, labels = len(train), [t.columns["label"] for t in data.splits.values()]
-    classes = max(2, 1 + int(max(column.max() for column in labels)))
+    train, classes = data.splits["train"], _classes(data)
+    n = len(train)
     batch, hidden = _batch(n, 64), _hidden(n)
     config = {
         "data": {"source": data.source, **data.settings},
@@ -167,9 +166,7 @@ def _regression(data: Recognized) -> FirstConfig:
 
 
 def _classified_texts(data: Recognized) -> FirstConfig:
-    train = data.splits["train"]
-    n, labels = len(train), [t.columns["label"] for t in data.splits.values()]
-    classes = max(2, 1 + int(max(column.max() for column in labels)))
+    n, classes = len(data.splits["train"]), _classes(data)
     batch, rare = _batch(n, 64), 2 if n >= 1_000 else 1
     tokens = {
         "text": data.settings["text"][0],
@@ -266,6 +263,11 @@ def _detector(data: Recognized) -> FirstConfig:
     return FirstConfig(
         f"Boxes around objects of {classes} classes.", config, why | _lengths(n, batch)
     )
+
+
+def _classes(data: Recognized) -> int:
+    """How many classes there are, of labels that may leave numbers out."""
+    return max(2, 1 + max(int(table.columns["label"].max()) for table in data.splits.values()))
 
 
 def _adamw(peak: float, warmup: int) -> dict[str, Any]:

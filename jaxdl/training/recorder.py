@@ -170,11 +170,10 @@ class Recorder:
 
     def _check_origin(self, origin: Any) -> None:
         mine, origin = self._origin, cfg.plain(origin, "checkpoint")
-        if "config" in origin:
-            saved = cfg.from_run(renamed.config(origin["config"]), str(self.run.checkpoints))
-            origin["config"] = cfg.as_own(saved, mine["config"])
-        if isinstance(origin.get("config"), Mapping):  # `Run.check_claim` has seen to the length
-            origin["config"] = past(origin["config"])
+        if isinstance(saved := origin.get("config"), Mapping):
+            saved = cfg.from_run(renamed.config(saved), str(self.run.checkpoints))
+            # `Run.check_claim` has checked the length.
+            origin["config"] = past(cfg.as_own(saved, mine["config"]))
             mine = {**mine, "config": past(mine["config"])}
         changes = [
             line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)

@@ -1,6 +1,7 @@
 """`jaxdl.load`: a run in Python answers and measures as the run itself did, or refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -88,6 +89,12 @@ def test_raw_columns_are_answered_as_the_run_was_evaluated(run):
         assert loaded.evaluate(data)["accuracy"] == pytest.approx(accuracy)
     assert loaded.config["model"]["name"] == "mnist_cnn"
     assert {*loaded.params} >= {"Dense_0"} and loaded.columns["image"]["shape"] == (8, 8, 1)
+
+
+def test_an_unfinished_run_has_the_metrics_of_its_last_evaluation(run, tmp_path):
+    shutil.copytree(run, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "result.json").unlink()
+    assert jaxdl.load(tmp_path / "unfinished").metrics == jaxdl.load(run).metrics
 
 
 def test_any_number_of_examples_by_few_programs(run):
