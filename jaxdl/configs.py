@@ -11,6 +11,61 @@ _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 __path__ = [str(next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0]))]
 
+# The walk of the lecture that jaxdl grew out of, in its order.
+LECTURE = {
+    "Fitting a curve": ("bishop_polynomial", "bishop_descent"),
+    "A line between two classes": (
+        "blobs_logistic",
+        "pedestrians_logistic",
+        "pedestrians_cnn",
+    ),
+    "Handwritten digits": (
+        "digits_softmax",
+        "digits_mlp",
+        "digits_cnn",
+        "mnist_softmax",
+        "mnist_mlp",
+        "mnist_cnn",
+    ),
+    "Sequences": (
+        "shakespeare_lstm",
+        "shakespeare_large",
+        "shakespeare_gru",
+        "folk_lstm",
+        "music_lstm",
+        "nottingham_lstm",
+        "rows_mnist_lstm",
+        "pixels_mnist_lstm",
+        "sentiment_lstm",
+        "translation_lstm",
+        "addition_lstm",
+        "captions_lstm",
+    ),
+    "Deep networks for images": (
+        "imagenet_alexnet",
+        "imagenet_vgg19",
+        "imagenet_googlenet",
+        "cifar10_fast",
+    ),
+    "Residual networks": (
+        "cifar10_plain20",
+        "cifar10_plain56",
+        "cifar10_resnet20",
+        "cifar10_resnet56",
+        "cifar10_resnet110",
+        "imagenette_resnet18",
+        "imagenet_resnet18",
+        "imagenet_resnet34",
+        "imagenet_resnet50",
+        "imagenet_resnet101",
+        "imagenet_resnet152",
+    ),
+    "Steering a car": ("driving_deeptesla", "driving_pilotnet", "driving_lstm"),
+    "Drawing boxes": ("shapes_fcos", "bccd_fcos", "bccd_retinanet", "coco_fcos"),
+    "Without labels": ("mnist_autoencoder",),
+    "Acting": ("cartpole",),
+}
+
 
 def shipped() -> dict[str, Path]:
     """The configs that come with jaxdl: name -> file."""

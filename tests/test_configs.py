@@ -9,6 +9,7 @@ import pytest
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.configs import LECTURE
 from jaxdl.parallel import mesh as devices
 from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.check import check, check_shapes
@@ -114,3 +115,8 @@ def test_a_config_of_ones_own_begins_with_a_shipped_one(tmp_path, installed):
 def test_config_says_what_it_is(name):
     document = (cfg.shipped()[name]).read_text()
     assert document.startswith('"""') and f"jaxdl train --config configs/{name}.py" in document
+
+
+def test_every_config_has_its_place_in_the_lecture():
+    placed = [name for names in LECTURE.values() for name in names]
+    assert sorted(placed) == sorted(cfg.shipped())

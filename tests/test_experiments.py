@@ -53,6 +53,30 @@ def test_pedestrians(root, tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
+def test_lecture(root, tmp_path):
+    folder = tmp_path / "walk"
+    quick = ("lecture.py", "--workdir", folder, "--quick", "--only")
+    told = run(root, *quick, "digits_softmax", "bishop_tables", "sentiment_baseline")
+    assert "1 runs left, about 0 minutes on two cores; now digits_softmax-0" in told
+    page = (folder / "lecture.md").read_text()
+    assert "M = 3         0.1870" in page and "Handwritten digits" in page and "mnist" not in page
+    assert "jaxdl train --config digits_softmax" in page and "test/accuracy" in page
+    page = (folder / "lecture.html").read_text()
+    assert page.count("data:image/png;base64") == 2 and "0 runs left" in page
+    again = run(root, *quick, "digits_softmax", "bishop_tables", "sentiment_baseline")
+    assert "now " not in again  # all is there
+
+    honest = run(root, *quick[:3], "--only", "digits_softmax")
+    assert "now " not in honest
+    assert "config.data.twin: '(absent)' -> True" in (folder / "lecture.md").read_text()
+
+    done = attempt(root, *quick, "digits_sofmax")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "--only digits_sofmax: no such system; did you mean 'digits_softmax'?\n",
+    )
+
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")

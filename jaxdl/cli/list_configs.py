@@ -1,4 +1,4 @@
-"""`jaxdl list`: the shipped configs."""
+"""`jaxdl list`: the shipped configs, in the order of the lecture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ast
 
 from jaxdl import config as cfg
 from jaxdl.cli.options import Subcommands
+from jaxdl.configs import LECTURE, shipped
 from jaxdl.terminal import say
 
 
@@ -18,10 +19,14 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Print the shipped configs, what each reproduces, and its target."""
-    for name, path in cfg.shipped().items():
-        document = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        target = cfg.read(str(path)).get("target")
-        say(f"{name:22} {document.splitlines()[0] if document else ''}")
-        if target:
-            sign = "at most" if target.get("smaller") else "at least"
-            say(f"{'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})")
+    paths = shipped()
+    for number, (chapter, names) in enumerate(LECTURE.items(), 1):
+        say(f"{number}  {chapter}")
+        for name in names:
+            document = ast.get_docstring(ast.parse(paths[name].read_text("utf-8"))) or ""
+            say(f"   {name:22} {document.splitlines()[0] if document else ''}")
+            if target := cfg.read(str(paths[name])).get("target"):
+                sign = "at most" if target.get("smaller") else "at least"
+                say(
+                    f"   {'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})"
+                )
