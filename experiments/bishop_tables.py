@@ -13,13 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxdl import config as cfg
+from jaxdl.overrides import override
 from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.experiment import Experiment
 
 
 def solve(*overrides: str) -> tuple[Experiment, np.ndarray]:
     """The experiment of bishop_polynomial.py, and the coefficients of its solution."""
-    experiment = build_experiment(cfg.read("bishop_polynomial", overrides, NODES))
+    experiment = build_experiment(override(cfg.read("bishop_polynomial"), overrides, NODES))
     with jax.enable_x64(True):
         batch = jax.device_put(dict(experiment.splits["train"].columns))
         state, _ = experiment.step(experiment.initial(jax.numpy.uint32(0)), batch)

@@ -23,7 +23,7 @@ from lecture_page import Entry, as_html, as_markdown
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.configs import LECTURE
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.files import replace_text
 from jaxdl.terminal import say
 from jaxdl.training.build import read_config
@@ -93,7 +93,7 @@ def chosen(names: list[str]) -> tuple[Chapters, dict[str, tuple[Study, ...]]]:
     known = {name for configs in LECTURE.values() for name in configs}
     known |= {study.name for studies in STUDIES.values() for study in studies}
     if wrong := sorted(set(names) - known):
-        raise UserError(f"--only {wrong[0]}: no such system; {cfg.suggestion(wrong[0], known)}")
+        raise UserError(f"--only {wrong[0]}: no such system; {suggestion(wrong[0], known)}")
     configs = {
         chapter: tuple(name for name in each if name in names) for chapter, each in LECTURE.items()
     }

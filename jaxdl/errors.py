@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 import reprlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _MESSAGE = 4_000  # characters of an error at most
@@ -109,3 +110,11 @@ def _shortened(text: str, most: int | None) -> str:
         return text
     head = most // 2
     return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
+
+
+def suggestion(name: Any, options: Iterable[str]) -> str:
+    """`did you mean 'x'? It takes: …` for a misspelt name."""
+    listed = sorted(options)
+    near = difflib.get_close_matches(str(name), listed, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}it takes: {', '.join(listed) or 'nothing'}"

@@ -24,7 +24,7 @@ import optax
 
 from jaxdl import config as cfg
 from jaxdl.durations import Clock
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.tree import first_match, paths, regex
 
 Schedule = Callable[[jax.Array], jax.Array]
@@ -244,7 +244,7 @@ def _single(
     for key in arguments:
         if key not in takes:
             options = {*takes, *shared}
-            raise UserError(f"{path}.{key}: unknown; {cfg.suggestion(key, options)}")
+            raise UserError(f"{path}.{key}: unknown; {suggestion(key, options)}")
         if of_optax and isinstance(arguments[key], str):  # optax annotates with types of its own
             raise UserError(f"{path}.{key}: expected a number, got {arguments[key]!r}")
     name = f"optax.{node['name']}" if of_optax else node["name"]

@@ -7,6 +7,7 @@ import pytest
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
+from jaxdl.overrides import override
 from jaxdl.training.build import build_experiment
 from jaxdl.training.loop import train
 from jaxdl.training.measure import Measure, measure
@@ -29,7 +30,7 @@ TABLE_2 = {
 
 
 def experiment(*overrides, config="bishop_polynomial"):
-    return build_experiment(cfg.read(config, overrides))
+    return build_experiment(override(cfg.read(config), overrides))
 
 
 def solved(*overrides):
@@ -92,7 +93,7 @@ CURVATURE = float(np.linalg.eigvalsh(np.stack([X**0, X]) @ np.stack([X**0, X]).T
 
 def descent(folder, rate, steps):
     overrides = (f"optimizer.learning_rate={rate!r}", f"training.steps={steps}", "figures=()")
-    config, run = cfg.read("bishop_descent", overrides), Run(folder)
+    config, run = override(cfg.read("bishop_descent"), overrides), Run(folder)
     run.claim(config)
     return train(build_experiment(config), run), run
 

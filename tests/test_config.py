@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jaxdl import config as cfg
 from jaxdl.durations import in_steps
 from jaxdl.errors import UserError
+from jaxdl.overrides import override
 
 FILE = """
 from ml_collections import ConfigDict
@@ -52,11 +53,11 @@ def file(tmp_path):
 
 
 def overridden(file, *overrides):
-    return cfg.read(file, overrides, {"model": cfg.Selectable(MODELS)})
+    return override(cfg.read(file), overrides, {"model": cfg.Selectable(MODELS)})
 
 
 @pytest.mark.parametrize(
-    ("override", "path", "value"),
+    ("text", "path", "value"),
     [
         ("model.depth=7", "model.depth", 7),
         ("model.dropout=1e-3", "model.dropout", 1e-3),
@@ -83,8 +84,8 @@ def overridden(file, *overrides):
         ("task=some words = here", "task", "some words = here"),
     ],
 )
-def test_overrides_of_every_kind(file, override, path, value):
-    node = cfg.read(file, [override])
+def test_overrides_of_every_kind(file, text, path, value):
+    node = override(cfg.read(file), [text])
     for key in path.split("."):
         node = node[key]
     assert node == value and type(node) is type(value)
@@ -113,7 +114,7 @@ def test_another_name_keeps_what_all_take(tmp_path, caplog):
     registry = {"adam": lambda b1=0.9: b1, "sgd": lambda momentum=0.0: momentum}
     shared = dataclasses.make_dataclass("Shared", [("clip_norm", float, 0.0)])
     optimizers = {"optimizer": cfg.Selectable(registry, shared=shared)}
-    found = cfg.read(str(file), ["optimizer.name=sgd"], optimizers)
+    found = override(cfg.read(str(file)), ["optimizer.name=sgd"], optimizers)
     assert found["optimizer"] == {"name": "sgd", "clip_norm": 1.0}
     assert "b1=0.8 dropped" in caplog.text
 
@@ -159,7 +160,7 @@ def test_overrides_that_cannot_be(file, override, message):
     ],
 )
 def test_what_is_no_literal_is_text(file, text):
-    assert cfg.read(file, [f"new={text}"])["new"] == text
+    assert override(cfg.read(file), [f"new={text}"])["new"] == text
 
 
 def test_config_json_says_the_same_as_the_file(file, tmp_path):

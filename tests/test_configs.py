@@ -98,8 +98,9 @@ def test_a_config_of_ones_own_begins_with_a_shipped_one(tmp_path, installed):
         "    return config\n"
     )
     program = (
-        "from jaxdl import config, configs; read = config.read('mine.py');"
-        "print(read['data']['size'], read == config.read('bccd_fcos', ['data.size=(64, 64)']),"
+        "from jaxdl import config, configs, overrides; read = config.read('mine.py');"
+        "fcos = overrides.override(config.read('bccd_fcos'), ['data.size=(64, 64)']);"
+        "print(read['data']['size'], read == fcos,"
         "len(configs.shipped()), configs.__path__[0])"
     )
     path = os.pathsep.join([str(site if installed else package.parent), *sys.path])

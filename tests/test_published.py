@@ -4,6 +4,7 @@ import pytest
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.overrides import override
 from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.loop import train
 
@@ -24,7 +25,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_number_is_reached(name, tfds_dir, tmp_path):
     examples, overrides = PUBLISHED[name]
-    experiment, run = build_experiment(cfg.read(name, overrides, NODES)), Run(tmp_path)
+    experiment, run = build_experiment(override(cfg.read(name), overrides, NODES)), Run(tmp_path)
     run.claim(experiment.config)
     result = train(experiment, run)
     assert result["examples"] == examples

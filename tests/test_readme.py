@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import config as cfg
+from jaxdl.overrides import override
 from jaxdl.training.build import NODES
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +124,7 @@ def overrides(words):
     if not any(w.startswith("data.source=") for w in own):
         small.append("data.twin=true")
     single = [w for w in own if "=" in w and words[1] != "sweep"]
-    config = cfg.read(Path(name).stem, single, NODES)
+    config = override(cfg.read(Path(name).stem), single, NODES)
     data = config["data"]
     if "crop" in data:
         small += ["data.crop.size=64", "data.crop.resize=72"]

@@ -110,7 +110,7 @@ class Run:
       leads: whether this process writes it. Of several that train together only one does; the
         others write to temporary folders, which are removed in the end.
       best: use the best checkpoint instead of the newest.
-      trust: modules whose code may run when its config names it; see `jaxdl.config.FromRun`.
+      trust: modules whose code may run when its config names it; see `jaxdl.named_code.FromRun`.
 
     Attributes:
       folder: to read from: config, description of the data, checkpoints and result.

@@ -76,7 +76,7 @@ def _other(options: argparse.Namespace, folder: Path, overrides: list[str]) -> t
 
 def _chosen(split: str | None, splits: Collection[str]) -> Collection[str]:
     """The split that is asked for; by default all but 'train', or, of one alone, that."""
-    from jaxdl.config import suggestion
+    from jaxdl.errors import suggestion
 
     if split is None:
         return [name for name in splits if name != "train"] or splits

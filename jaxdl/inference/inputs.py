@@ -14,11 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl import config as cfg
 from jaxdl.data.sources.csv import Sheet
 from jaxdl.data.table import Feature, Lazy, Table, described, standardized
 from jaxdl.data.text.tokens import tokenize
-from jaxdl.errors import UserError, brief
+from jaxdl.errors import UserError, brief, suggestion
 from jaxdl.inference.images import as_clips, encoded, image_columns
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.tasks import GeneratesText
@@ -274,7 +273,7 @@ def _missing(run: RestoredRun, names: list[str], given: Mapping[str, Any], where
         name = lacking[0] if lacking else name
     else:
         name = run.tokenize[name].text if name in run.tokenize else name
-    remedy = cfg.suggestion(name, given).replace("it takes", "it has")
+    remedy = suggestion(name, given).replace("it takes", "it has")
     if isinstance(run.task, GeneratesText) and names[0] == run.task.tokens:
         remedy += "; for what the run writes, call generate"
     return UserError(f"{where}: no column {name!r}; {remedy}")

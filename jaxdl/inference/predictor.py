@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.inference.inputs import as_table, columns_read
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.parallel.mesh import jit
@@ -92,7 +92,7 @@ class Predictor:
         for name in sorted({*asked} - takes):
             raise UserError(
                 f"--{name}: {type(task).__name__}, the task of this run, does not take it; "
-                f"{cfg.suggestion(name, takes)}"
+                f"{suggestion(name, takes)}"
             )
         for outputs, batch, count in self._each(self._outputs, table):
             yield from task.answers(outputs, batch, self._run.classes, **asked)[:count]

@@ -15,8 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
-from jaxdl import config as cfg
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.parallel.sharding import Placement, check_rules, specs
 from jaxdl.runtime import compiler_options
 from jaxdl.types import DATA_AXIS
@@ -260,7 +259,7 @@ def _sizes(number: int | Mapping[str, int] | None, total: int) -> dict[str, int]
         return {"data": total if number is None else number, "model": 1}
     for axis in number:
         if axis not in _AXES:
-            raise UserError(f"config.devices.{axis}: unknown; {cfg.suggestion(axis, _AXES)}")
+            raise UserError(f"config.devices.{axis}: unknown; {suggestion(axis, _AXES)}")
     model = number.get("model", 1)
     if "data" not in number and (model < 1 or total % model):
         raise UserError(

@@ -54,7 +54,7 @@ class Sweeper:
       sweep: None for the one that the folder holds.
       together: train all runs that can in one program (True), none (False), or, by default, as the
         folder says, or else where it is faster.
-      trust: modules whose code may run when sweep.json names it; see `jaxdl.config.FromRun`.
+      trust: modules whose code may run when sweep.json names it; see `jaxdl.named_code.FromRun`.
 
     Raises:
       UserError: the folder holds something else.

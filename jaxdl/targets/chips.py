@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxdl import config as cfg
-from jaxdl.errors import UserError, brief
+from jaxdl.errors import UserError, brief, suggestion
 
 GIB = 1 << 30
 _TERA, _GIGA = 1e12, 1e9
@@ -140,7 +139,7 @@ class Target:
         if not names:
             raise UserError(f"{where}: begins with tpu: or cuda:, such as tpu:v5e:2x4, cuda:h100:8")
         if name not in names:
-            raise UserError(f"{where}: no such chip; {cfg.suggestion(name, names)}")
+            raise UserError(f"{where}: no such chip; {suggestion(name, names)}")
         axes = CHIPS[name].axes
         if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})*", shape or "1" * (axes == 1)):
             raise UserError(f"{where}: {_example(platform, name)}")

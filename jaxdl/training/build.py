@@ -21,6 +21,7 @@ from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
+from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS, Task
 from jaxdl.training import twin
@@ -80,7 +81,7 @@ def read_config(
     small = small_twin and cfg.at(asked, "data.twin") and not cfg.at(before, "data.twin")
     limits = twin.limits(asked, overrides) if small else {}
     texts = [f"{key}={value!r}" for key, value in limits.items()]
-    config = overridden(cfg.override(before, texts, NODES, Settings), overrides)
+    config = overridden(override(before, texts, NODES, Settings), overrides)
     if told := twin.told(asked, config, limits):
         _log.warning("twin: %s; what the command line sets stays", told)
     other = _other_data(resolved(before), config)
@@ -101,7 +102,7 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def overridden(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A config with overrides, each `key.sub=value`, and all defaults."""
-    return resolved(cfg.override(config, overrides, NODES, Settings))
+    return resolved(override(config, overrides, NODES, Settings))
 
 
 def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import config as cfg
 from jaxdl import optim
 from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data.loader import DeviceLoader, fetch
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
 from jaxdl.durations import Clock
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.models import Model, eval_mode
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import GeneratesText, Task
@@ -224,8 +223,7 @@ class Experiment:
         for name in self.training.evaluate:
             if name not in self.splits:
                 raise UserError(
-                    f"config.training.evaluate: unknown {name!r}; "
-                    f"{cfg.suggestion(name, self.splits)}"
+                    f"config.training.evaluate: unknown {name!r}; {suggestion(name, self.splits)}"
                 )
         return self.training.evaluate
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxdl import config as cfg
 from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data import Clips, Tokens
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, suggestion
 from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
 from jaxdl.training.precision import Precision
@@ -273,5 +273,5 @@ def _measured(name: str, metrics: Mapping[str, float], path: str, hidden: str = 
     """
     if name not in metrics:
         shown = [metric for metric in metrics if not metric.startswith(hidden)]
-        raise UserError(f"{path}: unknown {name!r}; {cfg.suggestion(name, shown)}")
+        raise UserError(f"{path}: unknown {name!r}; {suggestion(name, shown)}")
     return metrics[name]

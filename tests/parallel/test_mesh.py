@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec
 from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.errors import UserError
+from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
 from jaxdl.parallel.sharding import specs
 from jaxdl.training.build import NODES, build_experiment
@@ -96,7 +97,7 @@ def config_of(model, number):
         return config_of(model.removeprefix("pmap "), number) | {"parallel": "pmap"}
     if model in LONG:
         overrides = ["training.steps=50", "training.batch_size=16", "training.eval_batch_size=16"]
-        node = cfg.read(model, [*overrides, *LONG[model]], NODES)
+        node = override(cfg.read(model), [*overrides, *LONG[model]], NODES)
         # So many steps would make much of float32's rounding, which is another on each mesh.
         wide = dict.fromkeys(("params", "compute", "output"), "float64")
         return node | {"devices": number, "precision": wide}

@@ -21,6 +21,7 @@ from jaxdl.errors import UserError
 from jaxdl.figures.sweep import sweep_figure
 from jaxdl.json_files import write_json
 from jaxdl.models.mlp import MLP
+from jaxdl.overrides import override
 from jaxdl.parallel.mesh import jit
 from jaxdl.sweeps.grid import Sweep, alternatives
 from jaxdl.sweeps.population import Population
@@ -119,8 +120,8 @@ def test_what_is_no_list_of_values_is_refused(text):
 def swept(*overrides, seeds=1):
     def read(given):
         config = {"optimizer": {}}
-        for override in given:
-            key, _, text = override.partition("=")
+        for item in given:
+            key, _, text = item.partition("=")
             config["optimizer"][key.rpartition(".")[2]] = text
         return config
 
@@ -287,12 +288,12 @@ def test_where_all_diverge_the_status_says_so(sweep, tmp_path, how):
 
 def test_runs_of_unlike_shapes_are_told_apart(file, tmp_path):
     words = ["model.hidden=(4,),(5,)", "training.steps=8,9", "optimizer.learning_rate=0.1,0.2,0.3"]
-    given = Sweep.of(lambda overrides: cfg.read(str(file), overrides), words, 2)
+    given = Sweep.of(lambda overrides: override(cfg.read(str(file)), overrides), words, 2)
     told = []
     groups = Sweeper(str(tmp_path / "a"), given)._groups(told.append)
     assert told == ["24 runs: 24 in 4 programs"]
     assert [len(group) for group, population in groups if population] == [6, 6, 6, 6]
-    alone = Sweep.of(lambda overrides: cfg.read(str(file), overrides), words[:1], 1)
+    alone = Sweep.of(lambda overrides: override(cfg.read(str(file)), overrides), words[:1], 1)
     assert [p for _, p in Sweeper(str(tmp_path / "a"), alone)._groups(told.append)] == [None, None]
     assert told[-1] == "2 runs: 2 in turn (no other differs in seed and learning rate alone)"
 

@@ -8,6 +8,7 @@ import pytest
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
+from jaxdl.named_code import FromRun
 from jaxdl.training.build import build_experiment, read_config, resolved
 from jaxdl.training.settings import Settings
 
@@ -226,6 +227,6 @@ def test_defaults_of_code_that_nobody_trusts_are_not_looked_up(tmp_path):
     saved = Run(tmp_path).config()
     assert resolved(saved)["model"] == {"name": "no_such_module:Net"}
     own = cfg.as_own(saved, {"model": {"name": "no_such_module:Net"}})
-    assert not isinstance(own["model"]["name"], cfg.FromRun)
+    assert not isinstance(own["model"]["name"], FromRun)
     other = cfg.as_own(saved, {"model": {"name": "no_such_module:Other"}})
-    assert isinstance(other["model"]["name"], cfg.FromRun)
+    assert isinstance(other["model"]["name"], FromRun)

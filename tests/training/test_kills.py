@@ -19,6 +19,7 @@ from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import UserError
+from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
 from jaxdl.training import loop, recorder
 from jaxdl.training.build import NODES, build_experiment
@@ -283,7 +284,7 @@ def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tm
 def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name):
     given = ("data.twin=true", "training.batch_size=16", "training.steps=8", "figures=()")
     given += ("training.log_every.steps=1", "training.checkpoint_every.steps=3")
-    config = {**cfg.read(name, given, NODES), "target": None}
+    config = {**override(cfg.read(name), given, NODES), "target": None}
     expected = claimed(tmp_path / "whole", config)
     train(expected)
     for stop_at in range(1, 8):
