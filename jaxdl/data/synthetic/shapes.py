@@ -153,7 +153,7 @@ def paint(
     # The centre of a pixel is half a pixel after its corner.
     down = (np.arange(start[0], stop[0]) + 0.5 - centre[0])[:, None]
     right = (np.arange(start[1], stop[1]) + 0.5 - centre[1])[None, :]
-    distance = _DISTANCES[shape](down, right, radius)
+    distance = DISTANCES[shape](down, right, radius)
     # Within half a pixel of the edge a pixel is covered in part.
     cover = np.clip(0.5 - distance, 0, 1).astype(image.dtype)[..., None]
     window = image[start[0] : stop[0], start[1] : stop[1]]
@@ -175,4 +175,5 @@ def _from_triangle(down: np.ndarray, right: np.ndarray, radius: float) -> np.nda
     return np.maximum(below, (np.sqrt(3) * np.abs(right) - below) / 2) - inner
 
 
-_DISTANCES = {"circle": _from_circle, "square": _from_square, "triangle": _from_triangle}
+# Of each shape, of the radius of a circle of its area.
+DISTANCES = {"circle": _from_circle, "square": _from_square, "triangle": _from_triangle}
