@@ -10,14 +10,16 @@ from jaxdl.models import MODELS, functional
 from jaxdl.models.localizer import Localizer
 
 CNN = {"name": "mnist_cnn", "widths": (3, 4), "kernels": (3, 3), "strides": (2, 2), "dense": 5}
-CLASSIFIERS = {
-    "alexnet": ({"hidden": 8}, 64),
-    "cifar_resnet": ({"depth": 8, "remat": True}, 16),
-    "googlenet": ({"batch_norm": True}, 32),
-    "mnist_cnn": ({}, 16),
-    "resnet": ({"depth": 18}, 32),
-    "vgg": ({"depth": 11, "hidden": 8}, 32),
-}
+SLOW = pytest.mark.slow
+CLASSIFIERS = [
+    ({"name": "alexnet", "hidden": 8}, 64),
+    ({"name": "cifar_resnet", "depth": 8, "remat": True}, 16),
+    pytest.param({"name": "alexnet_grouped"}, 64, marks=SLOW),
+    pytest.param({"name": "airbench"}, 32, marks=SLOW),
+    pytest.param({"name": "googlenet", "batch_norm": True}, 32, marks=SLOW),
+    pytest.param({"name": "resnet", "depth": 18, "preactivation": True}, 32, marks=SLOW),
+    pytest.param({"name": "vgg", "depth": 11, "hidden": 8}, 32, marks=SLOW),
+]
 
 
 def shapes(size=16, train=False, **fields):
@@ -33,16 +35,25 @@ def shapes(size=16, train=False, **fields):
     return located.logits.shape, located.boxes.shape, params
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_any_classifier_is_a_trunk(name):
-    fields, size = CLASSIFIERS[name]
-    logits, boxes, params = shapes(size, trunk={"name": name, **fields}, per_class=True)
+@pytest.mark.parametrize(("trunk", "size"), CLASSIFIERS)
+def test_any_classifier_is_a_trunk(trunk, size):
+    logits, boxes, params = shapes(size, trunk=trunk, per_class=True)
     assert (logits, boxes) == ((2, 7), (2, 7, 4)) and {*params} == {"trunk", "box"}
 
 
+class Headed(nn.Module):
+    """A classifier with two heads in training."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dense(7)(nn.Conv(5, (3, 3))(x)[:, 0, 0])
+        return jnp.stack([x, x], 1) if train else x
+
+
 def test_a_classifier_may_have_several_heads_in_training():
-    trunk = {"name": "googlenet", "batch_norm": True}
-    assert shapes(32, train=True, trunk=trunk)[:2] == ((2, 3, 7), (2, 1, 4))
+    trunk = {"name": f"{__name__}:Headed"}
+    assert shapes(train=True, trunk=trunk)[:2] == ((2, 2, 7), (2, 1, 4))
+    assert shapes(trunk=trunk)[:2] == ((2, 7), (2, 1, 4))
 
 
 @pytest.fixture(scope="module")
@@ -50,30 +61,32 @@ def trained():
     """A localiser, its parameters, images, and its outputs."""
     model = functional(Localizer(7, CNN, hidden=6))
     x = jax.random.normal(jax.random.key(1), (2, 16, 24, 3))
-    params, state = model.init(jax.random.key(0), (x,))
-    return params, state, x, model.apply(params, state, (x,), None, False)[0]
+    params, state = jax.jit(model.init)(jax.random.key(0), (x,))
+    return params, state, x, located(model, params, state, x)
+
+
+def located(model, params, state, x):
+    """The outputs, compiled at once."""
+    return jax.jit(lambda *arrays: model.apply(*arrays, (x,), None, False)[0])(params, state)
 
 
 def test_the_classifier_is_as_it_is_alone(trained):
-    params, state, x, located = trained
+    params, state, x, outputs = trained
     alone = functional(MODELS["mnist_cnn"](7, **{k: v for k, v in CNN.items() if k != "name"}))
     own = {name: inner["trunk"] for name, inner in state.items()}
-    logits, _ = alone.apply(params["trunk"], own, (x,), None, False)
-    np.testing.assert_array_equal(logits, located.logits)
+    logits = located(alone, params["trunk"], own, x)
+    np.testing.assert_allclose(logits, outputs.logits, rtol=1e-6)
 
 
 def test_a_box_starts_as_the_whole_image(trained):
     np.testing.assert_allclose(trained[3].boxes, np.tile([0.0, 0, 1, 1], (2, 1, 1)), atol=1e-6)
 
 
-def test_boxes_are_of_the_named_features(trained):
-    """Of the first convolution, which has twice as many rows and columns as the last."""
-    params, state, x, _ = trained
-    first = Localizer(7, CNN, features="BatchNorm_0", hidden=6, grid=8)
-    params = first.init(jax.random.key(0), x)["params"]
-    assert params["box"]["0"]["kernel"].shape == (8 * 8 * 3, 6)
-    last = Localizer(7, CNN, hidden=6, grid=4).init(jax.random.key(0), x)["params"]
-    assert last["box"]["0"]["kernel"].shape == (4 * 4 * 4, 6)
+def test_boxes_are_of_the_named_features():
+    """Of the first convolution, which has another number of channels than the last."""
+    for features, channels in (("BatchNorm_0", 3), (None, 4)):
+        params = shapes(trunk=CNN, features=features, grid=5)[2]
+        assert params["box"]["0"]["kernel"].shape == (5 * 5 * channels, 6)
 
 
 class Pair(nn.Module):
@@ -92,7 +105,10 @@ WRONG = [
     ({"trunk": {"name": "resnt"}}, ("config.model.trunk.name", "did you mean 'resnet'?")),
     ({"trunk": {"depth": 18}}, ("config.model.trunk.name: missing", "resnet")),
     ({"trunk": {"name": "resnet", "dept": 18}}, ("config.model.trunk.dept: unknown", "'depth'")),
-    ({"trunk": {"name": "resnet", "depth": 20}}, ("config.model.trunk.depth: expected 18 or 34", "got 20")),
+    (
+        {"trunk": {"name": "resnet", "depth": 20}},
+        ("config.model.trunk.depth: expected 18 or 34", "got 20"),
+    ),
     ({"trunk": {"name": "mlp"}}, ("config.model.trunk", "none of its modules gives features")),
     ({"trunk": {**CNN, "outputs": 3}}, ("expected logits (batch, 7), got shape (2, 3)",)),
     ({"trunk": {"name": f"{__name__}:Pair"}}, ("expected logits (batch, 7), got tuple",)),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jaxdl.transforms.base import compose
 from jaxdl.transforms.basic import standardize
-from jaxdl.transforms.geometry import random_flip
+from jaxdl.transforms.geometry import random_affine, random_crop, random_flip, views
+from jaxdl.transforms.rand_augment import rand_augment
 from jaxdl.transforms.with_boxes import mosaic, random_zoom
 
 HEIGHT, WIDTH, IMAGES, ROOM = 40, 56, 4, 3
@@ -164,6 +165,14 @@ def test_without_boxes_a_flip_is_of_the_whole():
         done = random_flip()(plain, jax.random.key(seed))["image"]
         also = random_flip(boxes="boxes")(batch, jax.random.key(seed))["image"]
         assert (done[0, 0, 0, 0] == 31) == (also[0, 0, 0, 0] == 23)  # the same are mirrored
+
+
+@pytest.mark.parametrize(
+    "transform", [random_flip(), random_crop(2), random_affine(rotate=9), views(), rand_augment()]
+)
+def test_what_would_leave_boxes_where_they_are_is_refused(refuses, transform):
+    with refuses("would leave its boxes", "random_flip(boxes='boxes'), random_zoom"):
+        transform(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
 
 
 def test_zoom_by_one_changes_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -30,14 +31,14 @@ _ARM, _WIDTH = 1.22, 0.45  # of a cross: half its length and half its width
 _CORNER = math.sqrt(math.pi / 2)  # of a diamond, from its middle
 
 
-def _from_cross(down: np.ndarray, right: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def _from_cross(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     """Signed distance of each place from the edge, about, negative inside; likewise the next."""
     down, right = np.abs(down), np.abs(right)
     upright = np.maximum(down - _ARM * radius, right - _WIDTH * radius)
     return np.minimum(upright, np.maximum(right - _ARM * radius, down - _WIDTH * radius))
 
 
-def _from_diamond(down: np.ndarray, right: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def _from_diamond(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     return (np.abs(down) + np.abs(right) - _CORNER * radius) / math.sqrt(2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -160,16 +161,19 @@ def paint(
     window += cover * (colour.astype(image.dtype) - window)
 
 
-def _from_circle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
-    """Signed distance of each place from the edge, negative inside; likewise for the others."""
+def _from_circle(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
+    """Signed distance of each place from the edge, negative inside; so are the others.
+
+    The radius is a number, or an array of them to broadcast.
+    """
     return np.hypot(down, right) - radius
 
 
-def _from_square(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+def _from_square(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     return np.maximum(np.abs(down), np.abs(right)) - radius * _HALF
 
 
-def _from_triangle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+def _from_triangle(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     inner = radius * _INNER
     below = down - inner / 2  # from the triangle's centre, so that its box is in the middle
     return np.maximum(below, (np.sqrt(3) * np.abs(right) - below) / 2) - inner
