@@ -9,6 +9,10 @@ from jax import export
 from PIL import Image
 from safetensors.numpy import load_file
 
+from jaxdl.cli.main import main
+from jaxdl.data import load as data_of
+from jaxdl.inference.loaded import load
+
 COLORS = {"red": (250, 20, 20), "blue": (20, 20, 250)}
 
 
@@ -66,31 +70,41 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_images_with_one_box_each_train_predict_evaluate_and_export(call, tmp_path, data):
-    run = tmp_path / "run"
-    status, _, err = call("train", "--config", write(tmp_path, config(data)), "--workdir", run)
-    assert (status, err) == (0, "")
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run of them."""
+    folder = tmp_path_factory.mktemp("localized")
+    main(["train", "--config", str(write(folder, config(data))), "--workdir", str(folder / "run")])
+    return folder / "run"
+
+
+def test_a_run_says_what_is_in_an_image_and_where(call, tmp_path, data, run):
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     assert {"validation/top1_error", "validation/top1_localization_error"} <= {*metrics}
     assert (run / "figures" / "localizations.png").exists()
-
     photo, figure = data / "images" / "val" / "1.png", tmp_path / "drawn.png"
     status, out, err = call("predict", "--workdir", run, photo, "--figure", figure)
     assert (status, err) == (0, "") and figure.exists()
-    (found,) = re.findall(r"^    (red|blue)  0\.\d+  at ([\d., ]+)$", out, re.MULTILINE)
-    corners = np.array(found[1].split(","), float)
-    assert (corners >= 0).all() and (corners <= [24, 30, 24, 30]).all()
+    (found,) = re.findall(r"^    (?:red|blue)  [01]\.\d+  at ([\d., ]+)$", out, re.MULTILINE)
+    corners = np.array(found.split(","), float)
+    assert (corners >= 0).all() and (corners <= [24, 30, 24, 30]).all()  # of the image as it is
 
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_and_exported(call, tmp_path, data, run):
+    metrics = json.loads((run / "result.json").read_text())["metrics"]
     status, out, _ = call("evaluate", "--workdir", run)
     assert status == 0 and f"{metrics['validation/top1_localization_error']:.6g}" in out
 
     assert call("export", "--workdir", run, "--output", tmp_path / "out")[0] == 0
     weights = load_file(tmp_path / "out" / "model.safetensors")
     program = export.deserialize(bytearray((tmp_path / "out" / "model.stablehlo").read_bytes()))
-    image = np.array(Image.open(data / "images" / "val" / "0.png").resize((48, 32)))[None]
-    columns = {"image": image, "extent": np.float32([[32, 48]])}
+    photo = data / "images" / "val" / "1.png"
+    seen = data_of("yolo", path=str(data), size=(32, 48))["validation"].columns
+    columns = {name: np.asarray(seen[name][1:2]) for name in ("image", "extent")}
     results = program.call(weights, columns)
-    assert results["labels"].shape == (1, 1) and results["boxes"].shape == (1, 1, 4)
+    (best,) = load(run).answers([photo])[0]
+    np.testing.assert_allclose(results["boxes"][0, 0] / seen["scale"][1], best.box, atol=0.1)
 
 
 def test_images_with_several_boxes_are_told_with_a_remedy(call, tmp_path, data):

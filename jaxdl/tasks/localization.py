@@ -221,14 +221,13 @@ class Localization(GivesAnswers):
         Raises:
           UserError: they are not logits and boxes of so many classes.
         """
-        shapes = [getattr(x, "shape", None) for x in outputs] if isinstance(outputs, tuple) else []
-        if len(shapes) != 2 or None in shapes:
+        if not isinstance(outputs, tuple) or len(outputs) != 2:
             raise UserError(
                 "config.model: localization needs logits and boxes; name the model localizer, with "
                 "this one as its trunk"
             )
-        logits, boxes = shapes
-        if logits[-1] != self.classes or boxes[1:] not in ((1, 4), (self.classes, 4)):
+        logits, boxes = (jnp.shape(part) for part in outputs)
+        if logits[-1:] != (self.classes,) or boxes[1:] not in ((1, 4), (self.classes, 4)):
             raise UserError(
                 f"config.model.classes: the model gives logits {logits} and boxes {boxes}, but "
                 f"config.task.classes is {self.classes}; leave both out, and the data says how many"
