@@ -53,7 +53,7 @@ def config(folder, **task):
         },
         "task": {"name": "localization", **task},
         "optimizer": {"name": "adam", "learning_rate": 1e-2},
-        "training": {"batch_size": 8, "steps": 3, "eval_batch_size": 8},
+        "training": {"batch_size": 8, "steps": 2, "eval_batch_size": 8},
         "figures": ("localizations",),
     }  # fmt: skip
 
@@ -78,16 +78,16 @@ def run(data, tmp_path_factory):
     return folder / "run"
 
 
-def test_a_run_says_what_is_in_an_image_and_where(call, tmp_path, data, run):
+def test_a_run_says_what_is_in_an_image_and_where(call, data, run):
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     assert {"validation/top1_error", "validation/top1_localization_error"} <= {*metrics}
     assert (run / "figures" / "localizations.png").exists()
-    photo, figure = data / "images" / "val" / "1.png", tmp_path / "drawn.png"
-    status, out, err = call("predict", "--workdir", run, photo, "--figure", figure)
-    assert (status, err) == (0, "") and figure.exists()
+    status, out, err = call("predict", "--workdir", run, data / "images" / "val" / "1.png")
+    assert (status, err) == (0, "")
     (found,) = re.findall(r"^    (?:red|blue)  [01]\.\d+  at ([\d., ]+)$", out, re.MULTILINE)
     corners = np.array(found.split(","), float)
-    assert (corners >= 0).all() and (corners <= [24, 30, 24, 30]).all()  # of the image as it is
+    # Within the image as it is, but for half a pixel of its canvas.
+    assert (corners >= 0).all() and (corners <= [24.5, 30.5, 24.5, 30.5]).all()
 
 
 @pytest.mark.slow
@@ -95,6 +95,10 @@ def test_a_run_is_evaluated_and_exported(call, tmp_path, data, run):
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     status, out, _ = call("evaluate", "--workdir", run)
     assert status == 0 and f"{metrics['validation/top1_localization_error']:.6g}" in out
+    words = ("predict", "--workdir", run, data / "images" / "val", "--top", "2", "--json")
+    status, out, _ = call(*words, "--figure", tmp_path / "drawn.png")
+    assert status == 0 and (tmp_path / "drawn.png").exists()
+    assert [len(said["answers"]) for said in json.loads(out)] == [2] * 6
 
     assert call("export", "--workdir", run, "--output", tmp_path / "out")[0] == 0
     weights = load_file(tmp_path / "out" / "model.safetensors")

@@ -117,7 +117,7 @@ class BoxHead(nn.Module):
 
 
 class _FeatureMap:
-    """What a module of a trunk puts out, kept while the trunk is called.
+    """What the modules of a trunk put out, kept while the trunk is called.
 
     Args:
       name: path of the module in the trunk; None for the last of the trunk's own that puts out
@@ -126,7 +126,8 @@ class _FeatureMap:
 
     def __init__(self, name: str | None) -> None:
         self._name = name
-        self._maps: dict[str, Any] = {}
+        self._named: list[Any] = []
+        self._own: dict[str, Any] = {}
 
     def watch(self, trunk: nn.Module) -> Any:
         """An interceptor for `flax.linen.intercept_methods`."""
@@ -134,10 +135,12 @@ class _FeatureMap:
 
         def call(next_method: Any, args: Any, kwargs: Any, context: Any) -> Any:
             outputs, path = next_method(*args, **kwargs), context.module.path
-            inside = "/".join(path[len(above) :]) if path[: len(above)] == above else ""
-            own = inside and "/" not in inside and getattr(outputs, "ndim", 0) == 4
-            if context.method_name == "__call__" and (inside == self._name if self._name else own):
-                self._maps[inside] = outputs
+            if context.method_name == "__call__" and path[: len(above)] == above:
+                inside = path[len(above) :]
+                if len(inside) == 1 and getattr(outputs, "ndim", 0) == 4:
+                    self._own[inside[0]] = outputs
+                if "/".join(inside) == self._name:
+                    self._named.append(outputs)
             return outputs
 
         return call
@@ -148,21 +151,24 @@ class _FeatureMap:
         Raises:
           UserError: there is none.
         """
-        if not self._maps:
+        if not self._own and not self._named:
             raise UserError(
-                f"config.model.features: the trunk has no module {self._name!r}"
-                if self._name
-                else f"{_TRUNK}: none of its modules gives features (batch, rows, columns, "
-                "channels); name a convolutional network, or a module inside by "
-                "config.model.features"
+                f"{_TRUNK}: none of its modules gives features (batch, rows, columns, channels); "
+                "name a convolutional network, or a module inside by config.model.features"
             )
-        features = [*self._maps.values()][-1]
-        if getattr(features, "ndim", 0) != 4:
+        if self._name is None:
+            return [*self._own.values()][-1]
+        if not self._named:
             raise UserError(
-                f"config.model.features: {self._name!r} gives {_shape(features)}, not a feature "
-                "map (batch, rows, columns, channels); name a module before the flattening"
+                f"config.model.features: the trunk has no module {self._name!r}; of its own, "
+                f"{', '.join(self._own)} give feature maps"
             )
-        return features
+        if getattr(self._named[-1], "ndim", 0) != 4:
+            raise UserError(
+                f"config.model.features: {self._name!r} gives {_shape(self._named[-1])}, not a "
+                "feature map (batch, rows, columns, channels); name a module before the flattening"
+            )
+        return self._named[-1]
 
 
 def _shape(outputs: Any) -> str:

@@ -113,7 +113,10 @@ WRONG = [
     ({"trunk": {**CNN, "outputs": 3}}, ("expected logits (batch, 7), got shape (2, 3)",)),
     ({"trunk": {"name": f"{__name__}:Pair"}}, ("expected logits (batch, 7), got tuple",)),
     ({"trunk": {"name": f"{__name__}:not_a_module"}}, ("is not a Flax module",)),
-    ({"trunk": CNN, "features": "layer4"}, ("config.model.features", "no module 'layer4'")),
+    (
+        {"trunk": CNN, "features": "layer4"},
+        ("config.model.features", "no module 'layer4'", "BatchNorm_1"),
+    ),
     ({"trunk": CNN, "features": "Dense_0"}, ("'Dense_0' gives shape (2, 5), not a feature map",)),
     ({"trunk": CNN, "grid": 0}, ("config.model.grid: at least 1, got 0",)),
     ({"trunk": CNN, "dropout": 1.0}, ("probability to drop", "got 1.0")),

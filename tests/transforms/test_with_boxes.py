@@ -175,6 +175,11 @@ def test_what_would_leave_boxes_where_they_are_is_refused(refuses, transform):
         transform(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
 
 
+def test_a_mosaic_of_single_objects_needs_room_for_four(refuses):
+    with refuses("room for one object each", "set limit=4"):
+        mosaic()(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
+
+
 def test_zoom_by_one_changes_nothing():
     batch = one([(2, 3, 10, 9)], [1], [False])
     done = random_zoom((1.0, 1.0))(batch, jax.random.key(0))
