@@ -23,8 +23,9 @@ class Localizer(Module):
     """A classifier, and boxes regressed from its last feature map (Sermanet et al. 2014, OverFeat).
 
     The classifier, module 'trunk', keeps its own head; the boxes' head, 'box', is two dense layers
-    on the features, which must still know where they are in the image. So weights of a classifier
-    start one: `config.init_from.rename=(('^', 'trunk/'),)` and `exclude=('^box/',)`.
+    on the features, which must still know where they are in the image. So the run of a classifier
+    starts one: `config.init_from.rename=(('^', 'trunk/'),)` and `exclude=('^box/',)`; with
+    'trunk.' a file of PyTorch's names does.
 
     Attributes:
       classes: how many.
