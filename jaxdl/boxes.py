@@ -44,6 +44,19 @@ class Level(NamedTuple):
     anchors: Float[Array, "anchors corners=4"]
 
 
+class Located(NamedTuple):
+    """What a model says of images with one object each.
+
+    Attributes:
+      logits: of each class; several heads of a classifier in training are (batch, heads, classes).
+      boxes: where the object is if it is of each class, or one box whatever its class, in shares
+        of the image's sides.
+    """
+
+    logits: Float[Array, "batch *heads classes"]
+    boxes: Float[Array, "batch candidates corners=4"]
+
+
 # ---- Measures
 
 

@@ -23,6 +23,7 @@ LARGE = ("addition_lstm", "cartpole", "mnist_autoencoder", "mnist_mlp", "notting
          "pedestrians_cnn", "fcos", "retinanet", "cifar10_fast", "folk_lstm", "pixels_mnist_lstm",
          "alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18", "resnet20", "resnet34",
          "resnet50", "resnet56", "resnet101", "resnet110", "resnet152", "captions_lstm",
+         "shapes_localization",
          "driving_lstm", "driving_pilotnet", "shakespeare_gru", "shakespeare_large",
          "translation_lstm")  # fmt: skip
 # Of those that differ in depth or data alone one is always traced, the others with `-m slow`.
@@ -35,6 +36,7 @@ ALIKE = (
     "resnet101",
     "resnet110",
     "resnet152",
+    "shapes_localization",  # tests/test_localize.py trains one
 )
 TRACED = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(ALIKE) else name

@@ -34,6 +34,7 @@ STAND_INS = {
     "runs/flowers": "digits_cnn",
     "runs/folk": "folk_lstm",
     "runs/mnist_cnn": "digits_cnn",
+    "runs/objects": "shapes_localization",
     "runs/resnet50": "digits_cnn",
     "runs/sentiment": "sentiment_lstm",
     "runs/shakespeare": "shakespeare_lstm",

@@ -26,6 +26,7 @@ from jaxdl.figures.driving import steering, steering_strip
 from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
+from jaxdl.figures.localization import localizations
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.figures.reconstruction import codes, reconstructions
@@ -61,6 +62,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
         descent_path,
         detections,
         episode,
+        localizations,
         piano_roll,
         polynomial_fit,
         precision_recall,
@@ -70,7 +72,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
     )
 }
 
-PREVIEWS = frozenset({"detections"})
+PREVIEWS = frozenset({"detections", "localizations"})
 
 
 class Gallery(NamedTuple):

@@ -128,15 +128,15 @@ def draw_boxes(
       crowd: which boxes are dashed.
     """
     if image is not None:
-        pixels = _visible(image)
+        pixels = visible(image)
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=255 if pixels.dtype == np.uint8 else 1)
     corners = boxes - 0.5  # Matplotlib puts whole numbers at the centers of pixels
     if scores is None:
         for i, box in enumerate(corners):
             style = "solid" if crowd is None or not crowd[i] else (0, (4, 3))
             # Wider than a detection, so that it shows on either side of one that is right.
-            _outline(ax, box, edgecolor="black", lw=3.6, ls=style)
-            _outline(ax, box, edgecolor="white", lw=2.4, ls=style)
+            outline(ax, box, edgecolor="black", lw=3.6, ls=style)
+            outline(ax, box, edgecolor="white", lw=2.4, ls=style)
         return
     from matplotlib.patheffects import withStroke
 
@@ -147,7 +147,7 @@ def draw_boxes(
         text = f"{printable(classes[label], NAME)} {scores[i]:.2f}"
         cased = [withStroke(linewidth=2.2, foreground="black", alpha=0.6)]
         height = 3 - rank / len(scores)
-        _outline(ax, corners[i], edgecolor=color, lw=1.5, zorder=height, path_effects=cased)
+        outline(ax, corners[i], edgecolor=color, lw=1.5, zorder=height, path_effects=cased)
         place = page.place(text, corners[i].tolist())
         if place is not None:
             light = np.dot(color[:3], (0.3, 0.59, 0.11)) > 0.55
@@ -200,7 +200,8 @@ class _Page:
         return None
 
 
-def _outline(ax: Any, box: np.ndarray, **style: Any) -> None:
+def outline(ax: Any, box: np.ndarray, **style: Any) -> None:
+    """Draw the outline of a box, (x₁, y₁, x₂, y₂) as Matplotlib counts."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = box
@@ -219,7 +220,7 @@ def _color(label: int, classes: int) -> tuple[float, ...]:
     return palette(label % palette.N)
 
 
-def _visible(image: np.ndarray) -> np.ndarray:
+def visible(image: np.ndarray) -> np.ndarray:
     """The image as uint8, or scaled to 0 … 1; without a last axis of one channel."""
     image = image[..., 0] if image.shape[-1] == 1 else image
     if image.dtype == np.uint8:

@@ -22,6 +22,7 @@ from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
 from jaxdl.models.functional import Model, eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
+from jaxdl.models.localizer import Localizer
 from jaxdl.models.mlp import MLP
 from jaxdl.models.piano_roll import PianoRollModel
 from jaxdl.models.polynomial import Polynomial
@@ -42,6 +43,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "encoder_decoder": EncoderDecoder,
     "googlenet": GoogLeNet,
     "language_model": LanguageModel,
+    "localizer": Localizer,
     "mlp": MLP,
     "mnist_cnn": MnistCNN,
     "motion_lstm": MotionLSTM,

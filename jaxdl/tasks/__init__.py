@@ -13,6 +13,7 @@ from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
+from jaxdl.tasks.localization import Localization
 from jaxdl.tasks.piano_roll import Music
 from jaxdl.tasks.policy_gradient import PolicyGradient
 from jaxdl.tasks.reconstruction import Reconstruction
@@ -22,6 +23,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
+    "localization": Localization,
     "music": Music,
     "policy_gradient": PolicyGradient,
     "reconstruction": Reconstruction,
@@ -36,6 +38,7 @@ __all__ = [
     "GeneratesText",
     "GivesAnswers",
     "LanguageModeling",
+    "Localization",
     "Music",
     "PolicyGradient",
     "Reconstruction",

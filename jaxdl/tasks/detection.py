@@ -120,6 +120,8 @@ class Detection(GivesAnswers):
         self, outputs: Levels, batch: Mapping[str, Any]
     ) -> dict[str, Float[Array, " batch"]]:
         """The loss of each image, and its parts: of the classes, and of the boxes."""
+        if not all(hasattr(level, "anchors") for level in outputs):
+            raise UserError("config.model: detection needs anchors; name the model detector")
         if any(level.logits.shape[-1] != self.classes for level in outputs):
             raise UserError(
                 f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, config.task "

@@ -41,6 +41,7 @@ NODES: dict[str, cfg.Selectable] = {
         MODELS, derived=("vocabulary", "source_vocabulary", "outputs", "classes")
     ),
     "model.environment": cfg.Selectable(ENVIRONMENTS),
+    "model.trunk": cfg.Selectable(MODELS, derived=("outputs", "classes")),
     "optimizer": cfg.Selectable(
         optim.OPTIMIZERS,
         shared=optim.Shared,

@@ -193,9 +193,15 @@ def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, 
       step: of floating-point images, columns of four axes.
       sizes: side of the images, up to each of
       ends: ascending step numbers; from the last one on, images are left as they are.
+
+    Raises:
+      UserError: on tracing, if the images have boxes, which would not shrink with them.
     """
 
     def run(state: State, batch: Batch) -> Any:
+        if {"boxes", "extent"} <= {*batch}:
+            raise UserError("config.training.sizes: boxes do not shrink with images; leave it out")
+
         def shrunk(size: int) -> Callable[[State, Batch], Any]:
             def small(x: jax.Array) -> jax.Array:
                 return jax.image.resize(x, (len(x), size, size, x.shape[-1]), "linear")

@@ -51,6 +51,20 @@ def map_images(column: str, name: str, change: Change) -> Transform:
     return transform
 
 
+def without_boxes(name: str, transform: Transform) -> Transform:
+    """The transform of images; it refuses a batch with boxes, since it would not move them."""
+
+    def checked(batch: Batch, key: PRNGKeyArray) -> Batch:
+        if {"boxes", "extent"} <= {*batch}:
+            raise UserError(
+                f"{name}: moves the image and would leave its boxes where they are; those that "
+                "move both are random_flip(boxes='boxes'), random_zoom and mosaic"
+            )
+        return transform(batch, key)
+
+    return checked
+
+
 def map_colors(column: str, name: str, change: Change, channels: tuple[int, ...]) -> Transform:
     """A transform of images whose `change` sees floats from 0, black, to 1, white.
 

@@ -23,6 +23,7 @@ from jaxdl.transforms.base import (
     map_images,
     require_finite,
     restore,
+    without_boxes,
 )
 from jaxdl.transforms.with_boxes import mirrored_pictures
 
@@ -50,7 +51,8 @@ def random_flip(
             return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
 
         if boxes is None:
-            result = {**map_images(column, "random_flip", flipped)(batch, key)}
+            flip = without_boxes("random_flip", map_images(column, "random_flip", flipped))
+            result = {**flip(batch, key)}
         else:
             result = {**batch, **mirrored_pictures(batch, mirrored, column, boxes)}
         for name in negate:
@@ -122,7 +124,7 @@ def views(shift: int = 0, column: str = "image") -> Transform:
         seen = [padded[:, at : at + height, at : at + width] for at in corners]
         return {**batch, column: jnp.stack([*seen, *(image[:, :, ::-1] for image in seen)], axis=1)}
 
-    return transform
+    return without_boxes("views", transform)
 
 
 def random_crop(
@@ -149,7 +151,7 @@ def random_crop(
         crop = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), x.shape[1:]))
         return crop(padded, corner)
 
-    return map_images(column, "random_crop", cropped)
+    return without_boxes("random_crop", map_images(column, "random_crop", cropped))
 
 
 def random_affine(
@@ -192,7 +194,7 @@ def random_affine(
         bounds = jnp.array([math.radians(rotate), zoom, shear, shift, shift])
         return jax.vmap(one)(x, bounds * jax.random.uniform(key, (len(x), 5), minval=-1.0))
 
-    return map_images(column, "random_affine", moved)
+    return without_boxes("random_affine", map_images(column, "random_affine", moved))
 
 
 def turn(angle: Float[Array, ""]) -> Float[Array, "2 2"]:

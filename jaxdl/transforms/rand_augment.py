@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdl.errors import UserError
 from jaxdl.transforms import color
-from jaxdl.transforms.base import Transform, map_colors
+from jaxdl.transforms.base import Transform, map_colors, without_boxes
 from jaxdl.transforms.geometry import turn, warp
 
 _MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
@@ -61,7 +61,7 @@ def rand_augment(layers: int = 2, magnitude: int = 9, column: str = "image") -> 
             0
         ]
 
-    return map_colors(column, "rand_augment", changed, (1, 3))
+    return without_boxes("rand_augment", map_colors(column, "rand_augment", changed, (1, 3)))
 
 
 def augment(

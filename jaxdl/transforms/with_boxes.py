@@ -84,8 +84,9 @@ def mosaic(
     Args:
       probability: of each example; the others stay as they are.
       keep: least share of a box that must still be seen for its object to stay.
-      limit: the most objects of a mosaic; by default as many as the batch has room for. Further
-        ones are dropped but can still be seen in the image, so leave enough room.
+      limit: the most objects of a mosaic; by default as many as the batch has room for, which must
+        be more than one. Further ones are dropped but can still be seen in the image, so leave
+        enough room.
       column: of the images. Integers stay integers, rounded.
     """
     require_between("mosaic", 0, 1, probability=probability)
@@ -95,6 +96,10 @@ def mosaic(
 
     def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
         x, objects = _images_and_objects(batch, column, "mosaic")
+        if limit is None and objects.labels.shape[1] == 1:
+            raise UserError(
+                "mosaic: images have room for one object each, and a mosaic shows four; set limit=4"
+            )
         size = jnp.array(x.shape[1:3], jnp.float32)
         coins, points, places = jax.random.split(key, 3)
         used = jax.random.bernoulli(coins, probability, (len(x),))

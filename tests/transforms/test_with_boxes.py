@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jaxdl.transforms.base import compose
 from jaxdl.transforms.basic import standardize
-from jaxdl.transforms.geometry import random_flip
+from jaxdl.transforms.geometry import random_affine, random_crop, random_flip, views
+from jaxdl.transforms.rand_augment import rand_augment
 from jaxdl.transforms.with_boxes import mosaic, random_zoom
 
 HEIGHT, WIDTH, IMAGES, ROOM = 40, 56, 4, 3
@@ -166,6 +167,19 @@ def test_without_boxes_a_flip_is_of_the_whole():
         assert (done[0, 0, 0, 0] == 31) == (also[0, 0, 0, 0] == 23)  # the same are mirrored
 
 
+@pytest.mark.parametrize(
+    "transform", [random_flip(), random_crop(2), random_affine(rotate=9), views(), rand_augment()]
+)
+def test_what_would_leave_boxes_where_they_are_is_refused(refuses, transform):
+    with refuses("would leave its boxes", "random_flip(boxes='boxes'), random_zoom"):
+        transform(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
+
+
+def test_a_mosaic_of_single_objects_needs_room_for_four(refuses):
+    with refuses("room for one object each", "set limit=4"):
+        mosaic()(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
+
+
 def test_zoom_by_one_changes_nothing():
     batch = one([(2, 3, 10, 9)], [1], [False])
     done = random_zoom((1.0, 1.0))(batch, jax.random.key(0))
@@ -221,7 +235,7 @@ def test_a_mosaic_is_of_the_next_three():
         # Between them the boxes cover the canvas.
         sides = np.asarray(done["boxes"][i, :4, 2:] - done["boxes"][i, :4, :2])
         assert sides.prod(1).sum() == 24 * 24
-    few = jax.jit(mosaic(keep=0.0))(batch, jax.random.key(0))
+    few = jax.jit(mosaic(keep=0.0, limit=1))(batch, jax.random.key(0))
     np.testing.assert_array_equal(few["labels"], jnp.arange(5)[:, None])  # no room for others
 
 

@@ -26,6 +26,7 @@ from jaxdl.data.sources.yolo import yolo
 from jaxdl.data.synthetic.addition import addition
 from jaxdl.data.synthetic.builtin import blobs, digits, polynomial
 from jaxdl.data.synthetic.drawn_boxes import drawn_boxes
+from jaxdl.data.synthetic.drawn_objects import drawn_objects
 from jaxdl.data.synthetic.episodes import episodes
 from jaxdl.data.synthetic.shapes import shapes
 from jaxdl.data.table import Table
@@ -41,6 +42,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         csv,
         digits,
         drawn_boxes,
+        drawn_objects,
         episodes,
         images,
         piano_rolls,

@@ -142,12 +142,12 @@ def _shapes(n: int, size: Size, random: np.random.RandomState) -> _Scenes:
     count = np.where(random.rand(n) < 0.1, 0, random.randint(1, _MOST + 1, n))
     shown = np.arange(_MOST) < count[:, None]
     centre, shown = _placed(half, shown, np.array(size), 0.0, random)
-    image = _texture(n, size, (30, 120), 12, random)
+    image = texture(n, size, (30, 120), 12, random)
     colour = np.array(list(COLOURS.values()))[random.randint(len(COLOURS), size=(n, _MOST))]
     colour = colour * random.uniform(0.8, 1, (n, _MOST, 1))
     for at in zip(*np.nonzero(shown), strict=True):
         paint(image[at[0]], SHAPES[kind[at]], centre[at], radius[at], colour[at])
-    return _Scenes(_rounded(image), kind, centre, half, shown)
+    return _Scenes(rounded(image), kind, centre, half, shown)
 
 
 def _cells(n: int, size: Size, random: np.random.RandomState) -> _Scenes:
@@ -162,7 +162,7 @@ def _cells(n: int, size: Size, random: np.random.RandomState) -> _Scenes:
     kind, shown, radius = kind[order], shown[:, order], radius[:, order]
     half = np.stack([radius, radius], -1)
     centre, shown = _placed(half, shown, np.array(size), 0.5, random)
-    image = _texture(n, size, (215, 240), 5, random)
+    image = texture(n, size, (215, 240), 5, random)
     light = random.uniform(0.93, 1.05, (n, len(kind)))
     # Painted in reverse, so that the rare kinds, placed first, are on top.
     for i, j in zip(*np.nonzero(shown[:, ::-1]), strict=True):
@@ -170,7 +170,7 @@ def _cells(n: int, size: Size, random: np.random.RandomState) -> _Scenes:
         for stain, share in ((_STAINS[cell], 1.0), (_INSIDES[cell], _CORES[cell])):
             paint(image[i], "circle", centre[at], radius[at] * share, np.array(stain) * light[at])
     kinds = np.tile(kind, (n, 1))
-    return _Scenes(_rounded(image), kinds, centre, half, shown)
+    return _Scenes(rounded(image), kinds, centre, half, shown)
 
 
 def _placed(
@@ -202,7 +202,7 @@ def _placed(
     return centre, shown
 
 
-def _texture(
+def texture(
     n: int, size: Size, tones: tuple[float, float], grain: int, random: np.random.RandomState
 ) -> np.ndarray:
     """Coarse clouds of colour with fine grey grain, (n, height, width, 3) float32."""
@@ -221,5 +221,6 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(old, dtype=np.float32)))
 
 
-def _rounded(image: np.ndarray) -> UInt8[np.ndarray, "n height width 3"]:
+def rounded(image: np.ndarray) -> UInt8[np.ndarray, "n height width 3"]:
+    """Numbers as bytes, those outside 0 … 255 clipped."""
     return np.clip(np.rint(image, out=image), 0, 255, out=image).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -153,26 +154,30 @@ def paint(
     # The centre of a pixel is half a pixel after its corner.
     down = (np.arange(start[0], stop[0]) + 0.5 - centre[0])[:, None]
     right = (np.arange(start[1], stop[1]) + 0.5 - centre[1])[None, :]
-    distance = _DISTANCES[shape](down, right, radius)
+    distance = DISTANCES[shape](down, right, radius)
     # Within half a pixel of the edge a pixel is covered in part.
     cover = np.clip(0.5 - distance, 0, 1).astype(image.dtype)[..., None]
     window = image[start[0] : stop[0], start[1] : stop[1]]
     window += cover * (colour.astype(image.dtype) - window)
 
 
-def _from_circle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
-    """Signed distance of each place from the edge, negative inside; likewise for the others."""
+def _from_circle(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
+    """Signed distance of each place from the edge, negative inside; so are the others.
+
+    The radius is a number, or an array of them to broadcast.
+    """
     return np.hypot(down, right) - radius
 
 
-def _from_square(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+def _from_square(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     return np.maximum(np.abs(down), np.abs(right)) - radius * _HALF
 
 
-def _from_triangle(down: np.ndarray, right: np.ndarray, radius: float) -> np.ndarray:
+def _from_triangle(down: np.ndarray, right: np.ndarray, radius: Any) -> np.ndarray:
     inner = radius * _INNER
     below = down - inner / 2  # from the triangle's centre, so that its box is in the middle
     return np.maximum(below, (np.sqrt(3) * np.abs(right) - below) / 2) - inner
 
 
-_DISTANCES = {"circle": _from_circle, "square": _from_square, "triangle": _from_triangle}
+# Of each shape, of the radius of a circle of its area.
+DISTANCES = {"circle": _from_circle, "square": _from_square, "triangle": _from_triangle}

@@ -35,6 +35,7 @@ from jaxdl.data.sources.yolo import yolo
 from jaxdl.data.synthetic.addition import addition
 from jaxdl.data.synthetic.builtin import blobs, digits, polynomial
 from jaxdl.data.synthetic.drawn_boxes import drawn_boxes, drawn_cells
+from jaxdl.data.synthetic.drawn_objects import drawn_objects
 from jaxdl.data.synthetic.episodes import episodes
 from jaxdl.data.synthetic.road import road
 from jaxdl.data.synthetic.shapes import shapes, twin_captions
@@ -43,7 +44,7 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 
 # Sources that need no twin, since they are small and offline.
-_OWN_TWINS = (blobs, digits, drawn_boxes, episodes, polynomial, shapes)
+_OWN_TWINS = (blobs, digits, drawn_boxes, drawn_objects, episodes, polynomial, shapes)
 
 _PIXELS = 20_000_000  # of drawn images, which takes a second
 
