@@ -61,7 +61,13 @@ LECTURE = {
         "imagenet_resnet152",
     ),
     "Steering a car": ("driving_deeptesla", "driving_pilotnet", "driving_lstm"),
-    "Drawing boxes": ("shapes_fcos", "bccd_fcos", "bccd_retinanet", "coco_fcos"),
+    "Drawing boxes": (
+        "shapes_localization",
+        "shapes_fcos",
+        "bccd_fcos",
+        "bccd_retinanet",
+        "coco_fcos",
+    ),
     "Without labels": ("mnist_autoencoder",),
     "Acting": ("cartpole",),
 }
