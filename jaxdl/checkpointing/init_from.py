@@ -15,7 +15,7 @@ from jaxdl.checkpointing import weight_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
 from jaxdl.errors import UserError
-from jaxdl.files import refuse_links
+from jaxdl.files import local, refuse_links
 from jaxdl.types import ModelState, Params
 
 _PREFIX = re.compile(r"[^./]+[./]")  # the first part of a name
@@ -108,7 +108,7 @@ class InitFrom:
 
     @property
     def _place(self) -> Path:
-        return Path(self.path).expanduser()
+        return local(self.path).expanduser()
 
     def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
         try:

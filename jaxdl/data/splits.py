@@ -76,7 +76,8 @@ def fill_up(
       source: for messages.
 
     Raises:
-      UserError: a fraction out of range, or of a split that is given: it would have no effect.
+      UserError: a fraction out of range, of a split that is given, where it would have no effect,
+        or so small that the split is empty.
     """
     fractions = {"test": test, "validation": validation}
     require_fractions(source, test or 0, validation or 0)
@@ -86,7 +87,14 @@ def fill_up(
                 f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
                 "of them out"
             )
-    return {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
+    parts = {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
+    for role, fraction in fractions.items():
+        if fraction and not parts[role]:
+            raise UserError(
+                f"{source}: of {len(given['train'])} examples none is in the {role} split; raise "
+                f"{role}_fraction={fraction}, set it to 0, or add examples"
+            )
+    return parts
 
 
 def partition(
