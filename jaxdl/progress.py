@@ -72,7 +72,8 @@ class Progress:
         numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
         first = next((k for k in numbers if not k.endswith("/loss")), next(iter(numbers), None))
         self._evaluated = {first: numbers[first]} if first else {}
-        self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+        if numbers:  # with no split to evaluate there are none
+            self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:

@@ -331,6 +331,11 @@ class Run:
         path = self.folder / "result.json"
         return cfg.read_json(path, Result) if path.exists() else None
 
+    def tables(self) -> dict[str, Any]:
+        """tables.json; empty if the run has not finished."""
+        path = self.folder / "tables.json"
+        return json_files.read(path) if path.exists() else {}
+
     def reopen(self) -> None:
         """Put the result aside, as result-STEP.json, if there is one: the run goes on."""
         if result := self.result():
