@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -81,12 +81,7 @@ def fill_up(
     """
     fractions = {"test": test, "validation": validation}
     require_fractions(source, test or 0, validation or 0)
-    for role, fraction in fractions.items():
-        if fraction and role in given:
-            raise UserError(
-                f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
-                "of them out"
-            )
+    require_unused(fractions, given, source)
     parts = {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
     for role, fraction in fractions.items():
         if fraction and not parts[role]:
@@ -95,6 +90,18 @@ def fill_up(
                 f"{role}_fraction={fraction}, set it to 0, or add examples"
             )
     return parts
+
+
+def require_unused(
+    fractions: Mapping[str, float | None], given: Container[str], source: str
+) -> None:
+    """Refuse a fraction for a split that is given: it would have no effect."""
+    for role, fraction in fractions.items():
+        if fraction and role in given:
+            raise UserError(
+                f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
+                "of them out"
+            )
 
 
 def partition(

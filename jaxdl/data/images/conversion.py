@@ -52,11 +52,12 @@ def _on_paper(image: Image.Image, channels: int) -> Image.Image:
     """An RGBA image with so many channels; with fewer than 4 it is put on the background."""
     from PIL import Image
 
-    if channels == 4 or image.getextrema()[3][0] == 255:  # type: ignore[index]
+    clearest, most_opaque = image.getchannel("A").getextrema()
+    if channels == 4 or clearest == 255:
         return image.convert(MODES[channels])
     paper = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
     seen = Image.alpha_composite(paper, image).convert(MODES[channels])
-    if image.getextrema()[3][1] > 0 and all(low == 255 for low, _ in _extrema(seen)):  # type: ignore[index]
+    if most_opaque != 0 and all(low == 255 for low, _ in _extrema(seen)):
         tell("vanishes", _VANISHES)
     tell("transparent", _PAPER)
     return seen
