@@ -532,9 +532,10 @@ def _parse(text: str, hint: Any, old: Any) -> Any:
     stand for a tuple of strings.
     """
     value = _literal(text)
+    words = None if hint is Any else _words(text)
     if hint is Any:
         hint = str | None if isinstance(old, str) else type(value)
-    return next((v for v in (value, text, _words(text)) if _fits(v, hint)), value)
+    return next((v for v in (value, text, words) if _fits(v, hint)), value)
 
 
 def _words(text: str) -> tuple[str, ...] | None:

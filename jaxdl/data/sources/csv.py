@@ -78,7 +78,9 @@ def csv(
     count = len(next(iter(columns.values())))
     rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
     made = tuple(map(Feature, names))
-    if standardize and names:
+    if standardize and not names:
+        raise UserError(f"csv: {path}: standardize=True, but no column is a feature; leave it out")
+    if standardize:
         numbers = standardization(columns["features"][rows["train"]])
         made = tuple(map(Feature, names, *(each.tolist() for each in numbers)))
         columns["features"] = standardized(columns["features"], made)
@@ -259,16 +261,17 @@ class Sheet:
     def require_single_rows(self, name: str) -> None:
         """Refuse a cell that has swallowed rows, since a quote before them is not closed.
 
-        A line within a cell, the first together with the cells before it, is a row if it has as
-        many cells as the header, and in this column a value that other rows have, too, or a number
-        if theirs are numbers.
+        A line within a cell is a row if it has as many cells as the header, and in this column a
+        value that other rows have, too, or a number if theirs are numbers. The first and the last
+        are taken with the cells of the row before and after them, where this column is not one of
+        those.
         """
         at = self._place[name]
         whole = [not any("\n" in cell for cell in row) for row in self.rows]
         known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
         numeric = bool(known) and all(map(is_number, known))
         for row, is_whole, end in zip(self.rows, whole, self.lines, strict=True):
-            for line in [] if is_whole else self._lines_within(row):
+            for line in [] if is_whole else self._lines_within(row, at):
                 cells = [cell.strip() for cell in line.split(self.delimiter)]
                 is_row = len(cells) == len(self.header)
                 if is_row and (cells[at] in known or (numeric and is_number(cells[at]))):
@@ -277,13 +280,15 @@ class Sheet:
                         f"lines and has rows in it, such as {brief(line)}; close its quote"
                     )
 
-    def _lines_within(self, row: list[str]) -> list[str]:
-        """The lines of the cells of a row that go over several, the first with what is before."""
+    def _lines_within(self, row: list[str], at: int) -> list[str]:
+        """The lines of cells that go over several, as far as they tell of column `at`."""
         lines = []
         for i, cell in enumerate(row):
             first, *others = cell.split("\n")
             if others:
-                lines += [self.delimiter.join([*row[:i], first]), *others]
+                lines += others
+                lines += [self.delimiter.join([*row[:i], first])] * (at > i)
+                lines += [self.delimiter.join([others[-1], *row[i + 1 :]])] * (at < i)
         return lines
 
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:

@@ -27,6 +27,8 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
+_USUAL = ("Annotations", "JPEGImages")  # folders
+_USUAL_LISTS = {"train": "train", "validation": "val", "test": "test"}
 _DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}
 _Entries = list[tuple[str, str]]  # the stem of each XML file, and where it is listed
 
@@ -91,18 +93,21 @@ def voc(
     require_size("voc", size)
     root = box_files.folder(path, "voc")
     lists = {"train": train, "validation": validation, "test": test}
-    notes_in, images_in = (
-        root / each if (root / each).is_dir() else root for each in (annotations, images)
-    )
+    notes_in = _folder(root, annotations, "annotations")
+    images_in = _folder(root, images, "images")
     if (root / "ImageSets" / "Main").is_dir():
         given = {
             role: _listed(root, role, name, notes_in)
             for role, name in lists.items()
             if name is not None
         }
-    elif not (given := _by_folder(notes_in)):
-        given = {"train": _below(notes_in, notes_in)}
-        test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+    else:
+        _refuse_lists(root, lists)
+        given = {r: part for r, part in _by_folder(notes_in).items() if lists[r] is not None}
+        if not given:
+            given = {"train": _below(notes_in, notes_in)}
+            usual = 0.0 if test is None else UNSPLIT_TEST
+            test_fraction = usual if test_fraction is None else test_fraction
     entries = fill_up(given, lambda entry: entry[0], test_fraction, validation_fraction, "voc")
     find = _Finder(images_in)
     notes = {
@@ -131,6 +136,25 @@ def voc(
         for role, part in notes.items()
     }
     return tables(splits, names, size, degenerate, lazy, outside)
+
+
+def _folder(root: Path, name: str, setting: str) -> Path:
+    """A folder below another, or this one if it has none with the usual name."""
+    if (root / name).is_dir():
+        return root / box_files.inside(name, f"voc: {setting}")
+    if name not in _USUAL:
+        raise UserError(f"voc: {root} has no folder {brief(name)}; correct config.data.{setting}")
+    return root
+
+
+def _refuse_lists(root: Path, lists: Mapping[str, str | None]) -> None:
+    """Refuse names of lists where there are none: they would have no effect."""
+    for role, name in lists.items():
+        if name not in (None, role, _USUAL_LISTS[role]):
+            raise UserError(
+                f"voc: {root} has no ImageSets/Main, and so no list {role}={brief(name)}; leave it "
+                "out"
+            )
 
 
 def _by_folder(root: Path) -> dict[str, _Entries]:
@@ -221,7 +245,8 @@ def _listed(root: Path, role: str, name: str, notes: Path) -> _Entries:
 
 def _stem(notes: Path, line: str) -> str:
     """The stem of the XML file that a line of a list names, or the line if there is none."""
-    for each in (line, Path(line.replace("\\", "/")).stem, line.split()[0]):
+    parts = Path(line.replace("\\", "/")).parts
+    for each in (line, line.split()[0], Path(parts[-1]).stem) if ".." not in parts else ():
         if found := user_files.spelt(notes, f"{each}.xml"):
             return found.removesuffix(".xml")
     return line

@@ -141,7 +141,7 @@ def test_refuses_folders(refuses, data, tmp_path):
     with refuses("neither data.yaml nor", "classes.txt"):
         yolo(str(tmp_path), (60, 80))
     (tmp_path / "classes.txt").write_text("cat\n")
-    with refuses("neither images/train nor train/images"):
+    with refuses("neither images/train, train/images nor images"):
         yolo(str(tmp_path), (60, 80))
     (tmp_path / "images" / "train").mkdir(parents=True)
     with refuses("train: no images"):
