@@ -18,8 +18,8 @@ from jaxdl.errors import UserError
 from jaxdl.files import local, refuse_links
 from jaxdl.types import ModelState, Params
 
-_PREFIX = re.compile(r"[^./]+[./]")  # the first part of a name
-_PREFIXES = 8  # that are tried
+_PREFIXES = 16  # of names, that are tried,
+_DEEPEST = 3  # each of so many parts at most
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ class InitFrom:
         """The `rename` that makes the arrays fit, where a prefix of their names is all that is in
         the way, such as Lightning's `model.`.
         """
-        prefixes = {match[0] for name in named if (match := _PREFIX.match(name))}
-        for prefix in sorted(prefixes)[:_PREFIXES]:
+        parts = [re.findall(r"[^./]+[./]", name)[:_DEEPEST] for name in named]
+        prefixes = {"".join(part[:k]) for part in parts for k in range(1, len(part) + 1)}
+        for prefix in sorted(prefixes, key=lambda p: (p.count("."), p))[:_PREFIXES]:
             own = {n.removeprefix(prefix): x for n, x in named.items() if n.startswith(prefix)}
             others = [n for n in named if not n.startswith(prefix)]
             with contextlib.suppress(UserError):
