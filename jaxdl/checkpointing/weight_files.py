@@ -283,9 +283,20 @@ def _is_tensors(value: Any) -> bool:
 
 
 def _dicts(value: Any) -> dict[str, dict[str, Tensor]]:
-    """The dicts of tensors in a dict and in the dicts in it; of an optimizer's state, none."""
-    if not isinstance(value, dict):
-        return {}
-    own = {str(key): each for key, each in value.items() if isinstance(each, dict)}
-    inner = {f"{a}.{b}": each for a, part in own.items() for b, each in part.items()}
-    return {name: each for name, each in (own | inner).items() if _is_tensors(each)}
+    """The dicts of tensors in a dict and in the dicts in it.
+
+    Each is looked at once, however often it is in there: a stranger's file may repeat itself.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    seen: set[int] = set()
+    level = [("", value)] if isinstance(value, dict) else []
+    for _ in range(2):
+        below = []
+        for name, parent in level:
+            for key, each in parent.items():
+                if isinstance(each, dict) and id(each) not in seen:
+                    seen.add(id(each))
+                    below.append((f"{name}{key}", each))
+        found |= {name: each for name, each in below if _is_tensors(each)}
+        level = [(f"{name}.", each) for name, each in below]
+    return found
