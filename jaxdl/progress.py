@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import select
 import shutil
 import sys
@@ -32,7 +33,8 @@ class Progress:
     ) -> None:
         self._total, self._batch_size, self._seconds = total, batch_size, seconds
         self._stream = stream or sys.stdout
-        self._live = self._stream.isatty()
+        moves = os.environ.get("TERM", "dumb") not in ("dumb", "unknown")  # its cursor
+        self._live = moves and self._stream.isatty()
         self._printed = -float("inf")
         self._rate: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)

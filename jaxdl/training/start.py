@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +65,6 @@ def train_run(
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:
     """Draw the figures of a run that has finished, since some of them failed."""
     experiment = build_experiment(config, resumed=True)
-    progress = Progress(experiment.clock.total, experiment.order.batch_size, stream=io.StringIO())
+    progress = Progress(experiment.clock.total, experiment.order.batch_size)
     with experiment.precision.enabled():
         Recorder(experiment, run, progress).draw_again(result)
