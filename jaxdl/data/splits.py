@@ -47,15 +47,20 @@ def hashed_roles(
 ) -> dict[str, list[_Item]]:
     """The items of each split whose share is above 0, by a hash of their names.
 
-    Adding items moves no other.
+    Adding items moves no other. But of few, none may fall into a split although its share of them
+    is one or more: then it gets the last of the largest split.
     """
-    shares = {"train": 1.0, "validation": validation, "test": test}
+    shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
     for item in items:
         digest = sha256(name(item).encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
         splits[role].append(item)
+    count = sum(map(len, splits.values()))
+    for role, part in splits.items():
+        if not part and count * shares[role] >= 1:
+            part.append(max(splits.values(), key=len).pop())
     return splits
 
 
