@@ -48,8 +48,11 @@ def _below(root: Path, name: str) -> str:
     exists below the folder is taken, and that is told.
     """
     plain = os.path.normpath(name)
-    for place in (os.path.abspath(root), os.path.realpath(root)):
-        plain = plain.removeprefix(os.path.join(place, ""))
+    if os.path.isabs(plain):
+        for place in (os.path.abspath(root), os.path.realpath(root)):
+            plain = plain.removeprefix(os.path.join(place, ""))
+    elif not plain.startswith("..") and os.path.exists(root / plain):
+        return plain  # as almost all; COCO has 118,287
     slashed = os.path.normpath(name.replace("\\", "/"))
     bare = re.sub(r"^(\.\./)+", "", slashed)
     parts = bare.split("/")
