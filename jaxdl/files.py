@@ -25,6 +25,7 @@ from jaxdl.errors import UserError, first_line
 _log = logging.getLogger("jaxdl")
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # `Path` leaves one slash of two
 _FOLLOW_NOTHING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -122,12 +123,26 @@ def open_plain(path: Path, flags: int) -> io.FileIO:
     return io.FileIO(number, "r+" if flags & os.O_RDWR else "w")
 
 
+def local(path: str | Path) -> Path:
+    """The path of a file or folder of this machine.
+
+    Raises:
+      UserError: it is an address, such as gs://bucket/run, of which `Path` would make a local one.
+    """
+    if match := _ADDRESS.match(str(path)):
+        raise UserError(
+            f"{path}: {match[0]}… is not read or written; copy or mount it, and give a local path"
+        )
+    return Path(path)
+
+
 def make_parent(path: Path) -> Path:
     """Make the folder of a file where it does not exist, and return the file.
 
     Raises:
-      UserError: it cannot be made.
+      UserError: it cannot be made, or is an address.
     """
+    local(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -141,12 +141,21 @@ def _fits(value: Any, hint: Any) -> bool:
 def _parse(text: str, hint: Any, old: Any) -> Any:
     """A text as the type that is annotated; without one, as what it looks like.
 
-    There a string stays a string, save for None; quotes make one of anything.
+    There a string stays a string, save for None; quotes make one of anything. One or more words
+    stand for a tuple of strings.
     """
     value = _literal(text)
+    readings = [value, text, _words(text)]
     if hint is Any:
         hint = str | None if isinstance(old, str) else type(value)
-    return text if not _fits(value, hint) and _fits(text, hint) else value
+        readings.pop()
+    return next((reading for reading in readings if _fits(reading, hint)), value)
+
+
+def _words(text: str) -> tuple[str, ...] | str:
+    """The words of a text, such as (2020, 2021), for where a tuple of strings is annotated."""
+    words = tuple(word.strip(" \t'\"") for word in text.strip(" \t()[]").split(","))
+    return words if all(words) else text
 
 
 def _literal(text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import select
 import shutil
 import sys
@@ -32,7 +33,8 @@ class Progress:
     ) -> None:
         self._total, self._batch_size, self._seconds = total, batch_size, seconds
         self._stream = stream or sys.stdout
-        self._live = self._stream.isatty()
+        moves = os.environ.get("TERM", "dumb") not in ("dumb", "unknown")  # its cursor
+        self._live = moves and self._stream.isatty()
         self._printed = -float("inf")
         self._rate: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
@@ -72,7 +74,8 @@ class Progress:
         numbers = {printable(k): v for k, v in metrics.items() if isinstance(v, float)}
         first = next((k for k in numbers if not k.endswith("/loss")), next(iter(numbers), None))
         self._evaluated = {first: numbers[first]} if first else {}
-        self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+        if numbers:  # with no split to evaluate there are none
+            self.say(f"step {step:,}  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:

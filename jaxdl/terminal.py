@@ -42,6 +42,8 @@ def set_up(hooks: bool) -> None:
     Args:
       hooks: do it in Python's warnings and tracebacks too; only if the process is jaxdl's own.
     """
+    sys.stdout = sys.stdout or io.StringIO()  # `>&-` closes them
+    sys.stderr = sys.stderr or io.StringIO()
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")

@@ -62,8 +62,12 @@ def test_train_resume_evaluate(run, config, tmp_path):
     result = json.loads((workdir / "result.json").read_text())
     assert result["met"] is True and len(result["params_sha256"]) == 64
 
+    curves = workdir / "figures" / "learning_curves.png"
+    curves.unlink()  # as if the disk had been full
+    before = (workdir / "result.json").read_bytes()
     status, out, _ = run("train", "--config", config, "--workdir", workdir)
     assert status == 0 and "finished before" in out
+    assert curves.exists() and (workdir / "result.json").read_bytes() == before
 
     status, out, _ = run("evaluate", "--workdir", workdir)
     assert status == 0 and f"{result['metrics']['test/accuracy']:.6g}" in out

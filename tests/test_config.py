@@ -331,3 +331,18 @@ def test_durations():
     assert in_steps({"steps": 1e3, "epochs": None}, 10.0, "t") == 1000
     assert in_steps({"epochs": 0.01}, 10.0, "t") == 1
     assert in_steps(collections.OrderedDict(epochs=1.1), 10.0, "t") == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("2024", tuple[str, ...] | None, ("2024",)),
+        ("(2020, x y,'z')", tuple[str, ...], ("2020", "x y", "z")),
+        ("a.json,images", tuple[str, str] | None, ("a.json", "images")),
+        ("None", tuple[str, ...] | None, None),
+        ("(1, 2)", tuple[int, int] | int, (1, 2)),
+        ("()", tuple[str, ...], ()),
+    ],
+)
+def test_words_stand_for_a_tuple_of_strings_where_one_is_annotated(text, hint, value):
+    assert cfg._parse(text, hint, None) == value

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data import load
 from jaxdl.errors import UserError
 from jaxdl.files import (
     Secondary,
     append_bytes,
+    local,
+    make_parent,
     open_plain,
     remove_partial,
     replace_text,
@@ -162,3 +165,20 @@ def test_what_is_secondary_is_told_once_and_tried_no_more(caplog):
     assert caplog.records[0].levelno == logging.WARNING
     assert caplog.records[0].getMessage() == "figures: KeyError: 'a'; the run goes on without"
     assert "No space left on device; the run goes on without" in caplog.text
+
+
+@pytest.mark.parametrize("address", ["gs://b/run", "s3://b", "file:///tmp/x", "https://a.org/b"])
+def test_an_address_is_no_local_folder(address, tmp_path, monkeypatch, refuses):
+    monkeypatch.chdir(tmp_path)
+    for use in (
+        lambda: local(address),
+        lambda: make_parent(Path(address) / "a.png"),
+        lambda: Run(address),
+        lambda: load("images", path=address, size=8),
+        lambda: load("coco", path=".", train=("a.json", address), size=(8, 8)),
+    ):
+        with refuses("is not read or written; copy or mount it"):
+            use()
+    assert not [*tmp_path.iterdir()]
+    for path in ("C:/x", "a:b/c", "/gs:/x", "gs"):
+        assert local(path) == Path(path)

@@ -14,9 +14,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(monkeypatch, stream=None, **settings):
+def shown(monkeypatch, stream=None, terminal="xterm", **settings):
     stream = io.StringIO() if stream is None else stream
     monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("TERM", terminal)
     return Progress(**settings), stream
 
 
@@ -101,3 +102,17 @@ def test_a_full_disk_under_the_output_does_not_stop_training(clock):
         progress.say("nobody reads this")
     with pytest.raises(OSError, match="No space left"):  # so there was something to survive
         stream.close()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(clock, monkeypatch):
+    progress, out = shown(monkeypatch, Terminal(), "dumb", total=10, batch_size=5)
+    progress.restart(0)
+    progress.show(1, 2.5, 0.0)
+    progress.say("done")
+    assert "\x1b" not in out.getvalue() and "\r" not in out.getvalue()
+
+
+def test_an_evaluation_of_nothing_is_no_line(monkeypatch):
+    progress, out = shown(monkeypatch, total=10, batch_size=5)
+    progress.show_evaluation(3, {})
+    assert out.getvalue() == ""

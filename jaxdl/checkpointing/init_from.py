@@ -15,11 +15,11 @@ from jaxdl.checkpointing import weight_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
 from jaxdl.errors import UserError
-from jaxdl.files import refuse_links
+from jaxdl.files import local, refuse_links
 from jaxdl.types import ModelState, Params
 
-_PREFIX = re.compile(r"[^./]+[./]")  # the first part of a name
-_PREFIXES = 8  # that are tried
+_PREFIXES = 16  # of names, that are tried,
+_DEEPEST = 3  # each of so many parts at most
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ class InitFrom:
         """The `rename` that makes the arrays fit, where a prefix of their names is all that is in
         the way, such as Lightning's `model.`.
         """
-        prefixes = {match[0] for name in named if (match := _PREFIX.match(name))}
-        for prefix in sorted(prefixes)[:_PREFIXES]:
+        parts = [re.findall(r"[^./]+[./]", name)[:_DEEPEST] for name in named]
+        prefixes = {"".join(part[:k]) for part in parts for k in range(1, len(part) + 1)}
+        for prefix in sorted(prefixes, key=lambda p: (p.count("."), p))[:_PREFIXES]:
             own = {n.removeprefix(prefix): x for n, x in named.items() if n.startswith(prefix)}
             others = [n for n in named if not n.startswith(prefix)]
             with contextlib.suppress(UserError):
@@ -108,7 +109,7 @@ class InitFrom:
 
     @property
     def _place(self) -> Path:
-        return Path(self.path).expanduser()
+        return local(self.path).expanduser()
 
     def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
         try:

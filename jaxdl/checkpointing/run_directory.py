@@ -38,6 +38,7 @@ from jaxdl.files import (
     Secondary,
     append_bytes,
     check_writable,
+    local,
     open_plain,
     refuse_links,
     refuse_special,
@@ -117,7 +118,7 @@ class Run:
       out: to write to: the same folder if this process leads, else a temporary one.
 
     Raises:
-      UserError: it holds a link, a pipe or a device.
+      UserError: it holds a link, a pipe or a device, or is an address such as gs://bucket/run.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Run:
         trust: Collection[str] = (),
     ) -> None:
         self.best, self.trust = best, trust
-        self.folder = self.out = Path(folder)
+        self.folder = self.out = local(folder)
         self._events: Events | None = None
         self._lock: os.stat_result | None = None  # if this process holds it
         self._scratch: Any = None
@@ -329,6 +330,11 @@ class Run:
         """result.json, of the type `Result`; None if the run has not finished."""
         path = self.folder / "result.json"
         return cfg.read_json(path, Result) if path.exists() else None
+
+    def tables(self) -> dict[str, Any]:
+        """tables.json; empty if the run has not finished."""
+        path = self.folder / "tables.json"
+        return json_files.read(path) if path.exists() else {}
 
     def reopen(self) -> None:
         """Put the result aside, as result-STEP.json, if there is one: the run goes on."""

@@ -151,6 +151,11 @@ def interpret(program: io.BytesIO, check_size: CheckSize, budget: Budget) -> Any
                 memo[len(memo)] = stack[-1]
             case "EMPTY_SET":
                 stack.append(Opaque("a set"))
+            case "FROZENSET":
+                pop()
+                stack.append(Opaque("a set"))
+            case "BYTEARRAY8":
+                stack.append(Opaque("a bytearray"))
             case "ADDITEMS":
                 pop()
             case "NONE" | "NEWTRUE" | "NEWFALSE":
@@ -208,14 +213,14 @@ def interpret(program: io.BytesIO, check_size: CheckSize, budget: Budget) -> Any
 def _assign(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
     """Put items into a dict, under keys that are fast to hash and compare.
 
-    Integers, under which optimizers keep their state, all become the key `None`: nothing here looks
-    them up, and a stranger can choose integers whose hashes collide.
+    What is no text, such as the integers under which optimizers keep their state, all becomes the
+    key `None`: nothing here looks it up, and a stranger can choose integers whose hashes collide.
     """
     if not isinstance(target, dict):
         raise TypeError("items of something that is not a dict")
     for key, value in pairs:
-        if type(key) not in (str, int) or (type(key) is str and len(key) > _LONGEST_KEY):
-            raise Refused(f"has a {type(key).__name__} as key, not a short text or an integer")
+        if type(key) is str and len(key) > _LONGEST_KEY:
+            raise Refused(f"has a key of {len(key):,} characters")
         target[key if type(key) is str else None] = value
 
 

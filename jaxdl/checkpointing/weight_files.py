@@ -13,6 +13,7 @@ import functools
 import io
 import itertools
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -51,6 +52,11 @@ _LEGACY_PICKLES = 5  # that number, the version, the machine, the tensors, the k
 _NESTED = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "module",
            "ema", "model_ema", "state_dict_ema", "ema_state_dict", "params")  # fmt: skip
 _WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
+# Of torch.compile, FSDP, activation checkpointing and Fabric, wherever they stand in a name.
+_INNER = re.compile(
+    r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+_POINTER = b"version https://git-lfs"
 _HEAD = 1 << 26  # bytes of the pickles that begin a file from before 1.6
 _REPEATS = 32  # files that all tensors make, where some share their numbers, as tied layers do
 _MEMBER_HEADER = 30  # bytes at least, before the content of each member of a zip archive
@@ -64,9 +70,9 @@ _DOWNLOAD = "download it again"
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a weight file by name, as NumPy arrays; tied weights stay shared.
 
-    Of a checkpoint that holds more (`{'state_dict': …, 'args': …}`), the weights alone. Prefixes
-    that PyTorch's wrappers put before every name, `module.` and `_orig_mod.`, are removed. The
-    suffix does not matter: what the file begins with says which of the two it is.
+    Of a checkpoint that holds more (`{'state_dict': …, 'args': …}`), the weights alone. What
+    PyTorch's wrappers put before every name, such as `module.`, or into it, such as `_orig_mod.`,
+    is removed. The suffix does not matter: what the file begins with says which of the two it is.
 
     Raises:
       UserError: the file does not exist, is damaged, has another format, or holds anything but
@@ -92,6 +98,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: damaged, or not a {kind}: cannot be parsed ({brief(error)}); {_DOWNLOAD}"
         ) from None
+    plain = {_INNER.sub("", name): array for name, array in tensors.items()}
+    tensors = plain if len(plain) == len(tensors) else tensors
     while tensors and (prefix := _wrapper(tensors)):
         tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     return tensors
@@ -105,7 +113,9 @@ def _wrapper(names: Iterable[str]) -> str | None:
 def _kind(path: Path) -> tuple[str, Callable[[Path], dict[str, np.ndarray]]]:
     """The name of a file's kind, and its reader, by its first bytes or else its suffix."""
     with open(path, "rb") as file:
-        head = file.read(len(_LEGACY))
+        head = file.read(len(_POINTER))
+    if head == _POINTER:
+        raise UserError(f"{path}: stands for a file in Git LFS; get that with git lfs pull")
     torch, safetensors = ("torch.save file", _torch), ("safetensors file", _safetensors)
     if head.startswith((b"PK", _LEGACY)):
         return torch
@@ -236,18 +246,57 @@ def _check_bytes(storage: Storage, nbytes: int) -> None:
 
 
 def _weights(value: Any) -> dict[str, Tensor]:
-    """The dict of tensors in a file, at the top or under one of the usual names."""
+    """The dict of tensors in a file: at the top, under one of the usual names, or the only one.
+
+    What is no tensor in it, such as the number of a step, is passed over.
+    """
     nested = [value.get(name) for name in _NESTED] if isinstance(value, dict) else []
     for candidate in (value, *nested):
-        if isinstance(candidate, dict) and candidate:
+        if _is_tensors(candidate):
+            return candidate
+    below = _dicts(value)
+    if len(below) > 1:
+        raise Refused(f"holds several dicts of tensors: {', '.join(map(brief, below))[:200]}")
+    if below:
+        return next(iter(below.values()))
+    for candidate in (value, *nested):
+        if isinstance(candidate, dict):
             items = candidate.items()
-            if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in items):
-                return candidate
+            if tensors := {k: v for k, v in items if isinstance(k, str) and isinstance(v, Tensor)}:
+                return tensors
     refuse_opaque(value)
     if isinstance(value, dict):
         for candidate in (*nested, *value.values()):
             refuse_opaque(candidate)
     names = map(brief, itertools.islice(value, 8)) if isinstance(value, dict) else []
     content = ", ".join(names) or type(value).__name__.strip("_").lower()
-    keys = " or ".join(_NESTED)
-    raise Refused(f"holds no dict of tensors, at the top or under {keys}, but {content[:200]}")
+    raise Refused(f"holds no dict of tensors by name, but {content[:200]}")
+
+
+def _is_tensors(value: Any) -> bool:
+    """Whether a value is a dict of tensors by name."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _dicts(value: Any) -> dict[str, dict[str, Tensor]]:
+    """The dicts of tensors in a dict and in the dicts in it.
+
+    Each is looked at once, however often it is in there: a stranger's file may repeat itself.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    seen: set[int] = set()
+    level = [("", value)] if isinstance(value, dict) else []
+    for _ in range(2):
+        below = []
+        for name, parent in level:
+            for key, each in parent.items():
+                if isinstance(each, dict) and id(each) not in seen:
+                    seen.add(id(each))
+                    below.append((f"{name}{key}", each))
+        found |= {name: each for name, each in below if _is_tensors(each)}
+        level = [(f"{name}.", each) for name, each in below]
+    return found

@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
     options = make_parser().parse_args(words)
     try:
+        _require_directory()
         overridable = hasattr(options, "overrides_run") or getattr(options, "config", None)
         if overrides and not overridable:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
@@ -85,6 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments is None and isinstance(stop.code, int) and stop.code > 128:
             _leave(stop.code)
         raise
+
+
+def _require_directory() -> None:
+    """Refuse to work in a directory that was removed: no relative path means anything there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the current directory is gone ({error.strerror}); change to one"
+        ) from None
 
 
 def make_parser() -> Parser:

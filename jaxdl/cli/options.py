@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import __version__
 from jaxdl.errors import UserError
-from jaxdl.files import special
+from jaxdl.files import local, special
 from jaxdl.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
 
 def existing_run(folder: str) -> Path:
     """The directory of a run, refused if it holds none."""
-    if not (Path(folder) / "config.json").exists():
+    if not (local(folder) / "config.json").exists():
         raise UserError(f"--workdir {folder}: holds no run (no config.json); train there first")
     return Path(folder)
 
 
 def check_writable(folder: Path, option: str = "--workdir") -> None:
     """Refuse a directory that could not be made, without making it."""
+    local(folder)
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"{option} {folder}: cannot be written ({existing}); choose another")

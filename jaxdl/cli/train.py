@@ -78,8 +78,9 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
     for name, value in result["metrics"].items():
         say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
+    counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
     say(
-        f"evaluated {counted} examples at step {result['step']:,}; "
+        f"{counted} at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
     if any(name.endswith("/AP") for name in result["metrics"]):

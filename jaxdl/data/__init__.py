@@ -28,6 +28,7 @@ from jaxdl.data.text.tokens import Tokens, tokenize
 from jaxdl.data.text.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
 from jaxdl.data.validation import duplicates, validate, without_texts
 from jaxdl.errors import UserError
+from jaxdl.files import local
 
 
 def load(
@@ -54,8 +55,8 @@ def load(
       The splits by role: 'train' and, if the source has them, 'validation' and 'test'.
 
     Raises:
-      UserError: the source is unknown or has no twin, the data is not valid, or it has nothing but
-        text that `tokenize` does not name.
+      UserError: the source is unknown or has no twin, a setting is an address such as gs://…, the
+        data is not valid, or it has nothing but text that `tokenize` does not name.
     """
     if isinstance(source, str):
         if source not in SOURCES:
@@ -63,6 +64,8 @@ def load(
                 f"data source {source!r}: unknown; the sources are {', '.join(SOURCES)}"
             )
         source = SOURCES[source]
+        for name, value in settings.items():
+            _refuse_addresses(name, value)
     splits = twin_of(source, settings) if twin else source(**settings)
     if not isinstance(splits, dict) or not all(isinstance(t, Table) for t in splits.values()):
         raise UserError(
@@ -77,6 +80,18 @@ def load(
     if clips is None:
         return splits
     return clip(splits, clips if isinstance(clips, Clips) else Clips(**clips))
+
+
+def _refuse_addresses(name: str, value: Any) -> None:
+    """Refuse gs://… and the like in a setting of one of our sources: they read local files."""
+    if isinstance(value, str) and "://" in value:
+        try:
+            local(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+    elif isinstance(value, tuple | list):
+        for part in value:
+            _refuse_addresses(name, part)
 
 
 __all__ = [

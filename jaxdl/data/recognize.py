@@ -93,20 +93,23 @@ def _table_at(place: Path) -> Path | None:
         return place
     if not place.is_dir():
         return None
-    entries = [entry for entry in place.iterdir() if not entry.name.startswith(".")]
+    entries = [entry for entry in place.iterdir() if user_files.is_data(entry.name)]
     tables = [entry for entry in entries if entry.suffix.lower() in TABLES]
     return tables[0] if len(tables) == 1 and not any(e.is_dir() for e in entries) else None
 
 
 def _is_yolo(place: Path) -> bool:
-    parts = [place / name for name in ("images/train", "train/images")]
+    """Whether a folder has YOLO's description, or images and a list of their classes."""
+    lists = (place / "classes.txt", place / "labels" / "classes.txt")
+    has_images = any((place / name).is_dir() for name in ("images", "train/images"))
+    beside = place.is_dir() and bool(user_files.below(place, pixels.SUFFIXES, deep=False))
     return (place / "data.yaml").is_file() or (
-        (place / "classes.txt").is_file() and any(part.is_dir() for part in parts)
+        any(file.is_file() for file in lists) and (has_images or beside)
     )
 
 
 def _has(place: Path, suffix: str) -> bool:
-    return next(place.rglob(f"*{suffix}"), None) is not None
+    return bool(user_files.below(place, (suffix,)))
 
 
 def _voc_lists(place: Path) -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -47,15 +47,20 @@ def hashed_roles(
 ) -> dict[str, list[_Item]]:
     """The items of each split whose share is above 0, by a hash of their names.
 
-    Adding items moves no other.
+    Adding items moves no other. But of few, none may fall into a split although its share of them
+    is one or more: then it gets the last of the largest split.
     """
-    shares = {"train": 1.0, "validation": validation, "test": test}
+    shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
     for item in items:
         digest = sha256(name(item).encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
         splits[role].append(item)
+    count = sum(map(len, splits.values()))
+    for role, part in splits.items():
+        if not part and count * shares[role] >= 1:
+            part.append(max(splits.values(), key=len).pop())
     return splits
 
 
@@ -76,17 +81,32 @@ def fill_up(
       source: for messages.
 
     Raises:
-      UserError: a fraction out of range, or of a split that is given: it would have no effect.
+      UserError: a fraction out of range, of a split that is given, where it would have no effect,
+        or so small that the split is empty.
     """
     fractions = {"test": test, "validation": validation}
     require_fractions(source, test or 0, validation or 0)
+    require_unused(fractions, given, source)
+    parts = {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
+    for role, fraction in fractions.items():
+        if fraction and not parts[role]:
+            raise UserError(
+                f"{source}: of {len(given['train'])} examples none is in the {role} split; raise "
+                f"{role}_fraction={fraction}, set it to 0, or add examples"
+            )
+    return parts
+
+
+def require_unused(
+    fractions: Mapping[str, float | None], given: Container[str], source: str
+) -> None:
+    """Refuse a fraction for a split that is given: it would have no effect."""
     for role, fraction in fractions.items():
         if fraction and role in given:
             raise UserError(
                 f"{source}: {role}_fraction={fraction}, but the data has a {role} split; leave one "
                 "of them out"
             )
-    return {**given, **hashed_roles(given["train"], name, test or 0, validation or 0)}
 
 
 def partition(

@@ -10,7 +10,7 @@ import csv
 import errno
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob
 from io import BufferedIOBase, BytesIO, StringIO
@@ -129,14 +129,21 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def spelt(root: Path, name: str) -> str | None:
+def spelt(root: Path, name: str, exists: Callable[[Path], bool] = os.path.isfile) -> str | None:
     """How an existing file is spelt that annotations name: another system may have written them.
 
     Tried are the name, the name with slashes for backslashes, and both in the two Unicode forms.
+
+    Args:
+      root: the folder that it is in.
+      name: its path, relative to `root`.
+      exists: whether a path is what is looked for; a function that accepts names of any length.
     """
     for form in (name, name.replace("\\", "/")):
+        if ".." in form.split("/"):  # it might lead out of the folder
+            continue
         for spelling in (form, same_name(form), unicodedata.normalize("NFD", form)):
-            if os.path.isfile(root / spelling):  # accepts names of any length
+            if exists(root / spelling):
                 return spelling
     return None
 
@@ -157,8 +164,11 @@ def find(path: str, suffix: str, what: str) -> list[Path]:
     if place.is_dir():
         matches = below(place, (suffix,))
     elif not place.is_file():
+        named = set(place.parts)  # by the user, and so the user's
         matches = [
-            file for file in map(Path, glob(str(place), recursive=True)) if is_data(file.name)
+            file
+            for file in map(Path, glob(str(place), recursive=True))
+            if all(part in named or is_data(part) for part in file.parts)
         ]
     files = sorted(file for file in matches if file.is_file())
     if files:

@@ -2,7 +2,8 @@
 
 They know results only: numbers, tables, and functions that give predictions, but not the model or
 JAX. To add one, write such a function in the file of its subject and add it to `FIGURES`, or keep
-it in your own code and name it in the config as `'package.module:function'`. A figure that needs
+it in your own code and name it in the config as `'package.module:function'`. What it needs of a
+run, so that it is known before training, is in `needs`. A figure that needs
 neither `result` nor `history` may be named in `PREVIEWS` too, and is drawn at every evaluation.
 """
 
@@ -27,6 +28,7 @@ from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.language import captions
 from jaxdl.figures.localization import localizations
+from jaxdl.figures.needs import Known, undrawable
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.figures.reconstruction import codes, reconstructions
@@ -40,6 +42,7 @@ __all__ = [
     "PREVIEWS",
     "FinishedRun",
     "Gallery",
+    "Known",
     "answers_gallery",
     "boxes_gallery",
     "draw",
@@ -48,6 +51,8 @@ __all__ = [
     "learning_curves",
     "preview",
     "save",
+    "undrawable",
+    "undrawn",
 ]
 
 Figures = Mapping[str, Callable[[FinishedRun], "Figure"]]  # name -> function
@@ -112,6 +117,12 @@ def draw(figures: Figures, run: FinishedRun, gallery: Gallery) -> None:
     """Draw the learning curves and the given figures, as name.png."""
     for name, function in {"learning_curves": learning_curves, **figures}.items():
         gallery.draw(function, run, name.rpartition(":")[2])
+
+
+def undrawn(figures: Figures, folder: Path) -> list[str]:
+    """The files of figures that are not in their folder, since drawing or writing them failed."""
+    files = [f"{name.rpartition(':')[2]}.png" for name in ("learning_curves", *figures)]
+    return [file for file in files if not (folder / file).exists()]
 
 
 def save(figure: Figure, path: Path) -> bytes:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def confusion(run: FinishedRun) -> Figure:
     """
     tables = {k: np.array(v) for k, v in run.tables.items() if k.endswith("/confusion")}
     if not tables:
-        raise UserError("config.figures: 'confusion' needs a classification task with confusion")
+        raise lacking("confusion")
     figure, axes = canvas(len(tables), side=5.0)
     for ax, (name, matrix) in zip(axes, tables.items(), strict=True):
         errors = matrix - np.diag(np.diag(matrix))
@@ -61,7 +62,7 @@ def class_accuracy(run: FinishedRun) -> Figure:
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/class_accuracy")}
     if not any(tables.values()):
-        raise UserError("config.figures: 'class_accuracy' needs a classification task")
+        raise lacking("class_accuracy")
     figure, axes = canvas(len(tables), side=5.0)
     for ax, (name, accuracies) in zip(axes, tables.items(), strict=True):
         ranked = sorted(accuracies.items(), key=lambda item: item[1])

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Int, Num
 
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 from jaxdl.tasks.answer import Answer, class_names
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def detections(run: FinishedRun) -> Figure:
     batch = table[np.arange(min(_IMAGES, len(table)))]
     predicted = run.predict(batch) if {*_COLUMNS} <= {*batch} else None
     if not isinstance(predicted, dict) or not {"boxes", "labels", "scores"} <= {*predicted}:
-        raise UserError("config.figures: 'detections' needs a detection task, on a source of boxes")
+        raise lacking("detections")
     labels = (batch["labels"], predicted["labels"])
     names = class_names(table.classes, 1 + max(len(table.classes) - 1, *map(np.max, labels)))
     extents = batch["extent"].round().astype(int)
@@ -66,7 +67,7 @@ def precision_recall(run: FinishedRun) -> Figure:
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/precision_recall")}
     if not any(tables.values()):
-        raise UserError("config.figures: 'precision_recall' needs a detection task, and objects")
+        raise lacking("precision_recall")
     names = list(dict.fromkeys(name for curves in tables.values() for name in curves))
     figure, axes = canvas(len(tables), side=4.5)
     for ax, (name, curves) in zip(axes, tables.items(), strict=True):

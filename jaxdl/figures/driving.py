@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.figures.canvas import BLUE, GREY, RED, canvas
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,9 +59,7 @@ def steering_strip(run: FinishedRun) -> Figure:
     table = run.splits[split]
     target, images = table.columns[task.target], table.columns[task.input]
     if images.ndim not in (4, 5):
-        raise UserError(
-            f"config.figures: 'steering_strip' needs images; column {task.input!r} has none"
-        )
+        raise lacking("steering_strip")
     parts = np.array_split(np.arange(len(target)), min(_STRIP, len(target)))
     rows = np.array([part[np.argmax(np.abs(target[part]))] for part in parts])
     frames = images[rows] if images.ndim == 4 else images[rows][:, -1]
@@ -102,9 +100,6 @@ def _predictions(run: FinishedRun, figure: str) -> tuple[Any, str, np.ndarray]:
     """The task, the last evaluated split with predictions, and the predictions."""
     tables = {k: v for k, v in run.tables.items() if k.endswith("/predictions")}
     if not tables or getattr(run.task, "group", None) is None:
-        raise UserError(
-            f"config.figures: {figure!r} needs a regression task with a group, and a split of at "
-            "most 10,000 examples"
-        )
+        raise lacking(figure)
     name = list(tables)[-1]
     return run.task, name.partition("/")[0], np.array(tables[name])

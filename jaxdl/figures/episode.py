@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.figures.canvas import BLUE, GREY, canvas
 from jaxdl.figures.curves import curve
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def episode(run: FinishedRun) -> Figure:
     table = run.splits[run.eval_splits[-1] if run.eval_splits else "train"]
     outputs = run.predict(table[np.zeros(1, int)])
     if not isinstance(outputs, Mapping) or not {"scene", "playing", "reward"} <= outputs.keys():
-        raise UserError("config.figures: 'episode' needs a model that plays, such as actor_critic")
+        raise lacking("episode")
     scene, steps = outputs["scene"][0], int(outputs["playing"][0, :-1].sum())
     figure, _ = canvas(1)
     figure.clear()

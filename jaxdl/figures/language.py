@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jaxdl.errors import UserError
 from jaxdl.figures.canvas import RED
 from jaxdl.figures.classification import gallery
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def captions(run: FinishedRun) -> Figure:
     split = list(tables)[-1].partition("/")[0] if tables else "train"
     images = run.splits[split].columns.get("image")
     if not tables or images is None:
-        raise UserError("config.figures: 'captions' needs a task that generates text about images")
+        raise lacking("captions")
     pairs = tables[f"{split}/written"][:8]
     colors = ["black" if text == reference else RED for text, reference in pairs]
     return gallery(list(images[: len(pairs)]), [text for text, _ in pairs], colors)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.errors import UserError
 from jaxdl.figures.canvas import canvas
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def piano_roll(run: FinishedRun) -> Figure:
     split = ("train", *run.eval_splits)[-1]
     batch = run.splits[split][np.zeros(1, int)]
     if not {"keys", "length"} <= {*batch}:
-        raise UserError("config.figures: 'piano_roll' needs the task 'music'")
+        raise lacking("piano_roll")
     from jaxdl.data.piano_roll import LOWEST
 
     length = int(batch["length"][0])

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import printable
 from jaxdl.figures.canvas import NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def reconstructions(run: FinishedRun) -> Figure:
     """
     table, batch, outputs = _outputs(run, _IMAGES, "reconstructions")
     if np.ndim(batch.get("image")) != 4 or outputs["reconstruction"].ndim != 4:
-        raise UserError("config.figures: 'reconstructions' needs images")
+        raise lacking("reconstructions")
     pairs = [*batch["image"], *outputs["reconstruction"]]
     figure, axes = grid(len(pairs), least=len(pairs) // 2, width=0.9, height=0.9)
     for ax, image in zip(axes, pairs, strict=True):
@@ -47,7 +48,7 @@ def codes(run: FinishedRun) -> Figure:
     table, batch, outputs = _outputs(run, _POINTS, "codes")
     code = outputs.get("code")
     if np.ndim(code) != 2 or code.shape[1] != 2:
-        raise UserError("config.figures: 'codes' needs codes of two numbers; set config.model.code")
+        raise lacking("codes")
     figure, (ax,) = canvas(1, side=6.0)
     label = batch.get("label", np.zeros(len(code), int))
     for value in np.unique(label):
@@ -65,7 +66,7 @@ def _outputs(run: FinishedRun, most: int, figure: str) -> tuple[Table, Any, Any]
     batch = table[np.arange(min(most, len(table)))]
     outputs = run.predict(batch)
     if not isinstance(outputs, dict) or "reconstruction" not in outputs:
-        raise UserError(f"config.figures: {figure!r} needs the task 'reconstruction'")
+        raise lacking(figure)
     return table, batch, outputs
 
 

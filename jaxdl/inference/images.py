@@ -19,6 +19,7 @@ from jaxdl.data.images.lazy import Decoded, Encoded, EncodedFiles, EncodedInMemo
 from jaxdl.data.table import Table
 from jaxdl.data.user_files import below
 from jaxdl.errors import UserError, brief
+from jaxdl.files import local
 from jaxdl.inference.restored import RestoredRun
 
 
@@ -111,7 +112,7 @@ def image_files(places: Sequence[str]) -> list[Path]:
       UserError: a file does not exist, or a folder has no images.
     """
     files: list[Path] = []
-    for path in map(Path, places):
+    for path in map(local, places):
         inside = below(path, pixels.SUFFIXES, deep=False)
         if path.is_dir() and not inside:
             raise UserError(f"{path}: a folder without images ({', '.join(pixels.SUFFIXES)})")

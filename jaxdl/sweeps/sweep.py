@@ -22,7 +22,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import save
 from jaxdl.figures.sweep import sweep_figure
-from jaxdl.files import Secondary, refuse_links, refuse_special
+from jaxdl.files import Secondary, local, refuse_links, refuse_special
 from jaxdl.json_files import write_json
 from jaxdl.progress import Progress
 from jaxdl.sweeps.grid import Member, Sweep, differences, extends
@@ -67,7 +67,7 @@ class Sweeper:
         together: bool | None = None,
         trust: Collection[str] = (),
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = local(folder)
         self._file = self.folder / "sweep.json"
         refuse_links(self.folder)
         if sweep is None and not self._file.exists():

@@ -172,7 +172,8 @@ class Classification(GivesAnswers):
         if label.ndim != 1 or label.dtype.kind not in "iub":
             raise UserError(
                 f"{table.where}: column {self.label!r} must hold one integer an example, "
-                f"got shape {label.shape} of {label.dtype}"
+                f"got shape {label.shape} of {label.dtype}; of one-hot rows store label.argmax(1), "
+                "of (N, 1) label[:, 0], of floats label.astype(int)"
             )
         wrong = np.flatnonzero((label < 0) | (label >= self.classes))
         if len(wrong):

@@ -35,8 +35,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     """
     with experiment.precision.enabled():
         _data(experiment, say)
-        check_shapes(experiment)
-        tell_doubts(experiment, say)
+        tell_doubts(experiment, check_shapes(experiment), say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
@@ -51,8 +50,11 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
         _lowering(experiment, state, batch, say)
 
 
-def check_shapes(experiment: Experiment) -> None:
+def check_shapes(experiment: Experiment) -> frozenset[str]:
     """Trace the model, the train step and every evaluation, without computing.
+
+    Returns:
+      What will be measured, such as 'test/accuracy' and 'test/confusion'.
 
     Raises:
       UserError: the model cannot take the data, or the task cannot use what the model gives, or
@@ -60,10 +62,11 @@ def check_shapes(experiment: Experiment) -> None:
     """
     with experiment.precision.enabled():
         _check_model(experiment)
-        _check_steps(experiment)
+        measured = _check_steps(experiment)
         if experiment.init_from:
             state = experiment.abstract_state
             experiment.init_from.fill(state.params, state.model_state)
+        return measured
 
 
 def _check_model(experiment: Experiment) -> None:
@@ -86,7 +89,7 @@ def _check_model(experiment: Experiment) -> None:
         )
 
 
-def _check_steps(experiment: Experiment) -> None:
+def _check_steps(experiment: Experiment) -> frozenset[str]:
     state = _traced(lambda: experiment.abstract_state, "config.optimizer: cannot start")
     batch = experiment.abstract_batch()
     _traced(lambda: jax.eval_shape(experiment.step, state, batch), "config: the train step fails")
@@ -97,6 +100,7 @@ def _check_steps(experiment: Experiment) -> None:
         experiment.target.met(metrics)
     if experiment.training.best:
         experiment.training.best.better(metrics, None)
+    return frozenset(metrics)
 
 
 def _metrics(experiment: Experiment, split: str, state: State) -> list[str]:

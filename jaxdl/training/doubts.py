@@ -2,36 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.figures import Known, undrawable
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 
 _EXAMPLES = 16  # that are looked at
 _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
+_BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 
 
-def tell_doubts(experiment: Experiment, say: Callable[[str], None] = say) -> None:
+def tell_doubts(
+    experiment: Experiment, measured: Collection[str], say: Callable[[str], None] = say
+) -> None:
+    """Tell of what will not be drawn or measured, and of images in a strange range.
+
+    Args:
+      experiment: what is to be trained.
+      measured: what evaluation reports, from `check_shapes`.
+      say: prints a line.
+    """
+    if not experiment.eval_splits:
+        say(
+            "doubt       nothing is evaluated: there is no validation or test split; name one in "
+            "config.data, or a fraction for it"
+        )
+    _tell_figures(experiment, measured, say)
+    _tell_range(experiment, say)
+
+
+def _tell_figures(
+    experiment: Experiment, measured: Collection[str], say: Callable[[str], None]
+) -> None:
+    """Tell of figures that cannot be drawn."""
+    written = [f"{name}/written" for name in experiment.eval_splits] * bool(experiment.scores_text)
+
+    def outputs() -> Any:
+        with experiment.precision.enabled():
+            batch = experiment.abstract_batch()
+            return jax.eval_shape(experiment.prediction, experiment.abstract_state, batch)
+
+    known = Known(
+        experiment.task,
+        experiment.splits,
+        experiment.eval_splits,
+        {*measured, *written},
+        functools.cache(outputs),
+    )
+    for name, needs in undrawable(experiment.figures, known).items():
+        say(f"doubt       figure {name!r} cannot be drawn: it needs {needs}")
+
+
+def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
     """Tell of images that reach the model in a range that no model is made for.
 
-    Bytes as they are, 0 to 255, or numbers from 0 to 1 that are divided by 255 once more.
+    Bytes as they are, 0 to 255, more than bytes, or numbers from 0 to 1 that are divided by 255
+    once more.
     """
     name, train = experiment.task.input, experiment.splits["train"]
     column = train.columns.get(name)
     if column is None or column.ndim != 4 or column.shape[-1] > 4:
         return
     rows = np.linspace(0, len(train) - 1, min(_EXAMPLES, len(train))).astype(int)
-    some = jax.tree.map(jnp.asarray, train[rows])
+    raw = train[rows]
+    deep = float(np.max(np.abs(np.asarray(raw[name], np.float32)), initial=0)) > 255
+    some = jax.tree.map(jnp.asarray, raw)
     batch = experiment.transform(some, jax.random.key(0))
     largest = float(np.max(np.abs(np.asarray(batch[name], np.float32)), initial=0))
-    if largest > _LARGE:
+    if largest > (_BEYOND_BYTES if deep else _LARGE):
         say(
             f"doubt       column {name!r} reaches the model with values up to {largest:g}; if it "
-            "is not made for them, add dict(name='scale') to config.data.transforms"
+            "is not made for them, scale it in config.data.transforms, as by dict(name='scale')"
         )
     elif 0 < largest < _SMALL:
         say(

@@ -255,6 +255,17 @@ class Recorder:
         self.run.close()
         return result
 
+    def draw_again(self, result: Mapping[str, Any]) -> None:
+        """Draw the figures of a run that has finished; nothing else of it changes."""
+        restored = self.checkpoints.restore(self.experiment.abstract_state)
+        if restored is None:
+            raise UserError("no checkpoint is left to draw from")
+        self._tables = self.run.tables()
+        state = self.experiment.devices.gathered(restored[0])
+        finished = self._results(state)._replace(result=result, history=self.run.history())
+        draw(self.experiment.figures, finished, self._gallery(result["step"]))
+        self.run.close()
+
     def _gallery(self, step: int) -> Gallery:
         """Where figures of a step go."""
         publish = functools.partial(self.run.log_figure, step)

@@ -7,12 +7,16 @@ from typing import Any
 
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.figures import undrawn
+from jaxdl.files import Secondary
+from jaxdl.progress import Progress
 from jaxdl.terminal import say
 from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
+from jaxdl.training.recorder import Recorder
 
 
 def train_run(
@@ -41,16 +45,26 @@ def train_run(
     run.check_claim(config, continuation.past if extend else continuation.lasting)
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
+        if undrawn(config.get("figures", ()), run.figures):
+            Secondary("figures")(_draw_again, config, run, result)
         return result, True
     resumed = bool(Checkpoints(run.checkpoints).steps())
     experiment = build_experiment(config, resumed=resumed)
     if grows:
         told = continuation.check_extension(experiment, before)
-    check_shapes(experiment)
+    measured = check_shapes(experiment)
     if not resumed:
-        tell_doubts(experiment)
+        tell_doubts(experiment, measured)
     if grows:
         say(told)
         run.reopen()
     run.claim(experiment.config)
     return train(experiment, run), False
+
+
+def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:
+    """Draw the figures of a run that has finished, since some of them failed."""
+    experiment = build_experiment(config, resumed=True)
+    progress = Progress(experiment.clock.total, experiment.order.batch_size)
+    with experiment.precision.enabled():
+        Recorder(experiment, run, progress).draw_again(result)

@@ -226,8 +226,10 @@ WRONG = {
     "a build of code": (b"\x80\x02cos\nsystem\n.", "holds a os.system"),
     "an instance": (b"(S'true'\nios\nsystem\n.", "uses STRING"),
     "no tensors": ({"epoch": 90, "arch": "resnet"}, "but epoch, arch"),
-    "a list": ([tensor()], "no dict of tensors, at the top or under state_dict or model"),
-    "numbers among tensors": ({"a": tensor(), "b": 3}, "no dict of tensors"),
+    "a list": ([tensor()], "no dict of tensors by name, but list"),
+    "several dicts": (
+        {"first": {"a": tensor()}, "second": {"a": tensor()}}, "several dicts of tensors: first",
+    ),
     "a missing storage": ({"a": tensor("7")}, "storage '7' is missing"),
     "a storage elsewhere": ({"a": tensor("../../etc/passwd")}, "names a storage as '../../etc"),
     "a short storage": ({"a": tensor(count=9)}, "storage 0 has 24 bytes, not 36"),
@@ -260,7 +262,7 @@ WRONG = {
         + b"N\x8a\xff" + b"\x7f" * 255 + b"tQ.",
         "storage 0 is part of another, or has ",
     ),
-    "nested tuples as a key": (b"\x80\x02}(" + TWICE + b"Nu.", "has a tuple as key"),
+    "nested tuples as a key": (b"\x80\x02}(" + TWICE + b"Nu.", "no dict of tensors by name"),
     "nested tuples as a shape": (
         b"\x80\x02" + VIEW
         + b"(" + pickled(Stored(("storage", Call("torch.FloatStorage", called=False), "0", "", 6)))
@@ -277,9 +279,9 @@ WRONG = {
     "depth": (b"\x80\x02" + nested(b"\x85", 20_000) + b".", "but tuple"),
     "a dict of itself": (b"\x80\x02}q\x00(" + text(b"model") + b"h\x00u.", "but model"),
     "a list of itself": (b"\x80\x02]q\x00h\x00a.", "but list"),
-    "a fraction as a key": ({0.5: tensor()}, "has a float as key"),
-    "truth as a key": ({True: tensor()}, "has a bool as key"),
-    "a long text as a key": ({"a" * 1001: tensor()}, "has a str as key, not a short text"),
+    "a fraction as a key": ({0.5: tensor()}, "no dict of tensors by name"),
+    "truth as a key": ({True: tensor()}, "no dict of tensors by name"),
+    "a long text as a key": ({"a" * 1001: tensor()}, "has a key of 1,001 characters"),
     "numbers as keys": ({0: tensor(), 1: tensor()}, "no dict of tensors"),
     "items of a list": (b"\x80\x02]K\x01K\x02s.", "cannot be parsed"),
     "a memory with holes": (b"\x80\x02]r\xff\xff\xff\x7f.", "its memory has holes"),
@@ -534,3 +536,24 @@ def test_the_prefixes_of_wrappers_are_left_out(tmp_path, prefix):
     path = tmp_path / "a.pth"
     archive(path, pickled({f"{prefix}a": tensor(), f"{prefix}b": tensor()}) + b".", {"0": NUMBERS})
     assert list(weight_files.read(path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": tensor(), "step": 3, "b._extra_state": None},
+        {"generator": {"a": tensor()}, "epoch": 3},
+        {"ema": {"module": {"a": tensor()}}, "lr": {0.5: 1, (1, 2): 3, None: 4}},
+        {"model": {"model._orig_mod.a": tensor(), "model.b._orig_mod.c": tensor()}},
+    ],
+)
+def test_weights_under_any_name_and_beside_what_is_no_tensor(tmp_path, value):
+    found = weight_files.read(archive(tmp_path / "a.pth", value))
+    assert [*found] in (["a"], ["model.a", "model.b.c"])
+    assert all(np.array_equal(array, NUMBERS.reshape(2, 3)) for array in found.values())
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "a.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UserError, match="git lfs pull"):
+        weight_files.read(tmp_path / "a.pth")

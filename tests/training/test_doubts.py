@@ -1,38 +1,64 @@
-"""Images in a range that no model is made for are told of, once, by check and train."""
+"""What is probably not meant is told of, once, by check and train."""
 
 import numpy as np
 import pytest
 
 from jaxdl.training.build import build_experiment
+from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 
 
+@pytest.fixture
+def told(tmp_path):
+    """What is told of images in an archive, by a config with these settings."""
+
+    def told(image, figures=(), task=(), **data):
+        np.savez(tmp_path / "a.npz", image=image, label=np.arange(len(image), dtype=np.int32) % 2)
+        experiment = build_experiment(
+            {
+                "data": {"source": "arrays", "train": str(tmp_path / "a.npz"), **data},
+                "model": {"name": "mlp"},
+                "task": {"name": "classification", **dict(task)},
+                "optimizer": {"name": "adam", "learning_rate": 1e-3},
+                "training": {"batch_size": 2, "steps": 1},
+                "figures": figures,
+            }
+        )
+        said = []
+        tell_doubts(experiment, check_shapes(experiment), said.append)
+        return said
+
+    return told
+
+
+SPLIT = {"test_fraction": 0.34}
+NOISE = np.random.default_rng(0).random((6, 4, 4, 1))
+
+
 @pytest.mark.parametrize(
-    ("scale", "transforms", "fragment"),
+    ("scale", "dtype", "transforms", "fragment"),
     [
-        (255, (), "dict(name='scale')"),
-        (255, ({"name": "scale"},), None),
-        (1, ({"name": "scale"},), "take the scale out"),
-        (1, (), None),
+        (255, np.uint8, (), "dict(name='scale')"),
+        (255, np.uint8, ({"name": "scale"},), None),
+        (4095, np.uint16, ({"name": "scale"},), "values up to 1"),
+        (1, np.float32, ({"name": "scale"},), "take the scale out"),
+        (1, np.float32, (), None),
     ],
 )
-def test_the_range_that_reaches_the_model(tmp_path, scale, transforms, fragment):
-    image = np.random.default_rng(0).random((6, 4, 4, 1)) * scale
-    image = image.astype(np.uint8 if scale == 255 else np.float32)
-    np.savez(tmp_path / "a.npz", image=image, label=np.arange(6, dtype=np.int32) % 2)
-    experiment = build_experiment(
-        {
-            "data": {
-                "source": "arrays",
-                "train": str(tmp_path / "a.npz"),
-                "transforms": transforms,
-            },
-            "model": {"name": "mlp"},
-            "task": {"name": "classification"},
-            "optimizer": {"name": "adam", "learning_rate": 1e-3},
-            "training": {"batch_size": 2, "steps": 1},
-        }
-    )
-    said = []
-    tell_doubts(experiment, said.append)
+def test_the_range_that_reaches_the_model(told, scale, dtype, transforms, fragment):
+    said = told((NOISE * scale).astype(dtype), transforms=transforms, **SPLIT)
     assert [fragment in line for line in said] == [True] * (fragment is not None)
+
+
+def test_that_nothing_is_evaluated_and_what_cannot_be_drawn(told):
+    nothing, figure = told(NOISE.astype(np.float32), ("confusion",))
+    assert "no validation or test split" in nothing and "'confusion' cannot be drawn" in figure
+
+
+def test_figures_that_can_be_drawn_are_not_told(told):
+    images = NOISE.astype(np.float32)
+    assert told(images, ("confusion", "class_accuracy"), **SPLIT) == []
+    (line,) = told(images, ("confusion", "class_accuracy"), {"confusion": False}, **SPLIT)
+    assert "'confusion' cannot be drawn" in line and "100 classes" in line
+    lines = told(images, ("captions", "detections", "episode", "steering", "codes"), **SPLIT)
+    assert len(lines) == 5 and all("cannot be drawn: it needs" in line for line in lines)

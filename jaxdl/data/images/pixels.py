@@ -1,12 +1,10 @@
-"""Decodes images of every format into arrays of pixels. The only file that knows Pillow."""
+"""Decodes images of every format into arrays of pixels. It and `conversion` alone know Pillow."""
 
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxdl.data import limits, user_files
+from jaxdl.data.images import conversion
 from jaxdl.data.images.frame import Fit, Size, lost, scaling
 from jaxdl.errors import UserError, printable
 
@@ -29,15 +28,10 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 # Only these are opened: Pillow reads others too, some by starting programs (EPS).
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_log = logging.getLogger("jaxdl")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
-          6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
 _SMALL = 10_000  # bytes of a decoded image
 _CHUNK = 64  # images a thread takes at a time
 _MUCH = 0.2  # of an image: if the crop to the middle loses more, that is told
-_BACKGROUND = (255, 255, 255)  # where an image is transparent: paper is white
-_VERSION = 2  # increase it when this file makes other pixels, so that cached ones are not used
+_VERSION = 3  # increase it when this file makes other pixels, so that cached ones are not used
 
 
 def version() -> str:
@@ -89,7 +83,7 @@ def decode(
       UserError: an image is missing, damaged, not an image, of more than 16 bits a channel, of more
         pixels than `limits.PIXELS`, or of another shape; the message names it.
     """
-    if pixels.shape[-1] not in _MODES:
+    if pixels.shape[-1] not in conversion.MODES:
         raise UserError(f"{where(0)}: images have 1, 3 or 4 channels, not {pixels.shape[-1]}")
     _pillow()  # here, not in the threads, which would race
 
@@ -137,7 +131,7 @@ def whole(
       upright: rotate it as its Exif note says.
     """
     with _opened(user_files.content(encoded)) as file:
-        return _array(_converted(file, channels, upright), channels)
+        return conversion.array(conversion.converted(file, channels, upright), channels)
 
 
 def read(path: Path, channels: int) -> UInt8[np.ndarray, "height width channels"]:
@@ -157,7 +151,7 @@ def size(encoded: bytes | Path, *, upright: bool = True) -> tuple[int, int]:
     with _opened(encoded) as image:
         height, width = image.height, image.width
         # Pillow rotates a TIFF itself, and reports the rotated size.
-        is_turned = upright and image.format != "TIFF" and _orientation(image) >= 5
+        is_turned = upright and image.format != "TIFF" and conversion.orientation(image) >= 5
     return (width, height) if is_turned else (height, width)
 
 
@@ -165,7 +159,7 @@ def is_upright(encoded: bytes) -> bool:
     """Whether the header of an image is readable and has no Exif note to rotate it."""
     try:
         with _opened(encoded) as image:
-            return _orientation(image) == 1
+            return conversion.orientation(image) == 1
     except Exception:  # `whole` will report it
         return False
 
@@ -182,7 +176,7 @@ def scaled(
     limits.require(*size)
     channels = image.shape[-1]
     original = Image.fromarray(image[..., 0] if channels == 1 else image)
-    return _array(original.resize(size[::-1], Image.Resampling.BILINEAR), channels)
+    return conversion.array(original.resize(size[::-1], Image.Resampling.BILINEAR), channels)
 
 
 def reason(encoded: bytes | Path, error: Exception) -> str:
@@ -213,7 +207,7 @@ def _decode_one(
 ) -> UInt8[np.ndarray, "height width channels"]:
     height, width, channels = shape
     with _opened(user_files.content(encoded)) as file:
-        image = _converted(file, channels, upright=fit is not None)
+        image = conversion.converted(file, channels, upright=fit is not None)
         if fit is not None:
             image = _fitted(image, (height, width), fit, name)
         elif image.size != (width, height):
@@ -221,7 +215,7 @@ def _decode_one(
                 f"{image.height}×{image.width} pixels where {height}×{width} are expected; "
                 "set size to resize the images"
             )
-        return _array(image, channels)
+        return conversion.array(image, channels)
 
 
 def _fitted(image: Image.Image, size: Size, fit: Fit, name: Callable[[], str]) -> Image.Image:
@@ -241,18 +235,14 @@ def _fitted(image: Image.Image, size: Size, fit: Fit, name: Callable[[], str]) -
     return canvas
 
 
-_told = threading.Event()
-
-
 def _tell_crop(share: float, size: Size, name: Callable[[], str]) -> None:
     """Say once that much of an image is not seen."""
-    if not _told.is_set():
-        _told.set()
-        _log.warning(
-            "%s: the middle, %d×%d, is without %d %% of the image, and so for others of its "
-            "shape; fit='pad' or 'squeeze' shows all, and size=(height, width) need not be square",
-            *(name(), *size, round(100 * share)),
-        )
+    conversion.tell(
+        "crop",
+        "%s: the middle, %d×%d, is without %d %% of the image, and so for others of its "
+        "shape; fit='pad' or 'squeeze' shows all, and size=(height, width) need not be square",
+        lambda: (name(), *size, round(100 * share)),
+    )
 
 
 @functools.cache
@@ -281,71 +271,3 @@ def _opened(encoded: bytes | Path) -> Iterator[Image.Image]:
                 limits.require_scans(encoded, image.height, image.width)
             with limits.in_turn(image.height, image.width):
                 yield image
-
-
-def _converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
-    """An image with its pixels, upright if asked for, in the mode with so many channels."""
-    from PIL import Image
-
-    image = file
-    deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
-    image.load()  # this rotates a TIFF, and only then is its orientation right
-    orientation = _orientation(image)
-    if image.mode.startswith(("I", "F")):
-        image = _shallow(image)
-    elif deep and 0 < max(high for _, high in _extrema(image)) < 16:
-        raise ValueError(_DARK)  # Pillow has taken the upper 8 bits
-    if upright and (turn := _TURNS.get(orientation)):
-        image = image.transpose(Image.Transpose[turn])
-    if image.mode == _MODES[channels]:
-        return image
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if channels < 4:
-            paper = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
-            image = Image.alpha_composite(paper, image)
-    return image.convert(_MODES[channels])
-
-
-_DARK = (
-    "16 bits a channel, of which the values use 12 at most, so it is almost black; multiply the "
-    "values, or save it with 8 bits"
-)
-
-
-def _shallow(image: Image.Image) -> Image.Image:
-    """A grey image of 9 to 16 bits as one of 8: the upper ones of as many as the file has."""
-    from PIL import Image
-
-    values = np.asarray(image)
-    bits = 16
-    if image.format == "TIFF":
-        bits = max(image.tag_v2.get(258, (16,)))  # type: ignore[attr-defined]
-    if values.dtype.kind == "f" or bits > 16 or values.min() < 0 or values.max() >= 1 << 16:
-        raise ValueError("more than 16 bits a channel; convert it to 8")
-    if bits == 16 and 0 < values.max() < 1 << 12:
-        raise ValueError(_DARK)
-    return Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))
-
-
-def _extrema(image: Image.Image) -> list[tuple[float, float]]:
-    """The least and largest value of each band but transparency."""
-    bands = [band for band in image.getbands() if band != "A"]
-    extrema = image.getextrema()
-    return list(extrema[: len(bands)]) if isinstance(extrema[0], tuple) else [extrema]  # type: ignore[list-item]
-
-
-def _orientation(image: Image.Image) -> int:
-    """The orientation that a note in the file gives, 1 to 8 (Exif 2.3, 4.6.4); 1 is upright.
-
-    Pillow looks in Exif and XMP. What is not an orientation stands for none.
-    """
-    from PIL import ExifTags
-
-    value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def _array(image: Image.Image, channels: int) -> UInt8[np.ndarray, "height width channels"]:
-    # Twice as fast for small images as numpy.asarray(image).
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
+from jaxdl.data.splits import partition, require_unused
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief
 
@@ -24,6 +26,10 @@ def arrays(
     test: str | None = None,
     validation: str | None = None,
     channels_first: tuple[str, ...] = (),
+    grey: tuple[str, ...] = (),
+    test_fraction: float = 0.0,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
 ) -> dict[str, Table]:
     """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
 
@@ -36,10 +42,17 @@ def arrays(
       validation: path of the validation split's .npz file; None for no validation split.
       channels_first: columns of images that are (N, channels, height, width), as PyTorch has them;
         they become (N, height, width, channels).
+      grey: columns of images that are (N, height, width), as Keras has those of MNIST; they become
+        (N, height, width, 1).
+      test_fraction: share of the rows of `train` for the test split, rounded; 0 for none.
+      validation_fraction: share of the rows of `train` for the validation split, rounded; 0 for
+        none.
+      seed: of the random split.
 
     Raises:
-      UserError: a file is missing, is not an archive of arrays, or is named for two splits; or a
-        column of `channels_first` is missing or does not have four axes.
+      UserError: a file is missing, is not an archive of arrays, or is named for two splits; a
+        column of `channels_first` or `grey` is missing or does not have its axes; or a fraction is
+        out of range, or of a split that has a file.
     """
     files = {"train": train, "validation": validation, "test": test}
     paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
@@ -50,16 +63,60 @@ def arrays(
             raise UserError(
                 f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
             )
-    return {
-        role: _channels_last(Table(read_npz(path), str(path)), channels_first)
+    tables = {
+        role: _channels_last(_with_channel(Table(read_npz(path), str(path)), grey), channels_first)
         for role, path in paths.items()
     }
+    fractions = {"test": test_fraction, "validation": validation_fraction}
+    require_unused(fractions, tables, "arrays")
+    return tables | _parts(tables["train"], fractions, seed)
+
+
+def _parts(train: Table, fractions: Mapping[str, float], seed: int) -> dict[str, Table]:
+    """The train split without the splits that fractions take out of it, and those."""
+    parts = partition(
+        len(train), fractions["test"], fractions["validation"], seed, f"arrays: {train.where}"
+    )
+    if len(parts) == 1:
+        return {"train": train}
+    return {
+        role: replace(
+            train,
+            columns={name: column[rows] for name, column in train.columns.items()},
+            where=f"{train.where} {role}",
+        )
+        for role, rows in parts.items()
+    }
+
+
+def _with_channel(table: Table, names: tuple[str, ...]) -> Table:
+    """The table with an axis for the one channel of these columns; tells which others may lack it.
+
+    Bytes of three axes are rarely anything else.
+    """
+    table.require(names, "grey names columns of images")
+    columns = dict(table.columns)
+    for name, column in columns.items():
+        if name in names:
+            if column.ndim != 3:
+                raise UserError(
+                    f"{table.where}: grey: column {name!r} has shape {column.shape}; it must be "
+                    "(N, height, width)"
+                )
+            columns[name] = column[..., None]
+        elif column.ndim == 3 and column.dtype == np.uint8:
+            _log.warning(
+                "%s: column %r is %s; if these are grey images, and the model needs an axis of "
+                "channels, set grey=('%s',)",
+                *(table.where, name, list(column.shape), name),
+            )
+    return replace(table, columns=columns)
 
 
 def _channels_last(table: Table, names: tuple[str, ...]) -> Table:
     """The table with the axes of these columns in our order; tells which others seem not to be.
 
-    Three or four channels are rarely a height, and an image rarely has so many channels as pixels.
+    An image rarely has more channels than its colors, and is rarely less high than they are many.
     """
     table.require(names, "channels_first names columns of images")
     columns = dict(table.columns)
@@ -71,7 +128,7 @@ def _channels_last(table: Table, names: tuple[str, ...]) -> Table:
                     "must be (N, channels, height, width)"
                 )
             columns[name] = np.ascontiguousarray(column.transpose(0, 2, 3, 1))
-        elif column.ndim == 4 and column.shape[1] in (1, 3, 4) and min(column.shape[2:]) > 4:
+        elif column.ndim == 4 and column.shape[3] > 4 and column.shape[1] < min(column.shape[2:]):
             _log.warning(
                 "%s: column %r is %s, which reads as %d pixels high with %d channels; if these are "
                 "channels, set channels_first=('%s',)",

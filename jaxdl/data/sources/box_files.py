@@ -2,40 +2,90 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
+from jaxdl.data.images.annotations import Corners
 from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
 from jaxdl.errors import UserError, brief, printable
+
+_log = logging.getLogger("jaxdl")
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]|\\\\")  # URLs and Windows
+_DEEPEST = 6  # folders and a name that are looked for of a path of another machine
 
 
 def inside(name: str, where: str, root: Path | None = None) -> str:
     """A path below a folder, as this system writes it; refused if it leads out of the folder.
 
-    With `root`, which is the folder, also one that other systems and tools write: with backslashes,
-    absolute but into the folder, or with `../` before what is in it (as Roboflow does).
+    With `root`, which is the folder, also one that other systems, machines and tools write: see
+    `_below`.
     """
-    plain = os.path.normpath(name)
-    if root is not None and "\\" in name and not os.path.exists(root / plain):
-        with suppress(UserError):
-            other = inside(name.replace("\\", "/"), where, root)
-            plain = other if os.path.exists(root / other) else plain
-    if root is not None and os.path.isabs(plain):
-        for place in (os.path.abspath(root), os.path.realpath(root)):
-            plain = plain.removeprefix(os.path.join(place, ""))
-    if root is not None and plain.startswith(".."):
-        below = re.sub(r"^(\.\./)+", "", plain)
-        plain = below if os.path.exists(root / below) else plain
+    plain = os.path.normpath(name) if root is None else _below(root, name)
+    if root is not None and _ELSEWHERE.match(name) and not os.path.exists(root / plain):
+        raise UserError(
+            f"{where}: {brief(name)} is a path on another machine, and nothing below {root} has "
+            "its name; copy it there"
+        )
     if not name or os.path.isabs(plain) or plain.split(os.sep)[0] == "..":
         raise UserError(f"{where}: path {brief(name)} leads out of its folder; give one inside it")
     return plain
+
+
+def _below(root: Path, name: str) -> str:
+    """The form of a path in which it exists below a folder, or else the path itself.
+
+    Tried are the path, absolute ones that lead into the folder too; with slashes for backslashes;
+    without the `../` before it (as Roboflow writes it), or without the names of the folder itself
+    (images/a.jpg in images). Of an absolute path of another machine, and of a URL, the end that
+    exists below the folder is taken, and that is told.
+    """
+    plain = os.path.normpath(name)
+    if os.path.isabs(plain):
+        for place in (os.path.abspath(root), os.path.realpath(root)):
+            plain = plain.removeprefix(os.path.join(place, ""))
+    elif not plain.startswith("..") and os.path.exists(root / plain):
+        return plain  # as almost all; COCO has 118,287
+    slashed = os.path.normpath(name.replace("\\", "/"))
+    bare = re.sub(r"^(\.\./)+", "", slashed)
+    parts = bare.split("/")
+    shorter = ["/".join(parts[k:]) for k in (1, 2, 3) if parts[:k] == [*root.parts[-k:]]]
+    if found := _existing(root, [plain, slashed, bare, *shorter]):
+        return found
+    if os.path.isabs(name) or _ELSEWHERE.match(name):
+        forms = dict.fromkeys((slashed, os.path.normpath(unquote(slashed))))
+        ends = [form.split("/")[-k:] for form in forms for k in range(_DEEPEST, 0, -1)]
+        if found := _existing(root, ["/".join(end) for end in ends]):
+            _tell_tail(root, name, found)
+            return found
+    return plain
+
+
+def _existing(root: Path, names: Sequence[str]) -> str | None:
+    """The first of the names that exists in a folder, as it is spelt there."""
+    plain = (name for name in names if name and not os.path.isabs(name))
+    spelt = (user_files.spelt(root, name, os.path.exists) for name in plain)
+    return next(filter(None, spelt), None)
+
+
+_told: set[Path] = set()
+
+
+def _tell_tail(root: Path, name: str, found: str) -> None:
+    """Say, once for each folder, that paths of another machine are taken for files here."""
+    if root not in _told:
+        _told.add(root)
+        _log.warning(
+            "%s: paths of another machine are taken for those below this folder, such as %s for %s",
+            *(root, found, brief(name)),
+        )
 
 
 def folder(path: str, source: str) -> Path:
@@ -92,6 +142,29 @@ def shape(files: EncodedFiles, i: int, *, upright: bool) -> Size:
         return pixels.size(path, upright=upright)
     except Exception as error:  # Pillow raises ten types for damaged files
         raise UserError(f"{files.name(i)}: {pixels.reason(path, error)}") from error
+
+
+def unstated_shape(files: EncodedFiles, i: int, boxes: Sequence[Corners], upright: bool) -> Size:
+    """Height and width that the boxes of an image are in, where its annotation does not say.
+
+    If a note in the image swaps its sides, that of the two in which all boxes lie; if they lie in
+    both, that of the pixels as stored, and this is told.
+    """
+    shown = shape(files, i, upright=True)
+    stored = shown if upright else shape(files, i, upright=False)
+    if stored == shown:
+        return shown
+    fit = {
+        size: all(x <= size[1] and y <= size[0] for *_, x, y in boxes) for size in (stored, shown)
+    }
+    if fit[stored] == fit[shown]:
+        _log.warning(
+            "%s: has a note to rotate it, and its annotation has no size; its boxes are taken to "
+            "be of the pixels as stored: set upright=True if they are of the picture as viewers "
+            "show it",
+            files.name(i),
+        )
+    return shown if fit[shown] and not fit[stored] else stored
 
 
 def number(value: Any, what: str, where: str) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from jaxdl import json_files
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.frame import Fit, Frame, Size
+from jaxdl.data.sources.box_files import inside
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
@@ -145,6 +148,16 @@ def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
         yield number, row["image"], row["caption"]
 
 
+def _found(folder: Path, name: str, where: str) -> str:
+    """How an image is spelt that a caption names, in a folder or elsewhere on this machine."""
+    if spelling := user_files.spelt(folder, name):
+        return spelling
+    if not os.path.isfile(folder / name):  # a path of another machine, or a name to complain of
+        with suppress(UserError):
+            return inside(name, where, folder)
+    return name
+
+
 def _read(
     file: Path,
     folder: Path,
@@ -154,7 +167,7 @@ def _read(
     fit: Fit,
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """The images of these names, in `room`."""
-    paths = [folder / (user_files.spelt(folder, name) or name) for name in names]
+    paths = [folder / _found(folder, name, str(file)) for name in names]
     line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
 
     def shown(i: int) -> str:

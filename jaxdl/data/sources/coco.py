@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ _Entry = dict[str, Any]
 _SPLIT = "(?<![a-z])(?:train|val|test)"  # in the name of a split's file or folder
 _ROLES = {"train": "train", "val": "validation", "test": "test"}
 _Image = tuple[Path, str, Objects]  # its folder, its path in there, and its objects
+_UNSTATED = (0, 0)  # the size of an image that its entry does not tell
 _MOST = 1 << 32  # bytes of a JSON file; COCO's own have 450 MB
 
 
@@ -63,7 +64,8 @@ def coco(
     no annotation and is the supercategory of others is a heading, not a class. Objects whose
     `iscrowd` is 1 are `crowd`. Images without annotations have no objects. Sizes are those of the
     pixels as stored, as in COCO; if only the picture rotated by its Exif note has the size, the
-    rotated one is taken. Sizes that are missing, null or 0 are read from the image.
+    rotated one is taken. Sizes that are missing, null or 0 are read from the image; if its note
+    swaps its sides, they are those that the boxes lie in.
 
     Args:
       path: the folder that holds the others.
@@ -103,7 +105,7 @@ def coco(
             here = _categories(document["categories"], file)
             categories = categories or here
             classes = classes or _without_headings(document, categories, file)
-            if here != categories:
+            if not here.items() <= categories.items():
                 raise UserError(
                     f"coco: {file}: its categories differ from those of {root / train[0]}; make "
                     "them the same, ids included"
@@ -144,8 +146,17 @@ def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
       UserError: two files are of one split, or none of train; the images of one are in no usual
         folder; or one that must be COCO's by its name is damaged.
     """
-    folders = [f for f in root.iterdir() if f.name == "annotations" or re.search(_SPLIT, f.name)]
-    files = sorted(file for folder in (root, *folders) for file in folder.glob("*.json"))
+    folders = [
+        folder
+        for folder in root.iterdir()
+        if folder.is_dir() and (folder.name == "annotations" or re.search(_SPLIT, folder.name))
+    ]
+    files = [
+        file
+        for folder in (root, *folders)
+        for file in user_files.below(folder, (".json",), deep=False)
+    ]
+    files.sort()
     files = [file for file in files if "instances" in file.name] or files
     found: dict[str, tuple[Path, list[_Entry]]] = {}
     for file in files:
@@ -203,6 +214,7 @@ def _categories(entries: list[_Entry], file: Path) -> dict[str, str]:
     for place, entry in enumerate(entries):
         where = f"coco: {file} categories[{place}]"
         key, name = _key(entry.get("id")), entry.get("name")
+        name = str(name) if type(name) is int else name
         if key is None or not isinstance(name, str) or key in categories:
             raise UserError(
                 f"{where}: id {brief(entry.get('id'))} and name {brief(name)}; the id must be a "
@@ -264,9 +276,9 @@ def _objects(
 ) -> list[Objects]:
     """The objects of each image."""
     by_id: dict[str | None, Objects] = {}
-    for i, entry in enumerate(document["images"]):
+    for entry in document["images"]:
         where = f"coco: {file} image {_called(entry)}"
-        by_id[_key(entry["id"])] = Objects(where, _shape(entry, i, images, where, upright))
+        by_id[_key(entry["id"])] = Objects(where, _shape(entry, where) or _UNSTATED)
     label = {category: i for i, category in enumerate(categories)}
     for place, entry in enumerate(document["annotations"]):
         where = f"coco: {file} annotation {_called(entry) if 'id' in entry else f'[{place}]'}"
@@ -284,7 +296,12 @@ def _objects(
         by_id[image].add(
             _corners(entry.get("bbox"), where), label[category], _is_crowd(entry, where), where
         )
-    return [*by_id.values()]
+    return [
+        each
+        if each.shape != _UNSTATED
+        else replace(each, shape=box_files.unstated_shape(images, i, each.boxes, upright))
+        for i, each in enumerate(by_id.values())
+    ]
 
 
 def _called(entry: _Entry) -> str:
@@ -293,9 +310,10 @@ def _called(entry: _Entry) -> str:
     return printable(key) if isinstance(key, str) else brief(key)
 
 
-def _shape(entry: _Entry, i: int, images: EncodedFiles, where: str, upright: bool) -> Size:
+def _shape(entry: _Entry, where: str) -> Size | None:
+    """Height and width; None where they are missing, null or 0."""
     if not (entry.get("height") and entry.get("width")):
-        return box_files.shape(images, i, upright=upright)
+        return None
     height, width = (box_files.whole(entry[name], name, where) for name in ("height", "width"))
     if min(height, width) < 1:
         raise UserError(f"{where}: {height}×{width} pixels (height × width); correct it")
@@ -311,7 +329,7 @@ def _corners(box: Any, where: str) -> tuple[float, float, float, float]:
 
 
 def _is_crowd(entry: _Entry, where: str) -> bool:
-    value = entry.get("iscrowd", 0)
-    if value not in (0, 1):
+    value = entry.get("iscrowd") or 0
+    if value not in (0, 1, "0", "1"):
         raise UserError(f"{where}: iscrowd {brief(value)}; it must be 0 or 1")
-    return bool(value)
+    return bool(int(value))

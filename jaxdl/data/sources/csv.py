@@ -23,6 +23,8 @@ _log = logging.getLogger("jaxdl")
 
 _INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
+_NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?")  # as pandas calls them
+_NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "level_0", "nr", "no"})
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -49,14 +51,14 @@ def csv(
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and
         `Table.classes` lists them.
       features: the columns to predict from, in this order; becomes `features` (N, D) float32. By
-        default all columns but the target, the label, the texts, and one without a name that counts
-        the rows; if none is left, no features.
+        default all columns but the target, the label, the texts, and those without a name,
+        which number the rows; if none is left, no features.
       test_fraction: share of the rows for the test split, rounded; 0 for none.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: of the random split. The same file, fractions and seed give the same splits.
       standardize: subtract from each feature its mean over the train split and divide by its
         standard deviation there, in every split; `standardization` computes both.
-      delimiter: the character between two cells.
+      delimiter: the character between two cells; 'tab' for a tabulator.
       text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
       encoding: of the file, by Python's name for it, such as 'cp1252'.
       decimal: the sign before the decimals of a number: a point or a comma.
@@ -67,13 +69,18 @@ def csv(
     """
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
+    target, label = (name and user_files.same_name(name) for name in (target, label))
+    text = tuple(map(user_files.same_name, text))
+    features = None if features is None else tuple(map(user_files.same_name, features))
     with user_files.reading("csv", path):
         sheet = Sheet.read(path, delimiter, encoding, decimal)
         columns, classes, names = _columns(sheet, target, label, features, text)
     count = len(next(iter(columns.values())))
     rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
     made = tuple(map(Feature, names))
-    if standardize and names:
+    if standardize and not names:
+        raise UserError(f"csv: {path}: standardize=True, but no column is a feature; leave it out")
+    if standardize:
         numbers = standardization(columns["features"][rows["train"]])
         made = tuple(map(Feature, names, *(each.tolist() for each in numbers)))
         columns["features"] = standardized(columns["features"], made)
@@ -147,6 +154,7 @@ class Sheet:
         cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
     ) -> Sheet:
         """Read a file; refuse what is not a table, naming the line."""
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
         if len(delimiter) != 1 or delimiter in "\r\n":
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
         rows, lines = [], []
@@ -161,7 +169,8 @@ class Sheet:
             raise UserError(
                 message if message.startswith("csv") else f"csv: {path} {message}"
             ) from None
-        sheet = cls(path, rows[0] if rows else [], rows[1:], lines[1:], delimiter, decimal)
+        header = [*map(user_files.same_name, rows[0])] if rows else []
+        sheet = cls(path, header, rows[1:], lines[1:], delimiter, decimal)
         sheet._check()
         return sheet
 
@@ -217,65 +226,85 @@ class Sheet:
             )
 
     def without_index(self, names: list[str]) -> list[str]:
-        """The columns without one that only counts the rows; it would tell their order."""
-        kept = []
-        for name in names:
-            if not self._counts(name):
-                kept.append(name)
-            elif not name or re.fullmatch(r"Unnamed: ?\d+", name):
+        """The columns without those that have no name, which tools write to number the rows.
+
+        The number of a row would tell its place in the file. A column with a name that does so is
+        kept, and told.
+        """
+        nameless = [name for name in names if _NAMELESS.fullmatch(name)]
+        if nameless:
+            _log.warning(
+                "csv: %s: left out columns without a name, %s; features=… takes them",
+                self.path,
+                brief(nameless),
+            )
+        kept = [name for name in names if name not in nameless]
+        for name in kept:
+            if self._counts(name):
                 _log.warning(
-                    "csv: %s: left out column %r, which counts the rows; features=… takes it",
-                    self.path,
-                    name,
-                )
-            else:
-                _log.warning(
-                    "csv: %s: column %r counts the rows, which says nothing of others; leave it "
+                    "csv: %s: column %r numbers the rows, which says nothing of others; leave it "
                     "out by features=…",
                     self.path,
                     name,
                 )
-                kept.append(name)
         return kept
 
     def _counts(self, name: str) -> bool:
+        """Whether a column counts the rows, from any number, or is called so and has each once."""
         cells = self.cells(name)
-        start = cells[0] if cells[0] in ("0", "1") else None
-        return (
-            start is not None
-            and len(cells) > 2
-            and cells == [*map(str, range(int(start), int(start) + len(cells)))]
-        )
+        if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
+            return False
+        numbers = [*map(int, cells)]
+        counts = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        return counts or (name.lower() in _NUMBERS and len(set(numbers)) == len(numbers))
 
     def require_single_rows(self, name: str) -> None:
         """Refuse a cell that has swallowed rows, since a quote before them is not closed.
 
         A line within a cell is a row if it has as many cells as the header, and in this column a
-        value that other rows have, too.
+        value that other rows have, too, or a number if theirs are numbers. The first and the last
+        are taken with the cells of the row before and after them, where this column is not one of
+        those.
         """
         at = self._place[name]
         whole = [not any("\n" in cell for cell in row) for row in self.rows]
         known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
+        numeric = bool(known) and all(map(is_number, known))
         for row, is_whole, end in zip(self.rows, whole, self.lines, strict=True):
-            inner = [] if is_whole else [line for cell in row for line in cell.split("\n")[1:]]
-            for line in inner:
+            for line in [] if is_whole else self._lines_within(row, at):
                 cells = [cell.strip() for cell in line.split(self.delimiter)]
-                if len(cells) == len(self.header) and cells[at] in known:
+                is_row = len(cells) == len(self.header)
+                if is_row and (cells[at] in known or (numeric and is_number(cells[at]))):
                     raise UserError(
                         f"csv: {self.path}: a cell that ends in line {end} goes over several "
                         f"lines and has rows in it, such as {brief(line)}; close its quote"
                     )
 
+    def _lines_within(self, row: list[str], at: int) -> list[str]:
+        """The lines of cells that go over several, as far as they tell of column `at`."""
+        lines = []
+        for i, cell in enumerate(row):
+            first, *others = cell.split("\n")
+            if others:
+                lines += others
+                lines += [self.delimiter.join([*row[:i], first])] * (at > i)
+                lines += [self.delimiter.join([others[-1], *row[i + 1 :]])] * (at < i)
+        return lines
+
     def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers."""
-        cells = self.cells(name)
-        if self.decimal == ",":
-            cells = [cell if "." in cell else cell.replace(",", ".") for cell in cells]
+        written = cells = self.cells(name)
+        if self.decimal == ",":  # a point would be one between thousands
+            cells = ["" if "." in cell else cell.replace(",", ".") for cell in written]
         wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
         if wrong:
-            cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
-            comma = is_number(cells[wrong[0]].replace(",", ".", 1))
-            remedy = "set decimal=','" if comma else "correct them or leave the column out"
+            first = written[wrong[0]]
+            cell = brief(first) if first else "an empty cell"
+            remedy = "correct them or leave the column out"
+            if self.decimal == "," and "." in first:
+                remedy = "with decimal=',' write them without points, or leave decimal out"
+            elif "," in first and is_number(first.replace(",", "")):
+                remedy = "set decimal=',' if that is what the comma is, or remove the commas"
             raise UserError(
                 f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
                 f"finite number ({len(wrong)} cells are not); {remedy}"

@@ -48,7 +48,8 @@ def images(
     Args:
       path: the folder.
       size: side of a square in pixels, or (height, width); the images are then kept in memory.
-      channels: 1 for grey, 3 for RGB, 4 for RGBA.
+      channels: 1 for grey, 3 for RGB, 4 for RGBA; what is transparent is put on white unless there
+        are 4.
       test_fraction: expected share of the test split, 0 for none, where there is no folder for it.
         By default 0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
       validation_fraction: likewise for the validation split; by default 0.
@@ -137,7 +138,10 @@ def _labelled(root: Path, split: str = "") -> _Labelled:
     folder = root / split
     for stray in map(Path, _visible(folder, os.DirEntry.is_file)):
         if stray.suffix.lower() in SUFFIXES:
-            raise UserError(f"images: {stray} is not in the folder of a class; move it there")
+            raise UserError(
+                f"images: {stray} is not in the folder of a class; move it there"
+                + (", or set splits={} if the folders are classes" if split else "")
+            )
     classes = _visible(folder, os.DirEntry.is_dir)
     if not classes:
         raise UserError(f"images: {folder} has no folders; each class needs one with its images")
@@ -150,7 +154,9 @@ def _labelled(root: Path, split: str = "") -> _Labelled:
             if file.is_dir():
                 raise UserError(
                     f"images: {file.path} is a folder where an image is expected; move it"
-                )
+                    + ("" if split else f", or, if {each.name} is a split, name it: "
+                       f"splits={{'train': {each.name!r}, …}}")
+                )  # fmt: skip
             labelled.append((os.path.join(split, each.name, file.name), same_name(each.name)))
     return labelled
 

@@ -21,6 +21,7 @@ from jaxdl.errors import UserError, printable, some
 _log = logging.getLogger("jaxdl")
 
 _FIELDS = "MLK"  # meter, unit note length and key: without them notes have no pitch or length
+_BLOCK = re.compile(r"%%\s*begin(\w+)")  # of text, or of another language (11.4.1)
 _INLINE_FIELD = re.compile(r"\[([A-Za-z]):([^\[\]\n]*)\]")  # without nested brackets: see `abc`
 _QUOTED = re.compile(r'"([^"\n]*)"')
 
@@ -122,13 +123,15 @@ def _without_blocks(lines: list[str], file: Path) -> list[str]:
     """The lines, those of blocks as comments, so that messages count right (11.4.1)."""
     kept, end, begin = [], None, 0
     for i, line in enumerate(lines, 1):
-        if end is None and line.startswith("%%begin"):
-            end, begin = line.split()[0].replace("begin", "end", 1), i
+        if end is None and (match := _BLOCK.match(line)):
+            end, begin = match[1], i
         kept.append(line if end is None else "%")
-        if end is not None and line.startswith(end):
+        if end is not None and re.match(rf"%%\s*end{end}\b", line):
             end = None
     if end is not None:
-        raise UserError(f"tunes: {file} line {begin}: no {printable(end, 40)} closes it; add it")
+        raise UserError(
+            f"tunes: {file} line {begin}: no %%end{printable(end, 40)} closes it; add it"
+        )
     return kept
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from xml.parsers import expat
 
 from jaxdl.data import user_files
 from jaxdl.data.images.annotations import (
@@ -19,15 +18,18 @@ from jaxdl.data.images.annotations import (
     tables,
 )
 from jaxdl.data.images.frame import Size
+from jaxdl.data.images.lazy import EncodedFiles
 from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources import box_files
+from jaxdl.data.sources import voc_xml as xml
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
-_DEEPEST = 100  # levels of nested elements; a picture's has five
-_LARGEST = 2**24  # bytes of an XML file: expat before 2.6 takes quadratic time for a long token
+_USUAL = ("Annotations", "JPEGImages")  # folders
+_USUAL_LISTS = {"train": "train", "validation": "val", "test": "test"}
+_DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}
 _Entries = list[tuple[str, str]]  # the stem of each XML file, and where it is listed
 
 
@@ -91,14 +93,21 @@ def voc(
     require_size("voc", size)
     root = box_files.folder(path, "voc")
     lists = {"train": train, "validation": validation, "test": test}
-    notes_in, images_in = (
-        root / each if (root / each).is_dir() else root for each in (annotations, images)
-    )
+    notes_in = _folder(root, annotations, "annotations")
+    images_in = _folder(root, images, "images")
     if (root / "ImageSets" / "Main").is_dir():
-        given = {r: _listed(root, r, name) for r, name in lists.items() if name is not None}
-    elif not (given := _by_folder(notes_in)):
-        given = {"train": _below(notes_in, notes_in)}
-        test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+        given = {
+            role: _listed(root, role, name, notes_in)
+            for role, name in lists.items()
+            if name is not None
+        }
+    else:
+        _refuse_lists(root, lists)
+        given = {r: part for r, part in _by_folder(notes_in).items() if lists[r] is not None}
+        if not given:
+            given = {"train": _below(notes_in, notes_in)}
+            usual = 0.0 if test is None else UNSPLIT_TEST
+            test_fraction = usual if test_fraction is None else test_fraction
     entries = fill_up(given, lambda entry: entry[0], test_fraction, validation_fraction, "voc")
     find = _Finder(images_in)
     notes = {
@@ -118,7 +127,7 @@ def voc(
         role: Annotated(
             encoded[role],
             [
-                n.labelled(n.shape or box_files.shape(encoded[role], i, upright=upright), labels)
+                n.labelled(n.shape or n.unstated_shape(encoded[role], i, upright), labels)
                 for i, n in enumerate(part)
             ],
             f"voc: {root} {role}",
@@ -127,6 +136,25 @@ def voc(
         for role, part in notes.items()
     }
     return tables(splits, names, size, degenerate, lazy, outside)
+
+
+def _folder(root: Path, name: str, setting: str) -> Path:
+    """A folder below another, or this one if it has none with the usual name."""
+    if (root / name).is_dir():
+        return root / box_files.inside(name, f"voc: {setting}")
+    if name not in _USUAL:
+        raise UserError(f"voc: {root} has no folder {brief(name)}; correct config.data.{setting}")
+    return root
+
+
+def _refuse_lists(root: Path, lists: Mapping[str, str | None]) -> None:
+    """Refuse names of lists where there are none: they would have no effect."""
+    for role, name in lists.items():
+        if name not in (None, role, _USUAL_LISTS[role]):
+            raise UserError(
+                f"voc: {root} has no ImageSets/Main, and so no list {role}={brief(name)}; leave it "
+                "out"
+            )
 
 
 def _by_folder(root: Path) -> dict[str, _Entries]:
@@ -196,8 +224,12 @@ def _plain(path: Path) -> str:
     return user_files.same_name(str(path))
 
 
-def _listed(root: Path, role: str, name: str) -> _Entries:
-    """The names in a list of ImageSets/Main, and the line of each."""
+def _listed(root: Path, role: str, name: str, notes: Path) -> _Entries:
+    """The stems of the XML files in a list of ImageSets/Main, and the line of each.
+
+    A line names one by its stem; or with the suffix and folder of its image; or, in the lists of a
+    class, followed by 1 or -1, whether the image has one.
+    """
     file = root / "ImageSets" / "Main" / f"{box_files.inside(name, f'voc: config.data.{role}')}.txt"
     if not file.is_file():
         lists = ", ".join(sorted(other.stem for other in file.parent.glob("*.txt"))) or "none"
@@ -206,7 +238,18 @@ def _listed(root: Path, role: str, name: str) -> _Entries:
             f"voc: no {file}; its folder has {lists}: set config.data.{role} to one of them{none}"
         )
     lines = enumerate(user_files.read(file, "voc").split("\n"), 1)
-    return [(line.strip(), f"voc: {file} line {i}") for i, line in lines if line.strip()]
+    return [
+        (_stem(notes, line.strip()), f"voc: {file} line {i}") for i, line in lines if line.strip()
+    ]
+
+
+def _stem(notes: Path, line: str) -> str:
+    """The stem of the XML file that a line of a list names, or the line if there is none."""
+    parts = Path(line.replace("\\", "/")).parts
+    for each in (line, line.split()[0], Path(parts[-1]).stem) if ".." not in parts else ():
+        if found := user_files.spelt(notes, f"{each}.xml"):
+            return found.removesuffix(".xml")
+    return line
 
 
 @dataclass(frozen=True)
@@ -243,7 +286,7 @@ class _Notes:
         if not file.is_file():
             raise UserError(f"{listed}: no {file}; add it, or remove the name")
         with user_files.reading("voc", file):
-            root = _parse(file)
+            root = xml.parse(file)
             names = [node.text for node in root.all("filename") if node.text]
             sizes = root.all("size")
             objects = tuple(_object(node, where, origin) for node in root.all("object"))
@@ -254,6 +297,10 @@ class _Notes:
     def names(self) -> set[str]:
         """The names of the objects' classes."""
         return {each.name for each in self.objects}
+
+    def unstated_shape(self, images: EncodedFiles, i: int, upright: bool) -> Size:
+        """The size that the boxes are in, where the file has none; image i is that of the file."""
+        return box_files.unstated_shape(images, i, [each.box for each in self.objects], upright)
 
     def labelled(self, shape: Size, labels: Mapping[str, int]) -> Objects:
         """The objects with their labels; refuses unknown classes."""
@@ -269,11 +316,14 @@ class _Notes:
         return objects
 
 
-def _shape(node: _Node, where: str) -> Size | None:
-    """Height and width; None where a tool has left them 0."""
+def _shape(node: xml.Node, where: str) -> Size | None:
+    """Height and width; None where a tool has left them 0, or empty."""
     height, width = (_field(node, name, where) for name in ("height", "width"))
     here = f"{where} line {node.line}"
-    shape = box_files.whole(height.text, "height", here), box_files.whole(width.text, "width", here)
+    shape = (
+        box_files.whole(height.text or "0", "height", here),
+        box_files.whole(width.text or "0", "width", here),
+    )
     if 0 in shape:
         return None
     if min(shape) < 0:
@@ -281,23 +331,28 @@ def _shape(node: _Node, where: str) -> Size | None:
     return shape
 
 
-def _object(node: _Node, where: str, origin: int) -> _Object:
+def _object(node: xml.Node, where: str, origin: int) -> _Object:
     name, box = _field(node, "name", where), _field(node, "bndbox", where)
     corners = [_field(box, side, where) for side in ("xmin", "ymin", "xmax", "ymax")]
     x1, y1, x2, y2 = (
         box_files.number(corner.text, corner.tag, f"{where} line {corner.line}")
         for corner in corners
     )
-    difficult = next((each.text for each in node.all("difficult")), "0")
+    difficult = next((each.text for each in node.all("difficult")), "").lower()
+    here = f"{where} line {node.line}"
+    if not name.text:
+        raise UserError(f"{here}: an object whose <name> is empty; name its class")
+    if difficult not in _DIFFICULT:
+        raise UserError(f"{here}: <difficult> is {brief(difficult)}; it must be 0 or 1")
     return _Object(
         user_files.same_name(name.text),
         (x1 - origin, y1 - origin, x2, y2),
-        difficult == "1",
-        f"{where} line {node.line}",
+        _DIFFICULT[difficult],
+        here,
     )
 
 
-def _field(node: _Node, tag: str, where: str) -> _Node:
+def _field(node: xml.Node, tag: str, where: str) -> xml.Node:
     matches = node.all(tag)
     if len(matches) != 1:
         raise UserError(
@@ -305,73 +360,3 @@ def _field(node: _Node, tag: str, where: str) -> _Node:
             "exactly one"
         )
     return matches[0]
-
-
-@dataclass(slots=True)
-class _Node:
-    """An XML element, the line that it begins in, and the text before its first child."""
-
-    tag: str
-    line: int
-    text: str = ""
-    children: list[_Node] = field(default_factory=list)
-
-    def all(self, tag: str) -> list[_Node]:
-        """The children with this tag."""
-        return [child for child in self.children if child.tag == tag]
-
-
-def _content(file: Path) -> bytes:
-    with user_files.opened(file) as stream:
-        content = stream.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise UserError(
-            f"voc: {file} is larger than {_LARGEST:,} bytes, too much for one image; correct it"
-        )
-    return content
-
-
-def _parse(file: Path) -> _Node:
-    """The root of an XML file. Refuses document types, which could make a file expand endlessly."""
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    open_nodes, texts = [_Node("", 0)], [[""]]
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        node = _Node(tag, parser.CurrentLineNumber)
-        if len(open_nodes) > _DEEPEST:
-            raise UserError(f"voc: {file} line {node.line}: nested too deeply; mend it")
-        open_nodes[-1].children.append(node)
-        open_nodes.append(node)
-        texts.append([])
-
-    def end(tag: str) -> None:
-        open_nodes.pop().text = "".join(texts.pop()).strip()
-
-    def text(part: str) -> None:
-        if not open_nodes[-1].children:
-            texts[-1].append(part)
-
-    def doctype(*declared: object) -> None:
-        line = parser.CurrentLineNumber
-        raise UserError(f"voc: {file} line {line}: has a DOCTYPE, which is not allowed; remove it")
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text, doctype
-    try:
-        parser.Parse(_content(file), True)
-    except expat.ExpatError as error:
-        why = expat.ErrorString(error.code)
-        raise UserError(f"voc: {file} line {error.lineno}: not XML ({why}); correct it") from None
-    except OSError as error:
-        raise UserError(f"voc: cannot read {file}: {error.strerror}") from None
-    except UserError:
-        raise
-    except (LookupError, ValueError) as error:  # an encoding that the parser does not know
-        raise UserError(f"voc: {file}: not XML ({error}); write it in UTF-8") from None
-    root = open_nodes[0].children[0]
-    if root.tag != "annotation":
-        raise UserError(
-            f"voc: {file} line {root.line}: <{printable(root.tag)}> where <annotation> is expected"
-        )
-    return root

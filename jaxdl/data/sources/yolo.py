@@ -22,7 +22,7 @@ from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
 from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources import box_files
-from jaxdl.data.splits import NAMES, ROLES
+from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
@@ -35,18 +35,23 @@ def yolo(
     degenerate: Degenerate = "refuse",
     lazy: bool = False,
     outside: Outside = "refuse",
+    test_fraction: float | None = None,
+    validation_fraction: float | None = None,
 ) -> dict[str, Table]:
     """Images with boxes in the format of Darknet and its successors.
 
     The folder has images/train and labels/train, or train/images and train/labels; likewise for val
-    and test. To photo.jpg belongs photo.txt with a line for each object: class, centre (x, y),
-    width and height, as fractions of the image's sides; or class and the corners of a polygon, of
-    which the box around it is taken. An image without this file has no objects.
+    and test. If it is not split, it has images and labels, or all files side by side; then a hash
+    of its path decides the split of an image, so it stays there when others are added.
+
+    To photo.jpg belongs photo.txt with a line for each object: class, centre (x, y), width and
+    height, as fractions of the image's sides; or class and the corners of a polygon, of which the
+    box around it is taken. An image without this file has no objects.
 
     The names of the classes, and the folders of images if they are elsewhere below the folder, or
     text files that list images, are read from data.yaml (`names`, `train`, `val`, `test`; `nc`
-    where classes have no names); without it, the names are read from classes.txt, one on each line.
-    Images are rotated as their Exif note says.
+    where classes have no names); without it, the names are read from classes.txt, one on each line,
+    which may be among the labels. Images are rotated as their Exif note says.
 
     Args:
       path: the folder, or a YAML file in it if that is not called data.yaml.
@@ -55,6 +60,9 @@ def yolo(
       lazy: decode images when they are needed, for data that does not fit in memory. A damaged
         image is then only noticed when it is needed.
       outside: refuse a box that is more than two pixels outside its image, or clip it.
+      test_fraction: expected share of the test split, 0 for none, where the data has none. By
+        default 0.2 of data that is not split, and 0 of other data.
+      validation_fraction: likewise for the validation split; by default 0.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
@@ -74,9 +82,14 @@ def yolo(
             names, folders = _names(document, description), _named_folders(document, description)
     else:
         document = {}
-        names, folders = _lines(root / "classes.txt"), _usual_folders(root)
+        names, folders = _lines(_class_names(root)), _usual_folders(root)
+        if not folders:
+            folders = {"train": [_unsplit(root)]}
+            test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
     keypoints = "kpt_shape" in document
-    images = {role: _images(root, parts, role) for role, parts in folders.items()}
+    given = {role: _images(root, parts, role).paths for role, parts in folders.items()}
+    parts = fill_up(given, lambda path: path, test_fraction, validation_fraction, "yolo")
+    images = {role: EncodedFiles(root, paths) for role, paths in parts.items()}
     box_files.require_disjoint(images, "yolo")
     splits = {
         role: Annotated(
@@ -195,9 +208,25 @@ def _usual_folders(root: Path) -> dict[str, list[str]]:
     for role, names in folders.items():
         if len(names) > 1:
             raise UserError(f"yolo: {root}: {' and '.join(names)} are both the {role} split")
-    if "train" not in folders:
+    if folders and "train" not in folders:
         raise UserError(f"yolo: {root} has neither images/train nor train/images, nor a data.yaml")
     return {role: folders[role] for role in NAMES if role in folders}
+
+
+def _unsplit(root: Path) -> str:
+    """The folder of the images of data that is not split."""
+    for name in ("images", "."):
+        if user_files.below(root / name, SUFFIXES, deep=name != "."):
+            return name
+    raise UserError(
+        f"yolo: {root} has neither images/train, train/images nor images, nor a data.yaml"
+    )
+
+
+def _class_names(root: Path) -> Path:
+    """The file with the names of the classes; LabelImg puts it beside the labels."""
+    usual, beside = root / "classes.txt", root / "labels" / "classes.txt"
+    return beside if beside.is_file() and not usual.is_file() else usual
 
 
 def _images(root: Path, places: list[str], role: str) -> EncodedFiles:
@@ -209,16 +238,14 @@ def _images(root: Path, places: list[str], role: str) -> EncodedFiles:
             continue
         if not os.path.isdir(root / place):  # which takes names of any length
             name = printable(str(root / place), 300)
-            raise UserError(f"yolo: no folder {name}; correct `{role}` in data.yaml")
+            raise UserError(f"yolo: no folder or list {name}; correct `{role}` in data.yaml")
         paths += [str(file.relative_to(root)) for file in user_files.below(root / place, SUFFIXES)]
         _require_images(root, Path(place), paths)
-    labels = {_labels(Path(path)): path for path in reversed(paths)}
+    labels: dict[Path, str] = {}
     for path in paths:
-        if labels[_labels(Path(path))] != path:
-            raise UserError(
-                f"yolo: {root / path} and {labels[_labels(Path(path))]} have the same labels; "
-                "rename one"
-            )
+        other = labels.setdefault(_labels(Path(path)), path)
+        if other != path:
+            raise UserError(f"yolo: {root / path} and {other} have the same labels; rename one")
     return EncodedFiles(root, paths)
 
 
@@ -231,9 +258,10 @@ def _listed(root: Path, file: Path) -> Sequence[str]:
 
 def _require_images(root: Path, folder: Path, images: list[str]) -> None:
     """Refuse labels in the folder beside one of images that belong to none of these."""
-    known = {_labels(Path(path)) for path in images}
+    known = {user_files.same_name(str(_labels(Path(path)))) for path in images}
     for file in user_files.below(root / _labels(folder / "x").parent, (".txt",)):
-        if file.relative_to(root) not in known and file.name != "classes.txt":
+        name = user_files.same_name(str(file.relative_to(root)))
+        if name not in known and file.name != "classes.txt":
             raise UserError(f"yolo: {file} has no image; add the image or remove the file")
 
 
@@ -247,7 +275,8 @@ def _labels(image: Path) -> Path:
 
 
 def _objects(images: EncodedFiles, i: int, keypoints: bool) -> Objects:
-    file = images.root / _labels(Path(images.paths[i]))
+    name = str(_labels(Path(images.paths[i])))
+    file = images.root / (user_files.spelt(images.root, name) or name)
     with user_files.reading("yolo", file):
         return _read_objects(images, i, file, keypoints)
 

@@ -151,7 +151,7 @@ def _tokens(
     except UserError as error:
         raise UserError(f"tokenize.{name}: {error}") from None
     where = {role: f"{t.where}: column {settings.text!r}" for role, t in splits.items()}
-    ids = {role: _encode(texts[role], vocabulary, where[role]) for role in splits}
+    ids = {role: _encode(texts[role], vocabulary, where[role], name) for role in splits}
     dtype = _smallest(len(vocabulary))
     if settings.window is not None:
         windows = {role: _windows(ids[role], settings.window, where[role]) for role in splits}
@@ -177,14 +177,15 @@ def _texts(table: Table, column: str, name: str) -> tuple[str, ...]:
     return tuple(table.columns[column].tolist())
 
 
-def _encode(texts: tuple[str, ...], vocabulary: Vocabulary, where: str) -> _Ids:
+def _encode(texts: tuple[str, ...], vocabulary: Vocabulary, where: str, name: str) -> _Ids:
     frame = [np.array([i], np.int32) for i in (vocabulary.start, vocabulary.end) if i is not None]
     ids = []
     for example, text in enumerate(texts):
         try:
             row = vocabulary.encode(text)
         except UserError as error:
-            raise UserError(f"{where}, example {example}: {error}") from None
+            settings = f"settings of config.data.tokenize.{name}"
+            raise UserError(f"{where}, example {example}: {error} ({settings})") from None
         if len(row) == 0:
             raise UserError(f"{where}, example {example} has no tokens; remove the example")
         ids.append(np.concatenate([frame[0], row, frame[1]]) if frame else row)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.data import Crop, LazyImages
-from jaxdl.data.images import jpeg, pixels
+from jaxdl.data.images import conversion, jpeg, pixels
 from jaxdl.data.images.lazy import EncodedInMemory
 
 UPRIGHT = np.full((24, 32, 3), 230, np.uint8)
@@ -141,3 +141,44 @@ def test_a_long_line_takes_little_memory():
     column = LazyImages(EncodedInMemory([saved(Image.fromarray(line), "PNG")], "it"), Crop(224))
     assert column.crop.longest(line).shape == (1, 16, 3)
     assert column.crop.longest(UPRIGHT) is not None and column[:].shape == (1, 224, 224, 3)
+
+
+def with_chunk(content, name, data):
+    """A PNG with one more chunk, after its head."""
+    check = struct.pack(">I", zlib.crc32(name + data))
+    return content[:33] + struct.pack(">I", len(data)) + name + data + check + content[33:]
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3)])
+@pytest.mark.parametrize("deep", [False, True])
+def test_one_color_may_be_transparent(kind, channels, deep):
+    value = 0x8123 if deep else 0x81
+    values = np.full((4, 4, channels), value)
+    values[0, 0] = 0xFFFF if deep else 0xFF
+    mode = np.squeeze(values).astype(np.uint8)
+    plain = png16(values, kind) if deep else saved(Image.fromarray(mode), "PNG")
+    content = with_chunk(plain, b"tRNS", struct.pack(f">{channels}H", *[value] * channels))
+    assert pixels.whole(content, 3).min() == 255 and pixels.whole(content, 1).min() == 255
+    assert pixels.whole(content, 4)[..., 3].sum() == 255
+
+
+def test_what_vanishes_on_white_and_what_is_dark_is_told_once(caplog):
+    conversion._told.clear()
+    white = Image.new("RGBA", (4, 4), (255, 255, 255, 0))
+    white.paste((255, 255, 255, 255), (0, 0, 2, 2))
+    dark = np.full((4, 4, 1), 0x3FFF)
+    for _ in range(2):
+        pixels.whole(saved(white, "PNG"), 3)
+        pixels.whole(saved(white, "PNG"), 4)
+        assert one(png16(dark, 0), 1) == [0x3F]
+        assert one(png16(0 * dark, 0), 1) == [0]
+    assert len(caplog.messages) == 3
+    for told in ("nothing is left", "put on white", "14 at most"):
+        assert told in caplog.text
+
+
+def test_what_is_opaque_or_bright_is_not_told(caplog):
+    conversion._told.clear()
+    pixels.whole(saved(Image.new("RGBA", (4, 4), (9, 9, 9, 255)), "PNG"), 3)
+    pixels.whole(png16(np.full((4, 4, 1), 0x7FFF), 0), 1)
+    assert not caplog.messages

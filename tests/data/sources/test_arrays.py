@@ -87,3 +87,33 @@ def test_channels_may_come_first(tmp_path, refuses, caplog):
     for wrong, fragment in (("none", "no column 'none'"), ("label", "shape (2,)")):
         with refuses(fragment, "channels_first"):
             arrays(path, channels_first=(wrong,))
+
+
+def test_grey_images_get_an_axis_of_channels(saved, refuses, caplog):
+    path = saved("a.npz", image=np.zeros((2, 8, 9), np.uint8), label=[0, 1])
+    assert arrays(path)["train"].columns["image"].shape == (2, 8, 9)
+    assert "grey=('image',)" in caplog.text
+    assert arrays(path, grey=("image",))["train"].columns["image"].shape == (2, 8, 9, 1)
+    with refuses("grey", "shape (2,)"):
+        arrays(path, grey=("label",))
+
+
+def test_many_channels_first_are_told(saved, caplog):
+    arrays(saved("a.npz", image=np.zeros((2, 6, 8, 8)), label=[0, 1]))
+    assert "channels_first=('image',)" in caplog.text
+    caplog.clear()
+    arrays(saved("b.npz", image=np.zeros((2, 8, 8, 6)), label=[0, 1]))
+    assert not caplog.text
+
+
+def test_fractions_of_one_file(saved, refuses):
+    path = saved("a.npz", x=np.arange(10), y=np.arange(10) ** 2)
+    splits = arrays(path, test_fraction=0.2, validation_fraction=0.1)
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 7, "validation": 1, "test": 2,
+    }  # fmt: skip
+    rows = np.concatenate([table.columns["x"] for table in splits.values()])
+    assert sorted(rows) == list(range(10))
+    assert all((t.columns["y"] == t.columns["x"] ** 2).all() for t in splits.values())
+    with refuses("test_fraction=0.2", "has a test split"):
+        arrays(path, test=saved("b.npz", x=np.arange(3)), test_fraction=0.2)

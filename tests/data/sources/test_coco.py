@@ -254,3 +254,23 @@ def test_boxes_that_are_shares_are_named(data, refuses):
 
     with refuses("shares of the sides", "annotation 101"):
         coco(data(share), (60, 80))
+
+
+@pytest.mark.parametrize(("box", "size"), [([1, 1, 10, 10], (30, 40)), ([1, 30, 5, 9], (40, 30))])
+def test_a_size_that_is_not_stated_is_that_in_which_the_boxes_lie(
+    data, picture, tmp_path, caplog, box, size
+):
+    path = data(lambda document: document.update(
+        images=[{"id": 1, "file_name": "turned.jpg", "width": None, "height": 0}],
+        annotations=[{"id": 1, "image_id": 1, "category_id": 7, "bbox": box, "iscrowd": None}],
+    ))  # fmt: skip
+    picture(tmp_path / "train2017" / "turned.jpg", 30, 40, orientation=6)
+    columns = coco(path, (40, 40), validation=None)["train"].columns
+    assert tuple(columns["extent"][0]) == size
+    assert ("upright=True" in caplog.text) == (size == (30, 40))  # it lies in both
+
+
+def test_another_split_may_lack_categories(data):
+    path = data(lambda document: document["categories"].append({"id": 9, "name": 12}))
+    splits = coco(path, (30, 40))
+    assert splits["train"].classes == splits["validation"].classes == ("cat", "dog", "12")

@@ -187,7 +187,8 @@ def test_a_column_that_counts_the_rows_is_no_feature(sheet, caplog):
         caplog.clear()
         columns = csv(sheet(f"{header}\n{rows}"), label="y", test_fraction=0)["train"].columns
         assert columns["features"].shape == (9, width)
-        assert "counts the rows" in caplog.text and "features=" in caplog.text
+        told = "numbers the rows" if width == 2 else "without a name"
+        assert told in caplog.text and "features=" in caplog.text
     chosen = csv(sheet(f",x,y\n{rows}"), label="y", features=("",), test_fraction=0)
     assert chosen["train"].columns["features"].shape == (9, 1)
 
@@ -213,3 +214,39 @@ def test_other_encodings_decimals_and_lengths(sheet, refuses):
     long = sheet(f"t,y\n{'x' * 300_000},1\n")
     columns = csv(long, target="y", text=("t",), test_fraction=0)["train"].columns
     assert len(columns["t"][0]) == 300_000
+
+
+@pytest.mark.parametrize(
+    "rows", ["3,1,0\n0,2,1\n9,3,0\n", "0.0,1,0\n1.0,2,1\n2.0,3,0\n", "a,1,0\nb,2,1\nc,4,1\n"]
+)
+def test_columns_without_a_name_are_no_features_whatever_is_in_them(sheet, rows):
+    columns = csv(sheet(f",x,y\n{rows}"), label="y", test_fraction=0)["train"].columns
+    assert columns["features"].shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        't,y\n"a,1.5\nb,2.5\nc",3.5\nd,4.5\n',
+        't,y\n"a,1\nb",2\nc,1\n',
+        'y,t,z\n1,"a,b\n2,c",d\n2,e,f\n',
+    ],
+)
+def test_a_quote_swallows_no_numbers_nor_two_rows(sheet, refuses, text):
+    texts = ("t", "z") if "z" in text else ("t",)
+    with refuses("csv: ", "has rows in it", "close its quote"):
+        csv(sheet(text), target="y", text=texts, test_fraction=0)
+
+
+def test_a_point_where_the_decimal_is_a_comma_is_refused(sheet, refuses):
+    with refuses("line 3", "'1.234'", "without points"):
+        csv(sheet("x;y\n1,5;2\n1.234;3\n"), target="y", delimiter=";", decimal=",")
+    with refuses("'1,234'", "decimal=','", "remove the commas"):
+        csv(sheet('x,y\n"1,234",2\n'), target="y")
+
+
+def test_names_of_columns_in_either_unicode_form_and_tabs(sheet):
+    path = sheet("cafe\u0301\ty\n1\t0\n2\t1\n")
+    for delimiter in ("tab", "\\t", "\t"):
+        table = csv(path, label="y", features=("caf\u00e9",), delimiter=delimiter, test_fraction=0)
+        assert table["train"].columns["features"].tolist() == [[1], [2]]

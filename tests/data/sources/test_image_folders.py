@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.data import Crop, LazyImages, duplicates, validate
-from jaxdl.data.images import pixels
+from jaxdl.data.images import conversion
 from jaxdl.data.sources import images
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -223,7 +223,7 @@ def test_refuses_splits_that_do_not_fit(tmp_path, refuses):
 
 def test_refuses_a_split_that_no_image_falls_into(tmp_path, refuses):
     draw(tmp_path / "c" / "a.png")
-    with refuses("no image", "validation split"):
+    with refuses("none is in the validation split", "validation_fraction=0.001"):
         images(str(tmp_path), size=4, test_fraction=0.0, validation_fraction=0.001)
 
 
@@ -358,7 +358,7 @@ def test_images_need_not_be_square(tmp_path, fit):
 def test_a_crop_that_loses_much_is_told_once(tmp_path, caplog):
     for i in range(3):
         draw(tmp_path / "c" / f"{i}.png", size=(30, 10))
-    pixels._told.clear()
+    conversion._told.clear()
     images(str(tmp_path), size=8, test_fraction=0)
     images(str(tmp_path), size=8, test_fraction=0)
     assert len(caplog.messages) == 1 and "67 %" in caplog.messages[0]

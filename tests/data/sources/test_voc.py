@@ -268,3 +268,34 @@ def test_boxes_that_are_shares_are_named(data, refuses):
     path = data({"train": "a", "val": "d", "test": "ef"}, a=shares)
     with refuses("a.xml line 9", "shares of the sides", "width, 40"):
         voc(path, (60, 80), classes=("cat", "dog"), origin=0)
+
+
+def test_lists_name_images_as_tools_do(data):
+    lines = ["a.jpg", "JPEGImages\\b.jpg", "c  1", "/home/x/VOC/JPEGImages/d.png"]
+    splits = voc(data({"train": lines, "val": ["e -1"]}), (60, 80), test=None)
+    assert {role: len(table) for role, table in splits.items()} == {"train": 4, "validation": 1}
+
+
+def test_what_would_have_no_effect_is_refused(data, refuses):
+    path = data()
+    with refuses("no ImageSets/Main", "train='trainval'"):
+        voc(path, (60, 80), train="trainval")
+    with refuses("no folder 'images'", "config.data.images"):
+        voc(path, (60, 80), images="images")
+    assert list(voc(path, (60, 80), test=None)) == ["train"]
+
+
+def test_objects_without_a_name_or_with_a_strange_mark_are_refused(data, refuses):
+    for thing, fragment in (
+        (an_object("", 1, 1, 2, 2), "<name> is empty"),
+        (an_object("cat", 1, 1, 2, 2, difficult="perhaps"), "<difficult> is 'perhaps'"),
+    ):
+        with refuses("a.xml line 9", fragment):
+            voc(data(a=NOTES.format(name="a", objects=thing)), (60, 80), test_fraction=0.0)
+
+
+def test_a_size_that_is_empty_is_that_of_the_image(data):
+    notes = NOTES.format(name="a", objects=an_object("cat", 1, 1, 40, 30))
+    notes = notes.replace("<width>40</width>", "<width/>")
+    columns = voc(data(a=notes), (30, 40), test_fraction=0.0)["train"].columns
+    assert columns["boxes"][0, 0].tolist() == [0, 0, 40, 30]

@@ -141,7 +141,7 @@ def test_refuses_folders(refuses, data, tmp_path):
     with refuses("neither data.yaml nor", "classes.txt"):
         yolo(str(tmp_path), (60, 80))
     (tmp_path / "classes.txt").write_text("cat\n")
-    with refuses("neither images/train nor train/images"):
+    with refuses("neither images/train, train/images nor images"):
         yolo(str(tmp_path), (60, 80))
     (tmp_path / "images" / "train").mkdir(parents=True)
     with refuses("train: no images"):
@@ -216,3 +216,35 @@ def test_what_systems_leave_behind_is_not_data(data, tmp_path):
     (tmp_path / "images" / "train" / "@eaDir").mkdir()
     (tmp_path / "images" / "train" / "@eaDir" / "a.jpg").write_bytes(b"x")
     assert len(yolo(path, (30, 40))["train"]) == 2
+
+
+@pytest.mark.parametrize("folders", [("images", "labels"), ("", "")])
+def test_data_that_is_not_split(tmp_path, picture, folders):
+    for i in range(12):
+        picture(tmp_path / folders[0] / f"{i}.jpg", seed=i)
+        file = tmp_path / folders[1] / f"{i}.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / folders[1] / "classes.txt").write_text("cat\n")
+    usual = yolo(str(tmp_path), (30, 40))
+    assert {*usual} == {"train", "test"} and sum(map(len, usual.values())) == 12
+    halves = yolo(str(tmp_path), (30, 40), validation_fraction=0.5, test_fraction=0.0)
+    assert {*halves} == {"train", "validation"}
+
+
+def test_a_fraction_beside_a_split_is_refused(data, refuses):
+    with refuses("yolo: test_fraction=0.2", "has a test split"):
+        yolo(data(), (60, 80), test_fraction=0.2)
+
+
+def test_labels_are_found_in_either_unicode_form(tmp_path, picture):
+    picture(tmp_path / "images" / "train" / "caf\u00e9.jpg")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "cafe\u0301.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    assert yolo(str(tmp_path), (30, 40))["train"].columns["labels"].tolist() == [[0]]
+
+
+def test_folders_of_another_machine(data):
+    yaml = "names: [cat, dog]\ntrain: /content/x/images/train\nval: C:\\x\\images\\val\n"
+    assert list(yolo(data(yaml), (60, 80))) == ["train", "validation"]
