@@ -24,43 +24,35 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from arguments import count, picture, seed, weight
+from frozen_networks import Network, of_config, of_run
 from jaxtyping import Array, Float
 from sklearn.datasets import load_sample_image
 
 import jaxdl
-from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.data.images import pixels
 from jaxdl.errors import UserError
 from jaxdl.figures import save
 from jaxdl.figures.canvas import grid
 from jaxdl.files import make_parent, replace_bytes
 from jaxdl.terminal import say
-from jaxdl.training.build import build_model, build_task, build_transforms, read_config
-from jaxdl.training.settings import Data, Settings
 from jaxdl.types import Batch, ModelState, Params
 
-_CLASSES = 1000  # of ImageNet, as weight files have them
 _LEAST = 32  # pixels of a side
 
 # Content and style layers by model; of VGG-19 those of the paper, conv4_2 and conv1_1 to conv5_1.
-_LAYERS: dict[tuple[str, int | None], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    ("vgg", 19): (
-        ("features/21",),
-        ("features/0", "features/5", "features/10", "features/19", "features/28"),
-    ),
-    ("alexnet", None): (
-        ("features/6",),
-        ("features/0", "features/3", "features/6", "features/8", "features/10"),
-    ),
-    ("resnet", None): (("layer2",), ("bn1", "layer1", "layer2", "layer3")),
-    ("cifar_resnet", None): (("layer2",), ("bn1", "layer1", "layer2", "layer3")),
+_RESNET = ("layer2",), ("bn1", "layer1", "layer2", "layer3")
+_LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "vgg 19": (("features/21",), tuple(f"features/{i}" for i in (0, 5, 10, 19, 28))),
+    "alexnet": (("features/6",), tuple(f"features/{i}" for i in (0, 3, 6, 8, 10))),
+    "resnet": _RESNET,
+    "cifar_resnet": _RESNET,
 }
 
 # ---- The task: an image between content and style ------------------------------------------------
@@ -133,23 +125,6 @@ def relative(x: Float[Array, "batch ..."], target: Array) -> Float[Array, " batc
 # ---- The model: an image as a frozen network sees it ---------------------------------------------
 
 
-class Network(NamedTuple):
-    """A network that is looked into.
-
-    Attributes:
-      label: what it is called.
-      kind: its model's name and depth.
-      features: (variables, images, names) -> {name: (batch, height, width, channels)}, of images
-        from 0 to 1, after ReLU.
-      variables: parameters and state.
-    """
-
-    label: str
-    kind: tuple[str, int | None]
-    features: Callable[[Any, Array, Sequence[str]], dict[str, Array]]
-    variables: tuple[Params, ModelState]
-
-
 def image_model(network: Network, names: Sequence[str], start: Array) -> jaxdl.Model:
     """A model whose one parameter is an image, and whose outputs are its features.
 
@@ -166,56 +141,6 @@ def image_model(network: Network, names: Sequence[str], start: Array) -> jaxdl.M
         return network.features(state["network"], params["image"], names), state
 
     return jaxdl.Model(init, apply)
-
-
-def of_run(folder: str) -> Network:
-    """The network of a run.
-
-    Raises:
-      UserError: there is none, or it does not see images.
-    """
-    run = jaxdl.load(folder).parts
-    column = run.columns.get("image", {"shape": ()})
-    if len(column["shape"]) != 3 or column["shape"][-1] != 3 or run.model.features is None:
-        raise UserError(f"{folder}: its model does not take coloured images, {column['shape']}")
-    variables = run.state.eval_params, run.state.model_state
-    return _network(Path(folder).name, run.config["model"], run.model, run.transform, variables)
-
-
-def of_config(name: str, weights: str | None, key: int) -> Network:
-    """The network of a config, with the weights of a file, or with those that it starts with.
-
-    Raises:
-      UserError: the config cannot be read, or the file does not fit.
-    """
-    settings = Settings.of(read_config(name))
-    model = build_model(settings.model, None, build_task(settings.task, _CLASSES))
-    transform = build_transforms(Data.of(settings.data)[0].transforms, "config.data.transforms")
-    start = jax.random.key(key), (jnp.zeros((1, 224, 224, 3)),)
-    if weights is None:
-        return _network(f"{name}, untrained", settings.model, model, transform, model.init(*start))
-    filled = InitFrom(weights).fill(*jax.eval_shape(model.init, *start))
-    variables = filled.params, filled.model_state
-    return _network(name, settings.model, model, transform, variables)
-
-
-def _network(
-    label: str, config: Mapping[str, Any], model: Any, transform: Any, variables: Any
-) -> Network:
-    def features(variables: Any, images: Array, names: Sequence[str]) -> dict[str, Array]:
-        batch = transform({"image": 255 * images}, jax.random.key(0))
-        found = model.features(*variables, (batch["image"],), names)
-        for name, x in found.items():
-            if x.ndim != 4:
-                raise UserError(f"features: {name} has no positions, {x.shape}; name another layer")
-        return {name: jax.nn.relu(x) for name, x in found.items()}
-
-    name, depth = str(config["name"]), config.get("depth")
-    kind = (name, depth if (name, depth) in _LAYERS else None)
-    if config.get("batch_norm"):  # of VGG: places in its sequence are others
-        kind = (f"{name} with batch norm", None)
-    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
-    return Network(label, kind, features, variables)
 
 
 # ---- From start to end ---------------------------------------------------------------------------
@@ -299,7 +224,8 @@ def main(options: argparse.Namespace) -> None:
         raise UserError("--config: needs either --weights FILE or --untrained")
     else:
         network = of_config(options.config, options.weights, options.seed)
-    usual = _LAYERS.get(network.kind, ((), ()))
+    name, depth, normed = network.kind
+    usual = _LAYERS.get(f"{name} {depth}" if name == "vgg" and not normed else name, ((), ()))
     task = StyleTransfer(
         content=tuple(options.content_layer or usual[0]),
         style=tuple(options.style_layer or usual[1]),
@@ -307,7 +233,7 @@ def main(options: argparse.Namespace) -> None:
         smoothness=options.smoothness,
     )
     if not (task.content and task.style):
-        raise UserError(f"{network.kind[0]}: name layers by --content-layer and --style-layer")
+        raise UserError(f"{network.label}: name layers by --content-layer and --style-layer")
     content = photograph(options.content, "china.jpg", options.size)
     style = photograph(options.style, "flower.jpg", options.size)
     noise = jax.random.uniform(jax.random.key(options.seed), content.shape)
