@@ -25,6 +25,7 @@ The paper's four experiments:
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,8 @@ class Subject:
         program = jaxdl.jit(switchable)
         intact = replace(run.state, params=run.state.eval_params, ema=None)
 
-        def error(without: Sequence[int] = (), order: Sequence[int] | None = None) -> float:
+        @functools.cache
+        def error(without: tuple[int, ...] = (), order: tuple[int, ...] | None = None) -> float:
             keep, state = ~np.isin(np.arange(len(names)), without), intact
             if order is not None:
                 stats = state.model_state["batch_stats"]
@@ -309,6 +311,8 @@ def main(resnet: str, plain: str | None, options: argparse.Namespace) -> None:
     subjects = [Subject.of(resnet, options.images, residual=True)]
     if plain:
         subjects.append(Subject.of(plain, options.images, residual=False))
+        if subjects[0].blocks.names != subjects[1].blocks.names:
+            raise UserError(f"{plain}: not a twin of {resnet}, whose blocks are others")
     findings = []
     for subject in subjects:
         images, draws = len(subject.splits["test"]), options.draws

@@ -44,7 +44,8 @@ from jaxdl.files import make_parent, replace_bytes
 from jaxdl.terminal import say
 from jaxdl.types import Batch, ModelState, Params
 
-_LEAST = 32  # pixels of a side
+_LEAST, _MOST = 32, 4096  # pixels of a side
+_RATE = 0.02  # of Adam
 
 # Content and style layers by model; of VGG-19 those of the paper, conv4_2 and conv1_1 to conv5_1.
 _RESNET = ("layer2",), ("bn1", "layer1", "layer2", "layer3")
@@ -209,19 +210,26 @@ def photograph(file: Path | None, sample: str, size: int) -> Array:
     """A photograph, (1, height, width, 3) from 0 to 1, the longer side `size` pixels.
 
     Raises:
-      UserError: it cannot be read.
+      UserError: it cannot be read, or would be too small or too large.
     """
     image = load_sample_image(sample) if file is None else pixels.read(file, 3)
-    height, width = (max(_LEAST, round(size * s / max(image.shape))) for s in image.shape[:2])
+    height, width = (round(size * side / max(image.shape)) for side in image.shape[:2])
+    if min(height, width) < _LEAST or size > _MOST:
+        raise UserError(
+            f"--size: {size} makes an image of {width}x{height} pixels; a side must have {_LEAST} "
+            f"to {_MOST}"
+        )
     scaled = jax.image.resize(image / np.float32(255), (height, width, 3), "linear")
     return jnp.clip(scaled, 0, 1)[None]
 
 
 def main(options: argparse.Namespace) -> None:
-    if options.workdir:
+    if (options.weights is not None) + options.untrained != (options.config is not None):
+        raise UserError("--config: needs --weights FILE or --untrained, and --workdir neither")
+    if options.rate is not None and (options.rate == 0 or options.optimizer == "lbfgs"):
+        raise UserError("--rate: above 0, and of Adam alone; L-BFGS searches for its own")
+    if options.workdir is not None:
         network = of_run(options.workdir)
-    elif (options.weights is None) != options.untrained:
-        raise UserError("--config: needs either --weights FILE or --untrained")
     else:
         network = of_config(options.config, options.weights, options.seed)
     name, depth, normed = network.kind
@@ -238,7 +246,7 @@ def main(options: argparse.Namespace) -> None:
     style = photograph(options.style, "flower.jpg", options.size)
     noise = jax.random.uniform(jax.random.key(options.seed), content.shape)
     start = content if options.start == "content" else noise
-    rate = options.rate if options.optimizer == "adam" else None
+    rate = None if options.optimizer == "lbfgs" else options.rate or _RATE
     image, told = transfer(
         network, task, (content, style), start, steps=options.steps, rate=rate
     )  # fmt: skip
@@ -287,7 +295,7 @@ def command(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=count, default=256, help="pixels of the longer side")
     parser.add_argument("--start", choices=("content", "noise"), default="content")
     parser.add_argument("--optimizer", choices=("lbfgs", "adam"), default="lbfgs")
-    parser.add_argument("--rate", type=weight, default=0.02, help="of Adam; white is 1")
+    parser.add_argument("--rate", type=weight, help=f"of Adam, by default {_RATE}; white is 1")
     parser.add_argument("--steps", type=count, default=200)
     parser.add_argument("--seed", type=seed, default=0, help="of noise and of drawn weights")
     parser.add_argument("--image", type=picture, help="where to write the result alone")

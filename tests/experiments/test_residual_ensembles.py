@@ -172,7 +172,7 @@ def test_errors_are_shares_of_the_images(study, resnet):
     for without in ((), (1, 2)):
         wrong = np.argmax(by_hand(resnet, without, True, whole), -1) != whole["label"]
         assert error(without) == pytest.approx(np.mean(wrong)) and len(test) == 12
-    assert error(order=range(3)) == error()
+    assert error(order=(0, 1, 2)) == error()
 
 
 def test_orders_exchange_blocks_that_are_alike(study, resnet):
