@@ -17,7 +17,8 @@ The paper's four experiments:
 4. (4.4) The gradient of the first layer's weights through paths of each length: the mean, over
    `--draws` batches of training images, of the norm of the gradient that passes through k random
    branches and, at all other blocks, through the shortcut alone. Times the number of such paths it
-   is what these contribute together. Batch norm uses its running statistics, as everywhere here.
+   is what these contribute together. Images are not augmented, and batch norm uses its running
+   statistics, as everywhere here.
 
 `switched_blocks.py` switches the blocks of the run's own network.
 """
