@@ -70,6 +70,17 @@ STUDIES = {
         ),
     ),
     "Sequences": (Study("sentiment_baseline.py", "", ""),),
+    "Residual networks": (
+        Study(
+            "residual_ensembles.py",
+            "{cifar10_resnet20} {cifar10_plain20} --figure {figure}",
+            "one deleted block of 54 hardly matters, the error grows smoothly with their number, "
+            "a plain net falls to chance (Veit, Wilber and Belongie 2016)",
+        ),
+    ),
+    "What networks see": (
+        Study("style_transfer.py", "--workdir {imagenette_resnet18} --figure {figure}", ""),
+    ),
     "Without labels": (
         Study(
             "clusters.py",
