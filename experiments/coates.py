@@ -1,6 +1,6 @@
 """Features that k-means finds in patches, and a linear SVM on them: CIFAR-10 without a deep net.
 
-    python experiments/coates.py [--centroids 1600] [--coding triangle] [--twin]
+    python experiments/coates.py [--centroids 1600] [--coding triangle] [--examples N] [--twin]
 
 Coates, Lee and Ng (2011), "An Analysis of Single-Layer Networks in Unsupervised Feature Learning":
 patches of 6x6 pixels are normalised and whitened, k-means finds centroids among them, and an image
@@ -11,7 +11,8 @@ and 79.6 % with 4,000. The constants of normalising and whitening are of Coates 
 Features that do not change are computed once, 16 TFLOP for 1,600 centroids, not in each epoch; so
 they are no layers of a config, and the SVM is a task of its own for jaxdl's step. SVMs of several
 weight decays are trained side by side; the last fifth of the training images decides among them,
-and the chosen one is trained again on all. The test split is looked at once.
+and the chosen one is trained again on all. The test split is looked at once, and all of it counts.
+`--examples` takes the first so many training images.
 """
 
 import argparse
@@ -189,6 +190,8 @@ def train_svms(
 
 
 def main(options: argparse.Namespace) -> None:
+    if options.examples is not None and options.examples < 10:
+        raise UserError(f"--examples {options.examples}: a fifth decides; give at least 10")
     if options.centroids > options.patches:
         raise UserError(
             f"--patches {options.patches:,}: fewer than the {options.centroids:,} centroids that "
@@ -196,7 +199,10 @@ def main(options: argparse.Namespace) -> None:
         )
     columns = ("image", "label")
     splits = data.load("tfds", dataset="cifar10", columns=columns, twin=options.twin)
-    images = {role: splits[role].columns["image"] for role in ("train", "test")}
+    rows = {"train": slice(options.examples), "test": slice(None)}
+    images, label = (
+        {role: splits[role].columns[name][rows[role]] for role in rows} for name in columns
+    )
     began = time.perf_counter()
 
     def told(what: str) -> None:
@@ -208,10 +214,10 @@ def main(options: argparse.Namespace) -> None:
     told(f"{options.centroids:,} centroids of {options.patches:,} patches")
     x = {role: features(dictionary, images[role], options.coding) for role in images}
     standardize(x["train"], x["test"])
-    told(f"{x['train'].shape[1]:,} features an image")
+    told(f"{x['train'].shape[1]:,} features of {len(x['train']):,} training images")
 
     def table(role: str, rows: slice = slice(None)) -> data.Table:
-        columns = {"features": x[role][rows], "label": splits[role].columns["label"][rows]}
+        columns = {"features": x[role][rows], "label": label[role][rows]}
         return data.Table(columns, splits[role].where, splits[role].classes)
 
     cut = len(x["train"]) * 4 // 5
@@ -232,14 +238,21 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--centroids", type=positive, default=1600)
     parser.add_argument("--coding", choices=CODINGS, default="triangle")
+    parser.add_argument("--examples", type=positive, help="training images at most; by default all")
     parser.add_argument("--patches", type=positive, default=250_000, help="that k-means sees")
     parser.add_argument("--iterations", type=positive, default=15, help="of k-means")
     parser.add_argument("--epochs", type=positive, default=20, help="of the SVMs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--twin", action="store_true", help="on the twin, offline")
     options = parser.parse_args()
     try:

@@ -41,7 +41,7 @@ Reached = dict[str, dict[str, float]]  # data set -> what was measured -> test a
 
 _PATCH = 16  # pixels of a side, of 4x4 cells
 _CV2_CELL = 1.5  # a cell of OpenCV's SIFT is so many times the `size` of its keypoint
-_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C
+_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # C
 _WEIGHTS = {"bag of words": (1.0,), "spatial pyramid": (0.25, 0.25, 0.5)}  # of levels
 _SEEN = 200_000  # descriptors that k-means sees
 # What of an image is looked at: settings of the source, how much larger it is made, and the grid.
@@ -219,10 +219,14 @@ def beside(values: list[str], names: list[str]) -> Reached:
 
 
 def main(options: argparse.Namespace) -> None:
+    if options.examples is not None and options.examples < 10:
+        raise UserError(f"--examples {options.examples}: a fifth decides; give at least 10")
+    if options.figure and Path(options.figure).suffix not in (".png", ".pdf", ".svg"):
+        raise UserError(f"--figure {options.figure}: must end with .png, .pdf or .svg")
     for name in options.data:
         short(name)
     deep = beside(options.beside, options.data)
-    shallow = {name: measure(name, options) for name in options.data}
+    shallow = {name: measure(name, options) for name in dict.fromkeys(options.data)}
     if options.figure:
         draw(shallow, deep, options.figure)
 
@@ -233,12 +237,18 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="*", default=["imagenette/160px-v2", "cifar10"])
     parser.add_argument("--words", type=positive, default=400)
     parser.add_argument("--examples", type=positive, help="training images at most; by default all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--figure", help="where to draw all data sets, shallow against deep")
     parser.add_argument(
         "--beside", nargs="*", default=[], help="measured elsewhere, as cifar10:ResNet-20=0.9001"

@@ -63,9 +63,9 @@ def test_pedestrians(root, tmp_path):
 
 
 def test_coates(root):
-    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 3)
-    told = run(root, "coates.py", "--twin", *small).splitlines()
-    assert told[1].startswith("64 features an image") and "over 300" in told[-1]
+    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 8)
+    told = run(root, "coates.py", "--twin", "--examples", 500, *small).splitlines()
+    assert told[1].startswith("64 features of 500 training images") and "over 300" in told[-1]
     assert float(told[-1].split()[1]) > 0.4  # chance is 0.1
 
 
@@ -154,11 +154,10 @@ def test_compare(root, two_runs, tmp_path):
         ("summarize.py", ["none"], "none: has no result.json"),
         ("pedestrians.py", ["none", "--twin"], "none"),
         ("coates.py", ["--patches", "9"], "--patches 9: fewer than the 1,600 centroids"),
-        ("shallow_features.py", ["mnist"], "mnist: a data set of this study is one of imagenette"),
         (
             "shallow_features.py",
-            ["cifar10", "--beside", "cifar10:net"],
-            "--beside cifar10:net: give DATA:NAME=SHARE",
+            ["--beside", "cifar10:net"],
+            "--beside cifar10:net: give DATA:NAME",
         ),
         ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
