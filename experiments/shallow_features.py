@@ -185,7 +185,9 @@ def draw(
         colors = [BLUE if kind in shallow[name] else GREY for kind in bars]
         ax.bar_label(ax.barh([*bars], [*bars.values()], color=colors), fmt="{:.3f}", padding=3)
         ax.invert_yaxis()
-        ax.set(title=name, xlabel="test accuracy", xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
+        ax.set(
+            title=which + name, xlabel="test accuracy", xlim=(0, 1.1), xticks=np.linspace(0, 1, 6)
+        )
     save(figure, Path(path))
 
 
@@ -228,7 +230,7 @@ def main(options: argparse.Namespace) -> None:
     deep = beside(options.beside, options.data)
     shallow = {name: measure(name, options) for name in dict.fromkeys(options.data)}
     if options.figure:
-        draw(shallow, deep, options.figure)
+        draw(shallow, deep, "twin of " * options.twin, options.figure)
 
 
 def positive(text: str) -> int:
