@@ -175,9 +175,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
     return reached
 
 
-def draw(
-    shallow: dict[str, dict[str, float]], deep: dict[str, dict[str, float]], path: str
-) -> None:
+def draw(shallow: Reached, deep: Reached, which: str, path: str) -> None:
     """Bars: of each data set what was measured here, and below it what stands beside it."""
     figure, axes = canvas(len(shallow), side=3.5)
     for ax, name in zip(axes, shallow, strict=True):
@@ -185,9 +183,8 @@ def draw(
         colors = [BLUE if kind in shallow[name] else GREY for kind in bars]
         ax.bar_label(ax.barh([*bars], [*bars.values()], color=colors), fmt="{:.3f}", padding=3)
         ax.invert_yaxis()
-        ax.set(
-            title=which + name, xlabel="test accuracy", xlim=(0, 1.1), xticks=np.linspace(0, 1, 6)
-        )
+        ax.set(title=which + name, xlabel="test accuracy")
+        ax.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
     save(figure, Path(path))
 
 

@@ -1,5 +1,6 @@
 """Every study and benchmark runs as its docstring says."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from jaxdl.cli.main import main
+from jaxdl.errors import UserError
 
 
 def attempt(root, script, *words):
@@ -22,6 +24,7 @@ def run(root, script, *words):
     return done.stdout
 
 
+@functools.cache
 def module(root, script):
     spec = importlib.util.spec_from_file_location(script[:-3], root / "experiments" / script)
     study = sys.modules[script[:-3]] = importlib.util.module_from_spec(spec)
@@ -71,12 +74,12 @@ def test_coates(root):
 
 
 def test_shallow_features(root, tmp_path):
-    words = ("--twin", "--words", 30, "--examples", 200, "--figure", tmp_path / "bars.png")
+    words = ("--twin", "--words", 30, "--examples", 100, "--figure", tmp_path / "bars.png")
     told = run(root, "shallow_features.py", "cifar10", *words, "--beside", "cifar10:A net=0.9")
     first, *kinds = told.splitlines()
-    assert "200 of 1,197 training images, 169 patches each, 30 words" in first
+    assert "100 of 1,197 training images, 169 patches each, 30 words" in first
     assert [line.split("C =")[0].strip() for line in kinds] == ["bag of words", "spatial pyramid"]
-    assert all(float(line.split("test/accuracy")[1].split()[0]) > 0.8 for line in kinds)
+    assert all(float(line.split("test/accuracy")[1].split()[0]) > 0.7 for line in kinds)
     assert (tmp_path / "bars.png").stat().st_size > 10_000
 
 
@@ -97,6 +100,19 @@ def test_ones_in_place_of_counts_make_the_intersection_of_histograms(root):
     kernel = sum(w * intersection(cells) for w, cells in zip(weights, of_level, strict=True))
     assert (rows[0] @ rows[1].T)[0, 0] == pytest.approx(kernel, rel=1e-12)
     assert (rows[0] @ rows[0].T)[0, 0] == pytest.approx(sum(weights))
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ("cifar10:net", "cifar10:net: give DATA:NAME=SHARE"),
+        ("cifar10:net=90", "cifar10:net=90: give DATA:NAME=SHARE"),
+        ("imagenette:net=0.9", "imagenette is not measured; give cifar10"),
+    ],
+)
+def test_what_stands_beside_a_study_is_a_share_of_its_data(root, beside, message):
+    with pytest.raises(UserError, match=message):
+        module(root, "shallow_features.py").beside([beside], ["cifar10"])
 
 
 def test_k_means_and_whitening_are_scikit_learns(root):
@@ -155,11 +171,6 @@ def test_compare(root, two_runs, tmp_path):
         ("summarize.py", ["none"], "none: has no result.json"),
         ("pedestrians.py", ["none", "--twin"], "none"),
         ("coates.py", ["--patches", "9"], "--patches 9: fewer than the 1,600 centroids"),
-        (
-            "shallow_features.py",
-            ["--beside", "cifar10:net"],
-            "--beside cifar10:net: give DATA:NAME",
-        ),
         ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
 )

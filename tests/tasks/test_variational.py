@@ -1,11 +1,15 @@
 """The task `variational`, and the variational autoencoder, its model."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.data.table import Table
 from jaxdl.errors import UserError
+from jaxdl.figures.reconstruction import samples
 from jaxdl.models import VAE, functional
 from jaxdl.tasks import Variational
 from jaxdl.training.state import count
@@ -106,11 +110,12 @@ def test_what_cannot_be_is_one_line(call, words, message):
     assert status == 2 and message in err and err.count("\n") <= 2
 
 
-def test_samples_are_of_what_makes_them(call, tmp_path, caplog):
-    words = ("train", "--config", "mnist_autoencoder", "--workdir", tmp_path / "run")
-    steps = "--config.training.steps=1", "--config.model.hidden=(4,)", "--config.data.twin=true"
-    call(*words, *steps, "--config.figures=('samples',)")
-    assert "'samples' needs a model that makes images, such as 'vae'" in caplog.text
+def test_samples_are_of_what_makes_them(small):
+    table = Table({"image": np.asarray(small[-1])})
+    made = {"reconstruction": table.columns["image"]}
+    run = SimpleNamespace(splits={"test": table}, eval_splits=("test",), predict=lambda batch: made)
+    with pytest.raises(UserError, match="'samples' needs a model that makes images, such as 'vae'"):
+        samples(run)
 
 
 def test_the_task_refuses_an_input_of_another_shape(small):
