@@ -1,7 +1,5 @@
 """The task `variational`, and the variational autoencoder, its model."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError
+from jaxdl.figures import FinishedRun
 from jaxdl.figures.reconstruction import samples
 from jaxdl.models import VAE, functional
 from jaxdl.tasks import Variational
@@ -113,7 +112,8 @@ def test_what_cannot_be_is_one_line(call, words, message):
 def test_samples_are_of_what_makes_them(small):
     table = Table({"image": np.asarray(small[-1])})
     made = {"reconstruction": table.columns["image"]}
-    run = SimpleNamespace(splits={"test": table}, eval_splits=("test",), predict=lambda batch: made)
+    parts = Variational(), {"test": table}, ("test",), {}, lambda batch: made
+    run = FinishedRun(*parts, lambda steps: {}, {}, {}, [])
     with pytest.raises(UserError, match="'samples' needs a model that makes images, such as 'vae'"):
         samples(run)
 
