@@ -67,7 +67,7 @@ def test_pedestrians(root, tmp_path):
 
 
 def test_coates(root):
-    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 8)
+    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 40)
     told = run(root, "coates.py", "--twin", "--examples", 500, *small).splitlines()
     assert told[1].startswith("64 features of 500 training images") and "over 300" in told[-1]
     assert float(told[-1].split()[1]) > 0.4  # chance is 0.1
