@@ -33,7 +33,7 @@ from jaxdl.terminal import say
 
 _SIDE = 6  # pixels of a patch
 _CONTRAST, _WHITENING = 10.0, 0.1  # added to the variance of a patch, of a principal component
-_DECAYS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1)
+_DECAYS = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 _BATCH = 500
 
 
