@@ -1,12 +1,16 @@
 """Every study and benchmark runs as its docstring says."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 
 from jaxdl.cli.main import main
+from jaxdl.errors import UserError
 
 
 def attempt(root, script, *words):
@@ -18,6 +22,14 @@ def run(root, script, *words):
     done = attempt(root, script, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@functools.cache
+def module(root, script):
+    spec = importlib.util.spec_from_file_location(script[:-3], root / "experiments" / script)
+    study = sys.modules[script[:-3]] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(study)
+    return study
 
 
 def test_bishop_tables(root, tmp_path):
@@ -36,7 +48,8 @@ def test_clusters(root, tmp_path):
     words = ["train", "--config", "mnist_autoencoder", "--workdir", str(tmp_path / "run"), *small]
     main([*words, "--config.data.twin=true"])
     told = run(root, "clusters.py", "--twin", "--workdir", tmp_path / "run").splitlines()
-    assert any("k-means++" in line and "0.598" in line and "0.469" in line for line in told)
+    printed = ("k-means++", "69,545", "0.598", "0.469")
+    assert any(all(word in line for word in printed) for line in told)
     errors = [float(line.split()[-3]) for line in told if "squared error" in line]
     of_train, of_test, untrained = errors
     assert of_test < of_train < untrained
@@ -77,6 +90,85 @@ def test_lecture(root, tmp_path):
     )
 
 
+def test_coates(root):
+    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 40)
+    told = run(root, "coates.py", "--twin", "--examples", 500, *small).splitlines()
+    assert told[1].startswith("64 features of 500 training images") and "over 300" in told[-1]
+    assert float(told[-1].split()[1]) > 0.4  # chance is 0.1
+
+
+def test_shallow_features(root, tmp_path):
+    words = ("--twin", "--words", 30, "--examples", 100, "--figure", tmp_path / "bars.png")
+    told = run(root, "shallow_features.py", "cifar10", *words, "--beside", "cifar10:A net=0.9")
+    first, *kinds = told.splitlines()
+    assert "100 of 1,197 training images, 169 patches each, 30 words" in first
+    assert [line.split("C =")[0].strip() for line in kinds] == ["bag of words", "spatial pyramid"]
+    assert all(float(line.split("test/accuracy")[1].split()[0]) > 0.7 for line in kinds)
+    assert (tmp_path / "bars.png").stat().st_size > 10_000
+
+
+def test_ones_in_place_of_counts_make_the_intersection_of_histograms(root):
+    study = module(root, "shallow_features.py")
+    words, weights = np.random.default_rng(0).integers(0, 3, (2, 36)), (0.25, 0.75)
+    rows = study.pyramid(words, 3, weights)
+    quarters = [(slice(y, y + 3), slice(x, x + 3)) for y in (0, 3) for x in (0, 3)]
+    of_level = [[(slice(None), slice(None))], quarters]
+
+    def intersection(cells):
+        counts = [
+            [np.bincount(image.reshape(6, 6)[cell].ravel(), minlength=3) for cell in cells]
+            for image in words
+        ]
+        return np.minimum(*counts).sum() / 36
+
+    kernel = sum(w * intersection(cells) for w, cells in zip(weights, of_level, strict=True))
+    assert (rows[0] @ rows[1].T)[0, 0] == pytest.approx(kernel, rel=1e-12)
+    assert (rows[0] @ rows[0].T)[0, 0] == pytest.approx(sum(weights))
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ("cifar10:net", "cifar10:net: give DATA:NAME=SHARE"),
+        ("cifar10:net=90", "cifar10:net=90: give DATA:NAME=SHARE"),
+        ("imagenette:net=0.9", "imagenette is not measured; give cifar10"),
+    ],
+)
+def test_what_stands_beside_a_study_is_a_share_of_its_data(root, beside, message):
+    with pytest.raises(UserError, match=message):
+        module(root, "shallow_features.py").beside([beside], ["cifar10"])
+
+
+def test_k_means_and_whitening_are_scikit_learns(root):
+    study = module(root, "coates.py")
+    x = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32) * [1, 2, 3, 4, 5]
+    start = x[:7].astype(np.float32)
+    ours = study.k_means(x.astype(np.float32), start, 5)
+    theirs = KMeans(7, init=start, n_init=1, max_iter=5, tol=0, algorithm="lloyd").fit(x)
+    np.testing.assert_allclose(ours, theirs.cluster_centers_, rtol=1e-4, atol=1e-4)
+    mean, whitening = study.zca(x)
+    white = np.asarray((x - mean) @ whitening)
+    variances = np.linalg.eigvalsh(np.cov(x.T, bias=True))
+    expected = np.sort(variances / (variances + 0.1))
+    np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(white.T, bias=True)), expected, rtol=1e-3)
+
+
+def test_codes_are_summed_over_quadrants(root):
+    study = module(root, "coates.py")
+    image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    flat = np.asarray(study.patches(image))
+    assert flat.shape == (12, 108) and np.abs(flat.mean(1)).max() < 1e-5
+    dictionary = study.Dictionary(np.zeros(108), np.eye(108), flat[[0, 5, 11]])
+    distance = np.linalg.norm(flat[:, None] - flat[[0, 5, 11]], axis=-1)
+    triangle = np.maximum(distance.mean(1, keepdims=True) - distance, 0).reshape(3, 4, 3)
+    halves = [(slice(0, 2), slice(2, 3)), (slice(0, 2), slice(2, 4))]
+    expected = [triangle[y, x].sum((0, 1)) for y in halves[0] for x in halves[1]]
+    got = study.describe(dictionary, image, "triangle").reshape(4, 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-2)
+    nearest = study.describe(dictionary, image, "hard").reshape(4, 3)
+    assert nearest.sum(1).tolist() == [4, 4, 2, 2]
+
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -102,10 +194,11 @@ def test_compare(root, two_runs, tmp_path):
     [
         ("summarize.py", ["none"], "none: has no result.json"),
         ("pedestrians.py", ["none", "--twin"], "none"),
+        ("coates.py", ["--patches", "9"], "--patches 9: fewer than the 1,600 centroids"),
         ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
 )
-def test_what_is_no_finished_run_is_named(root, tmp_path, monkeypatch, script, words, fault):
+def test_what_cannot_be_is_one_line(root, tmp_path, monkeypatch, script, words, fault):
     monkeypatch.chdir(tmp_path)
     done = attempt(root, script, *words)
     assert done.returncode == 2 and done.stderr.startswith(fault)

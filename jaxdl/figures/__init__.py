@@ -31,7 +31,7 @@ from jaxdl.figures.localization import localizations
 from jaxdl.figures.needs import Known, undrawable
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
-from jaxdl.figures.reconstruction import codes, reconstructions
+from jaxdl.figures.reconstruction import codes, reconstructions, samples
 from jaxdl.files import make_parent, refuse_special, replace_bytes
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
         polynomial_fit,
         precision_recall,
         reconstructions,
+        samples,
         steering,
         steering_strip,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from jaxdl.data.table import Table
 
-_IMAGES = 10
+_IMAGES, _SAMPLES = 10, 50
 _POINTS = 5000
 
 
@@ -31,11 +32,22 @@ def reconstructions(run: FinishedRun) -> Figure:
         raise lacking("reconstructions")
     pairs = [*batch["image"], *outputs["reconstruction"]]
     figure, axes = grid(len(pairs), least=len(pairs) // 2, width=0.9, height=0.9)
-    for ax, image in zip(axes, pairs, strict=True):
-        least, most = (0, 255) if image.dtype == np.uint8 else (0, 1)
-        image = np.clip((image - np.float32(least)) / (most - least), 0, 1)
-        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+    _show(axes, pairs)
     figure.suptitle(f"{table.where}: images, and below them their reconstructions", fontsize=9)
+    return figure
+
+
+def samples(run: FinishedRun) -> Figure:
+    """Images that a variational autoencoder makes of codes drawn from the standard normal.
+
+    Raises:
+      UserError: the model makes no samples, or none that are images.
+    """
+    _, _, outputs = _outputs(run, _SAMPLES, "samples")
+    if np.ndim(drawn := outputs.get("sample")) != 4:
+        raise UserError("config.figures: 'samples' needs a model that makes images, such as 'vae'")
+    figure, axes = grid(len(drawn), least=_IMAGES, width=0.9, height=0.9)
+    _show(axes, drawn)
     return figure
 
 
@@ -58,6 +70,13 @@ def codes(run: FinishedRun) -> Figure:
     ax.set(title=table.where, xlabel="first number of the code", ylabel="second")
     ax.legend(frameon=False, fontsize=8, markerscale=3)
     return figure
+
+
+def _show(axes: Iterable[Any], images: Iterable[np.ndarray]) -> None:
+    for ax, image in zip(axes, images, strict=True):
+        least, most = (0, 255) if image.dtype == np.uint8 else (0, 1)
+        image = np.clip((image - np.float32(least)) / (most - least), 0, 1)
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
 
 
 def _outputs(run: FinishedRun, most: int, figure: str) -> tuple[Table, Any, Any]:

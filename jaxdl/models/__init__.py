@@ -15,7 +15,7 @@ import flax.linen as nn
 from jaxdl.models.agent import ActorCritic
 from jaxdl.models.airbench import Airbench
 from jaxdl.models.alexnet import AlexNet, AlexNetGrouped
-from jaxdl.models.autoencoder import Autoencoder
+from jaxdl.models.autoencoder import VAE, Autoencoder
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
@@ -53,6 +53,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "polynomial": Polynomial,
     "resnet": ResNet,
     "sequence_classifier": SequenceClassifier,
+    "vae": VAE,
     "vgg": VGG,
 }
 

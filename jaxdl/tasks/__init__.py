@@ -18,6 +18,7 @@ from jaxdl.tasks.piano_roll import Music
 from jaxdl.tasks.policy_gradient import PolicyGradient
 from jaxdl.tasks.reconstruction import Reconstruction
 from jaxdl.tasks.regression import Regression
+from jaxdl.tasks.variational import Variational
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "reconstruction": Reconstruction,
     "regression": Regression,
     "retinanet": RetinaNet,
+    "variational": Variational,
 }
 
 __all__ = [
@@ -46,4 +48,5 @@ __all__ = [
     "RetinaNet",
     "SquaredErrors",
     "Task",
+    "Variational",
 ]

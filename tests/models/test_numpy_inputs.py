@@ -38,6 +38,7 @@ CASES = {
     "polynomial": ({"order": 2}, [image()]),
     "resnet": ({"depth": 18}, [image(32, 32, 3)]),
     "sequence_classifier": ({"outputs": 3, "bidirectional": True} | WORDS, [TOKENS]),
+    "vae": ({"hidden": (3,), "code": 2}, [image(4, 4, 1)]),
     "vgg": ({"depth": 11}, [image(32, 32, 3)]),
 }
 WRITERS = {"captioner", "encoder_decoder", "language_model", "piano_roll_model"}
