@@ -25,6 +25,7 @@ from jaxdl.figures.detection import (
 from jaxdl.figures.driving import steering, steering_strip
 from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.inside import class_maps, filter_grid, unit_patches
 from jaxdl.figures.language import captions
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
@@ -41,12 +42,15 @@ __all__ = [
     "Gallery",
     "answers_gallery",
     "boxes_gallery",
+    "class_maps",
     "draw",
     "draw_boxes",
+    "filter_grid",
     "gallery",
     "learning_curves",
     "preview",
     "save",
+    "unit_patches",
 ]
 
 Figures = Mapping[str, Callable[[FinishedRun], "Figure"]]  # name -> function

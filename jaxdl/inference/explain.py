@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +36,7 @@ from jaxdl.training.state import State
 from jaxdl.types import Batch
 
 _LINES = 32  # of an image that are probed in one compiled call
+_LIGHT = 1e4  # of these; a window of deep networks sees 1e-38 of a line at its rim
 _NAMED = 12  # layers in a message
 
 Images = UInt8[np.ndarray, "examples height width channels"]
@@ -139,7 +142,7 @@ class Explainer:
             raise UserError(f"{where}: its model is not a Flax module, so it has no layers to name")
         self._strongest = self._program(self._best, 1)
         self._maps = self._program(self._attribute, 2)
-        self._reached = jit(self._reach, static_argnums=(0, 1))
+        self._reached = jax.jit(self._reach, static_argnums=(0, 1))
 
     # ---- Layers
 
@@ -214,22 +217,35 @@ class Explainer:
         told = f"{', '.join(listed[:_NAMED]) or 'none'}{more}"
         raise UserError(f"layer: unknown {brief(name)}; {hint}the network has {told}")
 
+    def check_units(self, layer: str, units: Sequence[int] | None) -> Int[np.ndarray, " units"]:
+        """Units of a layer, by default all.
+
+        Raises:
+          UserError: as `check_layer`; or the layer has no such unit.
+        """
+        count = self.check_layer(layer)[-1]
+        chosen = np.arange(count) if units is None else np.asarray(units, int)
+        for unit in chosen[(chosen < 0) | (chosen >= count)]:
+            raise UserError(f"units: {layer} has units 0 to {count - 1}, not {unit}")
+        return chosen
+
     # ---- What units see
 
     def receptive_field(self, layer: str) -> ReceptiveField:
         """What each output of a layer sees of the image; of a layer without positions, all of it.
 
         Raises:
-          UserError: as `check_layer`; or no pixel changes its outputs.
+          UserError: as `check_layer`; or an output sees no pixel.
         """
         return self.receptive_fields([layer])[layer]
 
     def receptive_fields(self, layers: Sequence[str]) -> dict[str, ReceptiveField]:
         """The same of several layers, in one go.
 
-        Found by experiment, so whatever the network is made of: lines of the image are made not a
-        number, one at a time, and it is seen which outputs then are none either. Convolutions and
-        sums hand on what is not a number whatever their weights, a maximum whatever is greater.
+        Found by experiment, so whatever the network is made of. Its weights become positive, and
+        its biases and the means of its norms 0, so that nothing cancels out and every ReLU is open:
+        outputs for a black image are those of no input at all. Then lines of it are lit, one at a
+        time, and outputs that differ are those that see the line.
         """
         shapes = {name: self.check_layer(name) for name in layers}
         height, width, channels = self._shape(1)[1:]
@@ -270,10 +286,7 @@ class Explainer:
         Raises:
           UserError: as `receptive_field`; or a unit is out of range, or an output not finite.
         """
-        shape = self.check_layer(layer)
-        chosen = np.arange(shape[-1]) if units is None else np.asarray(units, int)
-        for unit in chosen[(chosen < 0) | (chosen >= shape[-1])]:
-            raise UserError(f"units: {layer} has units 0 to {shape[-1] - 1}, not {unit}")
+        chosen = self.check_units(layer, units)
         field, table = self.receptive_field(layer), self._predictor.table(data)
         values = np.empty((0, len(chosen)), np.float32)
         places, rows = np.empty((2, 0, len(chosen)), int)
@@ -345,13 +358,13 @@ class Explainer:
     # ---- Programs
 
     def _inside(
-        self, state: State, batch: Batch, added: Mapping[str, Any] | None = None, plain: bool = False
+        self, state: State, batch: Batch, added: Mapping[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Outputs of the model, and of its modules, for a transformed batch."""
         run = self._run
         assert run.model.inside is not None
         params, inputs = run.precision.to_compute((state.eval_params, run.task.inputs(batch)))
-        return run.model.inside(params, state.model_state, inputs, added or {}, plain)
+        return run.model.inside(params, state.model_state, inputs, added or {})
 
     def _program(self, function: Any, settings: int) -> Any:
         """Compiled for the settings, its first arguments, of a state and a batch as it is read."""
@@ -394,25 +407,31 @@ class Explainer:
         return best, probability, grad_cam, jnp.max(jnp.abs(by_pixel), axis=-1)
 
     def _reach(self, layers: tuple[str, ...], axis: int, state: State, images: Array) -> Any:
-        """For each image, which rows (columns) of a layer's outputs are not numbers."""
-        batch = self._run.transform(self._blank(len(images)), state.key("transform"))
-        _, modules = self._inside(state, {**batch, self._input: images}, plain=True)
-        others = (2 - axis, 3)
-        return {name: jnp.any(jnp.isnan(modules[name]), axis=others) for name in layers}
+        """For each image but the first, which rows (columns) of a layer's outputs differ."""
+        run, blank = self._run, jax.tree.map(jnp.asarray, self._blank(len(images)))
+        batch = {**run.transform(blank, state.key("transform")), self._input: images}
+        assert run.model.inside is not None
+        inputs = run.task.inputs(batch)
+        _, modules = run.model.inside(state.params, state.model_state, inputs, {}, True)
+        differ = {name: modules[name][1:] != modules[name][:1] for name in layers}
+        return {name: jnp.any(x, axis=(2 - axis, 3)) for name, x in differ.items()}
 
     def _probe(self, layers: tuple[str, ...], axis: int, length: int) -> dict[str, np.ndarray]:
         """For each line of the image across an axis, (length, rows or columns of the layer)."""
-        shape = self._transformed_shape[1:]
-        image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        found = []
-        for start in range(0, length, _LINES):
-            each = np.arange(min(_LINES, length))
-            images = np.repeat(image[None], len(each), axis=0)
-            images.swapaxes(1, 1 + axis)[each, (start + each) % length] = np.nan
-            with self._run.precision.enabled():
-                reached = self._reached(layers, axis, self._run.state, images)
-            count = min(_LINES, length - start)
-            found.append({name: np.asarray(x)[:count] for name, x in reached.items()})
+        state, found = replace(self._run.state, ema=None, carry=None), []
+        state = replace(
+            state,
+            params=jax.tree_util.tree_map_with_path(_positive, state.params),
+            model_state=jax.tree_util.tree_map_with_path(_positive, state.model_state),
+        )
+        each = np.arange(min(_LINES, length))
+        # A GPU may convolve by transforms, which leave a trace of what lies beyond the window.
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            for start in range(0, length, len(each)):
+                images = np.zeros((len(each) + 1, *self._transformed_shape[1:]), np.float32)
+                images[1:].swapaxes(1, 1 + axis)[each, (start + each) % length] = _LIGHT
+                reached = self._reached(layers, axis, state, images)
+                found.append({name: np.asarray(x)[: length - start] for name, x in reached.items()})
         return {name: np.concatenate([part[name] for part in found]) for name in layers}
 
     # ---- What the run reads
@@ -449,12 +468,19 @@ class Explainer:
         raise UserError(f"class: unknown {brief(name)}; {hint}the run has {brief(self.classes)}")
 
 
+def _positive(path: tuple[Any, ...], weights: Any) -> np.ndarray:
+    """What `receptive_fields` has in place of a parameter or of a norm's statistics."""
+    shape, name = np.shape(weights), getattr(path[-1], "key", "")
+    if name in ("bias", "mean"):
+        return np.zeros(shape, np.float32)
+    return np.full(shape, 1 / max(1, math.prod(shape[:-1])), np.float32)
+
+
 def _spans(reached: np.ndarray, layer: str) -> Int[np.ndarray, "outputs 2"]:
     """First and last-but-one line that reaches each output, of (lines, outputs)."""
     if not reached.any(axis=0).all():
         raise UserError(
-            f"layer {layer}: has outputs that do not depend on the image, or the network replaces "
-            "what is not a number, so that what they see cannot be told"
+            f"layer {layer}: has outputs that see nothing of the image, so there are no patches"
         )
     return np.stack([reached.argmax(0), len(reached) - reached[::-1].argmax(0)], axis=1)
 

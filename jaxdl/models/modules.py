@@ -13,7 +13,7 @@ from jax import lax
 def run_inside(
     apply: Callable[[Callable[[nn.Module, str], bool]], tuple[Any, Any]],
     added: Mapping[str, Any],
-    plain: bool,
+    plain: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """The outputs of a module, and those of all modules in it by their paths.
 
@@ -23,8 +23,8 @@ def run_inside(
       added: path -> what is added to the outputs of the module there. The gradient for it, at 0, is
         that for those outputs.
       plain: convolutions are XLA's own, in which a number touches those outputs alone whose window
-        it lies in. The faster ones of `jaxdl.kernels` multiply by zeros or cancel out what lies
-        beyond, which changes nothing unless it is not finite.
+        it lies in. Of the faster ones of `jaxdl.kernels` some cancel out what lies beyond, but for
+        a trace of rounding.
 
     Returns:
       Both; the modules in the order in which they were first done, and of a module that is called
