@@ -3,15 +3,15 @@
     python experiments/understanding_alexnet.py RUN [--split test] [--seed 0] [--figure both.png]
 
 Both beside the same network before training (another seed draws another). Of each filter of the
-first convolution the strongest component is taken, the direction in the space of its inputs that
-holds most of its energy; it is grey where that is nearer to (1, 1, 1) than 45°, else coloured. A 2-D
-Gabor function, a Gaussian of two widths times a cosine, is fitted to it by least squares: 8
-parameters, of which amplitude and phase are solved for in each step, from the best 6 of some 600
-starts. R² is the share of the component's variance that the best explains. Widths are 0.5 to
-`size` pixels, frequencies from half a cycle a filter to half a cycle a pixel.
+first convolution the strongest component is taken: the direction in the space of its inputs that
+holds most of its energy, grey where it is within 45° of (1, 1, 1), else coloured. A 2-D Gabor
+function, a Gaussian of two widths times a cosine, is fitted to it by least squares: 8 parameters,
+of which amplitude and phase are solved for at each step, from the best 6 of 576 starts. R² is the
+share of the component's variance that the best of them explains. Widths are half a pixel to the
+filter's side, frequencies half a cycle in a filter to half a cycle a pixel.
 
-Purity is the share of the commonest class among the nine images that excite a unit most, each
-counted once; its mean is over all units of a layer. By chance nine images of the split have 'chance'.
+Purity is the share of the commonest class among the nine images that excite a unit most, each image
+counted once; its mean is over all units of a layer. `chance` is that of nine images at random.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def component(weights: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def gabor_r2(weights: np.ndarray) -> float:
-    """The share of the variance of (height, width) weights that the best Gabor function explains."""
+    """The share of the variance of weights (height, width) that the best Gabor function has."""
     height, width = weights.shape
     size, target = max(weights.shape), weights.ravel() / np.linalg.norm(weights)
     y, x = (a.ravel() for a in np.mgrid[:height, :width].astype(float))
@@ -72,7 +72,8 @@ def gabor_r2(weights: np.ndarray) -> float:
     ]
     starts = sorted(starts, key=lambda p: np.sum(misfit(p) ** 2))[:_POLISHED]
     left = [
-        2 * least_squares(misfit, np.clip(p, lower + 1e-6, upper - 1e-6), bounds=(lower, upper)).cost
+        2
+        * least_squares(misfit, np.clip(p, lower + 1e-6, upper - 1e-6), bounds=(lower, upper)).cost
         for p in starts
     ]
     return 1 - min(left) / np.sum((target - target.mean()) ** 2)

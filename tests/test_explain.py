@@ -146,7 +146,7 @@ WRONG = {
     "figure that exists": (("--figure", "IMAGE"), "exists; choose another, or overwrite it with"),
     "figure of another kind": (("--figure", "maps.bmp"), "name a file that ends in .png or .pdf"),
     "override": (("--config.data.path=x",), "only a search for patches, by --layer, has data"),
-    "override of the network": (("--layer", "Conv_0", "--config.model.dense=9"), "is the run's own"),
+    "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "is the run's own"),
     "texts": (("RUN texts",), "reads texts; only networks of images can be looked into"),
     "no convolution": (("RUN dense", "--figure", "NEW"), "its model, mlp, has no convolution"),
     "no run": (("RUN none",), "holds no run"),

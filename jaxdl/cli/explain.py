@@ -142,14 +142,18 @@ def _units(
     found = explainer.strongest(table, options.layer, units)
     found = found.most_active(_UNITS) if units is None else found
     told = _commonest(loaded, table, found)
-    say(f"{options.layer}: {'×'.join(map(str, found.size))} pixels of {len(table):,} {split} images")
+    say(
+        f"{options.layer}: {'×'.join(map(str, found.size))} pixels of {len(table):,} {split} images"
+    )
     for unit, values, common in zip(found.units, found.values, told, strict=True):
         say(f"unit {unit:4}  {values[0]:.4g} to {values[-1]:.4g}{common and '  ' + common}")
     if options.figure is None:
         return
     drawn = [
         Unit(f"{unit}: {common}" if common else f"{unit}", explainer.images(table, rows), boxes)
-        for unit, rows, boxes, common in zip(found.units, found.rows, found.boxes, told, strict=True)
+        for unit, rows, boxes, common in zip(
+            found.units, found.rows, found.boxes, told, strict=True
+        )
     ]
     title = f"what excites units of {options.layer} most, of {len(table):,} {split} images"
     save(unit_patches(drawn, found.size, title), Path(options.figure))
