@@ -71,6 +71,12 @@ def explain(call):
     return lambda workdir, *words: call("explain", "--workdir", workdir, *words)
 
 
+def digit(folder):
+    """The file of the first digit of the test split."""
+    Image.fromarray(digits()["test"].columns["image"][0, ..., 0]).save(folder / "digit.png")
+    return folder / "digit.png"
+
+
 def size(path):
     with Image.open(path) as image:
         return image.size
@@ -107,6 +113,18 @@ def test_units_are_shown_by_what_excites_them(run, explain, tmp_path):
     assert len(explain(run, "--layer", "Dense_1")[1].splitlines()) == 1 + 9
 
 
+def test_maps_show_where_a_class_is_seen(run, explain, tmp_path):
+    path = digit(tmp_path)
+    words = ("--class", "3", "--layer", "Conv_0", "--figure", tmp_path / "maps.png")
+    status, out, err = explain(run, path, *words)
+    maps = load(run).explainer.maps([path], name="3", layer="Conv_0")
+    assert (status, err) == (0, "") and out == f"{path}  3  {maps.probabilities[0]:.3f}\n"
+    assert maps.images.shape == (1, 8, 8, 1) and maps.grad_cam.shape == (1, 4, 4)
+    across, down = size(tmp_path / "maps.png")
+    assert across > 2 * down > 200
+
+
+@pytest.mark.slow
 def test_maps_of_photographs_are_of_the_view_in_the_middle(photos, explain, tmp_path):
     workdir, folder = photos
     path = folder / "red" / "0.png"
@@ -115,13 +133,11 @@ def test_maps_of_photographs_are_of_the_view_in_the_middle(photos, explain, tmp_
     run = load(workdir)
     maps = run.explainer.maps([path], name="blue")
     assert out == f"{path}  blue  {maps.probabilities[0]:.3f}\n"
-    assert maps.images.shape == (1, 8, 8, 3) and maps.grad_cam.shape == (1, 4, 4)
     table = run.predictor.table([path])
     np.testing.assert_array_equal(maps.images, table[np.arange(1)]["image"][:, 4])
-    across, down = size(tmp_path / "maps.png")
-    assert across > 2 * down > 200
 
 
+@pytest.mark.slow
 def test_another_data_set_is_searched(photos, explain, tmp_path):
     workdir, folder = photos
     shutil.copytree(folder, tmp_path / "more")
@@ -147,20 +163,31 @@ WRONG = {
     "figure of another kind": (("--figure", "maps.bmp"), "name a file that ends in .png or .pdf"),
     "override": (("--config.data.path=x",), "only a search for patches, by --layer, has data"),
     "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "is the run's own"),
-    "texts": (("RUN texts",), "reads texts; only networks of images can be looked into"),
-    "no convolution": (("RUN dense", "--figure", "NEW"), "its model, mlp, has no convolution"),
-    "no run": (("RUN none",), "holds no run"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_mistakes_are_one_line(case, run, others, explain, tmp_path):
+def test_mistakes_are_one_line(case, run, explain, tmp_path):
     words, told = WRONG[case]
-    workdir, image = run, tmp_path / "digit.png"
-    Image.fromarray(digits()["test"].columns["image"][0, ..., 0]).save(image)
-    if words[0].startswith("RUN "):
-        workdir, words = others.get(words[0].removeprefix("RUN "), tmp_path / "none"), words[1:]
-    places = {"IMAGE": image, "NEW": tmp_path / "new.png"}
-    status, out, err = explain(workdir, *(places.get(word, word) for word in words))
+    places = {"IMAGE": digit(tmp_path), "NEW": tmp_path / "new.png"}
+    status, out, err = explain(run, *(places.get(word, word) for word in words))
     assert (status, out) == (2, "") and told in err and err.count("\n") == 1, err
     assert not (tmp_path / "new.png").exists()
+
+
+def test_a_folder_without_a_run_is_one_line(explain, tmp_path):
+    status, _, err = explain(tmp_path)
+    assert status == 2 and "holds no run" in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("texts", "reads texts; only networks of images can be looked into"),
+        ("dense", "its model, mlp, has no convolution"),
+    ],
+)
+def test_runs_that_cannot_be_explained_are_refused(name, told, others, explain, tmp_path):
+    status, out, err = explain(others[name], "--figure", tmp_path / "new.png")
+    assert (status, out) == (2, "") and told in err and err.count("\n") == 1, err

@@ -102,6 +102,7 @@ def test_alexnets_units_see_11_51_99_131_and_163_pixels():
     assert {fields[name].size[1] for name in names[2:]} == {63}
 
 
+@pytest.mark.slow  # compiles for seconds
 def test_what_residual_blocks_see():
     net = explainer(CifarResNet(depth=8, outputs=3), (32, 9, 3))
     names = ["layer1", "layer2", "layer3"]
