@@ -78,20 +78,24 @@ def by_arithmetic(layers, length):
     return np.array(spans)
 
 
-@pytest.mark.parametrize(
-    "layers",
-    [
-        (("conv", 11, 4, 2, 1), ("max", 3, 2, 0, 1), ("conv", 5, 1, 2, 1), ("max", 3, 2, 0, 1)),
-        (("conv", 3, 1, 1, 1), ("average", 3, 2, 1, 1), ("conv", 2, 1, 0, 2), ("conv", 2, 2, 0, 1)),
-    ],
-)
-def test_what_a_unit_sees_is_what_arithmetic_says(layers):
-    found = explainer(Windows(layers), (45, 37, 1)).receptive_fields(["last", "head"])
-    np.testing.assert_array_equal(found["last"].rows, by_arithmetic(layers, 45))
-    np.testing.assert_array_equal(found["last"].columns, by_arithmetic(layers, 37))
-    assert found["head"].size == (45, 37)
+ALEXNET = (("conv", 11, 4, 2, 1), ("max", 3, 2, 0, 1), ("conv", 5, 1, 2, 1), ("max", 3, 2, 0, 1),
+           ("conv", 3, 1, 1, 1), ("conv", 3, 1, 1, 1), ("conv", 3, 1, 1, 1))  # fmt: skip
 
 
+def test_what_a_unit_sees_is_what_arithmetic_says():
+    layers = (*ALEXNET, ("average", 3, 2, 1, 1), ("conv", 2, 1, 0, 2))
+    net = explainer(Windows(layers), (227, 134, 1))
+    convolutions = [i for i, layer in enumerate(layers) if layer[0] == "conv"]
+    fields = net.receptive_fields([*(f"c{i}" for i in convolutions), "head"])
+    for i in convolutions:
+        for seen, length in zip(fields[f"c{i}"], (227, 134), strict=True):
+            np.testing.assert_array_equal(seen, by_arithmetic(layers[: i + 1], length))
+    published = [11, 51, 99, 131, 163]
+    assert [fields[f"c{i}"].size[0] for i in convolutions[:5]] == published
+    assert fields["head"].size == (227, 134)
+
+
+@pytest.mark.slow  # arithmetic in full
 def test_alexnets_units_see_11_51_99_131_and_163_pixels():
     # High enough for the last not to meet a border; narrow, to be quick.
     net = explainer(AlexNet(outputs=3, hidden=4), (195, 63, 3))
@@ -169,6 +173,7 @@ def test_grad_cam_is_the_weighted_sum_of_the_definition(chosen):
     np.testing.assert_array_equal(maps.images, images)
 
 
+@pytest.mark.slow  # compiles for seconds
 def test_of_two_classes_with_one_logit_each_has_its_own_map():
     net, images = explainer(Pooled(None), (8, 8, 1), classes=2), pictures(3, (8, 8, 1))
     run = net._run
