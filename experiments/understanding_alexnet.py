@@ -157,7 +157,7 @@ def draw(
     left.set(xlabel="share of filters", ylabel="R² of the best Gabor function", ylim=(0, 1))
     left.legend(frameon=False)
     right.axhline(chance, color=GREY, ls="--", lw=1, label="chance")
-    right.set_xticks(range(len(layers)), layers, rotation=90 * (len(layers) > 6))
+    right.set_xticks(range(len(layers)), layers, rotation=90 * (len(layers) > 6), fontsize=8)
     right.set(ylabel="purity of the nine images", ylim=(0, 1))
     right.legend(frameon=False)
     save(figure, Path(path))

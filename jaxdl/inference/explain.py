@@ -178,10 +178,10 @@ class Explainer:
           UserError: as `check_layer`; or the layer has no such unit.
         """
         count = self.check_layer(layer)[-1]
-        chosen = np.arange(count) if units is None else np.asarray(units, int)
-        for unit in chosen[(chosen < 0) | (chosen >= count)]:
-            raise UserError(f"units: {layer} has units 0 to {count - 1}, not {unit}")
-        return chosen
+        for unit in units or ():
+            if not 0 <= unit < count:
+                raise UserError(f"units: {layer} has units 0 to {count - 1}, not {unit}")
+        return np.arange(count) if units is None else np.asarray(units, int)
 
     # ---- What units see
 
