@@ -169,6 +169,40 @@ def test_codes_are_summed_over_quadrants(root):
     assert nearest.sum(1).tolist() == [4, 4, 2, 2]
 
 
+@pytest.mark.slow
+def test_understanding_alexnet(root, tmp_path):
+    words = ("--config.training.steps=100", "--config.model.widths=(4, 4)", "--config.figures=()")
+    small = (*words, "--config.model.kernels=(6, 3)", "--config.model.strides=(1, 2)")
+    main(["train", "--config", "digits_cnn", "--workdir", str(tmp_path / "run"), *small])
+    script, figure = "understanding_alexnet.py", tmp_path / "both.png"
+    told = run(root, script, tmp_path / "run", "--figure", figure).splitlines()
+    assert told[0] == "Conv_0: 4 filters of 6×6×1" and figure.stat().st_size > 10_000
+    layers = {line.split()[0]: line.split()[2:] for line in told if line.startswith("Conv_")}
+    chance = float(told[-1].split()[-1])
+    assert all(float(share) > chance > 0.2 for share in layers["Conv_1"])
+    faults = (
+        attempt(root, script, tmp_path),
+        attempt(root, script, tmp_path / "run", "--split", "x"),
+    )
+    assert all(done.returncode == 2 and "Traceback" not in done.stderr for done in faults)
+
+
+def test_a_gabor_function_is_told_from_noise(root):
+    place = root / "experiments" / "understanding_alexnet.py"
+    spec = importlib.util.spec_from_file_location("understanding_alexnet", place)
+    study = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(study)
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:7, :7] - 2.6
+    wave = np.exp(-(x**2) / 8 - y**2 / 12) * np.cos(1.2 * (0.8 * x + 0.6 * y) + 1)
+    assert study.gabor_r2(wave) > 0.99 and study.gabor_r2(rng.normal(size=(7, 7))) < 0.7
+    blue = np.stack([0 * wave, 0.1 * wave, -wave], axis=-1)
+    for filters, coloured in ((blue, True), (np.stack([wave] * 3, axis=-1), False)):
+        found, is_coloured = study.component(filters)
+        assert is_coloured == coloured
+        norms = np.linalg.norm(found), np.linalg.norm(filters)
+        assert norms[0] == pytest.approx(norms[1])
+
+
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")

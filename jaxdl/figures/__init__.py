@@ -26,6 +26,7 @@ from jaxdl.figures.detection import (
 from jaxdl.figures.driving import steering, steering_strip
 from jaxdl.figures.episode import episode
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.inside import class_maps, filter_grid, unit_patches
 from jaxdl.figures.language import captions
 from jaxdl.figures.localization import localizations
 from jaxdl.figures.needs import Known, undrawable
@@ -45,14 +46,17 @@ __all__ = [
     "Known",
     "answers_gallery",
     "boxes_gallery",
+    "class_maps",
     "draw",
     "draw_boxes",
+    "filter_grid",
     "gallery",
     "learning_curves",
     "preview",
     "save",
     "undrawable",
     "undrawn",
+    "unit_patches",
 ]
 
 Figures = Mapping[str, Callable[[FinishedRun], "Figure"]]  # name -> function

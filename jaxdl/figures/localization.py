@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import printable
 from jaxdl.figures.canvas import GREEN, NAME, RED, grid
 from jaxdl.figures.detection import outline, visible
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import lacking
 from jaxdl.tasks.answer import class_names
 from jaxdl.tasks.localization import OVERLAP, Localization, truth
 
@@ -31,7 +32,7 @@ def localizations(run: FinishedRun) -> Figure:
       UserError: the task is not localisation.
     """
     if not isinstance(run.task, Localization):
-        raise UserError("config.figures: 'localizations' needs the task localization")
+        raise lacking("localizations")
     import jax.numpy as jnp
 
     from jaxdl.boxes import paired_iou

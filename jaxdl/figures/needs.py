@@ -74,6 +74,10 @@ _NEEDS: dict[str, tuple[Callable[[Known], bool], str]] = {
         lambda run: run.predicts("scene", "playing", "reward"),
         "a model that plays, such as actor_critic",
     ),
+    "localizations": (
+        lambda run: run.measures("top1_localization_error"),
+        "the task localization",
+    ),
     "piano_roll": (lambda run: run.has("keys", "length"), "the task 'music'"),
     "polynomial_fit": (lambda run: run.has("x", "target"), "columns x and target"),
     "precision_recall": (
@@ -83,6 +87,10 @@ _NEEDS: dict[str, tuple[Callable[[Known], bool], str]] = {
     "reconstructions": (
         lambda run: run.predicts("reconstruction") and run.has("image"),
         "the task 'reconstruction', of images",
+    ),
+    "samples": (
+        lambda run: run.predicts("reconstruction", "sample") and run.has("image"),
+        "a model that makes images, such as 'vae'",
     ),
     "steering": (
         lambda run: run.measures("predictions") and getattr(run.task, "group", None) is not None,

@@ -45,7 +45,7 @@ def samples(run: FinishedRun) -> Figure:
     """
     _, _, outputs = _outputs(run, _SAMPLES, "samples")
     if np.ndim(drawn := outputs.get("sample")) != 4:
-        raise UserError("config.figures: 'samples' needs a model that makes images, such as 'vae'")
+        raise lacking("samples")
     figure, axes = grid(len(drawn), least=_IMAGES, width=0.9, height=0.9)
     _show(axes, drawn)
     return figure

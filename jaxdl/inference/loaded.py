@@ -13,6 +13,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
 from jaxdl.inference.evaluator import Evaluator
+from jaxdl.inference.explain import Explainer
 from jaxdl.inference.predictor import Predictor
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.inference.text_generator import TextGenerator
@@ -179,6 +180,15 @@ class LoadedRun:
     def evaluator(self) -> Evaluator:
         """The `Evaluator` of this run; its programs are compiled once."""
         return Evaluator(self.parts)
+
+    @functools.cached_property
+    def explainer(self) -> Explainer:
+        """The `Explainer` of this run; its programs are compiled once.
+
+        Raises:
+          UserError: the run is not on images.
+        """
+        return Explainer(self.parts, self.predictor)
 
     @functools.cached_property
     def writer(self) -> TextGenerator:

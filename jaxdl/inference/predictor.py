@@ -72,7 +72,7 @@ class Predictor:
         return _joined(
             [
                 _rows(count, task.to_original(predictions, batch))
-                for predictions, batch, count in self._each(self._predict, table)
+                for predictions, batch, count in self.each(self._predict, table)
             ]
         )
 
@@ -94,14 +94,14 @@ class Predictor:
                 f"--{name}: {type(task).__name__}, the task of this run, does not take it; "
                 f"{suggestion(name, takes)}"
             )
-        for outputs, batch, count in self._each(self._outputs, table):
+        for outputs, batch, count in self.each(self._outputs, table):
             yield from task.answers(outputs, batch, self._run.classes, **asked)[:count]
 
     def features(self, data: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
         """What modules of the model put out for all examples: name -> array (examples, …)."""
         wanted = names if isinstance(names, str) else tuple(names)
         program = functools.partial(self._features, wanted)
-        found = self._each(program, self.table(data))
+        found = self.each(program, self.table(data))
         return _joined([_rows(count, made) for made, _, count in found])
 
     @property
@@ -119,8 +119,11 @@ class Predictor:
             )
         return task
 
-    def _each(self, program: Program, table: Table) -> Iterator[tuple[Any, Batch, int]]:
-        """Results of batches, the batch, and how many of its rows are real."""
+    def each(self, program: Program, table: Table) -> Iterator[tuple[Any, Batch, int]]:
+        """Results of the programs for the batches of a table, the batch, and its rows that count.
+
+        A program is compiled, of the state and a batch as the run's transforms take it.
+        """
         size = min(_BATCH, 1 << (len(table) - 1).bit_length())
         for start in range(0, len(table), size):
             count = min(size, len(table) - start)
@@ -147,12 +150,18 @@ class Predictor:
     def _inside(self, names: Sequence[str], state: State, batch: Batch) -> Any:
         """The outputs of modules; of an example with several views, for the one in the middle."""
         run = self._run
-        if run.crop is not None and run.crop.views > 1:
-            batch = {**batch, run.task.input: batch[run.task.input][:, _CENTER]}
+        batch = in_the_middle(run, batch)
         if run.model.features is None:
             raise UserError("features: this model is not a Flax module, so it has none to name")
         params, inputs = run.precision.to_compute((state.eval_params, run.task.inputs(batch)))
         return run.model.features(params, state.model_state, inputs, names)
+
+
+def in_the_middle(run: RestoredRun, batch: Batch) -> Batch:
+    """A batch, of whose images that are cropped to ten views only the middle is kept."""
+    if run.crop is None or run.crop.views == 1:
+        return batch
+    return {**batch, run.task.input: batch[run.task.input][:, _CENTER]}
 
 
 def _rows(count: int, tree: Any) -> Any:

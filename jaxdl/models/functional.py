@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 
 from jaxdl.errors import UserError
 from jaxdl.models.layers import TrainingCalls
+from jaxdl.models.modules import outputs_by_path, run_inside
 from jaxdl.types import Carry, ModelState, Params
 
 
@@ -37,6 +39,8 @@ class Model(NamedTuple):
       features: (params, model_state, inputs, names) -> {name: outputs}, of the modules at those
         paths (`layer4/2/conv1`), in evaluation. Under `jit` no more is computed than they need. Of
         a module that is called several times, the last outputs.
+      inside: (params, model_state, inputs, added, plain) -> (outputs, {path: outputs}), of all
+        modules; see `jaxdl.models.modules.run_inside`.
     """
 
     init: Callable[..., tuple[Params, ModelState]]
@@ -44,6 +48,7 @@ class Model(NamedTuple):
     initialize_carry: Callable[..., Carry] | None = None
     decode: Callable[..., tuple[Any, Carry]] | None = None
     features: Callable[..., dict[str, Any]] | None = None
+    inside: Callable[..., tuple[Any, dict[str, Any]]] | None = None
 
 
 def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
@@ -115,20 +120,25 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
                 method="decode",
             )
 
+    def capturing(
+        params: Params, model_state: ModelState, inputs: tuple[Any, ...], select: Any
+    ) -> tuple[Any, Any]:
+        """In evaluation, the outputs, and those of the modules that Linen is to capture."""
+        return module.apply(
+            {"params": params, **model_state},
+            *_arrays(inputs),
+            **mode(train=False),
+            capture_intermediates=select,
+            mutable=["intermediates"],
+        )
+
     def features(
         params: Params, model_state: ModelState, inputs: tuple[Any, ...], names: Sequence[str]
     ) -> dict[str, Any]:
         def capture(select: Callable[[str], bool]) -> dict[str, Any]:
-            _, sown = module.apply(
-                {"params": params, **model_state},
-                *_arrays(inputs),
-                **mode(train=False),
-                capture_intermediates=lambda m, method: (
-                    method == "__call__" and select("/".join(m.path))
-                ),
-                mutable=["intermediates"],
-            )
-            return _outputs(sown.get("intermediates", {}))
+            chosen = lambda m, method: method == "__call__" and select("/".join(m.path))  # noqa: E731
+            _, sown = capturing(params, model_state, inputs, chosen)
+            return outputs_by_path(sown.get("intermediates", {}))
 
         if isinstance(names, str):
             raise UserError(f"features: expected names in a list, got {names!r} alone")
@@ -138,9 +148,19 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
                 raise _unknown(name, jax.eval_shape(lambda: capture(bool)))
         return {name: outputs[name] for name in names}
 
+    def inside(
+        params: Params,
+        model_state: ModelState,
+        inputs: tuple[Any, ...],
+        added: Mapping[str, Any],
+        plain: bool = False,
+    ) -> tuple[Any, dict[str, Any]]:
+        run = functools.partial(capturing, params, model_state, inputs)
+        return run_inside(run, added, plain)
+
     if not hasattr(module, "decode"):
-        return Model(init, apply, features=features)
-    return Model(init, apply, initialize_carry, decode, features)
+        return Model(init, apply, features=features, inside=inside)
+    return Model(init, apply, initialize_carry, decode, features, inside)
 
 
 def eval_mode(model: Model) -> Model:
@@ -169,14 +189,3 @@ def _unknown(name: str, modules: Mapping[str, Any]) -> UserError:
     return UserError(
         f"features: no module {name!r}; {hint}It has {outer or 'none'}, and those inside"
     )
-
-
-def _outputs(captured: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Path -> the last outputs of each module, from what Linen captured."""
-    outputs: dict[str, Any] = {}
-    for name, inner in captured.items():
-        if isinstance(inner, Mapping):
-            outputs |= _outputs(inner, f"{path}/{name}".lstrip("/"))
-        elif name == "__call__" and path:
-            outputs[path] = inner[-1]
-    return outputs

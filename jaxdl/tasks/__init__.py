@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
+from jaxdl.tasks.base import GeneratesText, GivesAnswers, GivesLogits, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
 from jaxdl.tasks.language import LanguageModeling
@@ -39,6 +39,7 @@ __all__ = [
     "Classification",
     "GeneratesText",
     "GivesAnswers",
+    "GivesLogits",
     "LanguageModeling",
     "Localization",
     "Music",

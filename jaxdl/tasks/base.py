@@ -5,8 +5,9 @@
             return jnp.sum(jnp.square(outputs - batch["image"]), axis=(1, 2, 3))
 
 That is a whole task: a config names it as `'my_tasks:Autoencoder'`. What only some tasks can do is
-a class of its own to inherit from: `GivesAnswers` for `jaxdl predict`, `GeneratesText` for
-`jaxdl sample`, `SquaredErrors` for the optimiser `least_squares`.
+a class of its own to inherit from: `GivesAnswers` for `jaxdl predict`, `GivesLogits` for
+`jaxdl explain`, `GeneratesText` for `jaxdl sample`, `SquaredErrors` for the optimiser
+`least_squares`.
 
 Outputs of a model and columns of a batch may be any pytree, so a task can have several outputs, no
 labels, or many labels an example. A detector of two stages needs the truth as an input while it
@@ -147,6 +148,14 @@ class GivesAnswers(Task):
           batch: what they are of.
           classes: the names of the classes; one without a name is called by its number.
         """
+
+
+class GivesLogits(GivesAnswers):
+    """A task of classes, for each of which the model has a logit, for `jaxdl explain`."""
+
+    @abstractmethod
+    def logits(self, outputs: Any) -> Float[Array, "batch classes"]:
+        """The logit of each class, whose softmax are the probabilities."""
 
 
 class GeneratesText(Task):

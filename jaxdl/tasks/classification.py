@@ -16,11 +16,11 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError
 from jaxdl.metrics import Count, Mean, Metric
 from jaxdl.tasks.answer import Answer, class_names
-from jaxdl.tasks.base import GivesAnswers
+from jaxdl.tasks.base import GivesLogits
 
 
 @dataclass(frozen=True)
-class Classification(GivesAnswers):
+class Classification(GivesLogits):
     """Cross-entropy over classes, in nats.
 
     With two classes the model may have one output an example, the logit of class 1 (logistic
@@ -64,7 +64,7 @@ class Classification(GivesAnswers):
 
     def loss(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
         """Cross-entropy of each example with the smoothed label or labels, over heads, (batch,)."""
-        heads = outputs if outputs.ndim == 3 else self._logits(outputs)[:, None]
+        heads = outputs if outputs.ndim == 3 else self.logits(outputs)[:, None]
         log_p = jax.nn.log_softmax(heads, axis=-1)
         # The loss is linear in log_p, so heads can be added up before labels are looked at.
         log_p = log_p[:, 0] + self.auxiliary * jnp.sum(log_p[:, 1:], axis=1)
@@ -88,7 +88,7 @@ class Classification(GivesAnswers):
 
     def metrics(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> dict:
         """Loss, accuracy, top-k, and the cells of the tables, of each example."""
-        label, logits = _integers(batch[self.label]), self._logits(outputs)
+        label, logits = _integers(batch[self.label]), self.logits(outputs)
         prediction = self.predict(outputs, batch)
         hit = prediction == label
         shown: dict[str, Metric] = {
@@ -126,13 +126,19 @@ class Classification(GivesAnswers):
 
     def predict(self, outputs: Float[Array, "batch *outputs"], batch: Mapping[str, Any]) -> Array:
         """The likeliest class, (batch,)."""
-        return jnp.argmax(self._logits(outputs), axis=-1)
+        return jnp.argmax(self.logits(outputs), axis=-1)
+
+    def logits(self, outputs: Num[Array, "batch *outputs"]) -> Num[Array, "batch classes"]:
+        """Of the main head; two for each example where the model has one."""
+        if outputs.ndim == 1:
+            return jnp.stack([jnp.zeros_like(outputs), outputs], axis=-1)
+        return outputs[:, 0] if outputs.ndim == 3 else outputs
 
     def probabilities(
         self, outputs: Float[Array, "batch *outputs"]
     ) -> Float[Array, "batch classes"]:
         """The probability of each class."""
-        return jax.nn.softmax(self._logits(outputs), axis=-1)
+        return jax.nn.softmax(self.logits(outputs), axis=-1)
 
     def answers(
         self,
@@ -182,12 +188,6 @@ class Classification(GivesAnswers):
                 f"0…{self.classes - 1} ({len(wrong)} such); labels start at 0, and "
                 "config.task.classes says how many there are"
             )
-
-    def _logits(self, outputs: Num[Array, "batch *outputs"]) -> Num[Array, "batch classes"]:
-        """Of the main head; two for each example where the model has one."""
-        if outputs.ndim == 1:
-            return jnp.stack([jnp.zeros_like(outputs), outputs], axis=-1)
-        return outputs[:, 0] if outputs.ndim == 3 else outputs
 
     def _cross_entropy(
         self, log_p: Float[Array, "batch classes"], label: Any, smoothing: float

@@ -1,0 +1,205 @@
+"""`jaxdl explain`: what a network of images has learnt to see."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxdl.caches import keep_programs
+from jaxdl.cli.options import (
+    Subcommands,
+    add_finished_run,
+    add_force,
+    check_creatable,
+    existing_run,
+)
+from jaxdl.errors import UserError, printable
+from jaxdl.terminal import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxdl.inference.explain import Explainer, Strongest
+    from jaxdl.inference.loaded import LoadedRun
+
+_DRAWN = (".png", ".pdf", ".svg")
+_UNITS = 9  # that are shown unless they are named
+_MOST_UNITS = 36
+_MOST_IMAGES = 20
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "explain",
+        help="look into a network of images: filters, units, where it sees a class",
+        description="Without images or --layer, list the layers, and draw the filters of the "
+        "first convolution to --figure. With --layer, show the image patches that excite its "
+        "units most. With images, draw where the network sees a class, by Grad-CAM and gradient.",
+        epilog="--config.data.path=PLACE searches another data set of the same kind.",
+    )
+    command.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="images or folders of them, to draw maps of"
+    )
+    add_finished_run(command)
+    command.add_argument(
+        "--layer", metavar="NAME", help="the layer of the units, or of Grad-CAM (the last)"
+    )
+    command.add_argument(
+        "--units", metavar="N,N,…", help=f"units of the layer (the {_UNITS} most active)"
+    )
+    command.add_argument(
+        "--split", metavar="NAME", help="the split that is searched for patches (test)"
+    )
+    command.add_argument(
+        "--class", dest="name", metavar="NAME", help="the class of the maps (what is predicted)"
+    )
+    command.add_argument("--figure", metavar="FILE", help="what to draw to")
+    add_force(command)
+    command.set_defaults(command=run, overrides_run=True)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Look into a network."""
+    units = _check(options, overrides)
+    folder = existing_run(options.workdir)
+    keep_programs()
+    from jaxdl.inference.loaded import load
+
+    loaded = load(folder, best=options.best, trust=options.trust)
+    explainer = loaded.explainer
+    if options.layer is not None:
+        explainer.check_layer(options.layer)
+    if options.images:
+        _maps(options, loaded)
+    elif options.layer is not None:
+        _units(options, loaded, units, overrides)
+    else:
+        _network(options, explainer)
+
+
+def _check(options: argparse.Namespace, overrides: Sequence[str]) -> list[int] | None:
+    """Refuse options before anything is loaded; the units that are asked for."""
+    if options.figure is not None:
+        check_creatable(options.figure, "--figure", _DRAWN, options.force)
+    searches = options.layer is not None and not options.images
+    for option, value in (("--units", options.units), ("--split", options.split)):
+        if value is not None and not searches:
+            remedy = "leave out the images" if options.images else "name it by --layer"
+            raise UserError(f"{option}: is for the units of a layer; {remedy}")
+    if overrides and not searches:
+        raise UserError(f"--config.{overrides[0]}: only a search for patches, by --layer, has data")
+    if options.name is not None and not options.images:
+        raise UserError("--class: is for maps of images; name some")
+    if options.images and options.figure is None:
+        raise UserError("--figure: name the file to draw the maps to, such as maps.png")
+    if options.units is None:
+        return None
+    words = options.units.split(",")
+    if not all(word.strip().isdecimal() and word.isascii() for word in words):
+        raise UserError(f"--units: expected numbers such as 0,5,7, got {printable(options.units)}")
+    if len(words) > _MOST_UNITS:
+        raise UserError(f"--units: shows up to {_MOST_UNITS} units, not {len(words)}; name fewer")
+    return [int(word) for word in words]
+
+
+def _network(options: argparse.Namespace, explainer: Explainer) -> None:
+    """List the layers, and draw the filters of the first convolution."""
+    from jaxdl.figures import filter_grid, save
+
+    filters = None if options.figure is None else explainer.filters()
+    fields = explainer.receptive_fields([*explainer.layers])
+    width = max([5, *map(len, explainer.layers)])
+    say(f"{'layer':{width}}  outputs        sees, of the image")
+    for name, shape in explainer.layers.items():
+        size = "×".join(map(str, fields[name].size))
+        say(f"{name:{width}}  {'×'.join(map(str, shape)):13}  {size}")
+    if filters is not None:
+        save(filter_grid(filters), Path(options.figure))
+        name = next(iter(explainer.kernels))
+        say(f"the {filters.shape[-1]} filters of {name} are in {options.figure}")
+
+
+def _units(
+    options: argparse.Namespace,
+    loaded: LoadedRun,
+    units: list[int] | None,
+    overrides: Sequence[str],
+) -> None:
+    """Tell and draw what excites the units of a layer most."""
+    from jaxdl.figures import save, unit_patches
+    from jaxdl.figures.inside import Unit
+    from jaxdl.inference.evaluator import other_splits
+
+    explainer = loaded.explainer
+    explainer.check_units(options.layer, units)
+    splits = other_splits(loaded.parts, overrides)
+    split = _split(options.split, splits)
+    table = splits[split]
+    found = explainer.strongest(table, options.layer, units)
+    found = found.most_active(_UNITS) if units is None else found
+    told = _commonest(loaded, table, found)
+    say(
+        f"{options.layer}: {'×'.join(map(str, found.size))} pixels of {len(table):,} {split} images"
+    )
+    for unit, values, common in zip(found.units, found.values, told, strict=True):
+        say(f"unit {unit:4}  {values[0]:.4g} to {values[-1]:.4g}{common and '  ' + common}")
+    if options.figure is None:
+        return
+    drawn = [
+        Unit(f"{unit}: {common}" if common else f"{unit}", explainer.images(table, rows), boxes)
+        for unit, rows, boxes, common in zip(
+            found.units, found.rows, found.boxes, told, strict=True
+        )
+    ]
+    title = f"what excites units of {options.layer} most, of {len(table):,} {split} images"
+    save(unit_patches(drawn, found.size, title), Path(options.figure))
+
+
+def _maps(options: argparse.Namespace, loaded: LoadedRun) -> None:
+    """Tell and draw where a class is seen in images."""
+    from jaxdl.data.images import pixels
+    from jaxdl.figures import class_maps, save
+    from jaxdl.figures.inside import Explained
+    from jaxdl.inference.questions import questions
+
+    explainer = loaded.explainer
+    asked = questions(loaded.parts, loaded.predictor.needed, options.images)
+    if len(asked.names) > _MOST_IMAGES:
+        count = len(asked.names)
+        raise UserError(f"IMAGE: draws up to {_MOST_IMAGES} images, not {count}; give fewer")
+    maps = explainer.maps(asked.data, name=options.name, layer=options.layer)
+    drawn = []
+    for i, path in enumerate(asked.names):
+        title = f"{explainer.classes[maps.classes[i]]}  {maps.probabilities[i]:.3f}"
+        say(f"{printable(path)}  {printable(title)}")
+        original = pixels.read(Path(path), maps.images.shape[-1])
+        parts = (maps.images[i], maps.grad_cam[i], maps.saliency[i])
+        drawn.append(Explained(title, original, *parts))
+    save(class_maps(drawn, maps.layer), Path(options.figure))
+
+
+def _split(name: str | None, splits: Mapping[str, Any]) -> str:
+    """The split that is asked for; by default the last of those that are there."""
+    from jaxdl.config import suggestion
+
+    if name is None:
+        return next(s for s in ("test", "validation", *splits) if s in splits)
+    if name not in splits:
+        told = suggestion(name, splits).replace("it takes", "the data has")
+        raise UserError(f"--split: unknown {printable(name)!r}; {told}")
+    return name
+
+
+def _commonest(loaded: LoadedRun, table: Any, found: Strongest) -> list[str]:
+    """The commonest class among the examples of each unit, in words, if they have classes."""
+    labels: np.ndarray | None = table.columns.get(loaded.parts.task.label)
+    names = loaded.explainer.classes
+    if not names or labels is None or getattr(labels, "ndim", 0) != 1:
+        return [""] * len(found.units)
+    counts = [Counter(labels[rows].tolist()).most_common(1)[0] for rows in found.rows]
+    of = found.rows.shape[1]
+    return [f"{count} of {of} are {printable(names[label])}" for label, count in counts]
