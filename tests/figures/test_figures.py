@@ -125,7 +125,7 @@ def test_steering_of_what_is_no_drive(name):
 
 
 def test_the_strip_needs_images():
-    with pytest.raises(UserError, match="'steering_strip' needs images; column 'image' has none"):
+    with pytest.raises(UserError, match="'steering_strip' needs a regression task of images"):
         FIGURES["steering_strip"](driven(np.zeros((40, 3))))
 
 
