@@ -77,6 +77,24 @@ class Target:
 
 
 @dataclass
+class Best:
+    """The best checkpoint, in result.json."""
+
+    step: int
+    metric: str
+    value: float
+
+
+@dataclass
+class StoppedEarly:
+    """Where a run stopped before its end, in result.json."""
+
+    step: int
+    of_steps: int
+    patience: int
+
+
+@dataclass
 class Result:
     """What result.json holds, as far as it is read again; a number that is not finite is null."""
 
@@ -86,6 +104,8 @@ class Result:
     examples_per_second: float
     target: Target | None
     met: bool | None
+    best: Best | None = None
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass

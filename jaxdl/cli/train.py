@@ -82,6 +82,12 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
         f"evaluated {counted} examples at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
+    if stopped := result.get("stopped_early"):
+        said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
+        if kept := result["best"]:
+            named = printable(kept["metric"])
+            best = f"; the best, {named} {kept['value']:.6g} at step {kept['step']:,}, is --best"
+        say(f"{said}, after {stopped['patience']} evaluations without a better one{best}")
     if any(name.endswith("/AP") for name in result["metrics"]):
         say(MEANING)
     target = result["target"]

@@ -120,6 +120,8 @@ class Population:
             return "their states are sharded over devices"
         if experiment.sums_gradients:
             return "their gradients are summed over devices"
+        if experiment.training.patience:
+            return "each stops early by itself"
         if experiment.training.best:
             return "each keeps its best checkpoint"
         try:

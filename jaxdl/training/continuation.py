@@ -101,6 +101,20 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
     return f"{told}; the learning rate there is {rate:.3g}, by the schedule as it was"
 
 
+def check_patience(result: Mapping[str, Any] | None) -> None:
+    """Refuse to make a run longer that stopped before its end.
+
+    Raises:
+      UserError: the result says that it stopped early.
+    """
+    if result and (stopped := result.get("stopped_early")):
+        raise UserError(
+            f"--extend: the run stopped early at step {stopped['step']:,} of "
+            f"{stopped['of_steps']:,}, and with config.training.patience={stopped['patience']} it "
+            "would again; train another run with more patience, in another --workdir"
+        )
+
+
 def _pinned(config: Config) -> dict[str, Any]:
     """The config, whose schedules name their end where it is by default that of the run."""
     optimizer = _node(config, "optimizer")

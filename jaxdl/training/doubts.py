@@ -18,8 +18,15 @@ _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 def tell_doubts(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     """Tell of images that reach the model in a range that no model is made for.
 
-    Bytes as they are, 0 to 255, or numbers from 0 to 1 that are divided by 255 once more.
+    Bytes as they are, 0 to 255, or numbers from 0 to 1 that are divided by 255 once more. And of a
+    test split that decides when training stops.
     """
+    training = experiment.training
+    if training.patience and training.best and training.best.metric.startswith("test/"):
+        say(
+            f"doubt       {training.best.metric} decides when training stops, so the test split is "
+            "no longer unseen; let config.training.best.metric name a metric of another split"
+        )
     name, train = experiment.task.input, experiment.splits["train"]
     column = train.columns.get(name)
     if column is None or column.ndim != 4 or column.shape[-1] > 4:

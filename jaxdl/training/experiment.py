@@ -214,6 +214,19 @@ class Experiment:
         nearest = [period - step % period for period in periods if period]
         return max(1, min([*nearest, self.clock.total - step]))
 
+    def waited(self, step: int, best: int | None) -> int:
+        """Evaluations of `evaluate_every` after the best one, up to a step.
+
+        It follows from the two steps alone, so that a resumed run counts as one that was never
+        stopped. The evaluation at the end of a run that is extended later is not counted.
+
+        Args:
+          step: at which the last evaluation was.
+          best: at which the best was; None if there is none.
+        """
+        period = self.every["evaluate_every"]
+        return step // period - (best or 0) // period if period else 0
+
     # ---- The data
 
     @property

@@ -75,7 +75,7 @@ class Trainee(Protocol):
         """Log the summaries of `n` steps from `step`."""
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
 
     def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, and whether it was evaluated; it is written in the background."""
@@ -153,7 +153,7 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
                     asked, save = stop.asked, True
             if save:
                 trainee.save(step, state, evaluated=not evaluate)
-            if step < total:
+            if step < total and trainee.active:
                 pace.restart()
                 timing.start_training(step)
     loader.close()

@@ -103,11 +103,17 @@ class Recorder:
         self._rate = experiment.rate and jax.jit(experiment.rate)
         self._tables: dict[str, Any] = {}
         self._best: dict[str, Any] | None = None  # step, metric and value of the best checkpoint
+        self._evaluated_at = 0  # step
 
     @property
     def active(self) -> bool:
-        """A single run trains to the end; it raises if its numbers are not finite."""
-        return True
+        """A single run trains to the end, or until its patience is at an end.
+
+        It raises if its numbers are not finite.
+        """
+        patience, best = self.experiment.training.patience, self._best
+        waited = self.experiment.waited(self._evaluated_at, best["step"] if best else None)
+        return patience is None or waited < patience
 
     # ---- Start
 
@@ -123,6 +129,8 @@ class Recorder:
         else:
             state = self._initial()
         step = int(state.step)
+        if self.evaluated:
+            self._evaluated_at = step
         self.begin(step, self.evaluated)
         description = self.experiment.description
         compare({"config": self.experiment.config, "data set": description, "checkpoint": step})
@@ -203,8 +211,9 @@ class Recorder:
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
         self.metrics, self._tables = self.measure(state)
+        self._evaluated_at = step
         self.run.log(step, self.metrics, self.timing.wall)
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
         preview(self.experiment.figures, self._results(state), self._gallery(step), step)
@@ -213,7 +222,7 @@ class Recorder:
                 self._refuse(step - 1, {name: value})
         best, before = self.experiment.training.best, self._best["value"] if self._best else None
         if not best or not best.better(self.metrics, before):
-            return False
+            return not self.active
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
 
@@ -289,6 +298,13 @@ class Recorder:
             history=(),
         )
 
+    def _stopped_early(self, step: int) -> dict[str, int] | None:
+        """At which step of how many, for want of a better evaluation; None if it did not."""
+        total, patience = self.experiment.clock.total, self.experiment.training.patience
+        if self.active or patience is None or step == total:
+            return None
+        return {"step": step, "of_steps": total, "patience": patience}
+
     def _result(self, state: State, steps: int) -> dict[str, Any]:
         experiment, target, timing = self.experiment, self.experiment.target, self.timing
         training = max(1e-9, timing.training)
@@ -300,6 +316,7 @@ class Recorder:
             and {"metric": target.metric, "value": target.value, "source": target.source},
             "met": target and target.met(self.metrics),
             "best": self._best,
+            "stopped_early": self._stopped_early(int(state.step)),
             "seed": experiment.seed,
             "parameters": count(state.params),
             "wall_seconds": round(timing.wall, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -31,8 +32,10 @@ class Best:
     smaller: bool = False
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
-        """Whether the metrics are better than a value; anything is better than None."""
+        """Whether the metrics are better than a value: NaN never, else anything than None."""
         value = _measured(self.metric, metrics, "config.training.best.metric", hidden="test/")
+        if math.isnan(value):
+            return False
         return than is None or (value < than if self.smaller else value > than)
 
 
@@ -95,6 +98,8 @@ class Training:
         in exactness. Also at the end, and when a signal stops the run.
       keep: how many checkpoints to keep, of the newest.
       best: see `Best`; the checkpoint with the best value is kept too.
+      patience: the run stops early after so many evaluations in a row (of `evaluate_every`) without
+        a better value of `best`; by default it never does.
       evaluate: the splits to evaluate, by default all but 'train'.
     """
 
@@ -116,14 +121,20 @@ class Training:
     checkpoint_every: Duration | None = None
     keep: int = 3
     best: Best | None = None
+    patience: int | None = None
     evaluate: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their range."""
-        for name in ("batch_size", "eval_batch_size", "accumulate", "buckets", "keep"):
+        for name in ("batch_size", "eval_batch_size", "accumulate", "buckets", "keep", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
+        if self.patience and not self.best:
+            raise UserError(
+                "config.training.patience: waits for a better value of config.training.best, which "
+                "is not set; name its metric, such as --config.training.best.metric=validation/loss"
+            )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise UserError(
                 "config.training.ghost_batch_size: expected at least 2, or None for the "

@@ -45,6 +45,7 @@ def train_run(
     resumed = bool(Checkpoints(run.checkpoints).steps())
     experiment = build_experiment(config, resumed=resumed)
     if grows:
+        continuation.check_patience(run.result())
         told = continuation.check_extension(experiment, before)
     check_shapes(experiment)
     if not resumed:
