@@ -24,6 +24,7 @@ from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
 
 _PLACES = ("path", "data_dir")  # of config.data
+_NOT_OF_A_RUN = ("twin", "logging", "callbacks")
 _ARRAYS = ("train", "validation", "test")  # likewise, of the source `arrays`
 
 Config = Mapping[str, Any]
@@ -43,9 +44,10 @@ def located(config: Config) -> dict[str, Any]:
 def lasting(config: Config) -> dict[str, Any]:
     """What must stay as it is when a run goes on: all but where its data lies.
 
-    What a twin would make smaller has been made so when the config was read.
+    What a twin would make smaller has been made so when the config was read. And nobody who is told
+    of a run changes it.
     """
-    kept = {key: value for key, value in resolved(config).items() if key != "twin"}
+    kept = {key: value for key, value in resolved(config).items() if key not in _NOT_OF_A_RUN}
     return _without(kept, "data", _places(_node(config, "data")))
 
 

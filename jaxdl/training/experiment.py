@@ -55,6 +55,8 @@ class Experiment:
       views_differ: whether evaluation sees several views of an example.
       target: None on a twin, whose figures mean nothing.
       init_from: None where there is a checkpoint to go on from.
+      logging: name -> makes a tracker, of a run that is told of.
+      callbacks: each makes a callback of a run.
     """
 
     config: Mapping[str, Any]
@@ -78,6 +80,8 @@ class Experiment:
     init_from: InitFrom | None
     target: Target | None
     figures: Mapping[str, Callable]
+    logging: Mapping[str, Callable[[], Any]]
+    callbacks: Mapping[str, Callable[[], Any]]
 
     @property
     def sums_gradients(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,16 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import FinishedRun, Gallery, draw, preview
 from jaxdl.files import Secondary
-from jaxdl.json_files import write_json
-from jaxdl.parallel.processes import compare
+from jaxdl.json_files import strict, write_json
+from jaxdl.parallel.processes import compare, leads
 from jaxdl.progress import Progress, duration
+from jaxdl.trackers import Trackers
+from jaxdl.training.callbacks import Callback, Callbacks
 from jaxdl.training.continuation import past
 from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
+from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
 from jaxdl.training.step import Summary
 from jaxdl.types import Batch, Params
@@ -80,6 +83,7 @@ class Recorder:
       run: the directory to write to.
       progress: shows how far it is.
       timing: shared by the members of a population; by default its own.
+      callbacks: called beside those of the config.
 
     Attributes:
       metrics: of the newest evaluation.
@@ -88,7 +92,12 @@ class Recorder:
     """
 
     def __init__(
-        self, experiment: Experiment, run: Run, progress: Progress, timing: Timing | None = None
+        self,
+        experiment: Experiment,
+        run: Run,
+        progress: Progress,
+        timing: Timing | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.experiment, self.run, self.progress = experiment, run, progress
         self.timing = timing or Timing(progress)
@@ -96,14 +105,20 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.evaluated = True
         self.measure: Measure
+        self._trackers = Trackers(_made(experiment.logging), run.out)
+        self._callbacks = Callbacks([*_made(experiment.callbacks).values(), *callbacks])
         self.checkpoints = Checkpoints(
-            run.checkpoints, experiment.training.keep, check=run.check_held
+            run.checkpoints,
+            experiment.training.keep,
+            check=run.check_held,
+            saved=functools.partial(self._callbacks, "on_save"),
         )
         self._figures = Secondary("figures")
         self._rate = experiment.rate and jax.jit(experiment.rate)
         self._tables: dict[str, Any] = {}
         self._best: dict[str, Any] | None = None  # step, metric and value of the best checkpoint
         self._evaluated_at = 0  # step
+        self._speed = Speed(experiment.order.batch_size)
 
     @property
     def active(self) -> bool:
@@ -138,7 +153,12 @@ class Recorder:
 
     def begin(self, step: int, evaluated: bool = True) -> None:
         """Prepare the directory for logging from a step on, or from its evaluation on."""
+        config = self.experiment.config
+        self._speed.restart(step)
+        self._trackers.remember(self.run.history())
         self.run.start(step, self.experiment.description, evaluated)
+        self._trackers.start(config, step, self.run.history())
+        self._callbacks("on_start", config, self.run.folder, step)
 
     def _initial(self) -> State:
         experiment = self.experiment
@@ -155,9 +175,9 @@ class Recorder:
         began, devices = time.perf_counter(), self.experiment.devices
         columns = devices.replicate(self.loader.columns)
         batches = devices.scatter(self.loader.make(0, 0), axis=1)
-        program = devices.compiled_step(
-            self.experiment.run_steps, state, columns, batches, np.int32(0)
-        )
+        arguments = state, columns, batches, np.int32(0)
+        lowered = devices.lowered_step(self.experiment.run_steps, *arguments)
+        program, self._speed.arithmetic = lowered.compile(), Arithmetic.of(lowered, devices)
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
         cost = Cost.of(program, self.experiment.examples_per_device)
@@ -201,12 +221,14 @@ class Recorder:
         if not finite.all():
             i = int(np.argmin(finite))
             self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
+        self.checkpoints.settle()
         for i in range(n):
             if self.experiment.due("log_every", step + i + 1):
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
-                self.run.log(step + i + 1, line, self.timing.wall)
+                self._log(step + i + 1, line)
+                self._callbacks("on_summary", step + i + 1, line)
         waiting = self.loader.waited / self.timing.training
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
@@ -214,8 +236,10 @@ class Recorder:
         """Evaluate, log and show; returns whether to save: the best so far, or the last."""
         self.metrics, self._tables = self.measure(state)
         self._evaluated_at = step
-        self.run.log(step, self.metrics, self.timing.wall)
+        speed = self._speed.since(step, self.timing.training, self.loader.waited)
+        self._log(step, {**self.metrics, **speed})
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
+        self._callbacks("on_evaluation", step, self.metrics, self._tables)
         preview(self.experiment.figures, self._results(state), self._gallery(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
@@ -225,6 +249,10 @@ class Recorder:
             return not self.active
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
+
+    def _log(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(step, values, self.timing.wall)
+        self._trackers.log(step, values)
 
     def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, unless it is not finite."""
@@ -261,12 +289,20 @@ class Recorder:
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
         write_json(self.run.out / "result.json", result)  # the last: it says that all is done
-        self.run.close()
+        places = {"checkpoint": result["step"], "best_checkpoint": (self._best or {}).get("step")}
+        folder = self.checkpoints.folder
+        kept = {name: str(folder / str(step)) for name, step in places.items() if step is not None}
+        self._trackers.finish(strict({**result, **kept}))
+        self._callbacks("on_finish", result)
         return result
+
+    def close(self) -> None:
+        """Tell the trackers of a run that has not finished that it has stopped."""
+        self._trackers.finish(None)
 
     def _gallery(self, step: int) -> Gallery:
         """Where figures of a step go."""
-        publish = functools.partial(self.run.log_figure, step)
+        publish = functools.partial(self._trackers.figure, step)
         return Gallery(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
@@ -325,6 +361,11 @@ class Recorder:
             "compile_seconds": round(timing.compiling, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }
+
+
+def _made(parts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """What the parts make, in the process that writes the run directory."""
+    return {name: make() for name, make in parts.items()} if leads() else {}
 
 
 @jax.jit

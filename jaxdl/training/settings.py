@@ -232,6 +232,10 @@ class Settings:
         `placement` says, or 'pmap', for which each device holds the state and batch whole.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
+      logging: trackers that are told of the run, beside metrics.jsonl: each a name or a dict of a
+        name and arguments, such as ('tensorboard', 'wandb'). A run that goes on may have others.
+      callbacks: classes of one's own, each 'package.module:Class' or a dict of that as `name` and
+        arguments; see `jaxdl.training.callbacks`. A run that goes on may have others.
       twin: how small a run on a twin of the data is; see `Twin`.
     """
 
@@ -248,6 +252,8 @@ class Settings:
     parallel: Parallel = "jit"
     target: Target | None = None
     figures: tuple[str, ...] = ()
+    logging: tuple[str | Node, ...] = ("tensorboard",)
+    callbacks: tuple[str | Node, ...] = ()
     twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:

@@ -7,16 +7,21 @@ from typing import Any
 
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import UserError
 from jaxdl.terminal import say
 from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
+from jaxdl.training.profile import Profile
 
 
 def train_run(
-    config: Mapping[str, Any], run: Run, extend: Mapping[str, Any] | None = None
+    config: Mapping[str, Any],
+    run: Run,
+    extend: Mapping[str, Any] | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Train what a config says in a directory, from its newest checkpoint if it has one.
 
@@ -25,6 +30,7 @@ def train_run(
       run: the directory, locked.
       extend: how long the run is to become in all, `{'steps': …}` or `{'epochs': …}`; by default
         as its config says. A result that it has already is kept as result-STEP.json.
+      profile: the step from which to trace, and how many steps.
 
     Returns:
       The result, and whether it was there before.
@@ -41,6 +47,8 @@ def train_run(
     run.check_claim(config, continuation.past if extend else continuation.lasting)
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
+        if profile:
+            raise UserError(f"--profile: {run.folder} has finished; trace a run that trains")
         return result, True
     resumed = bool(Checkpoints(run.checkpoints).steps())
     experiment = build_experiment(config, resumed=resumed)
@@ -54,4 +62,5 @@ def train_run(
         say(told)
         run.reopen()
     run.claim(experiment.config)
-    return train(experiment, run), False
+    window = Profile(*profile, run.out) if profile else None
+    return train(experiment, run, profile=window), False
