@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +143,13 @@ def differences(told: Sequence[Told]) -> Rows:
     leaves = [_leaves(config) for config in configs]
     keys = dict.fromkeys(key for each in leaves for key in each)
     rows = [(key, [shown(each.get(key, _ABSENT)) for each in leaves]) for key in keys]
-    unlike = [(key, cells) for key, cells in rows if len({*cells}) > 1]
-    digests = [shown(each.data.get("sha256")) for each in told]
-    if len({*digests}) > 1:
-        unlike.append(("data (SHA-256)", [re.sub(r"[^0-9a-f]", "", d)[:12] for d in digests]))
-    return sorted(unlike)
+    unlike = sorted((key, cells) for key, cells in rows if len({*cells}) > 1)
+    digests = [_leaves(each.data.get("sha256")) for each in told]
+    for split in dict.fromkeys(name for each in digests for name in each):
+        cells = [shown(each.get(split, _ABSENT))[:12] for each in digests]
+        if len({*cells}) > 1:
+            unlike.append((f"SHA-256 of data {split}".rstrip(), cells))
+    return unlike
 
 
 def results(told: Sequence[Told]) -> Rows:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import jax
@@ -20,13 +18,13 @@ from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
 from jaxdl.environments import ENVIRONMENTS
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS, Task
 from jaxdl.trackers import TRACKERS, Tracker
-from jaxdl.training import twin
+from jaxdl.training import listeners, twin
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.settings import Data, Node, Settings, Training
@@ -143,8 +141,8 @@ def build_experiment(
     settings = Settings.of(config)
     training = settings.training
     figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
-    trackers = _listeners(settings.logging, TRACKERS, Tracker, "config.logging")
-    callbacks = _listeners(settings.callbacks, {}, Callback, "config.callbacks")
+    trackers = listeners.named(settings.logging, TRACKERS, Tracker, "config.logging")
+    callbacks = listeners.named(settings.callbacks, {}, Callback, "config.callbacks")
     task = build_task(settings.task, _MANY)
     if training.carry and not task.continues:
         raise UserError(
@@ -271,37 +269,6 @@ def build_model(
             "leave it out"
         )
     return model
-
-
-def _listeners(
-    nodes: tuple[str | Node, ...], registry: Mapping[str, Any], kind: type, path: str
-) -> dict[str, Callable[[], Any]]:
-    """Name -> makes what a node names, once a run trains: only then is what it needs imported.
-
-    Raises:
-      UserError: a name is unknown or comes twice, or an argument is unknown or ill-typed.
-    """
-    made = dict[str, Callable[[], Any]]()
-    for i, node in enumerate(nodes):
-        where = f"{path}[{i}]"
-        named = {"name": node} if isinstance(node, str) else node
-        thing, arguments = cfg.choose(named, registry, where)
-        if not (inspect.isclass(thing) and issubclass(thing, kind)):
-            raise UserError(f"{where}: {str(named['name'])!r} is not a jaxdl.{kind.__name__}")
-        cfg.checked(thing, arguments, where)
-        if named["name"] in made:
-            raise UserError(f"{where}: {str(named['name'])!r} comes twice; name it once")
-        made[named["name"]] = functools.partial(_made, thing, arguments, where)
-    return made
-
-
-def _made(thing: type, arguments: Mapping[str, Any], where: str) -> Any:
-    try:
-        return cfg.call(thing, arguments, where)
-    except UserError:
-        raise
-    except Exception as error:  # the class is the user's
-        raise UserError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:

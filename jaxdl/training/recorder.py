@@ -20,14 +20,14 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import FinishedRun, Gallery, draw, preview
 from jaxdl.files import Secondary
-from jaxdl.json_files import strict, write_json
-from jaxdl.parallel.processes import compare, leads
+from jaxdl.json_files import write_json
+from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress, duration
-from jaxdl.trackers import Trackers
-from jaxdl.training.callbacks import Callback, Callbacks
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.continuation import past
 from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.listeners import Listeners
 from jaxdl.training.measure import Measure
 from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
@@ -105,13 +105,12 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.evaluated = True
         self.measure: Measure
-        self._trackers = Trackers(_made(experiment.logging), run.out)
-        self._callbacks = Callbacks([*_made(experiment.callbacks).values(), *callbacks])
+        self._listeners = Listeners(experiment.logging, experiment.callbacks, callbacks, run)
         self.checkpoints = Checkpoints(
             run.checkpoints,
             experiment.training.keep,
             check=run.check_held,
-            saved=functools.partial(self._callbacks, "on_save"),
+            saved=self._listeners.saved,
         )
         self._figures = Secondary("figures")
         self._rate = experiment.rate and jax.jit(experiment.rate)
@@ -153,12 +152,10 @@ class Recorder:
 
     def begin(self, step: int, evaluated: bool = True) -> None:
         """Prepare the directory for logging from a step on, or from its evaluation on."""
-        config = self.experiment.config
         self._speed.restart(step)
-        self._trackers.remember(self.run.history())
+        self._listeners.remember()
         self.run.start(step, self.experiment.description, evaluated)
-        self._trackers.start(config, step, self.run.history())
-        self._callbacks("on_start", config, self.run.folder, step)
+        self._listeners.start(self.experiment.config, step)
 
     def _initial(self) -> State:
         experiment = self.experiment
@@ -227,8 +224,8 @@ class Recorder:
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
-                self._log(step + i + 1, line)
-                self._callbacks("on_summary", step + i + 1, line)
+                self.run.log(step + i + 1, line, self.timing.wall)
+                self._listeners.summary(step + i + 1, line)
         waiting = self.loader.waited / self.timing.training
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
@@ -237,9 +234,9 @@ class Recorder:
         self.metrics, self._tables = self.measure(state)
         self._evaluated_at = step
         speed = self._speed.since(step, self.timing.training, self.loader.waited)
-        self._log(step, {**self.metrics, **speed})
+        self.run.log(step, {**self.metrics, **speed}, self.timing.wall)
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
-        self._callbacks("on_evaluation", step, self.metrics, self._tables)
+        self._listeners.evaluation(step, self.metrics, self._tables, speed)
         preview(self.experiment.figures, self._results(state), self._gallery(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
@@ -249,10 +246,6 @@ class Recorder:
             return not self.active
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
-
-    def _log(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log(step, values, self.timing.wall)
-        self._trackers.log(step, values)
 
     def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, unless it is not finite."""
@@ -289,20 +282,16 @@ class Recorder:
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
         write_json(self.run.out / "result.json", result)  # the last: it says that all is done
-        places = {"checkpoint": result["step"], "best_checkpoint": (self._best or {}).get("step")}
-        folder = self.checkpoints.folder
-        kept = {name: str(folder / str(step)) for name, step in places.items() if step is not None}
-        self._trackers.finish(strict({**result, **kept}))
-        self._callbacks("on_finish", result)
+        self._listeners.finish(result)
         return result
 
     def close(self) -> None:
         """Tell the trackers of a run that has not finished that it has stopped."""
-        self._trackers.finish(None)
+        self._listeners.close()
 
     def _gallery(self, step: int) -> Gallery:
         """Where figures of a step go."""
-        publish = functools.partial(self._trackers.figure, step)
+        publish = functools.partial(self._listeners.figure, step)
         return Gallery(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
@@ -361,11 +350,6 @@ class Recorder:
             "compile_seconds": round(timing.compiling, 3),
             "params_sha256": digest(jax.device_get(state.params)),
         }
-
-
-def _made(parts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    """What the parts make, in the process that writes the run directory."""
-    return {name: make() for name, make in parts.items()} if leads() else {}
 
 
 @jax.jit

@@ -127,7 +127,11 @@ def test_mlflow_has_each_step_once_after_two_kills(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said", "variables"),
     [
-        ("wandb", "not logged in; run `wandb login`", {"HOME": "/nowhere", "NETRC": "/nowhere"}),
+        (
+            "wandb",
+            "not logged in; run `wandb login`",
+            {"WANDB_MODE": "online", "NETRC": "/nowhere"},
+        ),
         ("mlflow", "MlflowException", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}),
     ],
 )
