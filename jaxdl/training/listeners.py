@@ -76,9 +76,8 @@ class Listeners:
         self._run, told = run, leads()
         trackers = {name: make() for name, make in logging.items()} if told else {}
         self._trackers = Trackers(trackers, run.out)
-        self._callbacks = Callbacks(
-            [*(make() for make in callbacks.values()), *more] if told else []
-        )
+        made = [make() for make in callbacks.values()] if told else []
+        self._callbacks = Callbacks([*made, *more] if told else [])
         self.figure = self._trackers.figure
 
     def remember(self) -> None:

@@ -133,7 +133,13 @@ class Training:
         if self.patience and not self.best:
             raise UserError(
                 "config.training.patience: waits for a better value of config.training.best, which "
-                "is not set; name its metric, such as --config.training.best.metric=validation/loss"
+                "is not set; name its metric: --config.training.best.metric=validation/accuracy"
+            )
+        best = self.best if self.patience else None
+        if best and best.metric.endswith("/loss") and not best.smaller:
+            raise UserError(
+                "config.training.patience: would wait for a larger loss; set "
+                "config.training.best.smaller=true"
             )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise UserError(

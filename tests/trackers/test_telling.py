@@ -1,7 +1,6 @@
 """Trackers and callbacks of one's own: what they are told, and that they cannot harm a run."""
 
 import importlib.util
-import json
 from typing import ClassVar
 
 import numpy as np
@@ -242,14 +241,6 @@ def test_without_the_extra_it_is_named(tmp_path, monkeypatch, refuses):
         with refuses(f"config.logging[0]: '{name}' is not installed; pip install -e '.[{name}]'"):
             train(experiment, Run(tmp_path))
         monkeypatch.undo()
-
-
-def test_a_run_that_names_them_asks_for_consent(tmp_path, refuses):
-    for key, name in (("logging", "os:system"), ("callbacks", "os:system")):
-        config = {**CONFIG, "logging": (), key: (name,)}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        with refuses(f"config.{key}[0].name asks to run 'os:system'", "--trust os"):
-            build_experiment(Run(tmp_path).config())
 
 
 def test_the_numbers_that_are_none_in_json_are_nan(tmp_path):

@@ -137,9 +137,11 @@ def test_no_number_is_better_than_none_and_nan_is_no_number():
 
 def test_what_cannot_be(refuses):
     with refuses("config.training.patience: expected at least 1, got 0"):
-        Training(patience=0, best=Best("validation/loss"))
+        Training(patience=0, best=Best("validation/loss", smaller=True))
     with refuses("config.training.patience", "config.training.best", "is not set"):
         Training(patience=2)
+    with refuses("would wait for a larger loss; set config.training.best.smaller=true"):
+        Training(patience=2, best=Best("validation/loss"))
 
 
 def test_the_test_split_should_not_decide(tmp_path, capsys):
