@@ -31,6 +31,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
     told = runs_of(options.runs)
     names = ", ".join(each.name for each in told[:4]) + (", …" if len(told) > 4 else "")
-    text = page(told, options.title or names, options.metric)
+    sweeps = [Path(name) for name in options.runs if (Path(name) / "sweep.json").exists()]
+    text = page(told, options.title or names, options.metric, sweeps)
     replace_text(make_parent(Path(options.output)), text)
-    say(f"{len(told)} runs, {len(text) / 2**20:.1f} MiB: {options.output}")
+    number = f"{len(told)} run{'s' if len(told) > 1 else ''}"
+    say(f"{number}, {len(text) / 2**20:.1f} MiB: {options.output}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxdl.errors import printable
 from jaxdl.figures.canvas import NAME, canvas
-from jaxdl.reports.told import Rows, Told, differences, results
+from jaxdl.reports.told import Rows, Told, differences, results, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,14 +20,14 @@ _LEGEND = 12  # runs
 
 def lines(told: Sequence[Told]) -> Iterator[str]:
     """The lines of two tables, with a column for each run."""
-    heads = [printable(each.name) for each in told]
-    yield from _table("config", heads, differences(told) or [("", ["all alike"] * len(told))])
+    alike: Rows = [("", ["all alike"] * len(told))]
+    yield from _table("config", *table(told, differences(told) or alike))
     yield ""
-    yield from _table("result", heads, results(told))
+    yield from _table("result", *table(told, results(told)))
 
 
 def _table(title: str, heads: list[str], rows: Rows) -> Iterator[str]:
-    cells = [[title, *heads], *([printable(name), *values] for name, values in rows)]
+    cells = [[title, *map(printable, heads)], *([printable(name), *row] for name, row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()

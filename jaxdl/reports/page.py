@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from jaxdl import config as cfg
 from jaxdl.errors import UserError, printable
 from jaxdl.files import special
 from jaxdl.reports.compare import curves
-from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown
+from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown, table
+from jaxdl.sweeps.report import cell
 
 _MOST = 40  # figures of a run
 _LARGEST = 8 << 20  # bytes of a figure
@@ -38,19 +40,41 @@ summary { cursor: pointer; color: #2b6cb0; }
 """
 
 
-def page(told: Sequence[Told], title: str, metric: str | None = None) -> str:
+@dataclass
+class _Point:
+    """A row of the table in sweep.json."""
+
+    point: str
+    metrics: dict[str, dict[str, Any]]
+
+
+@dataclass
+class _Sweep:
+    """What sweep.json holds, as far as it is shown."""
+
+    table: list[_Point] = field(default_factory=list)
+
+
+def page(
+    told: Sequence[Told],
+    title: str,
+    metric: str | None = None,
+    sweeps: Sequence[Path] = (),
+) -> str:
     """The page, as a text in HTML. Nothing in it is loaded from elsewhere, and it has no script.
 
     Args:
       told: the runs.
       title: its heading.
       metric: to draw; by default a target's, or the first that is no loss.
+      sweeps: directories of those that the runs are of.
 
     Raises:
       UserError: a run has not measured the metric that is asked for.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
+        *(part for folder in sweeps for part in _sweep(folder)),
         *_results(told),
         *_curves(told, metric),
         *_differences(told),
@@ -70,9 +94,7 @@ def page(told: Sequence[Told], title: str, metric: str | None = None) -> str:
 
 def _results(told: Sequence[Told]) -> Iterator[str]:
     yield "<h2>Results</h2>"
-    rows = results(told)
-    verdict = rows.pop()[1]
-    yield _table("", [each.name for each in told], [*rows, ("verdict", verdict)])
+    yield _table(*table(told, results(told)))
 
 
 def _curves(told: Sequence[Told], metric: str | None) -> Iterator[str]:
@@ -93,7 +115,21 @@ def _differences(told: Sequence[Told]) -> Iterator[str]:
     if len(told) > 1:
         yield "<h2>Differences of the configs</h2>"
         rows = differences(told)
-        yield _table("", [each.name for each in told], rows) if rows else "<p>None.</p>"
+        yield _table(*table(told, rows)) if rows else "<p>None.</p>"
+
+
+def _sweep(folder: Path) -> Iterator[str]:
+    """The table and the figure of a sweep, once it has ended."""
+    saved = cfg.read_json(folder / "sweep.json", _Sweep)
+    yield f"<h2>{_text(folder.name)}: mean ± sample standard deviation over seeds</h2>"
+    points = saved.get("table", ())
+    metrics = dict.fromkeys(name for point in points for name in point["metrics"])
+    rows = [
+        (point["point"] or "all", [cell(point["metrics"].get(name)) for name in metrics])
+        for point in points
+    ]
+    yield _table([*metrics], rows) if rows else "<p>It has not ended.</p>"
+    yield from (_figure(png, name) for name, png in _figures(folder / "figures"))
 
 
 def _run(each: Told) -> Iterator[str]:
@@ -141,7 +177,7 @@ def _details(name: str, value: Any) -> Iterator[str]:
     """A value in full, folded away."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     rows = [(key, [shown(leaf, _LONGEST)]) for key, leaf in _leaves(value)]
-    whole = _table("", [], rows) if len(text) < 200_000 else "<p>Too large to be shown.</p>"
+    whole = _table([], rows) if len(text) < 200_000 else "<p>Too large to be shown.</p>"
     yield f"<details><summary>{_text(name)}</summary>{whole}</details>"
 
 
@@ -153,9 +189,9 @@ def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
         yield path, value
 
 
-def _table(title: str, heads: Sequence[str], rows: Rows) -> str:
+def _table(heads: Sequence[str], rows: Rows) -> str:
     """A table, of which the first column says what a row is."""
-    head = "".join(f"<th>{_text(name)}</th>" for name in (title, *heads))
+    head = "".join(f"<th>{_text(name)}</th>" for name in ("", *heads))
     body = "".join(
         f"<tr><th>{_text(name)}</th>{''.join(f'<td>{_text(c)}</td>' for c in cells)}</tr>\n"
         for name, cells in rows

@@ -134,6 +134,16 @@ def _renamed(told: list[Told]) -> list[Told]:
 
 
 Rows = list[tuple[str, list[str]]]  # of a table: what it is, and a cell for each run
+_WIDE = 6  # runs that stand beside one another; of more each has a line
+
+
+def table(told: Sequence[Told], rows: Rows) -> tuple[list[str], Rows]:
+    """The heads and the rows of a table of runs, with a column or, of many, a row for each."""
+    names = [each.name for each in told]
+    if len(told) <= _WIDE:
+        return names, rows
+    heads = [name for name, _ in rows]
+    return heads, [(name, [cells[i] for _, cells in rows]) for i, name in enumerate(names)]
 
 
 def differences(told: Sequence[Told]) -> Rows:
@@ -159,7 +169,7 @@ def results(told: Sequence[Told]) -> Rows:
     for fact in _FACTS:
         cells = [shown((each.result or {}).get(fact, _ABSENT)) for each in told]
         rows.append((fact.replace("_", " "), cells))
-    return [*rows, ("", [each.verdict for each in told])]
+    return [*rows, ("verdict", [each.verdict for each in told])]
 
 
 def chosen_metric(told: Sequence[Told], asked: str | None) -> str:
