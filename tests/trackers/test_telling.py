@@ -176,6 +176,7 @@ def test_what_fails_is_told_once_and_made_up_for_at_the_next_start(
     assert sorted(told) == sorted([*EVERYTHING, *EVALUATIONS])
 
 
+@pytest.mark.slow
 def test_a_tracker_that_comes_later_is_given_what_was_before(silent, tmp_path):
     run = begun(tmp_path, logging=())
     go_on(run)

@@ -10,10 +10,10 @@ from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
 from jaxdl.training import recorder
 from jaxdl.training.build import build_experiment, resolved
+from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import run_loop, train
 from jaxdl.training.measure import Measure
 from jaxdl.training.settings import Best, Training
-from jaxdl.training.start import train_run
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -87,7 +87,7 @@ def test_it_stops_after_so_many_evaluations_and_says_where(scripted, tmp_path, c
 
 
 # While the evaluation of a step runs, before it is logged, and after the last save.
-@pytest.mark.parametrize("at", [15, 21, "finish"])
+@pytest.mark.parametrize("at", [15, pytest.param(21, marks=pytest.mark.slow), "finish"])
 def test_a_kill_does_not_move_it(scripted, tmp_path, monkeypatch, at):
     def killed(*unused):
         raise Killed
@@ -124,6 +124,7 @@ def test_a_signal_during_the_last_evaluation_does_not_move_it(scripted, tmp_path
     assert go_on(run)["stopped_early"]["step"] == 21
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_first_has_not_stopped_early(scripted, tmp_path):
     result = go_on(begun(tmp_path, steps=21))
     assert (result["step"], result["stopped_early"]) == (21, None)
@@ -144,13 +145,14 @@ def test_what_cannot_be(refuses):
         Training(patience=2, best=Best("validation/loss"))
 
 
-def test_the_test_split_should_not_decide(tmp_path, capsys):
-    metric = {"metric": "test/loss", "smaller": True}
-    config = {**CONFIG, "training": {**CONFIG["training"], "best": metric, "steps": 3}}
-    train_run(config, Run(tmp_path))
-    assert "doubt       test/loss decides when training stops" in capsys.readouterr().out
+def test_the_test_split_should_not_decide():
+    metric, told = {"metric": "test/loss", "smaller": True}, []
+    config = {**CONFIG, "training": {**CONFIG["training"], "best": metric}}
+    tell_doubts(build_experiment(config), told.append)
+    assert told[0].startswith("doubt       test/loss decides when training stops")
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_them_in_turn(call, tmp_path):
     training = {**CONFIG["training"], "steps": 30, "patience": 1, "log_every": {"steps": 30}}
     config = {**CONFIG, "training": training}
