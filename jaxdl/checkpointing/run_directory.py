@@ -8,7 +8,7 @@ metrics.jsonl      one JSON object a line, with `step`, and `seconds` since the 
                    adds of a training batch, or `split/metric` of an evaluation, with the speed of
                    training before it (`SPEED`)
 events.*           the same for TensorBoard, with the figures, if config.logging names it
-trackers.json      what the run is called by each tracker, and what it was given
+trackers.json      what the run is called by trackers such as W&B, and what they were given
 lock               host and process that write here, as long as they do
 checkpoints/       see `jaxdl.checkpointing.checkpoints`
 figures/           learning curves and what the config adds, as PNG

@@ -50,6 +50,7 @@ class Trackers:
         self._trackers, self._folder = dict(trackers), folder
         self._known: dict[str, Known] = {}
         self._lost: set[str] = set()
+        self._free = {name for name, tracker in trackers.items() if tracker.rewinds}  # of the file
 
     def remember(self, before: Iterable[Line]) -> None:
         """Note what was given so far, before lines of metrics.jsonl are removed.
@@ -57,8 +58,7 @@ class Trackers:
         Args:
           before: its lines.
         """
-        if not self._trackers:
-            return
+        self._lost.clear()
         path = self._folder / "trackers.json"
         try:
             saved = json_files.read(path, dict[str, Known]) if path.exists() else {}
@@ -70,7 +70,7 @@ class Trackers:
             if known.follows:
                 _advance(known.given, before)
             known.follows = False
-        self._write()
+        self._require_written()
 
     def start(self, config: Mapping[str, Any], step: int, kept: Iterable[Line]) -> None:
         """Training begins, or goes on; `remember` was called before.
@@ -80,12 +80,15 @@ class Trackers:
           step: after which training goes on.
           kept: the lines of metrics.jsonl.
         """
-        self._lost.clear()
         for name, tracker in self._trackers.items():
             known = self._known.setdefault(name, Known())
             self._attempt(name, self._begin, tracker, known, config, step, kept)
-        if self._trackers:
-            self._write()
+        self._require_written()
+
+    def _require_written(self) -> None:
+        """Write trackers.json; without it a later start would not know what was given in this."""
+        if not self._write():
+            self._lost |= self._trackers.keys() - self._free
 
     def _begin(
         self, tracker: Tracker, known: Known, config: Line, step: int, kept: Iterable[Line]
@@ -141,13 +144,20 @@ class Trackers:
                 self._known[name].follows = False
                 self._write()
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Write trackers.json, if it is needed; returns whether it could be written."""
+        told = {
+            name: asdict(known) for name, known in self._known.items() if name not in self._free
+        }
+        path = self._folder / "trackers.json"
+        if not told and not path.exists():
+            return True
         try:
-            write_json(
-                self._folder / "trackers.json", {k: asdict(v) for k, v in self._known.items()}
-            )
-        except UserError as error:  # the disk is full: training itself will tell
-            _log.warning("%s", error)
+            write_json(path, told)
+        except Unwritable as error:
+            _log.warning("config.logging: %s; the run goes on without", error.fault)
+            return False
+        return True
 
 
 def _advance(given: dict[str, int], lines: Iterable[Line]) -> None:

@@ -86,7 +86,7 @@ def undisturbed(tmp_path_factory):
 
 
 PHASES = {
-    "compile": (Devices, "compiled_step"),
+    "compile": (Devices, "lowered_step"),
     "evaluate": (Measure, "__call__"),
     "save": (Checkpoints, "save"),
     "wait for data": (Experiment, "loader"),
