@@ -9,7 +9,8 @@ import pytest
 import jaxdl
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.trackers import Trackers
+from jaxdl.files import Unwritable
+from jaxdl.trackers import Trackers, telling
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.loop import train
 
@@ -256,3 +257,16 @@ def test_the_numbers_that_are_none_in_json_are_nan(tmp_path):
     trackers.start({}, 2, [{"step": 2, "seconds": 1.0, "test/AP": None}])
     ((step, values),) = Numbers.given_to
     assert step == 2 and np.isnan(values["test/AP"]) and len(values) == 1
+
+
+def test_without_room_for_what_was_given_nothing_more_is_given(tmp_path, monkeypatch, caplog):
+    def full(path, value):
+        raise Unwritable(f"{path.name}: no room", "make room")
+
+    monkeypatch.setattr(telling, "write_json", full)
+    trackers = Trackers({"notes": Notes()}, tmp_path)
+    trackers.remember([])
+    trackers.start(CONFIG, 0, [])
+    trackers.log(1, {"loss": 1.0})
+    assert ("loss", 1) not in Notes.told
+    assert warnings(caplog) == ["config.logging: trackers.json: no room; the run goes on without"]
