@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from jaxdl.tasks import LanguageModeling as LanguageModeling
     from jaxdl.tasks import Regression as Regression
     from jaxdl.tasks import Task as Task
+    from jaxdl.trackers import Tracker as Tracker
+    from jaxdl.training.callbacks import Callback as Callback
     from jaxdl.training.combinators import accumulate as accumulate
     from jaxdl.training.combinators import bucketed as bucketed
     from jaxdl.training.combinators import gather_batch as gather_batch
@@ -57,6 +59,8 @@ _MODULES = {  # module -> what is imported from it, when it is first used
     "models.functional": "Model functional",
     "parallel.mesh": "Devices jit",
     "tasks": "Classification LanguageModeling Regression Task",
+    "trackers": "Tracker",
+    "training.callbacks": "Callback",
     "training.combinators": "accumulate bucketed gather_batch population progressive_resize repeat "
     "truncated_bptt",
     "training.evaluation": "evaluate make_evaluation make_prediction",

@@ -217,19 +217,12 @@ def test_summarize(root, two_runs):
     assert "2 runs, seeds 0, 1" in told and "test/accuracy" in told and "±" in told
 
 
-def test_compare(root, two_runs, tmp_path):
-    told = run(root, "compare.py", *two_runs, "--figure", tmp_path / "both.png")
-    assert all(f"{folder}" in told for folder in two_runs) and "test/accuracy 0." in told
-    assert (tmp_path / "both.png").stat().st_size > 10_000
-
-
 @pytest.mark.parametrize(
     ("script", "words", "fault"),
     [
         ("summarize.py", ["none"], "none: has no result.json"),
         ("pedestrians.py", ["none", "--twin"], "none"),
         ("coates.py", ["--patches", "9"], "--patches 9: fewer than the 1,600 centroids"),
-        ("compare.py", ["none", "--figure", "none.png"], "none: no 'loss' in its metrics.jsonl"),
     ],
 )
 def test_what_cannot_be_is_one_line(root, tmp_path, monkeypatch, script, words, fault):

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "pip install": "makes an environment, from the network",
     "srun ": "needs Slurm",
     "--target": "needs the compilers of TPUs and GPUs; tests/targets has them",
+    "--profile": "needs more than two steps; tests/training has it",
+    "name='mlflow'": "needs an extra; tests/trackers has it",
     "--distributed": "needs a second process; tests/parallel has two of them",
 }
 # Runs that a README uses and does not train: which config stands in, the quickest of its kind.
@@ -35,11 +37,13 @@ STAND_INS = {
     "runs/folk": "folk_lstm",
     "runs/mnist_cnn": "digits_cnn",
     "runs/objects": "shapes_localization",
+    "runs/patient": "digits_cnn",
     "runs/resnet50": "digits_cnn",
     "runs/sentiment": "sentiment_lstm",
     "runs/shakespeare": "shakespeare_lstm",
     "runs/shapes": "shapes_fcos",
     "runs/sweep": "digits_mlp",
+    "runs/traced": "digits_cnn",
     "runs/translation": "addition_lstm",
 }
 SLOW = ("alexnet", "cifar10", "fcos", "folk", "googlenet", "pilotnet", "deeptesla", "resnet",
@@ -227,7 +231,12 @@ def pretrained(folder):
 
 def supply(words, folder):
     """Train what a command uses, if no command of this file has."""
-    workdir = next((w for w in words if w.startswith("runs/")), None)
+    workdirs = [w for w in words if w.startswith("runs/")]
+    for workdir in workdirs or [None]:
+        supply_one(words, workdir, folder)
+
+
+def supply_one(words, workdir, folder):
     if option(words, "--config") == "houses.py" and not (folder / "houses.py").exists():
         run(["jaxdl", "init", "houses.csv", "--output", "houses.py"], folder)
     if option(words, "--config") or workdir is None or (folder / workdir).exists():

@@ -67,6 +67,8 @@ PLACES = {
     "group": {"optimizer": {**CONFIG["optimizer"], "groups": ((".*", {"learning_rate": SHELL}),)}},
     "optimizer of a group": {"optimizer": {**CONFIG["optimizer"], "groups": ((".*", SHELL),)}},
     "figures": {"figures": ("os:system",)},
+    "logging": {"logging": (SHELL,)},
+    "callbacks": {"callbacks": ("os:system",)},
 }
 
 

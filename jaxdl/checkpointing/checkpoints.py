@@ -53,6 +53,8 @@ class Checkpoints:
       keep: how many of the newest to keep, at least 1; the best is kept too.
       best: restore and read the best one instead of the newest.
       check: called before each change; raises a `UserError` if this process may no longer write.
+      saved: called with the step and the folder of each checkpoint that is safely on disk, by the
+        thread that saves or waits.
 
     Attributes:
       folder: of the checkpoints, an absolute path.
@@ -64,11 +66,12 @@ class Checkpoints:
         keep: int = 3,
         best: bool = False,
         check: Callable[[], None] = lambda: None,
+        saved: Callable[[int, Path], None] = lambda step, folder: None,
     ) -> None:
         if keep < 1:
             raise UserError(f"config.training.keep: expected at least 1, got {keep}")
         self.folder, self._keep, self._best = folder.absolute(), keep, best
-        self._check = check
+        self._check, self._told = check, saved
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._newest: int | None = None  # the step that was saved or restored last
@@ -139,6 +142,13 @@ class Checkpoints:
             except Exception as error:  # TensorStore raises its own types, also for a full disk
                 self._check()  # another process may have deleted it
                 raise self._unwritable(error) from error
+            assert self._newest is not None
+            self._told(self._newest, self.folder / str(self._newest))
+
+    def settle(self) -> None:
+        """As `wait`, if the last save has come to its end by now; else nothing."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
 
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The newest (or best) sound checkpoint and its notes; None if nothing was ever saved.

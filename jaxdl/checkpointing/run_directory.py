@@ -5,8 +5,10 @@ data.json          columns, classes and vocabularies of the data; inference need
 environment.json   versions, devices and git state of this start and earlier ones
 metrics.jsonl      one JSON object a line, with `step`, and `seconds` since the run began (the time
                    between two starts aside): `loss`, `grad_norm`, `learning_rate` and what the task
-                   adds of a training batch, or `split/metric` of an evaluation
-events.*           the same for TensorBoard, with the figures
+                   adds of a training batch, or `split/metric` of an evaluation, with the speed of
+                   training before it (`SPEED`)
+events.*           the same for TensorBoard, with the figures, if config.logging names it
+trackers.json      what the run is called by trackers such as W&B, and what they were given
 lock               host and process that write here, as long as they do
 checkpoints/       see `jaxdl.checkpointing.checkpoints`
 figures/           learning curves and what the config adds, as PNG
@@ -33,9 +35,7 @@ from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.environment import environment
 from jaxdl.data.table import Feature
 from jaxdl.errors import UserError
-from jaxdl.events import Events
 from jaxdl.files import (
-    Secondary,
     append_bytes,
     check_writable,
     local,
@@ -48,6 +48,10 @@ from jaxdl.files import (
 from jaxdl.json_files import strict, write_json
 
 _log = logging.getLogger("jaxdl")
+
+# What metrics.jsonl says of the machine, not of the run: `data_wait_share` is a share of the time,
+# `flops_per_second` are of all devices, `mfu` is a share of their published peak.
+SPEED = ("examples_per_second", "data_wait_share", "flops_per_second", "mfu")
 
 
 @dataclass
@@ -78,6 +82,24 @@ class Target:
 
 
 @dataclass
+class Best:
+    """The best checkpoint, in result.json."""
+
+    step: int
+    metric: str
+    value: float
+
+
+@dataclass
+class StoppedEarly:
+    """Where a run stopped before its end, in result.json."""
+
+    step: int
+    of_steps: int
+    patience: int
+
+
+@dataclass
 class Result:
     """What result.json holds, as far as it is read again; a number that is not finite is null."""
 
@@ -87,6 +109,8 @@ class Result:
     examples_per_second: float
     target: Target | None
     met: bool | None
+    best: Best | None = None
+    stopped_early: StoppedEarly | None = None
 
 
 @dataclass
@@ -130,10 +154,8 @@ class Run:
     ) -> None:
         self.best, self.trust = best, trust
         self.folder = self.out = local(folder)
-        self._events: Events | None = None
         self._lock: os.stat_result | None = None  # if this process holds it
         self._scratch: Any = None
-        self._secondary = Secondary("events for TensorBoard")
         refuse_links(self.folder)
         if not leads:
             self._scratch = tempfile.TemporaryDirectory()
@@ -260,7 +282,7 @@ class Run:
         return cfg.read_json(self.folder / "data.json", Description)
 
     def log(self, step: int, values: Mapping[str, float], seconds: float | None = None) -> None:
-        """Append the values of a step to metrics.jsonl and to TensorBoard's events.
+        """Append the values of a step to metrics.jsonl.
 
         Args:
           step: number of updates made.
@@ -274,13 +296,6 @@ class Run:
         when = {} if seconds is None else {"seconds": round(seconds, 3)}
         line = json.dumps(strict({"step": step, **when, **values})) + "\n"
         append_bytes(self.out / "metrics.jsonl", line.encode())
-        if self._events is not None:
-            self._secondary(self._events.log, step, values)
-
-    def log_figure(self, step: int, name: str, png: bytes) -> None:
-        """Append a figure of a step to TensorBoard's events."""
-        if self._events is not None:
-            self._secondary(self._events.log_figure, step, name, png)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, without a last one that is incomplete after a kill."""
@@ -309,7 +324,6 @@ class Run:
         ]
         replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
         self._record_environment()
-        self._secondary(self._begin_events, step)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Check that the data is that of this run.
@@ -343,10 +357,6 @@ class Run:
             refuse_special(aside := path.with_name(f"result-{result['step']}.json"))
             path.replace(aside)
 
-    def close(self) -> None:
-        """Write no more events."""
-        self._events = None
-
     def _make(self) -> None:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -355,10 +365,6 @@ class Run:
             raise UserError(
                 f"--workdir {self.out}: cannot be written ({error.strerror}); choose another"
             ) from None
-
-    def _begin_events(self, step: int) -> None:
-        """Open a new file of events; TensorBoard drops those of later steps in earlier files."""
-        self._events = Events(self.out, step + 1)
 
     def _record_environment(self) -> None:
         """Add this start to environment.json.

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from jaxdl.cli import (
     check,
+    compare,
     completion,
     describe,
     evaluate,
@@ -20,9 +21,11 @@ from jaxdl.cli import (
     inspect,
     list_configs,
     predict,
+    report,
     sample,
     sweep,
     train,
+    verify,
 )
 from jaxdl.cli.options import Parser, Version
 from jaxdl.errors import UserError, printable
@@ -37,6 +40,9 @@ _COMMANDS = (
     predict,
     explain,
     inspect,
+    compare,
+    report,
+    verify,
     export,
     check,
     list_configs,

@@ -38,6 +38,12 @@ def add(commands: Subcommands) -> None:
         metavar="UNIT=N",
         help="make the run in the workdir so long in all: epochs=20, or steps=5000",
     )
+    command.add_argument(
+        "--profile",
+        type=_window,
+        metavar="STEP:N",
+        help="trace N steps from a step on, for xprof and TensorBoard, to the run directory",
+    )
     add_trust(command)
     command.set_defaults(command=run, overrides_run=True)
 
@@ -64,7 +70,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
             config = read_config(options.config, overrides)
         else:
             config = overridden(run.config(), overrides)
-        result, before = train_run(config, run, options.extend)
+        result, before = train_run(config, run, options.extend, options.profile)
         if processes.leads():
             if before:
                 say(f"{options.workdir}: finished before; this is its result")
@@ -83,6 +89,12 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
         f"{counted} at step {result['step']:,}; "
         f"{result['examples_per_second']:,.0f} training examples/s"
     )
+    if stopped := result.get("stopped_early"):
+        said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
+        if kept := result["best"]:
+            named = printable(kept["metric"])
+            best = f"; the best, {named} {kept['value']:.6g} at step {kept['step']:,}, is --best"
+        say(f"{said}, after {stopped['patience']} evaluations without a better one{best}")
     if any(name.endswith("/AP") for name in result["metrics"]):
         say(MEANING)
     target = result["target"]
@@ -90,6 +102,13 @@ def _conclude(result: dict[str, Any], folder: Path) -> None:
         verdict = "met" if result["met"] else "NOT met"
         say(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
     say(f"everything is in {folder}")
+
+
+def _window(text: str) -> tuple[int, int]:
+    start, colon, length = text.partition(":")
+    if not (colon and start.isdecimal() and length.isdecimal() and int(length) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not such as 100:10, ten steps from step 100")
+    return int(start), int(length)
 
 
 def _length(text: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import functools
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,8 @@ class Population:
             return "their states are sharded over devices"
         if experiment.sums_gradients:
             return "their gradients are summed over devices"
+        if experiment.training.patience:
+            return "each stops early by itself"
         if experiment.training.best:
             return "each keeps its best checkpoint"
         try:
@@ -158,7 +160,10 @@ class Population:
                 stack.enter_context(run.locked())
             stack.enter_context(self.experiment.precision.enabled())
             stop = stack.enter_context(StopSignal())
-            diverged = run_loop(_PopulationRecorder(self, runs, Run(folder), progress), stop)
+            trainee = _PopulationRecorder(self, runs, Run(folder), progress)
+            for recorder in trainee.recorders:
+                stack.enter_context(closing(recorder))
+            diverged = run_loop(trainee, stop)
         shutil.rmtree(folder, ignore_errors=True)  # every member has its own by now
         return diverged
 

@@ -44,7 +44,7 @@ def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[
     """The lines of a table: a row for each point, mean ± sample standard deviation over seeds."""
     rows = [["", "runs", *map(printable, metrics)]]
     for row in table:
-        cells = [_cell(row["metrics"].get(name)) for name in metrics]
+        cells = [cell(row["metrics"].get(name)) for name in metrics]
         diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
         rows.append([printable(row["point"] or "all"), f"{row['runs']}{diverged}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -55,7 +55,8 @@ def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[
     return [*lines, "mean ± sample standard deviation over seeds; diverged runs are left out"]
 
 
-def _cell(metric: Mapping[str, Any] | None) -> str:
+def cell(metric: Mapping[str, Any] | None) -> str:
+    """The mean and the standard deviation of a metric; 'nan' where every run has diverged."""
     if metric is None:
         return "nan"
     std = "" if metric["std"] is None else f" ± {metric['std']:.2g}"

@@ -13,8 +13,8 @@ import jax
 from jax.experimental import topologies
 
 from jaxdl.errors import UserError, first_line
+from jaxdl.hlo import Program
 from jaxdl.targets.chips import Target
-from jaxdl.targets.hlo import Program
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
 from jaxdl.training.cost import Cost

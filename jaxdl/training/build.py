@@ -24,7 +24,9 @@ from jaxdl.models import MODELS, Model, functional
 from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS, Task
-from jaxdl.training import twin
+from jaxdl.trackers import TRACKERS, Tracker
+from jaxdl.training import listeners, twin
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.settings import Data, Node, Settings, Training
 from jaxdl.transforms import TRANSFORMS, Transform, compose
@@ -51,6 +53,7 @@ NODES: dict[str, cfg.Selectable] = {
         optim.SCHEDULES, shared=optim.WarmUp, derived=("start", "total")
     ),
     "task": cfg.Selectable(TASKS),
+    "logging": cfg.Selectable(TRACKERS),
 }
 # Keys of config.data that change how examples are read and seen, and not which they are.
 _HOW = ("augment", "cache", "clips", "crop", "data_dir", "lazy", "size", "transforms", "twin",
@@ -140,6 +143,8 @@ def build_experiment(
     settings = Settings.of(config)
     training = settings.training
     figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
+    trackers = listeners.named(settings.logging, TRACKERS, Tracker, "config.logging")
+    callbacks = listeners.named(settings.callbacks, {}, Callback, "config.callbacks")
     task = build_task(settings.task, _MANY)
     if training.carry and not task.continues:
         raise UserError(
@@ -202,6 +207,8 @@ def build_experiment(
         init_from=init_from,
         target=None if shared.twin else settings.target,  # published for the real data
         figures=figures,
+        logging=trackers,
+        callbacks=callbacks,
     )
 
 

@@ -24,6 +24,7 @@ from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
 
 _PLACES = ("path", "data_dir")  # of config.data
+_NOT_OF_A_RUN = ("twin", "logging", "callbacks")
 _ARRAYS = ("train", "validation", "test")  # likewise, of the source `arrays`
 
 Config = Mapping[str, Any]
@@ -43,9 +44,10 @@ def located(config: Config) -> dict[str, Any]:
 def lasting(config: Config) -> dict[str, Any]:
     """What must stay as it is when a run goes on: all but where its data lies.
 
-    What a twin would make smaller has been made so when the config was read.
+    What a twin would make smaller has been made so when the config was read. And nobody who is told
+    of a run changes it.
     """
-    kept = {key: value for key, value in resolved(config).items() if key != "twin"}
+    kept = {key: value for key, value in resolved(config).items() if key not in _NOT_OF_A_RUN}
     return _without(kept, "data", _places(_node(config, "data")))
 
 
@@ -99,6 +101,20 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
             "--config.init_from=RUN and another --workdir"
         )
     return f"{told}; the learning rate there is {rate:.3g}, by the schedule as it was"
+
+
+def check_patience(result: Mapping[str, Any] | None) -> None:
+    """Refuse to make a run longer that stopped before its end.
+
+    Raises:
+      UserError: the result says that it stopped early.
+    """
+    if result and (stopped := result.get("stopped_early")):
+        raise UserError(
+            f"--extend: the run stopped early at step {stopped['step']:,} of "
+            f"{stopped['of_steps']:,}, and with config.training.patience={stopped['patience']} it "
+            "would again; train another run with more patience, in another --workdir"
+        )
 
 
 def _pinned(config: Config) -> dict[str, Any]:

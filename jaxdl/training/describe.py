@@ -19,6 +19,7 @@ from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS
 from jaxdl.signatures import documentation, in_words
 from jaxdl.tasks import TASKS
+from jaxdl.trackers import TRACKERS
 from jaxdl.training.settings import Data, Settings
 from jaxdl.transforms import TRANSFORMS
 
@@ -34,9 +35,15 @@ REGISTRIES: dict[str, Mapping[str, _Part]] = {
     "optimisers": optim.OPTIMIZERS,
     "schedules": optim.SCHEDULES,
     "figures": FIGURES,
+    "trackers": TRACKERS,
 }
 # The keys that name a part of a registry, and what all parts of one take besides their arguments.
-_NAMED = {"config.model": "models", "config.task": "tasks", "config.figures": "figures"}
+_NAMED = {
+    "config.model": "models",
+    "config.task": "tasks",
+    "config.figures": "figures",
+    "config.logging": "trackers",
+}
 _SHARED: dict[str, _Part] = {"optimisers": optim.build, "schedules": optim.schedule}
 
 

@@ -22,7 +22,7 @@ _BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 def tell_doubts(
     experiment: Experiment, measured: Collection[str], say: Callable[[str], None] = say
 ) -> None:
-    """Tell of what will not be drawn or measured, and of images in a strange range.
+    """Tell of what will not be drawn or measured, a test split that decides, and strange images.
 
     Args:
       experiment: what is to be trained.
@@ -33,6 +33,12 @@ def tell_doubts(
         say(
             "doubt       nothing is evaluated: there is no validation or test split; name one in "
             "config.data, or a fraction for it"
+        )
+    training = experiment.training
+    if training.patience and training.best and training.best.metric.startswith("test/"):
+        say(
+            f"doubt       {training.best.metric} decides when training stops, so the test split is "
+            "no longer unseen; let config.training.best.metric name a metric of another split"
         )
     _tell_figures(experiment, measured, say)
     _tell_range(experiment, say)

@@ -54,6 +54,8 @@ class Experiment:
       views_differ: whether evaluation sees several views of an example.
       target: None on a twin, whose figures mean nothing.
       init_from: None where there is a checkpoint to go on from.
+      logging: name -> makes a tracker, of a run that is told of.
+      callbacks: each makes a callback of a run.
     """
 
     config: Mapping[str, Any]
@@ -77,6 +79,8 @@ class Experiment:
     init_from: InitFrom | None
     target: Target | None
     figures: Mapping[str, Callable]
+    logging: Mapping[str, Callable[[], Any]]
+    callbacks: Mapping[str, Callable[[], Any]]
 
     @property
     def sums_gradients(self) -> bool:
@@ -212,6 +216,19 @@ class Experiment:
         periods = (self.every[name] for name in ("evaluate_every", "checkpoint_every"))
         nearest = [period - step % period for period in periods if period]
         return max(1, min([*nearest, self.clock.total - step]))
+
+    def waited(self, step: int, best: int | None) -> int:
+        """Evaluations of `evaluate_every` after the best one, up to a step.
+
+        It follows from the two steps alone, so that a resumed run counts as one that was never
+        stopped. The evaluation at the end of a run that is extended later is not counted.
+
+        Args:
+          step: at which the last evaluation was.
+          best: at which the best was; None if there is none.
+        """
+        period = self.every["evaluate_every"]
+        return step // period - (best or 0) // period if period else 0
 
     # ---- The data
 

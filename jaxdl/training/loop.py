@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -15,7 +17,9 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.parallel.processes import agreed, leads
 from jaxdl.progress import Progress, duration
 from jaxdl.signals import Stopped, StopSignal
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder, Timing
 from jaxdl.training.state import State
 from jaxdl.training.step import Summary
@@ -75,7 +79,7 @@ class Trainee(Protocol):
         """Log the summaries of `n` steps from `step`."""
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
 
     def save(self, step: int, state: State, evaluated: bool = True) -> None:
         """Save the state, and whether it was evaluated; it is written in the background."""
@@ -84,8 +88,21 @@ class Trainee(Protocol):
         """Write the result, `steps` steps after the start, and return it."""
 
 
-def train(experiment: Experiment, run: Run, progress: Progress | None = None) -> dict[str, Any]:
+def train(
+    experiment: Experiment,
+    run: Run,
+    progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
+    profile: Profile | None = None,
+) -> dict[str, Any]:
     """Train, or resume what the run directory holds.
+
+    Args:
+      experiment: what is trained.
+      run: the directory to write to.
+      progress: shows how far it is.
+      callbacks: called beside those of the config.
+      profile: steps to trace.
 
     Returns:
       The result, as it is written to result.json.
@@ -99,10 +116,12 @@ def train(experiment: Experiment, run: Run, progress: Progress | None = None) ->
         stream = None if leads() else io.StringIO()
         progress = Progress(experiment.clock.total, experiment.order.batch_size, stream=stream)
     with experiment.precision.enabled(), StopSignal() as stop:
-        return run_loop(Recorder(experiment, run, progress), stop)
+        recorder = Recorder(experiment, run, progress, callbacks=callbacks)
+        with contextlib.closing(recorder), profile or nullcontext():
+            return run_loop(recorder, stop, profile)
 
 
-def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
+def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None) -> Any:
     """Start, step to the end, finish.
 
     A call of several steps is computed while the summaries of the one before are recorded and the
@@ -116,13 +135,18 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
     giving_up = stop.giving_up if jax.process_count() == 1 else lambda _=False: nullcontext()
     with giving_up(True):  # nothing to save
         first, state = trainee.start()
+        if profile:
+            profile.check(first, total)
         with trainee.progress.busy("compiling"):
             call = trainee.compile(state)
         if not trainee.evaluated:
             trainee.evaluate(first, state)
     step, unread, asked = first, None, 0
     most = pace.steps
-    n = min(most, experiment.steps_to_event(step))
+    to_event: Callable[[int], int] = experiment.steps_to_event
+    if profile:
+        call, to_event = profile.traced(call, first, trainee.progress.say), profile.limit(to_event)
+    n = min(most, to_event(step))
     timing.start_training(step)
     while step < total and trainee.active and not asked:
         try:
@@ -132,7 +156,7 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
         state, summaries = call(state, batches, n)
         previous, unread = unread, (step, n, summaries)
         step += n
-        n = min(most, experiment.steps_to_event(step))
+        n = min(most, to_event(step))
         if step < total:
             loader.prepare(step, n)
         if previous:
@@ -153,7 +177,7 @@ def run_loop(trainee: Trainee, stop: StopSignal) -> Any:
                     asked, save = stop.asked, True
             if save:
                 trainee.save(step, state, evaluated=not evaluate)
-            if step < total:
+            if step < total and trainee.active:
                 pace.restart()
                 timing.start_training(step)
     loader.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +23,13 @@ from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress, duration
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.continuation import past
 from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.listeners import Listeners
 from jaxdl.training.measure import Measure
+from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
 from jaxdl.training.step import Summary
 from jaxdl.types import Batch, Params
@@ -80,6 +83,7 @@ class Recorder:
       run: the directory to write to.
       progress: shows how far it is.
       timing: shared by the members of a population; by default its own.
+      callbacks: called beside those of the config.
 
     Attributes:
       metrics: of the newest evaluation.
@@ -88,7 +92,12 @@ class Recorder:
     """
 
     def __init__(
-        self, experiment: Experiment, run: Run, progress: Progress, timing: Timing | None = None
+        self,
+        experiment: Experiment,
+        run: Run,
+        progress: Progress,
+        timing: Timing | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.experiment, self.run, self.progress = experiment, run, progress
         self.timing = timing or Timing(progress)
@@ -96,18 +105,29 @@ class Recorder:
         self.metrics: dict[str, float] = {}
         self.evaluated = True
         self.measure: Measure
+        self._listeners = Listeners(experiment.logging, experiment.callbacks, callbacks, run)
         self.checkpoints = Checkpoints(
-            run.checkpoints, experiment.training.keep, check=run.check_held
+            run.checkpoints,
+            experiment.training.keep,
+            check=run.check_held,
+            saved=self._listeners.saved,
         )
         self._figures = Secondary("figures")
         self._rate = experiment.rate and jax.jit(experiment.rate)
         self._tables: dict[str, Any] = {}
         self._best: dict[str, Any] | None = None  # step, metric and value of the best checkpoint
+        self._evaluated_at = 0  # step
+        self._speed = Speed(experiment.order.batch_size)
 
     @property
     def active(self) -> bool:
-        """A single run trains to the end; it raises if its numbers are not finite."""
-        return True
+        """A single run trains to the end, or until its patience is at an end.
+
+        It raises if its numbers are not finite.
+        """
+        patience, best = self.experiment.training.patience, self._best
+        waited = self.experiment.waited(self._evaluated_at, best["step"] if best else None)
+        return patience is None or waited < patience
 
     # ---- Start
 
@@ -123,6 +143,8 @@ class Recorder:
         else:
             state = self._initial()
         step = int(state.step)
+        if self.evaluated:
+            self._evaluated_at = step
         self.begin(step, self.evaluated)
         description = self.experiment.description
         compare({"config": self.experiment.config, "data set": description, "checkpoint": step})
@@ -130,7 +152,10 @@ class Recorder:
 
     def begin(self, step: int, evaluated: bool = True) -> None:
         """Prepare the directory for logging from a step on, or from its evaluation on."""
+        self._speed.restart(step)
+        self._listeners.remember()
         self.run.start(step, self.experiment.description, evaluated)
+        self._listeners.start(self.experiment.config, step)
 
     def _initial(self) -> State:
         experiment = self.experiment
@@ -147,9 +172,9 @@ class Recorder:
         began, devices = time.perf_counter(), self.experiment.devices
         columns = devices.replicate(self.loader.columns)
         batches = devices.scatter(self.loader.make(0, 0), axis=1)
-        program = devices.compiled_step(
-            self.experiment.run_steps, state, columns, batches, np.int32(0)
-        )
+        arguments = state, columns, batches, np.int32(0)
+        lowered = devices.lowered_step(self.experiment.run_steps, *arguments)
+        program, self._speed.arithmetic = lowered.compile(), Arithmetic.of(lowered, devices)
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
         cost = Cost.of(program, self.experiment.examples_per_device)
@@ -193,27 +218,32 @@ class Recorder:
         if not finite.all():
             i = int(np.argmin(finite))
             self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
+        self.checkpoints.settle()
         for i in range(n):
             if self.experiment.due("log_every", step + i + 1):
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))
                 self.run.log(step + i + 1, line, self.timing.wall)
+                self._listeners.summary(step + i + 1, line)
         waiting = self.loader.waited / self.timing.training
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether the state is the best so far, to be saved."""
+        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
         self.metrics, self._tables = self.measure(state)
-        self.run.log(step, self.metrics, self.timing.wall)
+        self._evaluated_at = step
+        speed = self._speed.since(step, self.timing.training, self.loader.waited)
+        self.run.log(step, {**self.metrics, **speed}, self.timing.wall)
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
+        self._listeners.evaluation(step, self.metrics, self._tables, speed)
         preview(self.experiment.figures, self._results(state), self._gallery(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
         best, before = self.experiment.training.best, self._best["value"] if self._best else None
         if not best or not best.better(self.metrics, before):
-            return False
+            return not self.active
         self._best = {"step": step, "metric": best.metric, "value": self.metrics[best.metric]}
         return True
 
@@ -252,7 +282,7 @@ class Recorder:
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
         write_json(self.run.out / "result.json", result)  # the last: it says that all is done
-        self.run.close()
+        self._listeners.finish(result)
         return result
 
     def draw_again(self, result: Mapping[str, Any]) -> None:
@@ -264,11 +294,14 @@ class Recorder:
         state = self.experiment.devices.gathered(restored[0])
         finished = self._results(state)._replace(result=result, history=self.run.history())
         draw(self.experiment.figures, finished, self._gallery(result["step"]))
-        self.run.close()
+
+    def close(self) -> None:
+        """Tell the trackers of a run that has not finished that it has stopped."""
+        self._listeners.close()
 
     def _gallery(self, step: int) -> Gallery:
         """Where figures of a step go."""
-        publish = functools.partial(self.run.log_figure, step)
+        publish = functools.partial(self._listeners.figure, step)
         return Gallery(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
@@ -300,6 +333,13 @@ class Recorder:
             history=(),
         )
 
+    def _stopped_early(self, step: int) -> dict[str, int] | None:
+        """At which step of how many, for want of a better evaluation; None if it did not."""
+        total, patience = self.experiment.clock.total, self.experiment.training.patience
+        if self.active or patience is None or step == total:
+            return None
+        return {"step": step, "of_steps": total, "patience": patience}
+
     def _result(self, state: State, steps: int) -> dict[str, Any]:
         experiment, target, timing = self.experiment, self.experiment.target, self.timing
         training = max(1e-9, timing.training)
@@ -311,6 +351,7 @@ class Recorder:
             and {"metric": target.metric, "value": target.value, "source": target.source},
             "met": target and target.met(self.metrics),
             "best": self._best,
+            "stopped_early": self._stopped_early(int(state.step)),
             "seed": experiment.seed,
             "parameters": count(state.params),
             "wall_seconds": round(timing.wall, 3),

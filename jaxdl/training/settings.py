@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -31,8 +32,10 @@ class Best:
     smaller: bool = False
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
-        """Whether the metrics are better than a value; anything is better than None."""
+        """Whether the metrics are better than a value: NaN never, else anything than None."""
         value = _measured(self.metric, metrics, "config.training.best.metric", hidden="test/")
+        if math.isnan(value):
+            return False
         return than is None or (value < than if self.smaller else value > than)
 
 
@@ -95,6 +98,8 @@ class Training:
         in exactness. Also at the end, and when a signal stops the run.
       keep: how many checkpoints to keep, of the newest.
       best: see `Best`; the checkpoint with the best value is kept too.
+      patience: the run stops early after so many evaluations in a row (of `evaluate_every`) without
+        a better value of `best`; by default it never does.
       evaluate: the splits to evaluate, by default all but 'train'.
     """
 
@@ -116,14 +121,26 @@ class Training:
     checkpoint_every: Duration | None = None
     keep: int = 3
     best: Best | None = None
+    patience: int | None = None
     evaluate: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their range."""
-        for name in ("batch_size", "eval_batch_size", "accumulate", "buckets", "keep"):
+        for name in ("batch_size", "eval_batch_size", "accumulate", "buckets", "keep", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"config.training.{name}: expected at least 1, got {value}")
+        if self.patience and not self.best:
+            raise UserError(
+                "config.training.patience: waits for a better value of config.training.best, which "
+                "is not set; name its metric: --config.training.best.metric=validation/accuracy"
+            )
+        best = self.best if self.patience else None
+        if best and best.metric.endswith("/loss") and not best.smaller:
+            raise UserError(
+                "config.training.patience: would wait for a larger loss; set "
+                "config.training.best.smaller=true"
+            )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise UserError(
                 "config.training.ghost_batch_size: expected at least 2, or None for the "
@@ -221,6 +238,10 @@ class Settings:
         `placement` says, or 'pmap', for which each device holds the state and batch whole.
       target: see `Target`.
       figures: names of figures to draw at the end, beside the learning curves.
+      logging: trackers that are told of the run, beside metrics.jsonl: each a name or a dict of a
+        name and arguments, such as ('tensorboard', 'wandb'). A run that goes on may have others.
+      callbacks: classes of one's own, each 'package.module:Class' or a dict of that as `name` and
+        arguments; see `jaxdl.training.callbacks`. A run that goes on may have others.
       twin: how small a run on a twin of the data is; see `Twin`.
     """
 
@@ -237,6 +258,8 @@ class Settings:
     parallel: Parallel = "jit"
     target: Target | None = None
     figures: tuple[str, ...] = ()
+    logging: tuple[str | Node, ...] = ("tensorboard",)
+    callbacks: tuple[str | Node, ...] = ()
     twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:

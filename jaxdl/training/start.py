@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import UserError
 from jaxdl.figures import undrawn
 from jaxdl.files import Secondary
 from jaxdl.progress import Progress
@@ -16,11 +17,15 @@ from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
+from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder
 
 
 def train_run(
-    config: Mapping[str, Any], run: Run, extend: Mapping[str, Any] | None = None
+    config: Mapping[str, Any],
+    run: Run,
+    extend: Mapping[str, Any] | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Train what a config says in a directory, from its newest checkpoint if it has one.
 
@@ -29,6 +34,7 @@ def train_run(
       run: the directory, locked.
       extend: how long the run is to become in all, `{'steps': …}` or `{'epochs': …}`; by default
         as its config says. A result that it has already is kept as result-STEP.json.
+      profile: the step from which to trace, and how many steps.
 
     Returns:
       The result, and whether it was there before.
@@ -45,12 +51,15 @@ def train_run(
     run.check_claim(config, continuation.past if extend else continuation.lasting)
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
+        if profile:
+            raise UserError(f"--profile: {run.folder} has finished; trace a run that trains")
         if undrawn(config.get("figures", ()), run.figures):
             Secondary("figures")(_draw_again, config, run, result)
         return result, True
     resumed = bool(Checkpoints(run.checkpoints).steps())
     experiment = build_experiment(config, resumed=resumed)
     if grows:
+        continuation.check_patience(run.result())
         told = continuation.check_extension(experiment, before)
     measured = check_shapes(experiment)
     if not resumed:
@@ -59,7 +68,8 @@ def train_run(
         say(told)
         run.reopen()
     run.claim(experiment.config)
-    return train(experiment, run), False
+    window = Profile(*profile, run.out) if profile else None
+    return train(experiment, run, profile=window), False
 
 
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:

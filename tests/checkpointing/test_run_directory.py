@@ -19,7 +19,6 @@ def run(tmp_path):
     run.claim(CONFIG)
     run.start(0, {})
     yield run
-    run.close()
 
 
 def test_the_config_comes_back_as_it_was(run):
@@ -32,7 +31,6 @@ def test_a_start_forgets_later_steps_and_a_half_written_line(run):
     with open(run.folder / "metrics.jsonl", "a") as file:
         file.write('{"step": 6, "lo')
     assert [line["step"] for line in run.history()] == [1, 2, 3, 4, 5]
-    run.close()
     run.start(3, {})
     run.log(4, {"loss": 0.5})
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
@@ -43,7 +41,6 @@ def test_a_start_forgets_later_steps_and_a_half_written_line(run):
 def test_a_run_goes_on_with_the_same_data_only(run):
     run.start(0, {"examples": {"train": 3}})
     assert run.data() == {"examples": {"train": 3}}
-    run.close()
     run.start(7, {"examples": {"train": 3}})
     with pytest.raises(UserError, match=r"data has changed .*examples.train: 3 -> 4.*--workdir"):
         run.start(7, {"examples": {"train": 4}})
@@ -86,7 +83,6 @@ def test_reading_makes_nothing(tmp_path):
 
 def test_the_environment_keeps_earlier_starts(run):
     for _ in range(2):
-        run.close()
         run.start(0, {})
     kept = json.loads((run.folder / "environment.json").read_text())
     assert len(kept["earlier"]) == 2 and kept["packages"]["jax"] and kept["devices"]
@@ -108,7 +104,6 @@ def test_writing_json_is_whole_or_not_at_all(tmp_path):
 def test_a_damaged_environment_is_set_aside(run, caplog, content):
     path = run.folder / "environment.json"
     path.write_bytes(content)
-    run.close()
     run.start(0, {})
     (record,) = caplog.records
     assert str(path) in record.getMessage() and "damaged-environment.json" in record.getMessage()

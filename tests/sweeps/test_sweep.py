@@ -16,6 +16,7 @@ import pytest
 
 from jaxdl import Classification, functional, make_step
 from jaxdl import config as cfg
+from jaxdl.checkpointing.run_directory import SPEED
 from jaxdl.data.order import ShuffledEpochs
 from jaxdl.errors import UserError
 from jaxdl.figures.sweep import sweep_figure
@@ -77,7 +78,8 @@ def sweep(call, file, tmp_path):
 def history(folder):
     """What was logged, but for when."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line if name != "seconds"} for line in lines]
+    timed = ("seconds", *SPEED)
+    return [{name: line[name] for name in line if name not in timed} for line in lines]
 
 
 def result(folder):

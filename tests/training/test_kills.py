@@ -16,7 +16,7 @@ from jaxdl import config as cfg
 from jaxdl import signals
 from jaxdl.checkpointing import checkpoints
 from jaxdl.checkpointing.checkpoints import Checkpoints
-from jaxdl.checkpointing.run_directory import Run
+from jaxdl.checkpointing.run_directory import SPEED, Run
 from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
@@ -74,7 +74,8 @@ def saved(folder):
 def told(run):
     """What was logged and found, the time it took aside."""
     kept = ("params_sha256", "metrics", "best", "step", "examples")
-    history = [{k: v for k, v in line.items() if k != "seconds"} for line in run.history()]
+    timed = ("seconds", *SPEED)
+    history = [{k: v for k, v in line.items() if k not in timed} for line in run.history()]
     return history, {name: run.result()[name] for name in kept}
 
 
@@ -86,7 +87,7 @@ def undisturbed(tmp_path_factory):
 
 
 PHASES = {
-    "compile": (Devices, "compiled_step"),
+    "compile": (Devices, "lowered_step"),
     "evaluate": (Measure, "__call__"),
     "save": (Checkpoints, "save"),
     "wait for data": (Experiment, "loader"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxdl.targets.hlo import Program
+from jaxdl.hlo import Program
 
 TEXT = """\
 HloModule small, is_scheduled=true

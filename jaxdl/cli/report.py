@@ -1,0 +1,38 @@
+"""`jaxdl report`: a page in HTML of runs or a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from jaxdl.cli.options import Subcommands, add_force, check_creatable
+from jaxdl.terminal import say
+
+
+def add(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "report", help="write one page in HTML of a run, several, or a sweep"
+    )
+    command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a sweep")
+    command.add_argument("--output", required=True, metavar="FILE", help="the page (.html)")
+    command.add_argument("--title", metavar="TEXT", help="its heading; by default the runs' names")
+    command.add_argument("--metric", metavar="NAME", help="to draw, such as test/accuracy")
+    add_force(command)
+    command.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Write a page of runs."""
+    check_creatable(options.output, "--output", (".html",), options.force)
+    from jaxdl.files import make_parent, replace_text
+    from jaxdl.reports.page import page
+    from jaxdl.reports.told import runs_of
+
+    told = runs_of(options.runs)
+    names = ", ".join(each.name for each in told[:4]) + (", …" if len(told) > 4 else "")
+    sweeps = [Path(name) for name in options.runs if (Path(name) / "sweep.json").exists()]
+    text = page(told, options.title or names, options.metric, sweeps)
+    replace_text(make_parent(Path(options.output)), text)
+    number = f"{len(told)} run{'s' if len(told) > 1 else ''}"
+    say(f"{number}, {len(text) / 2**20:.1f} MiB: {options.output}")

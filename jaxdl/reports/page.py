@@ -1,0 +1,205 @@
+"""One page in HTML of runs or a sweep, which needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jaxdl import config as cfg
+from jaxdl.errors import UserError, printable
+from jaxdl.files import special
+from jaxdl.reports.compare import curves
+from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown, table
+from jaxdl.sweeps.report import cell
+
+_MOST = 40  # figures of a run
+_LARGEST = 8 << 20  # bytes of a figure
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LONGEST = 2_000  # characters of a value
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 70rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem;
+     border-bottom: 1px solid #cbd5e0; } h3 { font-size: 1rem; margin-bottom: .3rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .2rem .9rem .2rem 0;
+         border-bottom: 1px solid #e2e8f0; overflow-wrap: anywhere; }
+thead th { border-bottom: 2px solid #718096; }
+tbody th { font-weight: normal; color: #4a5568; white-space: nowrap; }
+img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } figcaption { color: #4a5568; }
+summary { cursor: pointer; color: #2b6cb0; }
+.good { color: #2f855a; } .bad { color: #c53030; }
+"""
+
+
+@dataclass
+class _Point:
+    """A row of the table in sweep.json."""
+
+    point: str
+    metrics: dict[str, dict[str, Any]]
+
+
+@dataclass
+class _Sweep:
+    """What sweep.json holds, as far as it is shown."""
+
+    table: list[_Point] = field(default_factory=list)
+
+
+def page(
+    told: Sequence[Told],
+    title: str,
+    metric: str | None = None,
+    sweeps: Sequence[Path] = (),
+) -> str:
+    """The page, as a text in HTML. Nothing in it is loaded from elsewhere, and it has no script.
+
+    Args:
+      told: the runs.
+      title: its heading.
+      metric: to draw; by default a target's, or the first that is no loss.
+      sweeps: directories of those that the runs are of.
+
+    Raises:
+      UserError: a run has not measured the metric that is asked for.
+    """
+    body = [
+        f"<h1>{_text(title)}</h1>",
+        *(part for folder in sweeps for part in _sweep(folder)),
+        *_results(told),
+        *_curves(told, metric),
+        *_differences(told),
+        *(part for each in told for part in _run(each)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Whatever a name in a run holds, a browser loads and runs nothing.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _results(told: Sequence[Told]) -> Iterator[str]:
+    yield "<h2>Results</h2>"
+    yield _table(*table(told, results(told)))
+
+
+def _curves(told: Sequence[Told], metric: str | None) -> Iterator[str]:
+    yield "<h2>Curves</h2>"
+    try:
+        drawn = chosen_metric(told, metric)
+    except UserError as error:
+        if metric is not None:
+            raise
+        yield f"<p>Not drawn: {_text(error)}.</p>"
+        return
+    png = io.BytesIO()
+    curves(told, drawn).savefig(png, format="png", dpi=120, bbox_inches="tight")
+    yield _figure(png.getvalue(), f"training loss, and {drawn}")
+
+
+def _differences(told: Sequence[Told]) -> Iterator[str]:
+    if len(told) > 1:
+        yield "<h2>Differences of the configs</h2>"
+        rows = differences(told)
+        yield _table(*table(told, rows)) if rows else "<p>None.</p>"
+
+
+def _sweep(folder: Path) -> Iterator[str]:
+    """The table and the figure of a sweep, once it has ended."""
+    saved = cfg.read_json(folder / "sweep.json", _Sweep)
+    yield f"<h2>{_text(folder.name)}: mean ± sample standard deviation over seeds</h2>"
+    points = saved.get("table", ())
+    metrics = dict.fromkeys(name for point in points for name in point["metrics"])
+    rows = [
+        (point["point"] or "all", [cell(point["metrics"].get(name)) for name in metrics])
+        for point in points
+    ]
+    yield _table([*metrics], rows) if rows else "<p>It has not ended.</p>"
+    yield from (_figure(png, name) for name, png in _figures(folder / "figures"))
+
+
+def _run(each: Told) -> Iterator[str]:
+    folder = each.run.folder
+    yield f"<h2>{_text(each.name)}</h2>"
+    kind = "bad" if "NOT" in each.verdict or each.result is None else "good"
+    yield f'<p class="{kind}">{_text(each.verdict)}</p>'
+    target = (each.result or {}).get("target")
+    if target:
+        yield f"<p>The target was published in: {_text(target['source'])}</p>"
+    for name, png in _figures(each.run.figures):
+        yield _figure(png, name)
+    for name in ("tables", "environment"):
+        if (folder / f"{name}.json").exists():
+            yield from _details(name, cfg.read_json(folder / f"{name}.json"))
+    yield from _details("config", each.config)
+
+
+def _figures(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and PNG of each figure; of those drawn at each evaluation, the last."""
+    if special(folder) or not folder.is_dir():
+        return
+    places = sorted(folder.iterdir(), key=lambda path: (path.stem != "learning_curves", path.name))
+    for path in places[:_MOST]:
+        if not special(path) and path.is_dir():
+            inner = sorted(path.glob("*.png"))
+            path = inner[-1] if inner else path
+        if special(path) or not path.is_file() or path.stat().st_size > _LARGEST:
+            continue
+        png = path.read_bytes()
+        if png.startswith(_PNG):
+            yield str(path.relative_to(folder)).removesuffix(".png"), png
+
+
+def _figure(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    said = _text(caption)
+    return (
+        f'<figure><img alt="{said}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{said}</figcaption></figure>"
+    )
+
+
+def _details(name: str, value: Any) -> Iterator[str]:
+    """A value in full, folded away."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    rows = [(key, [shown(leaf, _LONGEST)]) for key, leaf in _leaves(value)]
+    whole = _table([], rows) if len(text) < 200_000 else "<p>Too large to be shown.</p>"
+    yield f"<details><summary>{_text(name)}</summary>{whole}</details>"
+
+
+def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}".lstrip("."))
+    else:
+        yield path, value
+
+
+def _table(heads: Sequence[str], rows: Rows) -> str:
+    """A table, of which the first column says what a row is."""
+    head = "".join(f"<th>{_text(name)}</th>" for name in ("", *heads))
+    body = "".join(
+        f"<tr><th>{_text(name)}</th>{''.join(f'<td>{_text(c)}</td>' for c in cells)}</tr>\n"
+        for name, cells in rows
+    )
+    top = f"<thead><tr>{head}</tr></thead>" if heads else ""
+    return f'<div class="wide"><table>{top}<tbody>\n{body}</tbody></table></div>'
+
+
+def _text(text: object) -> str:
+    """Text of others: printable, and escaped for HTML and its attributes."""
+    return escape(printable(text, _LONGEST), quote=True)

@@ -1,0 +1,163 @@
+"""Proof of a number: what a run's result says, held against its checkpoint, config and data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxdl import config as cfg
+from jaxdl.checkpointing import renamed
+from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.environment import environment
+from jaxdl.checkpointing.manifest import contents, saved_steps
+from jaxdl.checkpointing.manifest import verify as fault_of
+from jaxdl.checkpointing.run_directory import Run
+from jaxdl.errors import UserError, some
+from jaxdl.training.build import build_experiment
+from jaxdl.training.continuation import past
+from jaxdl.training.experiment import Experiment
+from jaxdl.training.measure import Measure
+from jaxdl.training.state import digest
+
+
+class Finding(NamedTuple):
+    """What one check found: of what, whether it stands (None: for information), and in words."""
+
+    of: str
+    stands: bool | None
+    said: str
+
+
+def verify(run: Run, tolerance: float) -> Iterator[Finding]:
+    """Check a finished run, part by part; the checks end where one leaves nothing to check.
+
+    Args:
+      run: its directory.
+      tolerance: the relative difference of metrics at which they still stand: on another machine or
+        with other versions, sums are rounded in another way.
+
+    Raises:
+      UserError: it has not finished, or its parts or data are not there.
+    """
+    result = run.result()
+    if result is None:
+        raise UserError(f"{run.folder}: has no result.json to verify; it has not finished")
+    config = run.config()
+    experiment = build_experiment(config, resumed=True)
+    folder = run.checkpoints / str(result["step"])
+    if result["step"] not in saved_steps(run.checkpoints):
+        yield Finding("checkpoint", False, f"{folder} is not there, which the result is of")
+        return
+    if damage := fault_of(folder):
+        yield Finding("checkpoint", False, damage)
+        return
+    yield Finding("checkpoint", True, f"step {result['step']:,}, the SHA-256 of every file agrees")
+    origin = cfg.plain(contents(folder)["notes"].get("origin", {}), "checkpoint")
+    yield _config(run, config, origin, result)
+    data = _data(run, experiment, origin)
+    yield data
+    if data.stands:
+        yield from _numbers(run, experiment, result, tolerance)
+    yield _machine(run)
+
+
+def _config(run: Run, config: Mapping[str, Any], origin: Any, result: Any) -> Finding:
+    saved = origin.get("config")
+    if not isinstance(saved, Mapping):
+        return Finding("config", False, "the checkpoint does not say of which config it is")
+    saved = cfg.from_run(renamed.config(saved), str(run.checkpoints))
+    changes = cfg.differences(past(cfg.as_own(saved, config)), past(config))
+    if "seed" in result and result["seed"] != config["seed"]:
+        changes.append(f"config.seed: {result['seed']} in result.json -> {config['seed']}")
+    if changes:
+        return Finding("config", False, f"is not what the checkpoint was made by ({some(changes)})")
+    return Finding("config", True, "config.json is what the checkpoint was made by")
+
+
+def _data(run: Run, experiment: Experiment, origin: Any) -> Finding:
+    present = cfg.plain(experiment.description, "data")
+    try:
+        run.check_data(experiment.description)
+    except UserError as error:
+        return Finding("data", False, str(error))
+    changes = cfg.differences(
+        origin.get("data", {}), {k: present.get(k) for k in origin.get("data", {})}, "data"
+    )
+    if changes:
+        return Finding("data", False, f"is not what the checkpoint was made of ({some(changes)})")
+    sizes = ", ".join(f"{number:,} {name}" for name, number in present["examples"].items())
+    return Finding("data", True, f"the SHA-256 of every split agrees ({sizes} examples)")
+
+
+def _numbers(
+    run: Run, experiment: Experiment, result: Mapping[str, Any], tolerance: float
+) -> Iterator[Finding]:
+    with experiment.precision.enabled():
+        restored = Checkpoints(run.checkpoints).restore(experiment.abstract_state)
+        if restored is None or int(restored[0].step) != result["step"]:
+            yield Finding(
+                "parameters", False, "a later checkpoint than that of the result is there"
+            )
+            return
+        state = restored[0]
+        mine = digest(jax.device_get(experiment.devices.gathered(state).params))
+        stands = mine == result.get("params_sha256")
+        agrees = "agrees with" if stands else f"is {mine[:12]}…, and another in"
+        yield Finding("parameters", stands, f"their SHA-256 {agrees} result.json")
+        metrics, _ = Measure(experiment, state)(state)
+    counted = {name: len(experiment.splits[name]) for name in experiment.eval_splits}
+    if counted != result["examples"]:
+        yield Finding("examples", False, f"{counted} here, and {result['examples']} in result.json")
+    yield _metrics(metrics, result["metrics"], tolerance)
+    yield _target(experiment, metrics, result)
+
+
+def _metrics(
+    mine: Mapping[str, float], told: Mapping[str, float | None], tolerance: float
+) -> Finding:
+    """Whether the metrics that were measured again are those of the result."""
+    if mine.keys() != told.keys():
+        names = ", ".join(sorted(mine.keys() ^ told.keys()))
+        return Finding("metrics", False, f"only one of result.json and this evaluation has {names}")
+    apart = {name: _apart(value, told[name]) for name, value in mine.items()}
+    wrong = [f"{name} {told[name]} is {mine[name]}" for name, d in apart.items() if d > tolerance]
+    if wrong:
+        return Finding("metrics", False, some(wrong))
+    number = f"{len(mine)} of {len(mine)} metrics"
+    worst = max(apart.values(), default=0.0)
+    if worst == 0:
+        return Finding("metrics", True, f"{number} come out the same, to the last digit")
+    return Finding("metrics", True, f"{number} come out the same, to {worst:.1g} of their value")
+
+
+def _apart(one: float, other: float | None) -> float:
+    """The relative difference; null stands for what is not finite."""
+    if other is None or not math.isfinite(one):
+        return 0.0 if other is None and not math.isfinite(one) else math.inf
+    return abs(one - other) / max(abs(one), abs(other), 1e-12)
+
+
+def _target(experiment: Experiment, metrics: Mapping[str, float], result: Any) -> Finding:
+    target, told = experiment.target, result["target"]
+    if target is None or told is None:
+        stands = (target is None) == (told is None) and result["met"] is None
+        return Finding("target", stands, "none is set" if stands else "is set in one place alone")
+    same = (target.metric, target.value) == (told["metric"], told["value"])
+    met = target.met(metrics)
+    verdict = f"{target.metric} {target.value:g}: {'met' if met else 'NOT met'}"
+    return Finding("target", same and met == result["met"], verdict)
+
+
+def _machine(run: Run) -> Finding:
+    """Where it was trained and where it is verified; for information."""
+    path = run.folder / "environment.json"
+    before = cfg.read_json(path) if path.exists() else {}
+    now = cfg.plain(environment(), "environment")
+    parts = ("python", "platform", "packages", "devices")
+    changes = [
+        line for part in parts for line in cfg.differences(before.get(part), now.get(part), part)
+    ]
+    return Finding("machine", None, some(changes) or "as in training")
