@@ -235,7 +235,7 @@ class FCOSHead(nn.Module):
     @staticmethod
     def cell(stride: int) -> Cell:
         """A square around the place that reaches half-way to the next."""
-        return _boxes([stride], [1.0])
+        return cell_boxes([stride], [1.0])
 
 
 class RetinaNetHead(nn.Module):
@@ -261,7 +261,7 @@ class RetinaNetHead(nn.Module):
     @staticmethod
     def cell(stride: int) -> Cell:
         """Areas of 4, 5 and 6.3 strides squared; as high as wide, twice and half."""
-        return _boxes([int(4 * stride * 2 ** (i / 3)) for i in range(3)], [0.5, 1.0, 2.0])
+        return cell_boxes([int(4 * stride * 2 ** (i / 3)) for i in range(3)], [0.5, 1.0, 2.0])
 
 
 _HEADS: dict[str, type[FCOSHead] | type[RetinaNetHead]] = {
@@ -336,7 +336,7 @@ def anchors(
     return jnp.asarray((shift[:, :, None] + cell).reshape(-1, 4), jnp.float32)
 
 
-def _boxes(sizes: Sequence[int], ratios: Sequence[float]) -> Cell:
+def cell_boxes(sizes: Sequence[int], ratios: Sequence[float]) -> Cell:
     """Boxes around (0, 0) with sides of whole pixels: of each ratio of height to width, each size.
 
     A size is the square root of the area.

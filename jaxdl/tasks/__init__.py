@@ -12,6 +12,7 @@ from collections.abc import Callable
 from jaxdl.tasks.base import GeneratesText, GivesAnswers, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
+from jaxdl.tasks.faster_rcnn import FasterRCNN
 from jaxdl.tasks.language import LanguageModeling
 from jaxdl.tasks.piano_roll import Music
 from jaxdl.tasks.policy_gradient import PolicyGradient
@@ -20,6 +21,7 @@ from jaxdl.tasks.regression import Regression
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
+    "faster_rcnn": FasterRCNN,
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
     "music": Music,
@@ -33,6 +35,7 @@ __all__ = [
     "FCOS",
     "TASKS",
     "Classification",
+    "FasterRCNN",
     "GeneratesText",
     "GivesAnswers",
     "LanguageModeling",
