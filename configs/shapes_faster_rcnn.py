@@ -1,7 +1,7 @@
 """Boxes around drawn shapes: Faster R-CNN from scratch, mAP@.5 of at least 0.90.
 
-    jaxdl train --config configs/shapes_faster_rcnn.py --workdir runs/shapes_faster_rcnn
-    jaxdl predict --workdir runs/shapes_faster_rcnn photo.png --figure boxes.png
+jaxdl train --config configs/shapes_faster_rcnn.py --workdir runs/shapes_faster_rcnn
+jaxdl predict --workdir runs/shapes_faster_rcnn photo.png --figure boxes.png
 """
 
 from jaxdl.configs.shapes_fcos import get_config as fcos

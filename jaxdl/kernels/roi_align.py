@@ -59,8 +59,9 @@ def roi_align(
         place, weight = read
         return total + flat[place] * weight[:, None], None
 
-    start = jnp.zeros((place.shape[1], flat.shape[1]), jnp.float32)
-    total, _ = lax.scan(add, start, (place, weight))
+    kind = jnp.promote_types(jnp.float32, flat.dtype)
+    start = jnp.zeros((place.shape[1], flat.shape[1]), kind)
+    total, _ = lax.scan(add, start, (place, weight.astype(kind)))
     return total.reshape(len(boxes), size, size, -1).astype(flat.dtype)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -65,13 +65,18 @@ class Detector(Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: Images, *, train: bool = False) -> tuple[Level, ...]:
+    def __call__(self, x: Images, *others: Any, train: bool = False) -> tuple[Level, ...]:
         """(batch, height, width, channels) -> the outputs of each level, first to last.
 
         Raises:
-          UserError: the inputs are not images, or the levels are not possible.
+          UserError: the inputs are not images alone, or the levels are not possible.
         """
         check_images(x)
+        if others:
+            raise UserError(
+                "config.model.name: a 'detector' has one stage, and takes images alone; set it to "
+                "'faster_rcnn', or config.task.name to config.model.head"
+            )
         first, last = self.levels
         if not 2 <= first <= _DEEPEST or not first <= last <= 7:
             raise UserError(

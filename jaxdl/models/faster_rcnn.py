@@ -6,6 +6,7 @@ Modules bear torchvision's names, so that its weights fit.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Literal, NamedTuple
 
 import flax.linen as nn
@@ -118,32 +119,35 @@ class FasterRCNN(Module):
           UserError: the inputs are not images, the extent is missing, or a setting is not possible.
         """
         check_images(x)
-        self._check(extent)
         first, last = self.levels
+        finest = 2**first if self.pool else 2 ** (first - 1)
+        pictures = self._checked(extent, finest)
         pyramid = Backbone(
             functools.partial(Trunk, self.depth, self.width, self.pool, last - 1, self.remat),
             functools.partial(FeaturePyramid, self.channels),
             skipped=first - 2,
             name="backbone",
         )(x, train)
-        finest = 2**first if self.pool else 2 ** (first - 1)
         levels = RegionProposals(self.anchor, finest, name="rpn")(
             (*pyramid, pyramid[-1][:, ::2, ::2]), x.shape[1:3]
         )
-        extent, trains = box.from_fixed(extent), truth is not None
-        count = self.candidates[not trains], self.proposals[not trains]
-        proposals, real = propose(lax.stop_gradient(levels), extent, *count)
+        use = truth is None
+        count = self.candidates[use], self.proposals[use]
+        proposals, real = propose(lax.stop_gradient(levels), pictures, *count)
         chance = None
         if truth is not None:
-            keys = jax.random.split(self._key())
-            objects = Truth(*truth)
-            chance = box.chances(keys[0], levels_shape(levels), data_axis())
-            room = (len(x), proposals.shape[1] + objects.boxes.shape[1])
-            of_proposal = box.chances(keys[1], room, data_axis())
+            keys, objects = jax.random.split(self._key()), Truth(*truth)
+            counts = (
+                sum(len(level.anchors) for level in levels),
+                proposals.shape[1] + objects.boxes.shape[1],
+            )
+            chance, chance_2 = (
+                box.chances(key, (len(x), count), data_axis())
+                for key, count in zip(keys, counts, strict=True)
+            )
             choose = functools.partial(choose_proposals, count=self.samples)
-            proposals, real = jax.vmap(choose)(proposals, real, objects, of_proposal)
-        look = functools.partial(roi_align, finest=finest, size=_SIZE)
-        inside = jax.vmap(lambda features, boxes: look(features, boxes))(pyramid, proposals)
+            proposals, real = jax.vmap(choose)(proposals, real, objects, chance_2)
+        inside = jax.vmap(lambda f, boxes: roi_align(f, boxes, finest, _SIZE))(pyramid, proposals)
         logits, deltas = RegionHead(self.classes, self.hidden, name="roi_heads")(inside)
         return Regions(levels, chance, proposals, real, logits, deltas)
 
@@ -151,7 +155,8 @@ class FasterRCNN(Module):
         """What samples are drawn by; one that is fixed where no key is given."""
         return self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
 
-    def _check(self, extent: Array | None) -> None:
+    def _checked(self, extent: Array | None, finest: int) -> Float[Array, "batch 2"]:
+        """The extent in pixels, if that and all settings are possible."""
         first, last = self.levels
         if not 2 <= first <= last <= 5:
             raise UserError(
@@ -169,13 +174,17 @@ class FasterRCNN(Module):
                 raise UserError(
                     f"config.model.{name}: must be at least {least}, got {getattr(self, name)}"
                 )
-        if not 0 < self.anchor < float("inf"):
-            raise UserError(f"config.model.anchor: must be above 0, got {self.anchor}")
+        if not 2 <= self.anchor * finest < math.inf:  # less is rounded to no side at all
+            raise UserError(
+                f"config.model.anchor: must be at least {2 / finest} strides, so that an anchor is "
+                f"2 pixels wide, got {self.anchor}"
+            )
         if extent is None:
             raise UserError(
                 "config.model: faster_rcnn must know how far each picture reaches; set "
-                "config.task.name to 'faster_rcnn'"
+                "config.task.name to 'faster_rcnn', or config.model.name to 'detector'"
             )
+        return box.from_fixed(extent)
 
 
 class RegionProposals(nn.Module):
@@ -286,11 +295,6 @@ class BoxPredictor(nn.Module):
 # ---- Proposals
 
 
-def levels_shape(levels: tuple[Level, ...]) -> tuple[int, int]:
-    """(batch, anchors of all levels)."""
-    return len(levels[0].logits), sum(len(level.anchors) for level in levels)
-
-
 def propose(
     levels: tuple[Level, ...], extent: Float[Array, "batch 2"], candidates: int, proposals: int
 ) -> tuple[Float[Array, "batch proposals 4"], Bool[Array, "batch proposals"]]:
@@ -304,10 +308,11 @@ def propose(
     """
     # Of equal scores the first counts: logits are less often equal than probabilities.
     tops = [lax.top_k(each.logits[..., 0], min(candidates, len(each.anchors))) for each in levels]
-    score = jnp.concatenate([score for score, _ in tops], axis=1).astype(jnp.float32)
+    kind = jnp.promote_types(jnp.float32, tops[0][0].dtype)  # bfloat16 has no pixel 1001
+    score = jnp.concatenate([score for score, _ in tops], axis=1).astype(kind)
     found = [
         box.decode_offsets(
-            jnp.take_along_axis(each.deltas, index[..., None], axis=1).astype(jnp.float32),
+            jnp.take_along_axis(each.deltas, index[..., None], axis=1).astype(kind),
             each.anchors[index],
         )
         for each, (_, index) in zip(levels, tops, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from jaxdl.tasks.detection_base import Detection
 Truth = tuple[Array, Array, Array]  # boxes, labels and crowd of the objects of an image
 
 _BETA = 1 / 9  # where the loss of a box turns from squares to absolute values
-_WEIGHTS = np.float32(box.REGION_WEIGHTS)
+_WEIGHTS = np.array(box.REGION_WEIGHTS, np.float32)
 
 
 @dataclass(frozen=True)
@@ -72,25 +73,21 @@ class FasterRCNN(Detection):
         anchors, logits, deltas, _ = joined(outputs.levels)
         chance = outputs.chance
         if chance is None:  # in evaluation the same anchors each time
-            chance = box.chances(jax.random.key(0), deltas.shape[:2])
-
-        def one(
-            first: tuple[Array, ...], second: tuple[Array, ...], truth: Truth
-        ) -> dict[str, Array]:
-            first_class, first_box = self._first_stage(anchors, *first, truth)
-            class_loss, box_loss = self._second_stage(*second, truth)
-            return {
-                "loss": first_class + first_box + class_loss + box_loss,
-                "objectness_loss": first_class,
-                "proposal_loss": first_box,
-                "class_loss": class_loss,
-                "box_loss": box_loss,
-            }
-
-        first = logits[..., 0], deltas, chance
-        second = outputs.proposals, outputs.real, outputs.logits, outputs.deltas
-        truth = tuple(jnp.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
-        return jax.vmap(one)(first, second, truth)
+            chance = box.chances(jax.random.key(0), (len(deltas), len(anchors)))
+        boxes, labels, crowd = (jnp.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
+        truth = boxes, labels, crowd
+        first = functools.partial(self._first_stage, anchors)
+        objectness_loss, proposal_loss = jax.vmap(first)(logits[..., 0], deltas, chance, truth)
+        class_loss, box_loss = jax.vmap(self._second_stage)(
+            outputs.proposals, outputs.real, outputs.logits, outputs.deltas, truth
+        )
+        return {
+            "loss": objectness_loss + proposal_loss + class_loss + box_loss,
+            "objectness_loss": objectness_loss,
+            "proposal_loss": proposal_loss,
+            "class_loss": class_loss,
+            "box_loss": box_loss,
+        }
 
     def candidates_of(self, outputs: Any) -> tuple[Array, Array, Array]:
         """Each proposal as each class that it scores above the threshold in."""

@@ -200,7 +200,7 @@ def test_a_quarter_of_the_sample_is_of_objects_and_nothing_is_of_crowds():
         ({"proposals": (10, 0)}, r"config\.model\.proposals: give two numbers"),
         ({"samples": 3}, r"config\.model\.samples: must be at least 4, got 3"),
         ({"hidden": 0}, r"config\.model\.hidden: must be at least 1"),
-        ({"anchor": 0.0}, r"config\.model\.anchor: must be above 0"),
+        ({"anchor": 0.1}, r"config\.model\.anchor: must be at least 0.125 strides"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, message):
