@@ -76,8 +76,8 @@ class FasterRCNN(Module):
       levels: the first and the last of the pyramid; proposals are sought at one more, of twice the
         last one's stride.
       channels: of the pyramid.
-      anchor: side of a square anchor, in strides of its level; two more of its area are twice as
-        wide and twice as high.
+      anchor: side of a square anchor, in strides of its level; at each place are two more of the
+        same area, half and twice as high as wide.
       hidden: units of the second stage's dense layers.
       candidates: the best of each level that may become proposals, in training and in use.
       proposals: of an image, in training and in use.
