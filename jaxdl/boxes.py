@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -23,6 +24,13 @@ Number = Float[Array, "*boxes"]
 # its class. Of 308 drawn objects 9 then have two boxes or more, of 0.6 by class all but 13 had.
 SHOWN_OVERLAP = 0.4
 
+# Intersection over union with an object from which the second of two stages is to find it.
+FOREGROUND = 0.5
+
+# By which the code of a box of the second stage is multiplied, so that its deviation is about 1.
+REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+_FIXED = 256  # of a pixel
 _LEAST = 1e-12  # an area that is divided by: of a box a millionth wide
 _GROWTH = math.log(1000 / 16)  # of a side relative to its anchor's, in R-CNN's code
 
@@ -55,6 +63,41 @@ class Located(NamedTuple):
 
     logits: Float[Array, "batch *heads classes"]
     boxes: Float[Array, "batch candidates corners=4"]
+
+
+class Regions(NamedTuple):
+    """What a detector of two stages says: of its anchors, and of the regions it looked at again.
+
+    Attributes:
+      levels: of the first stage, with one class, that of any object; code of `decode_offsets`.
+      chance: in training a number in [0, 1) of each anchor of all levels, to sample them by.
+      proposals: the regions, in pixels; all 0 where there is none. In training a sample.
+      real: which of them there are.
+      logits: of the background and then of each class.
+      deltas: a box of each relative to the region, code of `decode_offsets` times
+        `REGION_WEIGHTS`.
+    """
+
+    levels: tuple[Level, ...]
+    chance: Float[Array, "batch anchors"] | None
+    proposals: Float[Array, "batch regions corners=4"]
+    real: Bool[Array, "batch regions"]
+    logits: Float[Array, "batch regions outputs"]
+    deltas: Float[Array, "batch regions outputs code=4"]
+
+
+class Matches(NamedTuple):
+    """What each anchor of an image is to find.
+
+    Attributes:
+      found: (anchors,) the object, 0 where there is none.
+      positive: (anchors,) whether there is one.
+      ignored: (anchors,) whether the anchor is neither to find anything nor to find nothing.
+    """
+
+    found: Int[Array, " anchors"]
+    positive: Bool[Array, " anchors"]
+    ignored: Bool[Array, " anchors"]
 
 
 # ---- Measures
@@ -111,6 +154,14 @@ def clip(boxes: Boxes, extent: Num[Array, "*#batch 2"]) -> Boxes:
     return jnp.clip(boxes, 0, most)
 
 
+def centred_in(
+    boxes: Float[Array, "boxes corners=4"], others: Float[Array, "others corners=4"]
+) -> Bool[Array, "boxes others"]:
+    """Whether the centre of each box lies in each other one."""
+    place = centre(boxes)[:, None]
+    return jnp.all((place > others[:, :2]) & (place < others[:, 2:]), axis=-1)
+
+
 def _columns(boxes: Array) -> tuple[Array, ...]:
     """Apart, a CPU computes with them several times as fast."""
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
@@ -118,6 +169,19 @@ def _columns(boxes: Array) -> tuple[Array, ...]:
 
 def _sides(boxes: Array) -> Array:
     return boxes[..., 2:] - boxes[..., :2]
+
+
+# ---- Coordinates that no precision rounds
+
+
+def to_fixed(x: Num[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """Coordinates in 256ths of a pixel, as integers: bfloat16 would round 1001 to 1000."""
+    return jnp.round(jnp.asarray(x) * _FIXED).astype(jnp.int32)
+
+
+def from_fixed(x: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Pixels, float32, of what `to_fixed` gives."""
+    return x.astype(jnp.float32) / _FIXED
 
 
 # ---- Codes relative to anchors
@@ -156,6 +220,80 @@ def decode_offsets(code: Box, anchors: Box) -> Box:
     at = centre(anchors) + code[..., :2] * units
     half = jnp.exp(jnp.minimum(code[..., 2:], _GROWTH)) * units / 2
     return jnp.concatenate([at - half, at + half], -1)
+
+
+# ---- Which are to find which, and which of them are learnt from
+
+
+def match(
+    anchors: Float[Array, "anchors corners=4"],
+    boxes: Float[Array, "objects corners=4"],
+    real: Bool[Array, " objects"],
+    positive: float,
+    negative: float | None = None,
+    rescue: bool = False,
+) -> Matches:
+    """The real object that each anchor overlaps most (Ren et al. 2015, section 3.1.2).
+
+    Args:
+      anchors: boxes that are to find objects.
+      boxes: of the objects.
+      real: which objects there are.
+      positive: intersection over union from which an anchor is to find its object.
+      negative: that below which it is to find nothing, between the two it is ignored; by default
+        `positive`.
+      rescue: the best anchors of an object are to find something too, however small the overlap.
+    """
+    shared = jnp.where(real, box_iou(anchors, boxes), -1.0)
+    found, best = jnp.argmax(shared, axis=1), jnp.max(shared, axis=1)
+    finds = best >= positive
+    if rescue:
+        rescued = (shared == jnp.max(shared, axis=0)) & (shared > 0)
+        finds |= jnp.any(rescued, axis=1)
+    return Matches(found, finds, ~finds & (best >= (positive if negative is None else negative)))
+
+
+def sample(
+    chance: Float[Array, " boxes"],
+    positive: Bool[Array, " boxes"],
+    negative: Bool[Array, " boxes"],
+    count: int,
+    share: float,
+) -> tuple[Int[Array, " samples"], Bool[Array, " samples"]]:
+    """Some positive and some negative boxes: those of the highest `chance`.
+
+    Args:
+      chance: uniform in [0, 1), for a fair sample.
+      positive: which boxes are.
+      negative: which boxes are; none may be both.
+      count: how many are taken, or all if there are fewer.
+      share: of these, how much may be positive; negative ones take the place of what is missing.
+
+    Returns:
+      Indices, and which of them are real. Positive ones come first.
+    """
+    parts, left = list[tuple[Array, Array]](), jnp.int32(count)
+    for which, most in ((positive, int(count * share)), (negative, count)):
+        _, index = lax.top_k(jnp.where(which, chance, -1.0), min(most, len(chance)))
+        taken = jnp.minimum(jnp.sum(which), jnp.minimum(left, len(index)))
+        parts.append((index, jnp.arange(len(index)) < taken))
+        left -= taken
+    index, real = (jnp.concatenate(part) for part in zip(*parts, strict=True))
+    order = jnp.argsort(~real, stable=True)[: min(count, len(chance))]
+    return index[order], real[order]
+
+
+def chances(
+    key: Array, shape: tuple[int, int], axis: str | None = None
+) -> Float[Array, "batch boxes"]:
+    """The `chance` of each box of each example; of this device's share of the batch with an axis.
+
+    Drawn as for the whole batch, so that the numbers are the same on any number of devices.
+    """
+    if axis is None:
+        return jax.random.uniform(key, shape)
+    whole = jax.random.uniform(key, (shape[0] * lax.axis_size(axis), shape[1]))
+    return lax.dynamic_slice_in_dim(whole, lax.axis_index(axis) * shape[0], shape[0])
 
 
 # ---- Which to keep

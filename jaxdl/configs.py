@@ -43,6 +43,7 @@ LECTURE = {
     ),
     "Deep networks for images": (
         "imagenet_alexnet",
+        "imagenette_alexnet",
         "imagenet_vgg19",
         "imagenet_googlenet",
         "cifar10_fast",
@@ -64,11 +65,13 @@ LECTURE = {
     "Drawing boxes": (
         "shapes_localization",
         "shapes_fcos",
+        "shapes_faster_rcnn",
         "bccd_fcos",
         "bccd_retinanet",
+        "bccd_faster_rcnn",
         "coco_fcos",
     ),
-    "Without labels": ("mnist_autoencoder",),
+    "Without labels": ("mnist_autoencoder", "mnist_vae"),
     "Acting": ("cartpole",),
 }
 

@@ -14,17 +14,24 @@ from jaxdl.boxes import (
     area,
     box_iou,
     centre,
+    centred_in,
+    chances,
     clip,
     decode_distances,
     decode_offsets,
     encode_distances,
     encode_offsets,
+    from_fixed,
     giou,
+    match,
     nms,
     paired_iou,
+    sample,
+    to_fixed,
 )
 
 SIDE, BOXES, LIMIT = 12, 24, 10
+SAMPLE = jax.jit(functools.partial(sample, count=16, share=0.25))
 
 
 def drawn(rng, *shape, side=SIDE):
@@ -206,3 +213,50 @@ def test_boxes_alike_leave_the_first():
     boxes = jnp.array([[1.0, 1, 5, 5]] * 4 + [[2.0, 2, 2, 2]] * 2)
     index, valid = nms(boxes, jnp.array([0.1, 0.7, 0.7, 0.2, 0.9, 0.9]), 0.5, 6)
     assert index[valid].tolist() == [4, 5, 1]  # empty boxes overlap nothing, themselves neither
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "taken"),
+    [(9, 20, (4, 12)), (2, 20, (2, 14)), (9, 3, (4, 3)), (0, 20, (0, 16)), (9, 0, (4, 0))],
+)
+def test_a_sample_has_as_many_positive_boxes_as_its_share(positives, negatives, taken):
+    others = 30 - positives - negatives
+    kind = np.random.RandomState(0).permutation([1] * positives + [2] * negatives + [0] * others)
+    chance = jax.random.uniform(jax.random.key(1), kind.shape)
+    index, real = map(np.asarray, SAMPLE(chance, jnp.asarray(kind == 1), jnp.asarray(kind == 2)))
+    assert len(index) == 16 and len({*index[real].tolist()}) == sum(taken)
+    found, chance = kind[index[real]], np.asarray(chance)
+    assert found.tolist() == [1] * taken[0] + [2] * taken[1]
+    for which, count in zip((1, 2), taken, strict=True):  # those of the highest chance
+        best = np.sort(chance[kind == which])[::-1][:count]
+        np.testing.assert_array_equal(chance[index[real]][found == which], best)
+
+
+def test_what_an_anchor_is_to_find():
+    objects = jnp.array([[0.0, 0, 10, 10], [40, 40, 60, 60], [0, 0, 10, 9]])
+    real = jnp.array([True, True, False])
+    anchors = jnp.array([[0.0, 0, 10, 9], [0, 0, 10, 5], [0, 0, 10, 3], [52, 40, 60, 60]])
+    find = jax.jit(match, static_argnums=(3, 4, 5))
+    found, positive, ignored = find(anchors, objects, real, 0.7, 0.4)
+    assert found.tolist() == [0, 0, 0, 1]  # with .9, .5, .3 and .4 in common
+    assert positive.tolist() == [True, False, False, False]
+    assert ignored.tolist() == [False, True, False, True]
+    _, rescued, ignored = find(anchors, objects, real, 0.7, 0.4, True)
+    assert rescued.tolist() == [True, False, False, True] and ignored.tolist()[3] is False
+    assert not np.any(find(anchors, objects, real, 0.7).ignored)
+    assert not np.any(find(anchors, objects, np.zeros(3, bool), 0.7, 0.4, True).positive)
+    inside = np.asarray(jax.jit(centred_in)(anchors, objects))
+    assert inside[:, 0].tolist() == [True, True, True, False] and not inside[3, 2]
+
+
+def test_a_device_draws_its_share_of_what_one_draws():
+    key = jax.random.key(0)
+    shares = jax.vmap(
+        lambda _: chances(key, (2, 5), "data"), axis_name="data", axis_size=3, in_axes=None
+    )(0)
+    np.testing.assert_array_equal(shares.reshape(6, 5), chances(key, (6, 5)))
+
+
+def test_fixed_point_survives_bfloat16():
+    x = jnp.array([0.25, 1001.0, 1343.75])
+    assert to_fixed(x).dtype == jnp.int32 and from_fixed(to_fixed(x)).tolist() == x.tolist()

@@ -20,13 +20,14 @@ from jaxdl.training.measure import measure
 # with batch norm, driving_deeptesla for the larger ones; images decoded on demand, boxes, sums,
 # translations, tunes, captions, autoencoders and agents have tests of their own.
 LARGE = ("addition_lstm", "cartpole", "mnist_autoencoder", "mnist_mlp", "mnist_vae",
-         "nottingham_lstm", "pedestrians_cnn", "fcos", "retinanet", "cifar10_fast", "folk_lstm",
-         "pixels_mnist_lstm", "alexnet", "googlenet", "vgg19", "plain20", "plain56", "resnet18",
-         "resnet20", "resnet34", "resnet50", "resnet56", "resnet101", "resnet110", "resnet152",
-         "captions_lstm", "driving_lstm", "driving_pilotnet", "shakespeare_gru",
+         "nottingham_lstm", "pedestrians_cnn", "fcos", "retinanet", "faster_rcnn", "cifar10_fast",
+         "folk_lstm", "pixels_mnist_lstm", "alexnet", "googlenet", "vgg19", "plain20", "plain56",
+         "resnet18", "resnet20", "resnet34", "resnet50", "resnet56", "resnet101", "resnet110",
+         "resnet152", "captions_lstm", "driving_lstm", "driving_pilotnet", "shakespeare_gru",
          "shakespeare_large", "shapes_localization", "translation_lstm")  # fmt: skip
 # Of those that differ in depth or data alone one is always traced, the others with `-m slow`.
 ALIKE = (
+    "bccd_faster_rcnn",
     "coco_fcos",
     "shapes_fcos",
     "plain56",

@@ -47,7 +47,7 @@ STAND_INS = {
     "runs/translation": "addition_lstm",
 }
 SLOW = ("alexnet", "cifar10", "fcos", "folk", "googlenet", "pilotnet", "deeptesla", "resnet",
-        "retinanet", "translation", "vgg")  # fmt: skip
+        "retinanet", "rcnn", "translation", "vgg")  # fmt: skip
 QUICK = ("jaxdl describe", "waves.py")  # also of the reference
 ANOTHER_INPUT = {"Ein Hund läuft.": "1+2"}  # of a run that stands in
 

@@ -166,7 +166,8 @@ def torch_name(path: str) -> str:
 
 def _older_name(path: str) -> str:
     """The name before torchvision 0.13, which did not wrap the convolutions of detectors."""
-    path = re.sub(r"(_blocks/\d+)/0/", r"\1/", path)
+    path = re.sub(r"(_blocks/\d+|^rpn/head/conv/0)/0/", r"\1/", path)
+    path = re.sub(r"^rpn/head/conv/0/", "rpn/head/conv/", path)
     path = re.sub(r"_head/conv/(\d+)/0/", lambda i: f"_head/conv/{2 * int(i[1])}/", path)
     return torch_name(path)
 

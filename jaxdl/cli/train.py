@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _conclude(result: dict[str, Any], folder: Path) -> None:
     """The final metrics, and whether the published target was met."""
-    from jaxdl.tasks.detection import MEANING
+    from jaxdl.tasks.detection_base import MEANING
 
     for name, value in result["metrics"].items():
         say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")

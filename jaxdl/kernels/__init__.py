@@ -18,6 +18,7 @@ from jaxdl.kernels.pooling import (
 )
 from jaxdl.kernels.recurrent import CELLS, Weights, cudnn_lstm, scan_layers
 from jaxdl.kernels.residual import add_relu
+from jaxdl.kernels.roi_align import roi_align
 
 __all__ = [
     "CELLS",
@@ -33,5 +34,6 @@ __all__ = [
     "local_response_norm",
     "max_pool",
     "portable",
+    "roi_align",
     "scan_layers",
 ]

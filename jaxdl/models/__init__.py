@@ -19,6 +19,7 @@ from jaxdl.models.autoencoder import VAE, Autoencoder
 from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
+from jaxdl.models.faster_rcnn import FasterRCNN
 from jaxdl.models.functional import Model, eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
@@ -41,6 +42,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "detector": Detector,
     "deep_tesla": DeepTesla,
     "encoder_decoder": EncoderDecoder,
+    "faster_rcnn": FasterRCNN,
     "googlenet": GoogLeNet,
     "language_model": LanguageModel,
     "localizer": Localizer,

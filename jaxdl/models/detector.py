@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -65,13 +65,18 @@ class Detector(Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: Images, *, train: bool = False) -> tuple[Level, ...]:
+    def __call__(self, x: Images, *others: Any, train: bool = False) -> tuple[Level, ...]:
         """(batch, height, width, channels) -> the outputs of each level, first to last.
 
         Raises:
-          UserError: the inputs are not images, or the levels are not possible.
+          UserError: the inputs are not images alone, or the levels are not possible.
         """
         check_images(x)
+        if others:
+            raise UserError(
+                "config.model.name: a 'detector' has one stage, and takes images alone; set it to "
+                "'faster_rcnn', or config.task.name to config.model.head"
+            )
         first, last = self.levels
         if not 2 <= first <= _DEEPEST or not first <= last <= 7:
             raise UserError(
@@ -235,7 +240,7 @@ class FCOSHead(nn.Module):
     @staticmethod
     def cell(stride: int) -> Cell:
         """A square around the place that reaches half-way to the next."""
-        return _boxes([stride], [1.0])
+        return cell_boxes([stride], [1.0])
 
 
 class RetinaNetHead(nn.Module):
@@ -261,7 +266,7 @@ class RetinaNetHead(nn.Module):
     @staticmethod
     def cell(stride: int) -> Cell:
         """Areas of 4, 5 and 6.3 strides squared; as high as wide, twice and half."""
-        return _boxes([int(4 * stride * 2 ** (i / 3)) for i in range(3)], [0.5, 1.0, 2.0])
+        return cell_boxes([int(4 * stride * 2 ** (i / 3)) for i in range(3)], [0.5, 1.0, 2.0])
 
 
 _HEADS: dict[str, type[FCOSHead] | type[RetinaNetHead]] = {
@@ -336,7 +341,7 @@ def anchors(
     return jnp.asarray((shift[:, :, None] + cell).reshape(-1, 4), jnp.float32)
 
 
-def _boxes(sizes: Sequence[int], ratios: Sequence[float]) -> Cell:
+def cell_boxes(sizes: Sequence[int], ratios: Sequence[float]) -> Cell:
     """Boxes around (0, 0) with sides of whole pixels: of each ratio of height to width, each size.
 
     A size is the square root of the area.

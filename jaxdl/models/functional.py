@@ -31,7 +31,7 @@ class Model(NamedTuple):
       init: (key, inputs) -> (params, model_state). `inputs` is the tuple of the model's arguments;
         `model_state` is what training changes without a gradient, such as batch statistics.
       apply: (params, model_state, inputs, key, train) -> (outputs, model_state). `key` feeds
-        dropout; it is unused and may be None where `train` is False.
+        dropout, and what else is drawn; it may be None where `train` is False.
       initialize_carry: (params, model_state, size, conditions) -> carry, of `size` sequences that
         have not begun, given what they are conditioned on: nothing, a sentence, an image.
       decode: (params, model_state, carry, tokens, key, train) -> (logits, carry), of tokens
@@ -79,15 +79,16 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         train: bool,
     ) -> tuple[Any, ModelState]:
         everything, inputs = {"params": params, **model_state}, _arrays(inputs)
+        rngs = None if key is None else {"dropout": key}
         if not train:
-            return module.apply(everything, *inputs, **mode(train)), model_state
+            return module.apply(everything, *inputs, **mode(train), rngs=rngs), model_state
         training = TrainingCalls(ghost_batch_size)
         with nn.intercept_methods(training):
             result = module.apply(
                 everything,
                 *inputs,
                 **mode(train),
-                rngs=None if key is None else {"dropout": key},
+                rngs=rngs,
                 mutable=list(model_state),
             )
         if ghost_batch_size and not training.normalised:
@@ -172,7 +173,7 @@ def eval_mode(model: Model) -> Model:
     def apply(
         params: Params, model_state: ModelState, inputs: tuple[Any, ...], key: Any, train: bool
     ) -> tuple[Any, ModelState]:
-        return model.apply(params, model_state, inputs, None, False)
+        return model.apply(params, model_state, inputs, key, False)
 
     return model._replace(apply=apply)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from jaxdl.tasks.base import GeneratesText, GivesAnswers, GivesLogits, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
+from jaxdl.tasks.faster_rcnn import FasterRCNN
 from jaxdl.tasks.language import LanguageModeling
 from jaxdl.tasks.localization import Localization
 from jaxdl.tasks.piano_roll import Music
@@ -22,6 +23,7 @@ from jaxdl.tasks.variational import Variational
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
+    "faster_rcnn": FasterRCNN,
     "fcos": FCOS,
     "language_modeling": LanguageModeling,
     "localization": Localization,
@@ -37,6 +39,7 @@ __all__ = [
     "FCOS",
     "TASKS",
     "Classification",
+    "FasterRCNN",
     "GeneratesText",
     "GivesAnswers",
     "GivesLogits",

@@ -237,3 +237,5 @@ def test_wrong_arguments_are_refused():
     for levels in ((1, 5), (6, 7), (4, 3), (3, 8)):
         with pytest.raises(UserError, match=r"config\.model\.levels"):
             shapes(Detector(**SMALL | {"levels": levels}))
+    with pytest.raises(UserError, match=r"config\.model\.name: a 'detector' has one stage"):
+        jax.eval_shape(Detector(**SMALL).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)), 1)

@@ -82,6 +82,10 @@ LONG = {
         *(f"data.{role}_examples=32" for role in ("train", "validation", "test")),
         *("data.size=(64, 64)", "model.width=8", "model.channels=16"),
     ),
+    "shapes_faster_rcnn": (
+        *(f"data.{role}_examples=32" for role in ("train", "validation", "test")),
+        *("data.size=(64, 64)", "model.width=8", "model.channels=16", "model.hidden=16"),
+    ),
     "translation_lstm": ("model.hidden=32", "model.embedding=32"),
     "captions_lstm": ("model.hidden=32", "model.embedding=32"),
 }
