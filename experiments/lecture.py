@@ -41,7 +41,9 @@ MINUTES = {
     "cifar10_resnet110": 520, "imagenette_resnet18": 40, "imagenet_resnet18": 60e3,
     "imagenet_resnet34": 110e3, "imagenet_resnet50": 150e3, "imagenet_resnet101": 280e3,
     "imagenet_resnet152": 400e3, "driving_pilotnet": 4, "driving_lstm": 6, "shapes_fcos": 4,
-    "bccd_fcos": 15, "bccd_retinanet": 15, "coco_fcos": 200e3, "mnist_autoencoder": 30,
+    "bccd_fcos": 15, "bccd_retinanet": 15, "coco_fcos": 200e3, "mnist_autoencoder": 10,
+    "mnist_vae": 5, "imagenette_alexnet": 15, "shapes_localization": 4, "shapes_faster_rcnn": 6,
+    "bccd_faster_rcnn": 15,
 }  # fmt: skip
 MINUTE_OF_OTHERS = 0.2
 
@@ -70,16 +72,26 @@ STUDIES = {
         ),
     ),
     "Sequences": (Study("sentiment_baseline.py", "", ""),),
+    "Deep networks for images": (
+        Study(
+            "shallow_features.py",
+            "--figure {figure}",
+            "15 scenes: 72.2 % without the pyramid, 81.1 % with it (Lazebnik et al. 2006)",
+        ),
+        Study(
+            "understanding_alexnet.py",
+            "{imagenette_alexnet} --figure {figure}",
+            "44 % of InceptionV1's first filters are Gabor functions (Olah et al. 2020)",
+        ),
+        Study("style_transfer.py", "--workdir {imagenette_alexnet} --figure {figure}", ""),
+    ),
     "Residual networks": (
         Study(
             "residual_ensembles.py",
             "{cifar10_resnet20} {cifar10_plain20} --figure {figure}",
-            "one deleted block of 54 hardly matters, the error grows smoothly with their number, "
-            "a plain net falls to chance (Veit, Wilber and Belongie 2016)",
+            "of 54 blocks one hardly matters, the error grows smoothly with the number that is "
+            "deleted, and a plain net falls to chance (Veit, Wilber and Belongie 2016)",
         ),
-    ),
-    "What networks see": (
-        Study("style_transfer.py", "--workdir {imagenette_resnet18} --figure {figure}", ""),
     ),
     "Without labels": (
         Study(
@@ -87,6 +99,9 @@ STUDIES = {
             "--workdir {mnist_autoencoder}",
             "PCA 13.87 (Hinton and Salakhutdinov 2006); inertia 69,545, homogeneity 0.598, "
             "ARI 0.469 (scikit-learn's example)",
+        ),
+        Study(
+            "coates.py", "", "77.9 % with 1,600 centroids, 79.6 % with 4,000 (Coates et al. 2011)"
         ),
     ),
 }
