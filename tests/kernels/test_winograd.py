@@ -36,7 +36,7 @@ def drawn(batch, size, channels, outputs, geometry, dtype=np.float64):
     return arguments(*(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     st.tuples(st.integers(3, 9), st.integers(3, 9)),
     *[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2,

@@ -66,6 +66,7 @@ def test_an_episode_does_not_depend_on_the_others_of_its_batch(train):
     np.testing.assert_allclose(together["scene"][4], alone["scene"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_draws_from_the_policy_and_evaluation_does_not():
     first, again, other = (played(train=True, key=key, horizon=40) for key in (0, 0, 1))
     assert (first["action"] == again["action"]).all() and (first["action"] != other["action"]).any()

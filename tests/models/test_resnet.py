@@ -100,6 +100,7 @@ def assert_all_learn(grads):
         assert jnp.isfinite(leaf).all() and jnp.abs(leaf).max() > 0
 
 
+@pytest.mark.slow
 def test_remat_changes_no_number():
     plain, again = (CifarResNet(depth=8, shortcut="B", remat=remat) for remat in (False, True))
     state = initial(plain)

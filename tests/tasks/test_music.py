@@ -87,6 +87,7 @@ def test_a_model_looks_at_no_later_frame():
     np.testing.assert_allclose(np.concatenate(said, 1), one, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_windows_with_a_carry_are_evaluated_as_whole_pieces(call, tmp_path):
     """The same weights: no state is lost between windows, and none goes into the next piece."""
     common = ("--config", "music_lstm", "--config.data.twin=true", *TINY)

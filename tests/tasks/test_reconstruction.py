@@ -57,6 +57,7 @@ def test_a_linear_one_cannot_be_better_than_principal_components():
     np.testing.assert_array_equal(out["code"], x)
 
 
+@pytest.mark.slow
 def test_a_run_compresses_digits(call, tmp_path):
     figures = "--config.figures=('reconstructions', 'codes')"
     words = ("train", "--config", "mnist_autoencoder", "--workdir", tmp_path / "run", *SMALL)

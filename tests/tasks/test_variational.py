@@ -84,6 +84,7 @@ def test_what_is_no_probability_has_no_loss(small):
     assert np.isnan(loss).tolist() == [False, False, True, False, True, False]
 
 
+@pytest.mark.slow
 def test_a_run_makes_digits(call, tmp_path):
     words = ("train", "--config", "mnist_vae", "--workdir", tmp_path / "run", *SMALL)
     status, out, err = call(*words)
