@@ -8,6 +8,7 @@ import functools
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import CONFIG_HELP, Subcommands, add_trust
 from jaxdl.errors import UserError
+from jaxdl.terminal import stream
 
 
 def add(commands: Subcommands) -> None:
@@ -19,7 +20,8 @@ def add(commands: Subcommands) -> None:
         "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate.peak=0.1,"
         "0.3 has two values: commas separate, except inside brackets and quotes, so "
         "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
-        "brackets. Run it again, or with --workdir alone, to resume.",
+        "brackets. Run it again, or with --workdir alone, to resume; run it on several machines at "
+        "once, with one folder for all, and each takes runs that no other has.",
     )
     command.add_argument("--config", metavar="FILE", help=f"{CONFIG_HELP}; v1,v2 tries both values")
     command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
@@ -40,6 +42,12 @@ def add(commands: Subcommands) -> None:
         dest="together",
         help="train one run after the other",
     )
+    how.add_argument(
+        "--commands",
+        action="store_true",
+        help="train nothing, but print a `jaxdl train` command for each run without a result, as "
+        "for Slurm or GNU parallel; `jaxdl sweep --workdir DIR` collects the results",
+    )
     command.set_defaults(command=run)
 
 
@@ -56,4 +64,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds)
     elif options.seeds is not None:
         raise UserError("--seeds: needs --config; without it a sweep is resumed as it was")
-    Sweeper(options.workdir, asked, options.together, options.trust).run()
+    sweeper = Sweeper(options.workdir, asked, options.together, options.trust)
+    if not options.commands:
+        return sweeper.run()
+    if asked is None:
+        raise UserError("--commands: needs --config, which the commands name")
+    lines = {m.place: asked.command(m, options.config, options.workdir) for m in asked.members}
+    for member in sweeper.claim():
+        stream(f"{lines[member.place]}\n")

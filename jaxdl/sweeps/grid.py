@@ -6,16 +6,19 @@ import ast
 import itertools
 import logging
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable
 from jaxdl.training.build import resolved
+from jaxdl.training.settings import Settings
 
 _MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
 _LONGEST = 60  # characters of a value in a folder's name
@@ -48,11 +51,14 @@ class Sweep:
       points: name of each point of the grid, such as `learning_rate=0.1` -> its config.
       values: name of each point -> the keys that differ -> their values there.
       seeds: how many for each point, from the config's own upwards.
+      texts: name of each point -> its overrides, `key.sub=value` each; none where the sweep is
+        read from sweep.json.
     """
 
     points: Mapping[str, dict[str, Any]]
     values: Mapping[str, Mapping[str, Any]]
     seeds: int
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -82,10 +88,12 @@ class Sweep:
         axes = [key for key, texts in texts_of.items() if len(texts) > 1]
         if "seed" in axes:
             raise UserError("--config.seed: give the first seed here, and how many with --seeds")
-        configs, values, once = list[dict[str, Any]](), list[dict[str, Any]](), _Once("jaxdl")
+        configs, values, written = list[dict[str, Any]](), list[dict[str, Any]](), list[list[str]]()
+        once = _Once("jaxdl")
         for texts in itertools.product(*texts_of.values()):
             with once:  # what is dropped is dropped at each point
-                config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+                written.append([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+                config = read(written[-1])
             first, value = config.get("seed", 0), {key: cfg.at(config, key) for key in axes}
             if type(first) is not int or not 0 <= first <= 2**32 - seeds:
                 raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
@@ -96,7 +104,10 @@ class Sweep:
             values.append(value)
         names = _names(values)
         return cls(
-            dict(zip(names, configs, strict=True)), dict(zip(names, values, strict=True)), seeds
+            dict(zip(names, configs, strict=True)),
+            dict(zip(names, values, strict=True)),
+            seeds,
+            dict(zip(names, written, strict=True)),
         )
 
     @property
@@ -107,6 +118,31 @@ class Sweep:
             for point, config in self.points.items()
             for seed in range(config.get("seed", 0), config.get("seed", 0) + self.seeds)
         ]
+
+    def command(self, member: Member, file: str, workdir: str) -> str:
+        """The command that trains a run of this sweep alone, as a line for a shell.
+
+        Args:
+          member: the run.
+          file: as after `--config`.
+          workdir: of the sweep.
+
+        Raises:
+          UserError: the config has a key that there is not, or an override has a line end or the
+            like, which no line can hold.
+        """
+        Settings.of(member.config)
+        words = ["jaxdl", "train", "--config", file]
+        words += [f"--config.{t}" for t in self.texts[member.point] if not t.startswith("seed=")]
+        words += [
+            f"--config.seed={member.config['seed']}",
+            "--workdir",
+            str(Path(workdir) / member.place),
+        ]
+        line = shlex.join(words)
+        if printable(line, None) != line:
+            raise UserError(f"--commands: {line!r} has characters that no line can hold")
+        return line
 
     def to_json(self) -> dict[str, Any]:
         """As sweep.json holds it."""
