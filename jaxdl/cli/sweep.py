@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+from typing import TYPE_CHECKING
 
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import CONFIG_HELP, Subcommands, add_trust
 from jaxdl.errors import UserError
 from jaxdl.terminal import stream
+
+if TYPE_CHECKING:
+    from jaxdl.data import Folds
 
 
 def add(commands: Subcommands) -> None:
@@ -27,6 +31,18 @@ def add(commands: Subcommands) -> None:
     command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
     command.add_argument(
         "--seeds", type=int, metavar="N", help="seeds of each, from the config's upwards (1)"
+    )
+    command.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-validate: a run for each of K folds of the train split, its test split",
+    )
+    command.add_argument(
+        "--folds-by",
+        metavar="COLUMN",
+        help="keep equal values of this column in one fold, or 'time': folds of successive "
+        "examples (by default at random, stratified by label)",
     )
     add_trust(command)
     how = command.add_mutually_exclusive_group()
@@ -61,9 +77,14 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     asked = None
     if options.config is not None:
         read = functools.partial(read_config, options.config)
-        asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds)
-    elif options.seeds is not None:
-        raise UserError("--seeds: needs --config; without it a sweep is resumed as it was")
+        if options.folds is None and options.folds_by is not None:
+            raise UserError("--folds-by: needs --folds K")
+        folds = None if options.folds is None else _folds(options.folds, options.folds_by)
+        asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds, folds)
+    for option in ("seeds", "folds", "folds_by"):
+        if asked is None and getattr(options, option) is not None:
+            name = option.replace("_", "-")
+            raise UserError(f"--{name}: needs --config; without it a sweep is resumed as it was")
     sweeper = Sweeper(options.workdir, asked, options.together, options.trust)
     if not options.commands:
         return sweeper.run()
@@ -72,3 +93,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     lines = {m.place: asked.command(m, options.config, options.workdir) for m in asked.members}
     for member in sweeper.claim():
         stream(f"{lines[member.place]}\n")
+
+
+def _folds(count: int, by: str | None) -> Folds:
+    from jaxdl.data import Folds
+
+    try:
+        return Folds(count, by=by)
+    except UserError as error:
+        raise UserError(f"--folds {count}: {error}") from None

@@ -31,6 +31,7 @@ from jaxdl.figures.sweep import sweep_figure
 from jaxdl.files import Secondary, entries, local, refuse_links, refuse_special
 from jaxdl.json_files import write_json
 from jaxdl.progress import Progress
+from jaxdl.sweeps.folds import check_folds
 from jaxdl.sweeps.grid import Member, Sweep, differences, extends
 from jaxdl.sweeps.population import Population
 from jaxdl.sweeps.report import printed, table_row
@@ -84,6 +85,7 @@ class Sweeper:
             raise UserError(f"--workdir {folder}: holds no sweep (no sweep.json); give --config")
         saved = cfg.read_json(self._file, _Saved, trust=trust) if self._file.exists() else {}
         self.sweep = sweep or Sweep.from_json(saved)
+        self._checked = bool(saved) and not (sweep and differences(Sweep.from_json(saved), sweep))
         if sweep is not None and self.folder.is_dir():
             self._check_claim(sweep)
         self.together = saved.get("together") if together is None else together
@@ -107,6 +109,7 @@ class Sweeper:
             for member in planned.members:
                 self._refuse_links(member.place)
             groups = self._groups(say)
+            self._check_folds()
             with self._updating(say):
                 self._write()
             while missing := self._train_what_is_free(groups, say):
@@ -126,9 +129,15 @@ class Sweeper:
 
     def claim(self, say: Say = say) -> list[Member]:
         """Make the folder that of the sweep, and return the runs that have no result yet."""
+        self._check_folds()
         with self._updating(say):
             self._write()
         return [member for member in self.sweep.members if self._missing(member)]
+
+    def _check_folds(self) -> None:
+        if not self._checked:
+            check_folds(self.sweep)
+        self._checked = True
 
     @contextmanager
     def _updating(self, say: Say) -> Iterator[None]:
@@ -297,7 +306,7 @@ class Sweeper:
     def _conclude(self, table: Sequence[Mapping[str, Any]], say: Say) -> None:
         """Print the table, and draw the figure."""
         metrics = list(dict.fromkeys(name for row in table for name in row["metrics"]))
-        for line in printed(table, metrics[:_SHOWN]):
+        for line in printed(table, metrics[:_SHOWN], self.sweep.over):
             say(line)
         if len(metrics) > _SHOWN:
             say(f"{len(metrics) - _SHOWN} more metrics are in {self._file}")
@@ -310,7 +319,7 @@ class Sweeper:
 
 def _grid(saved: Mapping[str, Any]) -> dict[str, Any]:
     """What sweep.json says of the runs that there are to be."""
-    return {key: saved.get(key) for key in ("seeds", "values", "points")}
+    return {key: saved.get(key) for key in ("seeds", "folds", "values", "points")}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -99,7 +99,7 @@ def test_the_lock_of_a_sweep_is_waited_for(tmp_path, monkeypatch):
     assert "waiting for the lock" in line and "process" in line
 
 
-@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("dies", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_sweep_waits_for_the_runs_of_others(call, file, tmp_path, monkeypatch, dies):
     other, taken = ExitStack(), tmp_path / "a" / "seed=0"
 
