@@ -148,19 +148,22 @@ class Folds:
             )
 
 
-def refuse_leakage(table: Table, folds: Folds) -> None:
+def refuse_leakage(table: Table, folds: Folds, column: str | None = None) -> None:
     """Refuse inputs that lie in several folds: they would be learnt, and tested as if unseen.
 
     Args:
       table: what is divided.
       folds: how.
+      column: of the inputs; by default all but `label`, `target` and that of the groups.
 
     Raises:
       UserError: there are exact copies of an input in different folds.
     """
     places = folds.places(table)
-    hidden = {*_ANSWERS, folds.by}
-    inputs = {name: column for name, column in table.columns.items() if name not in hidden}
+    names = [name for name in table.columns if name not in (*_ANSWERS, folds.by)]
+    if column is not None and column in table.columns:
+        names = [column]
+    inputs = {name: table.columns[name] for name in names}
     table = replace(table, columns=inputs or table.columns)
     parts = {str(i): _rows_of(table, np.flatnonzero(places == i), "") for i in range(folds.count)}
     shared = {pair: number for pair, number in duplicates(parts).items() if number}

@@ -126,6 +126,10 @@ def test_copies_in_different_folds_are_refused_with_their_number(refuses):
     group = np.where(np.arange(20) >= 17, np.arange(20) - 17, np.arange(20))
     refuse_leakage(Table({**copied.columns, "group": group}), Folds(4, by="group"))
     refuse_leakage(data, Folds(4))
+    told_apart = Table({**copied.columns, "row": np.arange(20)})
+    refuse_leakage(told_apart, Folds(4, by="time"))
+    with refuses("folds 0 and 3 share 3"):
+        refuse_leakage(told_apart, Folds(4, by="time"), "x")
 
 
 @pytest.mark.parametrize(

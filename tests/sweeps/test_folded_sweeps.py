@@ -33,7 +33,9 @@ def sweep(call, tmp_path, monkeypatch):
     x = np.random.default_rng(0).normal(size=(15, 2)).astype(np.float32)
     group = np.arange(15) // 5
     np.savez(tmp_path / "data.npz", x=x, label=np.arange(15) % 2, group=group)
-    np.savez(tmp_path / "copies.npz", x=x[group], label=np.arange(15) % 2, group=group)
+    np.savez(
+        tmp_path / "copies.npz", x=x[group], label=np.arange(15) % 2, group=group, n=np.arange(15)
+    )
     (tmp_path / "tiny.py").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     return lambda *words: call("sweep", "--config", "tiny.py", "--workdir", "a", *words)
