@@ -158,7 +158,13 @@ def check_writable(folder: Path) -> None:
     """
     probe = folder / f".probe.{secrets.token_hex(8)}.partial"
     os.close(_create(probe))
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another process may have tidied up: `remove_partial`
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in a folder, sorted, without its lock and files that are being written."""
+    names = (path.name for path in folder.iterdir())
+    return sorted(name for name in names if name != "lock" and not _PARTIAL.fullmatch(name))
 
 
 def remove_partial(folder: Path) -> None:

@@ -38,6 +38,7 @@ from jaxdl.errors import UserError
 from jaxdl.files import (
     append_bytes,
     check_writable,
+    entries,
     local,
     open_plain,
     refuse_links,
@@ -127,6 +128,10 @@ class _Logged:
     step: int
 
 
+class Locked(UserError):
+    """Another process holds the lock of a directory."""
+
+
 class Run:
     """A run directory.
 
@@ -179,8 +184,8 @@ class Run:
         """Lock the directory: no other process writes here. A killed process loses its lock.
 
         Raises:
-          UserError: another process holds the lock; the message names its host and number. Or the
-            directory cannot be made or written.
+          Locked: another process holds the lock; the message names its host and number.
+          UserError: the directory cannot be made or written.
         """
         import fcntl
 
@@ -195,7 +200,7 @@ class Run:
             except BlockingIOError:
                 owner = file.read(200).decode(errors="replace").strip()
                 owner = owner if owner and owner.isprintable() else "another process"
-                raise UserError(
+                raise Locked(
                     f"--workdir {self.folder}: {owner} is training there; "
                     "wait, stop it, or choose another --workdir"
                 ) from None
@@ -253,7 +258,7 @@ class Run:
         path = self.folder / "config.json"
         if not self.folder.exists():
             return
-        strangers = sorted({p.name for p in self.folder.iterdir()} - {"lock"})
+        strangers = entries(self.folder)
         if strangers and not path.exists():
             raise UserError(
                 f"--workdir {self.folder}: holds {strangers[0]!r} but no config.json, so it is "

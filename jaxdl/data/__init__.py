@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdl.data.clips import Clips, clip
+from jaxdl.data.folds import Folds
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.lazy import LazyImages
 from jaxdl.data.sources import SOURCES
@@ -101,6 +102,7 @@ __all__ = [
     "Characters",
     "Clips",
     "Crop",
+    "Folds",
     "Lazy",
     "LazyImages",
     "Subwords",

@@ -90,4 +90,4 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
                 "is, such as --config.data.path"
             )
     config = overridden({**run.config, "target": None}, overrides)
-    return load_splits(config["data"], run.vocabularies)
+    return load_splits({**config["data"], "folds": None}, run.vocabularies)

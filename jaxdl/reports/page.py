@@ -53,6 +53,7 @@ class _Sweep:
     """What sweep.json holds, as far as it is shown."""
 
     table: list[_Point] = field(default_factory=list)
+    folds: int | None = None
 
 
 def page(
@@ -121,7 +122,8 @@ def _differences(told: Sequence[Told]) -> Iterator[str]:
 def _sweep(folder: Path) -> Iterator[str]:
     """The table and the figure of a sweep, once it has ended."""
     saved = cfg.read_json(folder / "sweep.json", _Sweep)
-    yield f"<h2>{_text(folder.name)}: mean ± sample standard deviation over seeds</h2>"
+    over = "folds" if saved.get("folds") else "seeds"
+    yield f"<h2>{_text(folder.name)}: mean ± sample standard deviation over {over}</h2>"
     points = saved.get("table", ())
     metrics = dict.fromkeys(name for point in points for name in point["metrics"])
     rows = [

@@ -1,4 +1,4 @@
-"""The grid of a sweep: which configs, which seeds, and the names of their folders."""
+"""The grid of a sweep: which configs, folds and seeds, and the names of their folders."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import ast
 import itertools
 import logging
 import re
+import shlex
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
-from jaxdl.errors import UserError
+from jaxdl.data import Folds
+from jaxdl.errors import UserError, printable
 from jaxdl.training.build import resolved
+from jaxdl.training.settings import Settings
 
 _MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
 _LONGEST = 60  # characters of a value in a folder's name
@@ -42,21 +46,31 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid of configs and a number of seeds.
+    """A grid of configs, and a number of seeds and of folds.
 
     Attributes:
       points: name of each point of the grid, such as `learning_rate=0.1` -> its config.
       values: name of each point -> the keys that differ -> their values there.
       seeds: how many for each point, from the config's own upwards.
+      texts: name of each point -> its overrides, `key.sub=value` each; none where the sweep is
+        read from sweep.json.
+      folds: how many runs of each seed, each with another fold of the data for its test split; None
+        for one run, on the data as it is.
     """
 
     points: Mapping[str, dict[str, Any]]
     values: Mapping[str, Mapping[str, Any]]
     seeds: int
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    folds: int | None = None
 
     @classmethod
     def of(
-        cls, read: Callable[[list[str]], dict[str, Any]], overrides: Sequence[str], seeds: int
+        cls,
+        read: Callable[[list[str]], dict[str, Any]],
+        overrides: Sequence[str],
+        seeds: int,
+        folds: Folds | None = None,
     ) -> Sweep:
         """From overrides, some of them with several values.
 
@@ -64,6 +78,7 @@ class Sweep:
           read: returns the config for a list of overrides.
           overrides: `key.sub=value` or `key.sub=value,value`.
           seeds: at least 1.
+          folds: of the data, for cross-validation.
 
         Raises:
           UserError: the grid is not valid, or an override cannot be applied.
@@ -79,13 +94,19 @@ class Sweep:
                 )
             option = f"--config.{key}"
             texts_of[key] = alternatives(text, option) if equals else [override]
+            if folds and f"{key}.".startswith("data.folds."):
+                raise UserError(f"--config.{key}: --folds sets it; leave one of them out")
+        if folds:
+            texts_of["data.folds"] = [repr(asdict(folds))]
         axes = [key for key, texts in texts_of.items() if len(texts) > 1]
         if "seed" in axes:
             raise UserError("--config.seed: give the first seed here, and how many with --seeds")
-        configs, values, once = list[dict[str, Any]](), list[dict[str, Any]](), _Once("jaxdl")
+        configs, values, written = list[dict[str, Any]](), list[dict[str, Any]](), list[list[str]]()
+        once = _Once("jaxdl")
         for texts in itertools.product(*texts_of.values()):
             with once:  # what is dropped is dropped at each point
-                config = read([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+                written.append([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+                config = read(written[-1])
             first, value = config.get("seed", 0), {key: cfg.at(config, key) for key in axes}
             if type(first) is not int or not 0 <= first <= 2**32 - seeds:
                 raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
@@ -96,21 +117,66 @@ class Sweep:
             values.append(value)
         names = _names(values)
         return cls(
-            dict(zip(names, configs, strict=True)), dict(zip(names, values, strict=True)), seeds
+            dict(zip(names, configs, strict=True)),
+            dict(zip(names, values, strict=True)),
+            seeds,
+            dict(zip(names, written, strict=True)),
+            folds.count if folds else None,
         )
 
     @property
     def members(self) -> list[Member]:
         """All runs, point by point."""
         return [
-            Member(point, f"{point}/seed={seed}".lstrip("/"), {**config, "seed": seed})
+            Member(point, f"{point}{part}/seed={seed}".lstrip("/"), {**of_part, "seed": seed})
             for point, config in self.points.items()
+            for part, of_part in self._parts(config)
             for seed in range(config.get("seed", 0), config.get("seed", 0) + self.seeds)
         ]
 
+    def _parts(self, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The configs for all folds, and the names of their folders."""
+        if self.folds is None:
+            yield "", config
+        for fold in range(self.folds or 0):
+            folds = {**config["data"]["folds"], "fold": fold}
+            yield f"/fold={fold}", {**config, "data": {**config["data"], "folds": folds}}
+
+    @property
+    def over(self) -> str:
+        """What the runs of a point differ in."""
+        both = "folds and seeds" if self.seeds > 1 else "folds"
+        return both if self.folds else "seeds"
+
+    def command(self, member: Member, file: str, workdir: str) -> str:
+        """The command that trains a run of this sweep alone, as a line for a shell.
+
+        Args:
+          member: the run.
+          file: as after `--config`.
+          workdir: of the sweep.
+
+        Raises:
+          UserError: the config has a key that there is not, or an override has a line end or the
+            like, which no line can hold.
+        """
+        Settings.of(member.config)
+        own = {"seed": member.config["seed"]}
+        if self.folds:
+            own["data.folds"] = member.config["data"]["folds"]
+        given = [text for text in self.texts[member.point] if text.partition("=")[0] not in own]
+        overrides = [*given, *(f"{key}={value}" for key, value in own.items())]
+        words = ["jaxdl", "train", "--config", file, *(f"--config.{text}" for text in overrides)]
+        words += ["--workdir", str(Path(workdir) / member.place)]
+        line = shlex.join(words)
+        if printable(line, None) != line:
+            raise UserError(f"--commands: {line!r} has characters that no line can hold")
+        return line
+
     def to_json(self) -> dict[str, Any]:
         """As sweep.json holds it."""
-        return {"seeds": self.seeds, "values": self.values, "points": self.points}
+        folds = {"folds": self.folds} if self.folds else {}
+        return {"seeds": self.seeds, **folds, "values": self.values, "points": self.points}
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> Sweep:
@@ -122,12 +188,16 @@ class Sweep:
         points = {
             point: resolved(renamed.config(config)) for point, config in saved["points"].items()
         }
-        sweep = cls(points, saved["values"], saved["seeds"])
+        sweep = cls(points, saved["values"], saved["seeds"], folds=saved.get("folds"))
         fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
+        if sweep.folds is not None and not 2 <= sweep.folds <= _MOST_SEEDS:
+            fault = fault or f"folds: {sweep.folds}"
         for point, config in sweep.points.items():
             first = config.get("seed", 0)
             if type(first) is not int or not 0 <= first <= 2**32 - sweep.seeds:
                 fault = fault or f"config.seed {json_files.shown(first)}"
+            if sweep.folds is not None and sweep.folds != cfg.at(config, "data.folds.count"):
+                fault = fault or f"folds: {sweep.folds}"
             if point not in sweep.values or point.startswith("/") or ".." in point.split("/"):
                 fault = fault or f"point {json_files.shown(point)}"
         if fault or not sweep.points:
@@ -188,8 +258,10 @@ def alternatives(text: str, option: str) -> list[str]:
 
 
 def differences(old: Sweep, new: Sweep) -> list[str]:
-    """How two sweeps differ: in seeds, the grid, or the config of a point of both."""
-    before, after = ({"seeds": s.seeds, "grid": ", ".join(s.points)} for s in (old, new))
+    """How two sweeps differ: in seeds, folds, the grid, or the config of a point of both."""
+    before, after = (
+        {"seeds": s.seeds, "folds": s.folds, "grid": ", ".join(s.points)} for s in (old, new)
+    )
     changes = cfg.differences(before, after, "sweep")
     for point in [point for point in old.points if point in new.points][:1]:
         changes += cfg.differences(old.points[point], cfg.plain(new.points[point]))

@@ -8,7 +8,6 @@ is trained alone, with the same numbers to rounding.
 from __future__ import annotations
 
 import functools
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -144,8 +143,8 @@ class Population:
         """Train all members, or resume from the checkpoints in `folder`.
 
         Args:
-          runs: the directory of each member; those with a result are left as they are.
-          folder: for checkpoints of the whole population; removed at the end.
+          runs: the directory of each member, locked; those with a result are left as they are.
+          folder: for checkpoints of the whole population. At the end every member has its own.
           progress: counts the examples of all members.
 
         Returns:
@@ -156,16 +155,12 @@ class Population:
           SystemExit: a signal asked to stop; all was saved.
         """
         with ExitStack() as stack:
-            for run in runs:
-                stack.enter_context(run.locked())
             stack.enter_context(self.experiment.precision.enabled())
             stop = stack.enter_context(StopSignal())
             trainee = _PopulationRecorder(self, runs, Run(folder), progress)
             for recorder in trainee.recorders:
                 stack.enter_context(closing(recorder))
-            diverged = run_loop(trainee, stop)
-        shutil.rmtree(folder, ignore_errors=True)  # every member has its own by now
-        return diverged
+            return run_loop(trainee, stop)
 
     def _at(self, rates: Any) -> Experiment:
         """The experiment with a table of learning rates, (steps,), which may be traced."""

@@ -40,8 +40,16 @@ def table_row(sweep: Sweep, folder: Path, point: str, diverged: Collection[str])
     }
 
 
-def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
-    """The lines of a table: a row for each point, mean ± sample standard deviation over seeds."""
+def printed(
+    table: Sequence[Mapping[str, Any]], metrics: Sequence[str], over: str = "seeds"
+) -> list[str]:
+    """The lines of a table: a row for each point, mean ± sample standard deviation of its runs.
+
+    Args:
+      table: as sweep.json has it.
+      metrics: its columns.
+      over: what the runs of a point differ in.
+    """
     rows = [["", "runs", *map(printable, metrics)]]
     for row in table:
         cells = [cell(row["metrics"].get(name)) for name in metrics]
@@ -52,7 +60,7 @@ def printed(table: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*lines, "mean ± sample standard deviation over seeds; diverged runs are left out"]
+    return [*lines, f"mean ± sample standard deviation over {over}; diverged runs are left out"]
 
 
 def cell(metric: Mapping[str, Any] | None) -> str:

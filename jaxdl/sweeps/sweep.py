@@ -2,18 +2,24 @@
 
     sweep.json                       the grid, its configs, and, at the end, the table
     learning_rate=0.1/seed=0/…       an ordinary run directory for each run
-    together/…                       checkpoints of runs that train in one program, until they end
+    together/0/runs.json             runs that train in one program, until they end
+    together/0/checkpoints/…         the states of them all
     figures/sweep.png                the final metrics over the grid
 
 Runs that differ in seed and learning rate alone train in one program (`jaxdl.sweeps.population`)
-where that is faster; the others one after the other.
+where that is faster; the others one after the other. Several processes, on one machine or many,
+train a sweep by running it in the same folder: each takes runs that no other has
+(`jaxdl.sweeps.shares`), and none ends before there is a result of all.
 """
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +28,23 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import save
 from jaxdl.figures.sweep import sweep_figure
-from jaxdl.files import Secondary, local, refuse_links, refuse_special
+from jaxdl.files import Secondary, entries, local, refuse_links, refuse_special
 from jaxdl.json_files import write_json
 from jaxdl.progress import Progress
+from jaxdl.sweeps.folds import check_folds
 from jaxdl.sweeps.grid import Member, Sweep, differences, extends
 from jaxdl.sweeps.population import Population
 from jaxdl.sweeps.report import printed, table_row
+from jaxdl.sweeps.shares import Share, begun, held_alone, take
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
 from jaxdl.training.start import train_run
 
 _SHOWN = 6  # metrics in the printed table; sweep.json has all
+_GLANCE = 2.0  # seconds between two looks for what other processes have left
+
+_Group = tuple[list[Member], Population | None]
 
 Say = Callable[[str], None]
 
@@ -67,13 +78,14 @@ class Sweeper:
         together: bool | None = None,
         trust: Collection[str] = (),
     ) -> None:
-        self.folder = local(folder)
+        self.folder, self._trust = local(folder), trust
         self._file = self.folder / "sweep.json"
         refuse_links(self.folder)
         if sweep is None and not self._file.exists():
             raise UserError(f"--workdir {folder}: holds no sweep (no sweep.json); give --config")
         saved = cfg.read_json(self._file, _Saved, trust=trust) if self._file.exists() else {}
         self.sweep = sweep or Sweep.from_json(saved)
+        self._checked = bool(saved) and not (sweep and differences(Sweep.from_json(saved), sweep))
         if sweep is not None and self.folder.is_dir():
             self._check_claim(sweep)
         self.together = saved.get("together") if together is None else together
@@ -90,21 +102,70 @@ class Sweeper:
             divergence stops a run.
           SystemExit: a signal asked to stop; all was saved.
         """
-        members = self.sweep.members
-        for member in members:
-            self._refuse_links(member.place)
-        self._run = Run(self.folder)
-        with self._run.locked():
+        table: list[dict[str, Any]] | None = None
+        told = set[int]()
+        while table is None:
+            planned = self.sweep
+            for member in planned.members:
+                self._refuse_links(member.place)
             groups = self._groups(say)
-            self._write()
-            for i, (group, population) in enumerate(groups):
-                if population is not None:
-                    self._train_together(i, group, population, say)
-                for member in group if population is None else ():
-                    self._train_alone(member, members.index(member), say)
-            self._conclude(say)
+            self._check_folds()
+            with self._updating(say):
+                self._write()
+            while missing := self._train_what_is_free(groups, say):
+                if missing not in told:
+                    say(f"{_counted(missing, 'run')} of other processes to wait for")
+                    told.add(missing)
+                time.sleep(_GLANCE)
+            with self._updating(say):
+                if self.sweep is planned:  # nobody has added runs meanwhile
+                    table = [
+                        table_row(planned, self.folder, point, self._diverged)
+                        for point in planned.points
+                    ]
+                    self._write(table=table)
+                    shutil.rmtree(self.folder / "together", ignore_errors=True)
+        self._conclude(table, say)
 
-    def _groups(self, say: Say) -> list[tuple[list[Member], Population | None]]:
+    def claim(self, say: Say = say) -> list[Member]:
+        """Make the folder that of the sweep, and return the runs that have no result yet."""
+        self._check_folds()
+        with self._updating(say):
+            self._write()
+        return [member for member in self.sweep.members if self._missing(member)]
+
+    def _check_folds(self) -> None:
+        if not self._checked:
+            check_folds(self.sweep)
+        self._checked = True
+
+    @contextmanager
+    def _updating(self, say: Say) -> Iterator[None]:
+        """Hold the sweep's lock, and know what other processes have written."""
+        self._run = Run(self.folder)
+        with held_alone(self._run, say):
+            self._read()
+            yield
+
+    def _read(self) -> None:
+        """Take over what other processes have noted: diverged runs, and added ones."""
+        if not self._file.exists():
+            return
+        saved = cfg.read_json(self._file, _Saved, trust=self._trust)
+        self._diverged = {**saved.get("diverged", {}), **self._diverged}
+        if cfg.differences(_grid(saved), _grid(cfg.plain(self.sweep.to_json()))):
+            sweep = Sweep.from_json(saved)
+            if not extends(self.sweep, sweep):
+                if not extends(sweep, self.sweep):
+                    raise UserError(f"--workdir {self.folder}: became another sweep; start again")
+                own = next(iter(self.sweep.points.values()))
+                points = {
+                    point: cfg.as_own(config, self.sweep.points.get(point, own))
+                    for point, config in sweep.points.items()
+                }
+                self.sweep = replace(sweep, points=points)
+
+    def _groups(self, say: Say) -> list[_Group]:
         """Groups of runs that differ in seed and learning rate alone.
 
         Those with a population train together, the others in turn.
@@ -112,7 +173,7 @@ class Sweeper:
         alike: dict[str, list[Member]] = {}
         for member in self.sweep.members:
             alike.setdefault(repr(member.shared), []).append(member)
-        groups = list[tuple[list[Member], Population | None]]()
+        groups = list[_Group]()
         together, in_turn = list[int](), Counter[str]()  # how many runs, by program or by reason
         for group in alike.values():
             missing = [member for member in group if self._missing(member)]
@@ -152,40 +213,59 @@ class Sweeper:
     @property
     def _half_way(self) -> bool:
         """Whether runs that train in one program have begun and not ended."""
-        return any((self.folder / "together").glob("*"))
+        return bool(begun(self.folder))
 
     def _missing(self, member: Member) -> bool:
         run = self.folder / member.place
         return not (run / "result.json").exists() and member.place not in self._diverged
 
-    def _train_together(
-        self, i: int, group: list[Member], population: Population, say: Say
-    ) -> None:
-        experiment = population.experiment
-        names = _listed([member.place for member in group])
-        say(f"in one program: {names}; losses and metrics of a step are their means")
-        progress = Progress(experiment.clock.total, experiment.order.batch_size * len(group))
-        runs = [Run(self.folder / member.place) for member in group]
-        together = self.folder / "together"
-        self._refuse_links(f"together/{i}")
-        diverged = population.train(runs, together / str(i), progress)
-        if together.is_dir() and not self._half_way:
-            together.rmdir()
-        self._diverged |= {group[k].place: reason for k, reason in diverged.items()}
-        self._write()
+    def _train_what_is_free(self, groups: Sequence[_Group], say: Say) -> int:
+        """Train what no other process has; returns how many runs are missing then."""
+        for group, population in groups:
+            while any(map(self._missing, group)):
+                with ExitStack() as held:
+                    with self._updating(say):
+                        together = population is not None
+                        share = take(self.folder, group, self._missing, together, held)
+                    if share is None:
+                        break
+                    if population is not None and share.program is not None:
+                        self._train_together(share, population, say)
+                    else:
+                        self._train_alone(share, say)
+        return sum(self._missing(member) for group, _ in groups for member in group)
 
-    def _train_alone(self, member: Member, i: int, say: Say) -> None:
-        if not self._missing(member):
-            return
-        say(f"run {i + 1} of {len(self.sweep.members)}: {member.place}")
-        run = Run(self.folder / member.place)
+    def _train_together(self, share: Share, population: Population, say: Say) -> None:
+        """Train runs that are locked in one program, and note which diverge."""
+        members, runs, program = share
+        assert program is not None
+        names = _listed([member.place for member in members])
+        say(f"in one program: {names}; losses and metrics of a step are their means")
+        configs = [member.config for member in members]
+        first = next(m for m in population.members if m.config == configs[0])
+        population = Population(first, configs)
+        experiment = population.experiment
+        progress = Progress(experiment.clock.total, experiment.order.batch_size * len(members))
+        diverged = population.train(runs, program, progress)
+        with self._updating(say):
+            self._diverged |= {members[k].place: reason for k, reason in diverged.items()}
+            self._write()
+            shutil.rmtree(program, ignore_errors=True)  # every run has its own by now
+            if not any(program.parent.glob("*")):
+                program.parent.rmdir()
+
+    def _train_alone(self, share: Share, say: Say) -> None:
+        """Train a run that is locked, and note whether it diverges."""
+        (member,), (run,), _ = share
+        places = [member.place for member in self.sweep.members]
+        say(f"run {places.index(member.place) + 1} of {len(places)}: {member.place}")
         try:
-            with run.locked():
-                train_run(member.config, run)
+            train_run(member.config, run)
         except Diverged as error:
             say(f"{run.folder} has diverged: {error}")
-            self._diverged[member.place] = str(error)
-            self._write()
+            with self._updating(say):
+                self._diverged[member.place] = str(error)
+                self._write()
 
     def _refuse_links(self, place: str) -> None:
         """Refuse a path below the sweep's folder that leads out of it."""
@@ -204,7 +284,8 @@ class Sweeper:
         where = f"--workdir {self.folder}"
         if (self.folder / "config.json").exists():
             raise UserError(f"{where}: holds a run, not a sweep; choose another")
-        if self._file.exists():
+        strangers = entries(self.folder) if self.folder.is_dir() else []
+        if self._file.exists():  # asked after the names: other processes write it first of all
             saved = Sweep.from_json(cfg.read_json(self._file, _Saved))
             changes = differences(saved, sweep)
             if changes and not extends(sweep, saved):
@@ -217,18 +298,15 @@ class Sweeper:
                     f"{where}: some of its runs are half-way in one program; leave out --config to "
                     "resume them, and add others when they have ended"
                 )
-        elif strangers := sorted({p.name for p in self.folder.iterdir()} - {"lock"}):
+        elif strangers:
             raise UserError(
                 f"{where}: holds {strangers[0]!r} but no sweep.json; choose a new directory"
             )
 
-    def _conclude(self, say: Say) -> None:
-        """Print the table, write it to sweep.json, and draw the figure."""
-        points = self.sweep.points
-        table = [table_row(self.sweep, self.folder, point, self._diverged) for point in points]
+    def _conclude(self, table: Sequence[Mapping[str, Any]], say: Say) -> None:
+        """Print the table, and draw the figure."""
         metrics = list(dict.fromkeys(name for row in table for name in row["metrics"]))
-        self._write(table=table)
-        for line in printed(table, metrics[:_SHOWN]):
+        for line in printed(table, metrics[:_SHOWN], self.sweep.over):
             say(line)
         if len(metrics) > _SHOWN:
             say(f"{len(metrics) - _SHOWN} more metrics are in {self._file}")
@@ -237,6 +315,11 @@ class Sweeper:
         path = self.folder / "figures" / "sweep.png"
         Secondary("figures")(lambda: save(sweep_figure(table), path))
         say(f"everything is in {self.folder}")
+
+
+def _grid(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What sweep.json says of the runs that there are to be."""
+    return {key: saved.get(key) for key in ("seeds", "folds", "values", "points")}
 
 
 def _listed(names: Sequence[str]) -> str:

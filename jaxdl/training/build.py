@@ -294,7 +294,7 @@ def load_splits(
     read, arguments = cfg.choose(source, data.SOURCES, "config.data", selector="source")
     arguments = cfg.checked(read, arguments, "config.data")
     try:
-        return data.load(
+        splits = data.load(
             read,
             twin=shared.twin,
             tokenize=shared.tokenize,
@@ -302,6 +302,7 @@ def load_splits(
             vocabularies=vocabularies,
             **arguments,
         )
+        return shared.folds.apply(splits) if shared.folds else splits
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.init_from import InitFrom
-from jaxdl.data import Clips, Tokens
+from jaxdl.data import Clips, Folds, Tokens
 from jaxdl.errors import UserError, suggestion
 from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
@@ -162,6 +162,7 @@ class Data:
       twin: a small built-in twin instead of the data.
       tokenize: token columns to make of columns of text, by name.
       clips: makes clips of images.
+      folds: for cross-validation, divides the train split; `jaxdl sweep --folds` sets it.
       transforms: what is done to a batch on the device, always,
       augment: in training alone, before the transforms,
       views: and in evaluation alone, before the transforms.
@@ -170,6 +171,7 @@ class Data:
     twin: bool = False
     tokenize: Mapping[str, Tokens] | None = None
     clips: Clips | None = None
+    folds: Folds | None = None
     transforms: tuple[Node, ...] = ()
     augment: tuple[Node, ...] = ()
     views: tuple[Node, ...] = ()
@@ -263,9 +265,11 @@ class Settings:
     twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:
-        """Refuse a seed outside its range."""
+        """Refuse a seed outside its range, and folds of what is read in order."""
         if not 0 <= self.seed < 2**32:
             raise UserError(f"config.seed: expected at least 0 and below 2³², got {self.seed}")
+        if self.training.carry and self.data.get("folds"):
+            raise UserError("config.training.carry: goes through texts in order, folds do not")
 
     @property
     def start(self) -> InitFrom | None:

@@ -1,0 +1,46 @@
+"""A check of the folds of a sweep, before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jaxdl.data import Folds
+from jaxdl.data.folds import refuse_leakage
+from jaxdl.errors import UserError
+from jaxdl.sweeps.grid import Sweep
+from jaxdl.training.build import build_task, load_splits
+
+_log = logging.getLogger("jaxdl")
+
+_MANY = 1 << 16  # classes, where their number is not known
+_AFTER_READING = ("transforms", "augment", "views")  # keys of config.data
+
+
+def check_folds(sweep: Sweep) -> None:
+    """Refuse folds that share inputs, and tell of a test split that is left out.
+
+    The data is read once for each way of reading it that is in the grid.
+
+    Raises:
+      UserError: the data cannot be read, or not be divided so, or folds share inputs.
+    """
+    seen = list[tuple[dict[str, Any], str | None]]()
+    for config in sweep.points.values() if sweep.folds else ():
+        node = {k: v for k, v in config["data"].items() if k not in _AFTER_READING}
+        column = getattr(build_task(config["task"], _MANY), "input", None)
+        if (node, column) in seen:
+            continue
+        seen.append((node, column))
+        splits = load_splits({**node, "folds": None})
+        try:
+            refuse_leakage(splits["train"], Folds(**node["folds"]), column)
+        except UserError as error:
+            raise UserError(f"config.data: {error}") from None
+        if "test" in splits:
+            _log.warning(
+                "folds: of the %s examples of the train split; the test split, %s examples, is "
+                "left out",
+                f"{len(splits['train']):,}",
+                f"{len(splits['test']):,}",
+            )
