@@ -29,10 +29,10 @@ from jaxdl.configs import shipped
 from jaxdl.errors import UserError, suggestion
 from jaxdl.files import refuse_special
 from jaxdl.named_code import FromRun, imported
-from jaxdl.signatures import in_words
+from jaxdl.signatures import in_words, signature
 
-# Arguments that Flax adds to every module's constructor; never set from a config.
-_FLAX = {"parent", "name"}
+# Arguments that Flax gives a module's constructor; never set from a config.
+_FLAX, _NNX = {"parent", "name"}, {"rngs"}
 
 
 class Selectable(NamedTuple):
@@ -286,8 +286,8 @@ def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) 
 def parameters(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments of a callable that can be given by name."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    takes = inspect.signature(thing).parameters
-    hidden = _FLAX if set(takes) >= _FLAX else set()
+    takes = signature(thing).parameters
+    hidden = _NNX | (_FLAX if set(takes) >= _FLAX else set())
     return {k: v for k, v in takes.items() if v.kind not in variadic and k not in hidden}
 
 

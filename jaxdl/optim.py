@@ -4,9 +4,9 @@ A schedule is a function of the step of the run, and so is what it names: with o
 `drops=(6,)` drops at step 6, and a `total` of 50 has ended at step 50.
 
 `config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
-with its own arguments. Around it stand the keys that every optimiser shares (`build`). Where a
-group of parameters needs other settings, `groups` lists (regex, settings) pairs; the first that
-matches a parameter's path (`Dense_0/kernel`) decides.
+`contrib.muon` one of `optax.contrib`, with its own arguments. Around it stand the keys that every
+optimiser shares (`build`). Where a group of parameters needs other settings, `groups` lists (regex,
+settings) pairs; the first that matches a parameter's path (`Dense_0/kernel`) decides.
 """
 
 from __future__ import annotations
@@ -16,16 +16,28 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxdl import config as cfg
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError, suggestion
 from jaxdl.tree import first_match, paths, regex
+
+# Of `optax.contrib`, what takes more than the gradient of a batch, which is all that a step has.
+_NEEDS = {
+    "dpsgd": "the gradient of each example alone",
+    "mechanize": "an optimiser as an argument",
+    "momo": "the loss at each update",
+    "momo_adam": "the loss at each update",
+    "sam": "two optimisers as arguments",
+    "schedule_free": "an optimiser; contrib.schedule_free_adamw and …_sgd have one",
+    "sophia": "the loss as a function",
+}
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -176,6 +188,7 @@ def build(node: Any, clock: Clock, path: str = "config.optimizer") -> Any:
     """
     if not isinstance(node, Mapping):
         raise UserError(f"{path}: expected a dict with 'name', got {node!r}")
+    _refuse_unfit(node, path)
     thing, arguments = cfg.choose(node, OPTIMIZERS, path)
     if thing is LeastSquares:
         return cfg.call(LeastSquares, arguments, path)
@@ -207,12 +220,13 @@ def trained(node: Mapping[str, Any], params: Any) -> Any:
 def factories() -> dict[str, Callable[..., Any]]:
     """The optimisers of optax: its factories whose first argument is a learning rate."""
     optimizers: dict[str, Callable[..., Any]] = {}
-    for name, factory in vars(optax).items():
-        if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
-            first = next(iter(inspect.signature(factory).parameters), None)
-            # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
-            if first == "learning_rate" and name != "lbfgs":
-                optimizers[name] = factory
+    # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
+    for module, prefix, unfit in ((optax, "", {"lbfgs"}), (optax.contrib, "contrib.", {*_NEEDS})):
+        for name, factory in vars(module).items():
+            if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
+                first = next(iter(inspect.signature(factory).parameters), None)
+                if first == "learning_rate" and name not in unfit:
+                    optimizers[prefix + name] = factory
     return optimizers
 
 
@@ -226,10 +240,36 @@ def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
     return schedule(node["learning_rate"], clock, "config.optimizer.learning_rate")
 
 
+def eval_params(params: Any, opt_state: Any) -> Any:
+    """The parameters to evaluate, after so many updates: of most optimisers, those that it updates.
+
+    A schedule-free one takes gradients at y, and is to be evaluated at x (Defazio et al. 2024,
+    equations 4 to 6). Its state may also be the nested dicts of a checkpoint.
+    """
+    kind = optax.contrib.ScheduleFreeState
+
+    def known(node: Any) -> bool:
+        return isinstance(node, kind) or (isinstance(node, dict) and {*node} == {*kind._fields})
+
+    for state in filter(known, jax.tree.leaves(opt_state, is_leaf=known)):
+        state = kind(**state) if isinstance(state, dict) else state
+        return optax.contrib.schedule_free_eval_params(state, params)
+    return params
+
+
+def _refuse_unfit(node: Mapping[str, Any], path: str) -> None:
+    name = str(node.get("name")).removeprefix("optax.contrib:").removeprefix("contrib.")
+    if name in _NEEDS and node["name"] != name:
+        raise UserError(f"{path}.name: {node['name']!r} needs {_NEEDS[name]}; choose another")
+
+
 def _single(
     node: dict[str, Any], clock: Clock, path: str, *, group: bool = False
 ) -> optax.GradientTransformation:
+    _refuse_unfit(node, path)
     factory, arguments = cfg.choose(node, factories(), path)
+    if group and "schedule_free" in node["name"]:  # see `eval_params`
+        raise UserError(f"{path}: {node['name']} is for all parameters; leave groups out")
     takes = cfg.parameters(factory)
     if "learning_rate" in takes:  # of the user's own, one may do without
         arguments["learning_rate"] = _rate(arguments, clock, path)
@@ -239,14 +279,16 @@ def _single(
     decay = None if "weight_decay" in takes else arguments.pop("weight_decay", None)
     for mask in {"mask", "weight_decay_mask"} & set(takes):
         arguments.setdefault(mask, decayed)
-    of_optax = factories().get(node["name"]) is factory
+    of_optax = factory in factories().values()
     shared = ("decay_only", "weight_decay") + (() if group else ("clip_norm", "groups"))
     for key in arguments:
         if key not in takes:
             options = {*takes, *shared}
             raise UserError(f"{path}.{key}: unknown; {suggestion(key, options)}")
-        if of_optax and isinstance(arguments[key], str):  # optax annotates with types of its own
-            raise UserError(f"{path}.{key}: expected a number, got {arguments[key]!r}")
+        if of_optax:
+            _check(arguments[key], takes[key], f"{path}.{key}")
+    if "schedule_free" in node["name"] and arguments.get("b1", 0.9) <= 0:  # it is divided by
+        raise UserError(f"{path}.b1: expected a number above 0, got {arguments['b1']!r}")
     name = f"optax.{node['name']}" if of_optax else node["name"]
     try:
         optimizer = factory(**arguments)
@@ -255,6 +297,17 @@ def _single(
     if decay:
         optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
     return optimizer
+
+
+def _check(value: Any, parameter: inspect.Parameter, path: str) -> None:
+    """Refuse what an argument of optax cannot be; for the rest, optax's types take almost all."""
+    hint, fraction = parameter.annotation, isinstance(value, float) and not value.is_integer()
+    if type(parameter.default) is int and fraction:
+        raise UserError(f"{path}: expected a whole number, got {value!r}")
+    if isinstance(value, str):
+        if not (str in get_args(hint) or get_origin(hint) is Literal):
+            raise UserError(f"{path}: expected a number, got {value!r}")
+        cfg.typed(value, hint, path)
 
 
 def _rate(arguments: Mapping[str, Any], clock: Clock, path: str) -> Any:

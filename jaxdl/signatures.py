@@ -11,6 +11,18 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 
+def signature(thing: Callable[..., Any]) -> inspect.Signature:
+    """What a callable takes; of a class, `__init__`, even if its metaclass hides that, as NNX's do.
+
+    Raises:
+      TypeError or ValueError: as of `inspect.signature`.
+    """
+    if not inspect.isclass(thing) or type(thing).__call__ is type.__call__:
+        return inspect.signature(thing)
+    of_init = inspect.signature(thing.__init__)  # type: ignore[misc]
+    return of_init.replace(parameters=[*of_init.parameters.values()][1:])
+
+
 class Documentation(NamedTuple):
     """A docstring, taken apart.
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxdl import optim
@@ -328,3 +329,65 @@ def test_a_group_takes_no_defaults_of_another_optimiser():
         np.testing.assert_array_equal(change, expected[path])
     with pytest.raises(UserError, match=r"groups\[0\].b1: unknown"):
         moved(**node, b1=0.8)
+
+
+def descended(updates, **node):
+    """The parameters and the state after some updates down a bowl around 0."""
+    optimizer = optim.build({"learning_rate": 0.05, **node}, CLOCK)
+    params = {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}
+    state = optimizer.init(params)
+
+    @jax.jit
+    def update(params, state):
+        change, state = optimizer.update(params, state, params)
+        return optax.apply_updates(params, change), state
+
+    for _ in range(updates):
+        params, state = update(params, state)
+    return params, state
+
+
+@pytest.mark.parametrize("name", ["contrib.muon", "contrib.prodigy", "optax.contrib:ademamix"])
+def test_optimisers_of_optax_contrib_are_there_by_name(name):
+    rate = {"learning_rate": 1.0} if name == "contrib.prodigy" else {}
+    params, _ = descended(100, name=name, **rate)
+    assert all(jnp.abs(w).max() < 0.3 for w in jax.tree.leaves(params))
+
+
+def test_what_is_evaluated_of_a_schedule_free_optimiser_is_its_average():
+    params, state = descended(
+        20, name="contrib.schedule_free_sgd", learning_rate=0.3, clip_norm=9.0
+    )
+    x = optim.eval_params(params, state)
+    inner = state[1]
+    expected = jax.tree.map(lambda y, z: (y - (1 - 0.9) * z) / 0.9, params, inner.z)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), x, expected)
+    assert (x["kernel"] != params["kernel"]).all()
+    saved = optim.eval_params(params, [{}, {**inner._asdict(), "base_optimizer_state": [None]}])
+    jax.tree.map(np.testing.assert_array_equal, x, saved)
+    assert optim.eval_params(params, {"mu": params}) is params
+
+
+@pytest.mark.parametrize(
+    "node, said",
+    [
+        ({"name": "contrib.momo"}, "needs the loss at each update"),
+        ({"name": "optax.contrib:sam"}, "needs two optimisers"),
+        ({"name": "contrib.mun"}, "unknown 'contrib.mun'; did you mean 'contrib.muon'?"),
+        ({"name": "muon"}, "unknown 'muon'"),
+        ({"name": "contrib.muon", "nesterof": True}, "did you mean 'nesterov'?"),
+        ({"name": "contrib.muon", "ns_steps": 2.5}, "ns_steps: expected a whole number, got 2.5"),
+        ({"name": "contrib.muon", "beta": "big"}, "beta: expected a number, got 'big'"),
+        ({"name": "contrib.muon", "preconditioning": "x"}, "'schatten', got 'x'"),
+        ({"name": "contrib.galore", "rank": 0}, "`rank` must be positive"),
+        ({"name": "contrib.prodigy", "betas": 0.9}, "refuses it"),
+        ({"name": "contrib.schedule_free_sgd", "b1": 0}, "b1: expected a number above 0, got 0"),
+        (
+            {"name": "contrib.schedule_free_sgd", "groups": (("kernel", {}), ("bias", None))},
+            "is for all parameters; leave groups out",
+        ),
+    ],
+)
+def test_what_optax_contrib_cannot_do_is_one_line(refuses, node, said):
+    with refuses("config.optimizer", said):
+        optim.build({"learning_rate": 0.1, **node}, CLOCK)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from jaxdl import optim
 from jaxdl.checkpointing import weight_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
@@ -67,7 +68,8 @@ class InitFrom:
                 state = Checkpoints(self._place / "checkpoints").read()
         except UserError as error:
             raise UserError(f"config.init_from: {error}") from None
-        params = state["params"] if state.get("ema") is None else state["ema"]
+        evaluated = optim.eval_params(state["params"], state.get("opt_state"))
+        params = evaluated if state.get("ema") is None else state["ema"]
         return jax.device_get(flat(params, state["model_state"] or {}))
 
     def fill(self, params: Params, model_state: ModelState) -> Filled:

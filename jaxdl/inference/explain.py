@@ -99,7 +99,9 @@ class Explainer:
                 "can be looked into"
             )
         if run.model.inside is None:
-            raise UserError(f"{where}: its model is not a Flax module, so it has no layers to name")
+            raise UserError(
+                f"{where}: its model is not a Linen module, so its layers cannot be looked into"
+            )
         self._strongest = self._program(self._best, 1)
         self._maps = self._program(functools.partial(attribute, run), 2)
         self._fields = ReceptiveFields(run)

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from jaxdl import config as cfg
+from jaxdl import optim
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.images.crops import Crop
@@ -88,7 +89,7 @@ class RestoredRun:
         return State(
             step=saved["step"],
             seed=saved["seed"],
-            params=saved["params"],
+            params=optim.eval_params(saved["params"], saved.get("opt_state")),
             model_state=saved["model_state"] or {},
             opt_state=None,
             ema=saved.get("ema"),

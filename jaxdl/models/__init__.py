@@ -5,7 +5,8 @@ makes of each the pure functions that everything else uses. A module's fields ar
 set, and its `__call__` takes the task's inputs, and `train: bool` if training differs; a field
 `vocabulary`, or `source_vocabulary`, that a config leaves out is filled in from the data. To add
 one, write a module in a file here and give it a line in `MODELS`, or leave it in your own code and
-name it in the config as `'package.module:Class'`.
+name it in the config as `'package.module:Class'`. There a class of Flax NNX will do, too: its
+`__init__` takes what a config may set, and `rngs`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
 from jaxdl.models.faster_rcnn import FasterRCNN
-from jaxdl.models.functional import Model, eval_mode, functional
+from jaxdl.models.from_nnx import makes_nnx
+from jaxdl.models.functional import eval_mode, functional
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.localizer import Localizer
 from jaxdl.models.mlp import MLP
+from jaxdl.models.model import Model
 from jaxdl.models.piano_roll import PianoRollModel
 from jaxdl.models.polynomial import Polynomial
 from jaxdl.models.resnet import CifarResNet, ResNet
@@ -60,5 +63,5 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 # The classes too: `from jaxdl.models import ResNet`.
-__all__ = ["MODELS", "Model", "eval_mode", "functional"]
+__all__ = ["MODELS", "Model", "eval_mode", "functional", "makes_nnx"]
 __all__ += [model.__name__ for model in MODELS.values()]

@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jaxdl.errors import UserError
+from jaxdl.models.from_nnx import from_nnx, makes_nnx
 from jaxdl.models.layers import TrainingCalls
+from jaxdl.models.model import Model, arrays, unknown
 from jaxdl.models.modules import outputs_by_path, run_inside
 from jaxdl.types import Carry, ModelState, Params
 
 
-class Model(NamedTuple):
-    """`init` and `apply`; of a model that generates sequences also `initialize_carry` and `decode`.
+def functional(
+    module: nn.Module | Callable[..., Any], ghost_batch_size: int | None = None
+) -> Model:
+    """The pure functions of a Flax module: an instance of Linen's, or what makes one of NNX.
 
-    Such a model goes through a sequence piece by piece. What it remembers between two pieces is
-    its carry, a pytree whose leaves all have a leading batch axis. Training on pieces of a long
-    text and sampling are both this.
+    An NNX module holds its parameters, so its class is given, or a `functools.partial` of it, and
+    made with `rngs` where parameters are initialised; see `jaxdl.models.from_nnx`.
 
-    Attributes:
-      init: (key, inputs) -> (params, model_state). `inputs` is the tuple of the model's arguments;
-        `model_state` is what training changes without a gradient, such as batch statistics.
-      apply: (params, model_state, inputs, key, train) -> (outputs, model_state). `key` feeds
-        dropout, and what else is drawn; it may be None where `train` is False.
-      initialize_carry: (params, model_state, size, conditions) -> carry, of `size` sequences that
-        have not begun, given what they are conditioned on: nothing, a sentence, an image.
-      decode: (params, model_state, carry, tokens, key, train) -> (logits, carry), of tokens
-        (batch, time) that follow what was written before: the logits of what follows each.
-      features: (params, model_state, inputs, names) -> {name: outputs}, of the modules at those
-        paths (`layer4/2/conv1`), in evaluation. Under `jit` no more is computed than they need. Of
-        a module that is called several times, the last outputs.
-      inside: (params, model_state, inputs, added, plain) -> (outputs, {path: outputs}), of all
-        modules; see `jaxdl.models.modules.run_inside`.
+    Raises:
+      UserError: it is neither.
     """
+    if isinstance(module, nn.Module):
+        return _from_linen(module, ghost_batch_size)
+    name = getattr(module, "__name__", type(module).__name__)
+    if not makes_nnx(module):
+        remedy = f"make it: {name}(…)"
+        if isinstance(module, nnx.Module):
+            remedy = f"give what makes it, functools.partial({name}, …), since a key fills it"
+        elif not (inspect.isclass(module) and issubclass(module, nn.Module)):
+            remedy = "a function that makes an NNX module takes `rngs`"
+        raise UserError(f"config.model: {name} is not a Linen module or a class of NNX's; {remedy}")
+    if ghost_batch_size:
+        raise UserError(
+            "config.training.ghost_batch_size: is for batch norm of jaxdl.models.layers, which an "
+            "NNX module has not; leave it out"
+        )
+    return from_nnx(module)
 
-    init: Callable[..., tuple[Params, ModelState]]
-    apply: Callable[..., tuple[Any, ModelState]]
-    initialize_carry: Callable[..., Carry] | None = None
-    decode: Callable[..., tuple[Any, Carry]] | None = None
-    features: Callable[..., dict[str, Any]] | None = None
-    inside: Callable[..., tuple[Any, dict[str, Any]]] | None = None
 
-
-def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
+def _from_linen(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
     """The pure functions of a Linen module.
 
     In training batch norm takes statistics of so many examples each, by default of a whole batch.
@@ -68,7 +67,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
 
     def init(key: jax.Array, inputs: tuple[Any, ...]) -> tuple[Params, ModelState]:
         # Evaluation mode draws no dropout mask, so initialisation needs one stream only.
-        model_state = dict(module.init({"params": key}, *_arrays(inputs), **mode(train=False)))
+        model_state = dict(module.init({"params": key}, *arrays(inputs), **mode(train=False)))
         return model_state.pop("params", {}), model_state
 
     def apply(
@@ -78,7 +77,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         key: jax.Array | None,
         train: bool,
     ) -> tuple[Any, ModelState]:
-        everything, inputs = {"params": params, **model_state}, _arrays(inputs)
+        everything, inputs = {"params": params, **model_state}, arrays(inputs)
         rngs = None if key is None else {"dropout": key}
         if not train:
             return module.apply(everything, *inputs, **mode(train), rngs=rngs), model_state
@@ -102,7 +101,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         params: Params, model_state: ModelState, size: int, conditions: tuple[Any, ...] = ()
     ) -> Carry:
         everything = {"params": params, **model_state}
-        return module.apply(everything, size, *_arrays(conditions), method="initialize_carry")
+        return module.apply(everything, size, *arrays(conditions), method="initialize_carry")
 
     def decode(
         params: Params,
@@ -115,7 +114,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         with nn.intercept_methods(TrainingCalls()) if train else contextlib.nullcontext():
             return module.apply(
                 {"params": params, **model_state},
-                *_arrays((carry, tokens)),
+                *arrays((carry, tokens)),
                 train=train,
                 rngs=None if key is None else {"dropout": key},
                 method="decode",
@@ -127,7 +126,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         """In evaluation, the outputs, and those of the modules that Linen is to capture."""
         return module.apply(
             {"params": params, **model_state},
-            *_arrays(inputs),
+            *arrays(inputs),
             **mode(train=False),
             capture_intermediates=select,
             mutable=["intermediates"],
@@ -146,7 +145,7 @@ def functional(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
         outputs = capture(lambda path: path in names)
         for name in names:
             if name not in outputs:
-                raise _unknown(name, jax.eval_shape(lambda: capture(bool)))
+                raise unknown(name, jax.eval_shape(lambda: capture(bool)))
         return {name: outputs[name] for name in names}
 
     def inside(
@@ -176,17 +175,3 @@ def eval_mode(model: Model) -> Model:
         return model.apply(params, model_state, inputs, key, False)
 
     return model._replace(apply=apply)
-
-
-def _arrays(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """NumPy's arrays as JAX's: a traced index, as of a loop over time, reads no other."""
-    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, inputs)
-
-
-def _unknown(name: str, modules: Mapping[str, Any]) -> UserError:
-    near = difflib.get_close_matches(name, modules, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    outer = ", ".join(path for path in modules if "/" not in path)
-    return UserError(
-        f"features: no module {name!r}; {hint}It has {outer or 'none'}, and those inside"
-    )

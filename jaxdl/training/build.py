@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
@@ -20,7 +21,7 @@ from jaxdl.durations import Clock
 from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
 from jaxdl.figures import FIGURES
-from jaxdl.models import MODELS, Model, functional
+from jaxdl.models import MODELS, Model, functional, makes_nnx
 from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
 from jaxdl.tasks import TASKS, Task
@@ -262,6 +263,9 @@ def build_model(
     for argument in ("outputs", "classes"):
         if argument in takes and (classes := getattr(task, "classes", None)):
             arguments.setdefault(argument, classes)
+    if makes_nnx(thing):  # made with a key, when its parameters are
+        fitting = cfg.checked(thing, arguments, "config.model")
+        return functional(functools.partial(thing, **fitting), ghost_batch_size)
     model = cfg.call(thing, arguments, "config.model")
     if not isinstance(model, Model):
         return functional(model, ghost_batch_size)

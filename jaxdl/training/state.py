@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import optim
 from jaxdl.errors import printable
 from jaxdl.tree import flatten
 from jaxdl.types import Carry, ModelState, Params
@@ -56,8 +57,8 @@ class State:
 
     @property
     def eval_params(self) -> Any:
-        """The parameters to evaluate: their moving average where there is one."""
-        return self.params if self.ema is None else self.ema
+        """The parameters to evaluate: their moving average, or as the optimiser says."""
+        return optim.eval_params(self.params, self.opt_state) if self.ema is None else self.ema
 
 
 def fold(seed: Any, purpose: str, step: Any = 0) -> jax.Array:

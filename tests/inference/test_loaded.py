@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxdl
+from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.cli.main import main
 from jaxdl.data import load as load_data
 from jaxdl.data.synthetic.builtin import digits
@@ -272,3 +273,19 @@ def test_a_run_of_an_older_jaxdl_has_no_names_of_features(houses, refuses, tmp_p
     path = write_csv(tmp_path / "a.csv", {"area": (1, 2), "rooms": (3, 4)})
     status, _, err = call("predict", "--workdir", run, path)
     assert status == 2 and "made by jaxdl 0.1" in err
+
+
+def test_a_schedule_free_run_is_used_with_the_parameters_that_it_was_evaluated_with(tmp_path):
+    config = {
+        **DIGITS,
+        "model": {"name": "mlp", "hidden": ()},
+        "optimizer": {"name": "contrib.schedule_free_sgd", "learning_rate": 1.0, "clip_norm": 9.0},
+        "training": {"batch_size": 50, "steps": 6, "evaluate_every": {"steps": 6}},
+    }
+    folder = start(tmp_path, config)
+    loaded = jaxdl.load(folder)
+    table = load_data("digits")["test"]
+    expected = json.loads((folder / "result.json").read_text())["metrics"]["test/loss"]
+    assert loaded.evaluate(table)["loss"] == pytest.approx(expected, rel=1e-5)
+    saved = Checkpoints(folder / "checkpoints").read()["params"]["Dense_0"]["kernel"]
+    assert np.abs(loaded.params["Dense_0"]["kernel"] - saved).max() > 1e-3

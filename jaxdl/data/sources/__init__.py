@@ -15,6 +15,7 @@ from jaxdl.data.sources.arrays import arrays
 from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
 from jaxdl.data.sources.csv import csv
+from jaxdl.data.sources.huggingface import huggingface
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.piano_rolls import piano_rolls
 from jaxdl.data.sources.texts import text
@@ -44,6 +45,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         drawn_boxes,
         drawn_objects,
         episodes,
+        huggingface,
         images,
         piano_rolls,
         polynomial,

@@ -24,6 +24,7 @@ from jaxdl.data.images.jpeg import encode
 from jaxdl.data.images.lazy import EncodedInMemory, LazyImages
 from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
+from jaxdl.data.sources.huggingface import huggingface
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.piano_rolls import piano_rolls, twin_piano_rolls
 from jaxdl.data.sources.texts import split, text
@@ -250,7 +251,7 @@ def twin_of(
     """
     if source in _OWN_TWINS:
         return source(**settings)
-    if source not in (tfds, tfds_boxes, *STAND_INS) and settings.get("crop") is None:
+    if source not in (tfds, tfds_boxes, huggingface, *STAND_INS) and settings.get("crop") is None:
         raise UserError(
             f"data source {source.__name__!r} reads your own data, which has no twin; leave out "
             "--config.data.twin"
@@ -260,12 +261,29 @@ def twin_of(
     arguments = call.arguments
     if source is images and arguments["crop"] is not None:
         return photographs(arguments["crop"], classes=2)  # the real number is in the folder
+    if source is huggingface:
+        return _of_hub(arguments)
     if source in STAND_INS:
         names = inspect.signature(STAND_INS[source]).parameters
         return STAND_INS[source](**{name: arguments[name] for name in names})
     splits = _prepared(arguments)
     columns = arguments.get("columns")
     return {role: _only(t, columns) for role, t in splits.items() if arguments[role] is not None}
+
+
+def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Table]:
+    """The twin of images that `huggingface` would read: with `crop`, or of a known data set."""
+    crop, channels, size = (arguments[key] for key in ("crop", "channels", "size"))
+    if crop is not None and channels == 3:
+        return photographs(crop, classes=2)  # the real number is in the data
+    splits = TWINS.get(arguments["path"].rsplit("/")[-1], dict)()
+    shapes = {tuple(t.columns["image"].shape[1:]) for t in splits.values() if "image" in t.columns}
+    if crop is not None or size is not None or {s[-1] for s in shapes} != {channels}:
+        raise UserError(
+            f"no twin of huggingface {arguments['path']!r} with these settings; there are those of "
+            "images with crop and 3 channels, 'ylecun/mnist' with 1 and 'uoft-cs/cifar10' with 3"
+        )
+    return splits
 
 
 def _prepared(arguments: Mapping[str, Any]) -> dict[str, Table]:
