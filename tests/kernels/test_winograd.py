@@ -118,7 +118,14 @@ def test_wide_layers_are_computed_this_way_with_and_without_onednn(monkeypatch):
     assert products(convolve, (8, 28, 28, 16), (3, 3, 16, 16)) == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["vmap of images", "gradient of gradient", "forward over reverse"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vmap of images",
+        pytest.param("gradient of gradient", marks=pytest.mark.slow),
+        "forward over reverse",
+    ],
+)
 def test_transformations_compose(name, monkeypatch):
     monkeypatch.setattr(winograd, "share", lambda *_: 0.0)
     lead = (2,) if name == "vmap of images" else ()

@@ -1,4 +1,4 @@
-"""How Hugging Face `datasets` is read: what a path means, which splits are there, and its images."""
+"""How Hugging Face `datasets` is read: what a path means, which splits it has, and its images."""
 
 from __future__ import annotations
 
