@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdl import config as cfg
+from jaxdl import overrides
 from jaxdl.durations import in_steps
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
@@ -345,4 +346,4 @@ def test_durations():
     ],
 )
 def test_words_stand_for_a_tuple_of_strings_where_one_is_annotated(text, hint, value):
-    assert cfg._parse(text, hint, None) == value
+    assert overrides._parse(text, hint, None) == value

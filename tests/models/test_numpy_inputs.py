@@ -27,8 +27,16 @@ CASES = {
     "deep_tesla": ({}, [image(66, 200, 3)]),
     "detector": ({"classes": 2, "depth": 18}, [image(64, 64, 3)]),
     "encoder_decoder": (WORDS | {"source_vocabulary": 6, "embedding": 3}, [TOKENS, TOKENS]),
+    "faster_rcnn": (
+        {"classes": 2, "depth": 18, "channels": 8},
+        [image(64, 64, 3), np.full((2, 2), 64 * 256, np.int32)],
+    ),
     "googlenet": ({}, [image(224, 224, 3)]),
     "language_model": (WORDS, [TOKENS]),
+    "localizer": (
+        {"classes": 3, "trunk": {"name": "mnist_cnn", "outputs": 3}},
+        [image(28, 28, 1)],
+    ),
     "mlp": ({"outputs": 3}, [image(4, 4, 1)]),
     "mnist_cnn": ({}, [image(28, 28, 1)]),
     "motion_lstm": ({}, [image(2, 32, 32, 3)]),

@@ -148,7 +148,7 @@ def test_what_cannot_be(refuses):
 def test_the_test_split_should_not_decide():
     metric, told = {"metric": "test/loss", "smaller": True}, []
     config = {**CONFIG, "training": {**CONFIG["training"], "best": metric}}
-    tell_doubts(build_experiment(config), told.append)
+    tell_doubts(build_experiment(config), (), told.append)
     assert told[0].startswith("doubt       test/loss decides when training stops")
 
 
