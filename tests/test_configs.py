@@ -25,10 +25,12 @@ LARGE = ("addition_lstm", "cartpole", "mnist_autoencoder", "mnist_mlp", "mnist_v
          "resnet18", "resnet20", "resnet34", "resnet50", "resnet56", "resnet101", "resnet110",
          "resnet152", "captions_lstm", "driving_lstm", "driving_pilotnet", "shakespeare_gru",
          "shakespeare_large", "shapes_localization", "translation_lstm", "music_lstm",
-         "rows_mnist_lstm", "pedestrians_logistic", "driving_deeptesla")  # fmt: skip
+         "rows_mnist_lstm", "pedestrians_logistic", "driving_deeptesla", "sentiment_lstm",
+         "digits_mlp")  # fmt: skip
 # Of those that differ in depth or data alone one is always traced, the others with `-m slow`.
 ALIKE = (
     "bccd_faster_rcnn",
+    "bccd_retinanet",
     "coco_fcos",
     "googlenet",
     "nottingham_lstm",
@@ -36,6 +38,7 @@ ALIKE = (
     "shapes_fcos",
     "plain56",
     "resnet34",
+    "imagenet_resnet50",
     "resnet56",
     "resnet101",
     "resnet110",

@@ -51,6 +51,7 @@ def test_clusters(root, tmp_path):
     assert of_test < of_train < untrained
 
 
+@pytest.mark.slow
 def test_pedestrians(root, tmp_path):
     words = ("--config.data.twin=true", "--config.training.epochs=2", "--config.figures=()")
     folder = tmp_path / "pixels"

@@ -78,6 +78,7 @@ def run(data, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_run_says_what_is_in_an_image_and_where(call, data, run):
     metrics = json.loads((run / "result.json").read_text())["metrics"]
     assert {"validation/top1_error", "validation/top1_localization_error"} <= {*metrics}

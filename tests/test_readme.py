@@ -113,6 +113,7 @@ def parameters():
                 quick = any(piece in block.text for piece in QUICK)
                 slow = block.kind == "command" and not quick
                 slow = slow and (readme != "README.md" or is_slow(block))
+                slow = slow or block.text.startswith(("jaxdl report", "jaxdl compare"))
                 marks = [pytest.mark.slow] if slow else []
                 yield pytest.param(block, id=f"{readme}:{block.number} {title[:60]}", marks=marks)
 

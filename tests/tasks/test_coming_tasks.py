@@ -240,7 +240,11 @@ TOYS = {
 }
 
 
-@pytest.mark.parametrize("name", TOYS)
+# Music has become a task, with a run of its own among the quick tests.
+KINDS = [pytest.param(n, marks=pytest.mark.slow) if n == "music" else n for n in TOYS]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_kind(name, call, tmp_path):
     toy, workdir = TOYS[name], tmp_path / "run"
     (tmp_path / "config.py").write_text(f"def get_config():\n    return {toy.config()!r}\n")

@@ -125,7 +125,7 @@ def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch
     assert losses(run) == losses(whole)
 
 
-@pytest.mark.parametrize("stop_at", [13, 30])
+@pytest.mark.parametrize("stop_at", [13, pytest.param(30, marks=pytest.mark.slow)])
 def test_resume_goes_on_from_the_carried_state(carried, tmp_path, stop_at, monkeypatch):
     result, whole = carried
     experiment, run = started(tmp_path, CARRIED)
@@ -264,7 +264,7 @@ def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_
     assert run.result() == result
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear"])
+@pytest.mark.parametrize("name", ["cosine", pytest.param("linear", marks=pytest.mark.slow)])
 def test_a_schedule_keeps_its_end_when_the_run_is_extended(tmp_path, name):
     schedule = {"name": name, "peak": 1e-3, "floor": 1e-4}
     config = {**CONFIG, "optimizer": {"name": "adam", "learning_rate": schedule}}
