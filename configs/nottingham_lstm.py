@@ -12,12 +12,13 @@ from jaxdl.configs import music_lstm
 
 
 def get_config() -> ConfigDict:
-    """As `music_lstm`, on windows of 100 frames, with the state carried from one to the next."""
+    """As `music_lstm` with 400 units, on windows of 100 frames, with the state carried from one to the next."""
     config = music_lstm.get_config()
     config.data.update(path="nottingham.npz", window=100)
+    config.model.update(hidden=400, input_dropout=0.1)
     config.task.seconds = 0.25
     config.training = dict(
-        batch_size=16, epochs=20, carry=True, eval_batch_size=16, evaluate_every=dict(epochs=2)
+        batch_size=16, epochs=24, carry=True, eval_batch_size=16, evaluate_every=dict(epochs=4)
     )
     config.target.update(
         value=3.29, source="Bai, Kolter and Koltun 2018, table 1: LSTM, Nottingham"
