@@ -26,7 +26,7 @@ from jaxdl.configs import LECTURE
 from jaxdl.errors import UserError, suggestion
 from jaxdl.files import replace_text
 from jaxdl.terminal import say
-from jaxdl.training.build import read_config
+from jaxdl.training.build import read_config, resolved
 
 HERE = Path(__file__).parent
 
@@ -188,6 +188,11 @@ class Walk:
         names = re.findall(r"{(\w+)}", study.arguments)
         return {name: self.runs(name)[0] for name in names if name != "figure"}
 
+    def arguments(self, study: Study) -> list[str]:
+        """What follows a study's script on the command line."""
+        figure = self.folder / f"{study.name}.png"
+        return study.arguments.format(figure=figure, **self.needed(study)).split()
+
     def run(self, study: Study) -> None:
         """Run a study whose runs are there, or note why that cannot be."""
         stem, needed = self.folder / study.name, self.needed(study)
@@ -195,7 +200,7 @@ class Walk:
             self.failed[stem] = f"needs a run of {', '.join(gone)}"
         if stem in self.failed or stem.with_suffix(".txt").exists():
             return
-        words = study.arguments.format(figure=stem.with_suffix(".png"), **needed).split()
+        words = self.arguments(study)
         script = HERE / study.script
         twin = ["--twin"] if self.quick and "--twin" in script.read_text("utf-8") else []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -271,7 +276,7 @@ def unlike_shipped(config: dict[str, Any], run: Path) -> str:
     """In which settings a run differs from its config; the seed and the place of the data aside."""
     return "".join(
         f"; {line}"
-        for line in cfg.differences(config, Run(run).config())
+        for line in cfg.differences(config, resolved(Run(run).config()))
         if not re.match(r"config\.(seed|data\.path):", line)
     )
 
@@ -287,7 +292,7 @@ def study_entry(walk: Walk, study: Study) -> Entry:
     """What there is to say of a study."""
     document = (HERE / study.script).read_text("utf-8").split('"""')[1]
     about = " ".join(document.strip().split("\n\n")[0].split())
-    command = f"python experiments/{study.script} {study.arguments}".strip()
+    command = " ".join(["python", f"experiments/{study.script}", *walk.arguments(study)])
     stem = walk.folder / study.name
     text, drawn = stem.with_suffix(".txt"), stem.with_suffix(".png")
     return Entry(
