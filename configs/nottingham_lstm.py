@@ -12,7 +12,7 @@ from jaxdl.configs import music_lstm
 
 
 def get_config() -> ConfigDict:
-    """As `music_lstm` with 400 units, on windows of 100 frames, with the state carried from one to the next."""
+    """As `music_lstm` with 400 units, on windows of 100 frames that carry their state on."""
     config = music_lstm.get_config()
     config.data.update(path="nottingham.npz", window=100)
     config.model.update(hidden=400, input_dropout=0.1)

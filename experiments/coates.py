@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import count, seed
 
 import jaxdl
 from jaxdl import data
@@ -234,27 +235,15 @@ def main(options: argparse.Namespace) -> None:
     say(f"test/accuracy {share:.4f}   over {len(x['test']):,}")
 
 
-def positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def natural(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
-    return value
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--centroids", type=positive, default=1600)
+    parser.add_argument("--centroids", type=count, default=1600)
     parser.add_argument("--coding", choices=CODINGS, default="triangle")
-    parser.add_argument("--examples", type=positive, help="training images at most; by default all")
-    parser.add_argument("--patches", type=positive, default=250_000, help="that k-means sees")
-    parser.add_argument("--iterations", type=positive, default=15, help="of k-means")
-    parser.add_argument("--epochs", type=positive, default=50, help="of the SVMs")
-    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--examples", type=count, help="training images at most; by default all")
+    parser.add_argument("--patches", type=count, default=250_000, help="that k-means sees")
+    parser.add_argument("--iterations", type=count, default=15, help="of k-means")
+    parser.add_argument("--epochs", type=count, default=50, help="of the SVMs")
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--twin", action="store_true", help="on the twin, offline")
     options = parser.parse_args()
     try:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from arguments import count, seed
 from scipy.sparse import csr_matrix
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -232,24 +233,12 @@ def main(options: argparse.Namespace) -> None:
         draw(shallow, deep, "twin of " * options.twin, options.figure)
 
 
-def positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def natural(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
-    return value
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="*", default=["imagenette/160px-v2", "cifar10"])
-    parser.add_argument("--words", type=positive, default=400)
-    parser.add_argument("--examples", type=positive, help="training images at most; by default all")
-    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument("--words", type=count, default=400)
+    parser.add_argument("--examples", type=count, help="training images at most; by default all")
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--figure", help="where to draw all data sets, shallow against deep")
     parser.add_argument(
         "--beside", nargs="*", default=[], help="measured elsewhere, as cifar10:ResNet-20=0.9001"

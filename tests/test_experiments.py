@@ -28,7 +28,9 @@ def run(root, script, *words):
 def module(root, script):
     spec = importlib.util.spec_from_file_location(script[:-3], root / "experiments" / script)
     study = sys.modules[script[:-3]] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(study)
+    with pytest.MonkeyPatch.context() as patch:  # as where a script is run
+        patch.syspath_prepend(str(root / "experiments"))
+        spec.loader.exec_module(study)
     return study
 
 
