@@ -22,11 +22,12 @@ from lecture_page import Entry, as_html, as_markdown
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.configs import LECTURE
+from jaxdl.configs import LECTURE, summary
 from jaxdl.errors import UserError, suggestion
 from jaxdl.files import replace_text
 from jaxdl.terminal import say
 from jaxdl.training.build import read_config, resolved
+from jaxdl.training.settings import Target
 
 HERE = Path(__file__).parent
 
@@ -222,8 +223,7 @@ class Walk:
 def config_entry(walk: Walk, name: str) -> Entry:
     """What there is to say of a config's runs."""
     config = read_config(name)
-    module = __import__(f"jaxdl.configs.{name}", fromlist=["get_config"])
-    about = (module.__doc__ or "").splitlines()[0]
+    about = summary(name)
     target = config["target"]
     published = f"{target['metric']} {target['value']:g} ({target['source']})" if target else ""
     command = f"jaxdl train --config {name} --workdir {walk.runs(name)[0]}"
@@ -269,7 +269,7 @@ def met(results: list[dict[str, Any]], target: Any) -> bool | None:
     if not target or any(result["met"] is None for result in results):
         return None
     mean = statistics.mean(result["metrics"][target["metric"]] for result in results)
-    return mean <= target["value"] if target["smaller"] else mean >= target["value"]
+    return Target(**target).met({target["metric"]: mean})
 
 
 def unlike_shipped(config: dict[str, Any], run: Path) -> str:

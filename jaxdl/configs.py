@@ -5,6 +5,7 @@ Their folder stands inside the package once it is installed, and in a checkout b
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -74,6 +75,12 @@ LECTURE = {
     "Without labels": ("mnist_autoencoder", "mnist_vae"),
     "Acting": ("cartpole",),
 }
+
+
+def summary(name: str) -> str:
+    """What a shipped config is: the first line of its docstring."""
+    document = ast.get_docstring(ast.parse(shipped()[name].read_text("utf-8"))) or ""
+    return document.partition("\n")[0]
 
 
 def shipped() -> dict[str, Path]:

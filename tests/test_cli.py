@@ -65,8 +65,8 @@ def test_train_resume_evaluate(run, config, tmp_path):
     curves = workdir / "figures" / "learning_curves.png"
     curves.unlink()  # as if the disk had been full
     before = (workdir / "result.json").read_bytes()
-    status, out, _ = run("train", "--config", config, "--workdir", workdir)
-    assert status == 0 and "finished before" in out
+    status, out, err = run("train", "--config", config, "--workdir", workdir)
+    assert (status, err) == (0, "") and "finished before" in out
     assert curves.exists() and (workdir / "result.json").read_bytes() == before
 
     status, out, _ = run("evaluate", "--workdir", workdir)

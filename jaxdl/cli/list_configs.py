@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ast
 
 from jaxdl import config as cfg
 from jaxdl.cli.options import Subcommands
-from jaxdl.configs import LECTURE, shipped
+from jaxdl.configs import LECTURE, shipped, summary
 from jaxdl.terminal import say
 
 
@@ -22,10 +21,9 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     paths = shipped()
     for number, (chapter, names) in enumerate(LECTURE.items(), 1):
         say(f"{number}  {chapter}")
-        for name in names:
-            document = ast.get_docstring(ast.parse(paths[name].read_text("utf-8"))) or ""
-            say(f"   {name:22} {document.splitlines()[0] if document else ''}")
-            if target := cfg.read(str(paths[name])).get("target"):
+        for name, path in ((name, paths[name]) for name in names):
+            say(f"   {name:22} {summary(name)}")
+            if target := cfg.read(str(path)).get("target"):
                 sign = "at most" if target.get("smaller") else "at least"
                 say(
                     f"   {'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})"

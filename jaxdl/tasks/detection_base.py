@@ -20,12 +20,12 @@ from jaxdl.metrics import Mean, Metric, PerExample
 from jaxdl.tasks.answer import Answer, class_names
 from jaxdl.tasks.average_precision import average_precision
 from jaxdl.tasks.base import GivesAnswers
+from jaxdl.tasks.objects import boxed_answers, require_objects, to_original
 
 MEANING = (
     "AP is COCO's average precision, the mean over overlaps (IoU) of .50, .55, …, .95; AP50 and "
     "AP75 are at one of them; mAP50 is Pascal VOC's, at .5"
 )
-_COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class Detection(GivesAnswers):
         self, predictions: Mapping[str, Any], batch: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The boxes in pixels of each image as it was, before it was scaled by `scale`."""
-        scale = np.asarray(batch["scale"])[:, None, None]
-        return {**predictions, "boxes": predictions["boxes"] / scale}
+        return to_original(predictions, batch)
 
     def _detect(
         self,
@@ -154,24 +153,8 @@ class Detection(GivesAnswers):
         found = self._detecting(outputs, batch, most)
         found = self.to_original({name: np.asarray(x) for name, x in found.items()}, batch)
         least, names = 0.3 if score is None else score, class_names(classes, self.classes)
-        return [
-            [
-                Answer(names[label], float(value), tuple(corners.tolist()))
-                for label, value, corners in zip(*image, strict=True)
-                if label >= 0 and value >= least
-            ][:top]
-            for image in zip(found["labels"], found["scores"], found["boxes"], strict=True)
-        ]
+        return [answers[:top] for answers in boxed_answers(found, names, least)]
 
     def check(self, table: Table) -> None:
         """Refuse missing columns, and labels that are no class."""
-        remedy = "A source of boxes has them: coco, voc, yolo, tfds_boxes, drawn_boxes"
-        table.require((self.input, *_COLUMNS), remedy)
-        labels = np.asarray(table.columns["labels"])
-        wrong = np.argwhere(labels >= self.classes)
-        if len(wrong):
-            image, place = wrong[0]
-            raise UserError(
-                f"{table.where}: image {image} has an object of class {labels[image, place]}, but "
-                f"config.task.classes is {self.classes} ({len(wrong)} such)"
-            )
+        require_objects(table, self.input, self.classes, "drawn_boxes")

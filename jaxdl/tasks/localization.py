@@ -21,8 +21,8 @@ from jaxdl.metrics import Mean, Metric
 from jaxdl.tasks.answer import Answer, class_names
 from jaxdl.tasks.base import GivesAnswers
 from jaxdl.tasks.classification import Classification
+from jaxdl.tasks.objects import boxed_answers, require_objects, to_original
 
-_COLUMNS = ("boxes", "labels", "crowd", "extent", "scale")
 OVERLAP = 0.5  # that a box must have more of
 _TOP = 5  # guesses an image
 
@@ -157,8 +157,7 @@ class Localization(GivesAnswers):
         self, predictions: Mapping[str, Any], batch: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The boxes in pixels of each image as it was, before it was scaled by `scale`."""
-        scale = np.asarray(batch["scale"])[:, None, None]
-        return {**predictions, "boxes": predictions["boxes"] / scale}
+        return to_original(predictions, batch)
 
     def answers(
         self,
@@ -179,28 +178,12 @@ class Localization(GivesAnswers):
         """
         found = self._guesses(outputs, batch, min(top or 1, self.classes))
         found = self.to_original({name: np.asarray(x) for name, x in found.items()}, batch)
-        names = class_names(classes, self.classes)
-        return [
-            [
-                Answer(names[label], float(value), tuple(corners.tolist()))
-                for label, value, corners in zip(*image, strict=True)
-                if value >= (score or 0)
-            ]
-            for image in zip(found["labels"], found["scores"], found["boxes"], strict=True)
-        ]
+        return boxed_answers(found, class_names(classes, self.classes), score or 0)
 
     def check(self, table: Table) -> None:
         """Refuse missing columns, labels that are no class, and images without their one object."""
-        remedy = "A source of boxes has them: coco, voc, yolo, tfds_boxes, drawn_objects"
-        table.require((self.input, *_COLUMNS), remedy)
+        require_objects(table, self.input, self.classes, "drawn_objects")
         labels = np.asarray(table.columns["labels"])
-        wrong = np.argwhere(labels >= self.classes)
-        if len(wrong):
-            image, place = wrong[0]
-            raise UserError(
-                f"{table.where}: image {image} has an object of class {labels[image, place]}, but "
-                f"config.task.classes is {self.classes} ({len(wrong)} such)"
-            )
         count = np.sum((labels >= 0) & ~np.asarray(table.columns["crowd"]), axis=1)
         self._refuse(table, count == 0, "no object", "remove it: there is nothing to learn")
         if self.objects == "one":

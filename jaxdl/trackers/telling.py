@@ -115,9 +115,11 @@ class Trackers:
             known.given[kind] = step
 
     def figure(self, step: int, name: str, png: bytes) -> None:
-        """Tell of a figure of a step."""
+        """Tell of a figure of a step those that were started: not when a finished run is drawn."""
         for label, tracker in self._trackers.items():
-            known = self._known.get(label, Known())
+            known = self._known.get(label)
+            if known is None:
+                continue
             if tracker.rewinds or step >= known.given.get(EVALUATION, 0):
                 self._attempt(label, tracker.figure, step, name, png)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -56,7 +57,7 @@ def drawn_boxes(
       UserError: a size or number is too small.
     """
     counts = {"train": train_examples, "validation": validation_examples, "test": test_examples}
-    return _splits("drawn_boxes", counts, size, seed, _shapes)
+    return drawn_splits("drawn_boxes", counts, size, seed, functools.partial(_table, draw=_shapes))
 
 
 def drawn_cells(size: Size) -> dict[str, Table]:
@@ -70,7 +71,7 @@ def drawn_cells(size: Size) -> dict[str, Table]:
       `jaxdl.data.images.annotations`, under BCCD's names of the three classes.
     """
     counts = {"train": 72, "validation": 24, "test": 24}
-    return _splits("twin of bccd", counts, size, 0, _cells)
+    return drawn_splits("twin of bccd", counts, size, 0, functools.partial(_table, draw=_cells))
 
 
 class _Scenes(NamedTuple):
@@ -93,34 +94,45 @@ class _Scenes(NamedTuple):
 _Draw = Callable[[int, Size, np.random.RandomState], _Scenes]
 
 
-def _splits(
-    source: str, counts: Mapping[str, int], size: Size, seed: int, draw: _Draw
+def drawn_splits(
+    source: str,
+    counts: Mapping[str, int],
+    size: Size,
+    seed: int,
+    draw: Callable[[int, Size, np.random.RandomState, str], Table],
+    details: str = "objects",
 ) -> dict[str, Table]:
+    """The splits of a source that draws its images, each from random numbers of its own.
+
+    Args:
+      source: its name, for messages.
+      counts: images in each split; of those but train there may be none.
+      size: height and width of the images.
+      seed: of the random drawing. A split does not depend on the sizes of the others.
+      draw: makes a split of (number of images, size, random numbers, what messages call it).
+      details: what could not be recognized in smaller images.
+
+    Raises:
+      UserError: a size or number is too small.
+    """
     require_size(source, size)
     if min(size) < 32:
         raise UserError(
-            f"{source}: size={size}; objects need at least 32 pixels a side to be recognizable"
+            f"{source}: size={size}; {details} need at least 32 pixels a side to be recognizable"
         )
     for role, count in counts.items():
         least = 1 if role == "train" else 0
         if count < least:
             raise UserError(f"{source}: {role}_examples={count}; give at least {least}")
-    classes = CELLS if draw is _cells else SHAPES
     return {
-        role: _table(count, size, random_state(source, seed, stream), draw, classes, where)
+        role: draw(count, size, random_state(source, seed, stream), f"{source}, {role} split")
         for stream, (role, count) in enumerate(counts.items())
-        for where in [f"{source}, {role} split"]
         if count
     }
 
 
 def _table(
-    count: int,
-    size: Size,
-    random: np.random.RandomState,
-    draw: _Draw,
-    classes: tuple[str, ...],
-    where: str,
+    count: int, size: Size, random: np.random.RandomState, where: str, *, draw: _Draw
 ) -> Table:
     image = pixels.room(count, (*size, 3), where)
     boxes: list[Boxes] = []
@@ -130,6 +142,7 @@ def _table(
         image[start : start + chunk] = scenes.image
         boxes += scenes.boxes()
     room = scenes.kind.shape[1]  # the same for all splits, whatever they contain
+    classes = CELLS if draw is _cells else SHAPES
     return Table({"image": image, **columns(boxes, [(1.0, size)] * count, room)}, where, classes)
 
 

@@ -10,13 +10,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxdl.data.images import pixels
-from jaxdl.data.images.annotations import Boxes, columns, require_size
+from jaxdl.data.images.annotations import Boxes, columns
 from jaxdl.data.images.canvas import Size
-from jaxdl.data.splits import random_state
-from jaxdl.data.synthetic.drawn_boxes import rounded, texture
+from jaxdl.data.synthetic.drawn_boxes import drawn_splits, rounded, texture
 from jaxdl.data.synthetic.shapes import COLOURS, DISTANCES, REACH
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
 
 FILLS = ("solid", "hollow", "striped", "chequered")
 _SIDES = (0.25, 0.6)  # of an object's longer side, in shorter sides of the image
@@ -77,22 +75,8 @@ def drawn_objects(
     Raises:
       UserError: a size or number is too small.
     """
-    require_size("drawn_objects", size)
-    if min(size) < 32:
-        raise UserError(
-            f"drawn_objects: size={size}; fills need at least 32 pixels a side to be recognizable"
-        )
     counts = {"train": train_examples, "validation": validation_examples, "test": test_examples}
-    for role, count in counts.items():
-        least = 1 if role == "train" else 0
-        if count < least:
-            raise UserError(f"drawn_objects: {role}_examples={count}; give at least {least}")
-    return {
-        role: _split(count, size, random_state("drawn_objects", seed, stream), where)
-        for stream, (role, count) in enumerate(counts.items())
-        for where in [f"drawn_objects, {role} split"]
-        if count
-    }
+    return drawn_splits("drawn_objects", counts, size, seed, _split, "fills")
 
 
 def _split(count: int, size: Size, random: np.random.RandomState, where: str) -> Table:
