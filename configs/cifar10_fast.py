@@ -1,4 +1,4 @@
-"""A race to 94 % on CIFAR-10 (Jordan 2024: 94.01 % in 3.3 seconds on an A100).
+"""A race to 94 % on CIFAR-10 (Jordan 2024, airbench94_muon: 94.01 % in 2.6 seconds on an A100).
 
 jaxdl train --config configs/cifar10_fast.py --workdir runs/cifar10_fast
 """
@@ -8,37 +8,46 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Batches of 1,024, with high rates, most of all for biases.
+    """Ten epochs in batches of 2,000: Muon for the kernels, SGD for the rest, all falling to 0.
 
-    The paper needs 9.9 epochs, with lookahead and each image mirrored in every other epoch; this
-    has neither, and takes a few more.
+    The published run takes eight. Rates and decay are the published ones for the summed loss of a batch, as of its mean: rates
+    times 2,000, decay divided by it. Here the last layer's outputs are divided by 9, not by 256 with
+    a kernel as much larger, and its rate is times (9 / 256)².
     """
     config = resnet20()
     config.data.augment = (
         dict(name="random_crop", padding=2, fill="reflect"),
-        dict(name="random_flip"),
+        dict(name="random_flip", alternate=True),
     )
     config.data.views = (dict(name="views", shift=1),)
     config.model = dict(name="airbench")
     config.task.label_smoothing = 0.2
-    # Rates and decay are the paper's for the summed loss of a batch, as of the mean: times 1,024.
+    biases = dict(weight_decay=3.77e-5, decay_only=".*")
     config.optimizer = dict(
         name="sgd",
         momentum=0.85,
         nesterov=True,
-        weight_decay=1.33e-3,
-        learning_rate=dict(name="linear", peak=1.5, warmup=dict(epochs=2.3), floor=0.1),
+        learning_rate=dict(name="linear", peak=1.656),
         groups=(
             ("whiten/kernel", None),
+            ("whiten/bias", dict(learning_rate=falling(106.0, total=dict(epochs=3)), **biases)),
+            ("BatchNorm_\\d+/bias", dict(learning_rate=falling(106.0), **biases)),
             (
-                "BatchNorm_\\d+/bias",
-                dict(learning_rate=dict(name="linear", peak=96.0, warmup=dict(epochs=2.3))),
+                "Conv_\\d+/kernel",
+                dict(name="kernel_muon", momentum=0.6, learning_rate=falling(0.24)),
             ),
-            (".*", {}),
+            ("Dense_0/kernel", dict(weight_decay=2.415e-3)),
         ),
     )
-    config.training = dict(batch_size=1024, epochs=13, eval_batch_size=1000)
+    config.training = dict(
+        batch_size=2000, epochs=10, eval_batch_size=1000, evaluate_every=dict(epochs=5)
+    )
     config.target = dict(
-        metric="test/accuracy", value=0.94, source="Jordan 2024, airbench94, 9.9 epochs"
+        metric="test/accuracy", value=0.94, source="Jordan 2024, airbench94_muon, 8 epochs: 94.01 %"
     )
     return config
+
+
+def falling(peak: float, **total: dict) -> dict:
+    """A rate that falls to 0 along a line."""
+    return dict(name="linear", peak=peak, **total)

@@ -26,6 +26,7 @@ import optax.contrib
 from jaxdl import config as cfg
 from jaxdl.durations import Clock
 from jaxdl.errors import UserError, suggestion
+from jaxdl.kernel_muon import kernel_muon
 from jaxdl.tree import first_match, paths, regex
 
 # Of `optax.contrib`, what takes more than the gradient of a batch, which is all that a step has.
@@ -218,8 +219,8 @@ def trained(node: Mapping[str, Any], params: Any) -> Any:
 
 @functools.cache
 def factories() -> dict[str, Callable[..., Any]]:
-    """The optimisers of optax: its factories whose first argument is a learning rate."""
-    optimizers: dict[str, Callable[..., Any]] = {}
+    """Those of optax, its factories whose first argument is a learning rate, and one of our own."""
+    optimizers: dict[str, Callable[..., Any]] = {"kernel_muon": kernel_muon}
     # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
     for module, prefix, unfit in ((optax, "", {"lbfgs"}), (optax.contrib, "contrib.", {*_NEEDS})):
         for name, factory in vars(module).items():
@@ -279,7 +280,7 @@ def _single(
     decay = None if "weight_decay" in takes else arguments.pop("weight_decay", None)
     for mask in {"mask", "weight_decay_mask"} & set(takes):
         arguments.setdefault(mask, decayed)
-    of_optax = factory in factories().values()
+    of_optax = factory.__module__.startswith("optax.")
     shared = ("decay_only", "weight_decay") + (() if group else ("clip_norm", "groups"))
     for key in arguments:
         if key not in takes:

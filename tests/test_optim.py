@@ -172,7 +172,7 @@ def test_schedules_that_cannot_be(node, message):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", sorted(optim.factories()))
+@pytest.mark.parametrize("name", sorted({*optim.factories()} - {"kernel_muon"}))
 def test_every_optimiser_of_optax_needs_only_a_rate(name):
     for path, change in moved(name=name, learning_rate=0.01, updates=2).items():
         assert np.isfinite(change).all() and (change != 0).any(), path
@@ -345,6 +345,33 @@ def descended(updates, **node):
     for _ in range(updates):
         params, state = update(params, state)
     return params, state
+
+
+def test_kernel_muon_steps_by_an_orthogonal_matrix_from_a_kernel_of_fixed_norm():
+    rng = np.random.default_rng(0)
+    kernel, slope = (rng.normal(size=(3, 3, 4, 8)).astype(np.float32) for _ in range(2))
+    change = moved({"kernel": kernel}, {"kernel": slope}, name="kernel_muon", learning_rate=0.2)
+    fixed = kernel * np.sqrt(8) / np.linalg.norm(kernel)
+    step = (fixed - (kernel + change["kernel"])).reshape(36, 8) / 0.2
+    left, _, right = np.linalg.svd(slope.reshape(36, 8), full_matrices=False)
+    singular = np.diag(left.T @ step @ right.T)  # Jordan: S' of U S' Vᵀ is within 0.5 and 1.5
+    np.testing.assert_allclose(step, left * singular @ right, atol=1e-4)
+    assert (singular > 0.3).all() and (singular < 1.5).all()
+
+
+def test_kernel_muon_adds_gradients_up_with_nesterov_momentum():
+    rng = np.random.default_rng(0)
+    kernel, slope = (rng.normal(size=(4, 4)).astype(np.float32) for _ in range(2))
+    plain, ahead = (
+        moved({"w": kernel}, {"w": slope}, 3, name="kernel_muon", learning_rate=0.2, nesterov=n)
+        for n in (False, True)
+    )
+    np.testing.assert_allclose(plain["w"], ahead["w"], atol=1e-5)  # of a gradient that stays
+
+
+def test_kernel_muon_refuses_biases(refuses):
+    with refuses("kernel_muon", "two axes or more", "by groups"):
+        moved(name="kernel_muon", learning_rate=0.2)
 
 
 @pytest.mark.parametrize("name", ["contrib.muon", "contrib.prodigy", "optax.contrib:ademamix"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -56,10 +57,9 @@ class ShuffledEpochs:
         parts = [self._epoch(int(e))[within[epoch == e]] for e in np.unique(epoch)]
         return np.concatenate(parts)
 
-    def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The epoch of each row of that batch, counted from 0."""
-        place = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        return place // self.examples
+    def epochs(self, step: Any) -> Int[Any, " batch"]:
+        """The epoch of each row of that batch, counted from 0; `step` may be traced."""
+        return (step * self.batch_size + np.arange(self.batch_size)) // self.examples
 
     @functools.lru_cache(maxsize=2)  # noqa: B019  a run has one order
     def _epoch(self, epoch: int) -> np.ndarray:
@@ -112,9 +112,9 @@ class ContiguousStreams:
         length = self.steps_per_epoch
         return (np.arange(self.batch_size) * length + step % length).astype(np.int32)
 
-    def epochs(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The epoch of each row of that batch, counted from 0."""
-        return np.full(self.batch_size, step // self.steps_per_epoch)
+    def epochs(self, step: Any) -> Int[Any, " batch"]:
+        """The epoch of each row of that batch, counted from 0; `step` may be traced."""
+        return step // self.steps_per_epoch + np.zeros(self.batch_size, int)
 
 
 def eval_streams(

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Integer, Num, Shaped, UInt8
 
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.errors import UserError, brief, printable
+from jaxdl.types import ROW
 
 if TYPE_CHECKING:
     import jax
@@ -199,6 +200,20 @@ class Table:
             for name, column in self.columns.items()
             if name != BEGINS
         }
+
+    def with_rows(self) -> Table:
+        """The table with its row numbers as a column, for what depends on which example it is.
+
+        Raises:
+          UserError: it has a column of that name.
+        """
+        if ROW in self.columns:
+            raise UserError(
+                f"{self.where}: a column is named {ROW!r}, which here is each example's "
+                "number; rename it"
+            )
+        rows = np.arange(len(self), dtype=np.int32)
+        return replace(self, columns={**self.columns, ROW: rows})
 
     def with_features(self, features: tuple[Feature, ...]) -> Table:
         """The table with its features as another table's are: standardized by the same numbers.

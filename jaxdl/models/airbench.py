@@ -81,7 +81,8 @@ class Airbench(nn.Module):
             x = nn.gelu(norm()(x, train=train))
             x = nn.gelu(norm()(conv(width)(x), train=train))
         x = jnp.max(x, axis=(1, 2))
-        return nn.Dense(self.outputs, use_bias=False)(x) / 9
+        start = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # as PyTorch's
+        return nn.Dense(self.outputs, use_bias=False, kernel_init=start)(x) / 9
 
 
 def _fixed(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

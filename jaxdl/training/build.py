@@ -172,6 +172,8 @@ def build_experiment(
         task.check(table)
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
+    if any(node.get("alternate") for node in shared.augment):
+        splits = {**splits, "train": splits["train"].with_rows()}
     train = splits["train"]
     model = build_model(settings.model, train.vocabularies, task, training.ghost_batch_size)
     order = _order(training, train, settings.seed, any_size=devices is not None)

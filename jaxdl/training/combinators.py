@@ -6,6 +6,7 @@
     bucketed(step, columns, lengths)          token columns cut to what a batch needs
     progressive_resize(step, sizes, ends)     smaller images in the early steps
     gather_batch(step, fetch)                 batches named by rows of a data set
+    with_epochs(step, epochs)                 batches that tell the epoch of each example
     repeat(step)                              many steps in one compiled call
     population(step)                          many runs at once
 
@@ -28,7 +29,7 @@ from jaxdl.errors import UserError
 from jaxdl.models.layers import data_axis
 from jaxdl.training.state import State
 from jaxdl.training.step import Gradient, Step, Summary, widened
-from jaxdl.types import DATA_AXIS, Batch
+from jaxdl.types import DATA_AXIS, EPOCH, Batch
 
 
 def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
@@ -220,6 +221,11 @@ def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, 
 def gather_batch(step: Callable, fetch: Callable[[Any, jax.Array], Batch]) -> Callable:
     """A step whose batch is named by what `fetch(state, rows)` makes of its rows."""
     return lambda state, rows: step(state, fetch(state, rows))
+
+
+def with_epochs(step: Callable, epochs: Callable[[jax.Array], jax.Array]) -> Callable:
+    """A step whose batch has the column `epoch`: what `epochs(state.step)` says of its rows."""
+    return lambda state, batch: step(state, {**batch, EPOCH: epochs(state.step)})
 
 
 def repeat(step: Callable) -> Callable:

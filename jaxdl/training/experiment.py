@@ -39,7 +39,7 @@ from jaxdl.training.precision import Precision
 from jaxdl.training.settings import Target, Training
 from jaxdl.training.state import State, digest
 from jaxdl.transforms import Transform, compose
-from jaxdl.types import Batch
+from jaxdl.types import ROW, Batch
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,10 @@ class Experiment:
         if isinstance(self.order, ContiguousStreams):
             plain = combinators.truncated_bptt(plain, self.order.steps_per_epoch)
         plain = self._progressive_resize(self._bucketed(plain))
-        return transformed(plain, compose([self.augment, self.transform]))
+        augmented = transformed(plain, compose([self.augment, self.transform]))
+        if ROW not in self.splits["train"].columns:
+            return augmented
+        return combinators.with_epochs(augmented, self.order.epochs)
 
     @functools.cached_property
     def evaluation(self) -> Callable[[State, Batch], Any]:

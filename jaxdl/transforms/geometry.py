@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Inexact, Num, PRNGKeyArray
 
 from jaxdl.errors import UserError
 from jaxdl.transforms.base import (
@@ -26,10 +26,14 @@ from jaxdl.transforms.base import (
     without_boxes,
 )
 from jaxdl.transforms.with_boxes import mirrored_pictures
+from jaxdl.types import EPOCH, ROW
 
 
 def random_flip(
-    column: str = "image", negate: tuple[str, ...] = (), boxes: str | None = None
+    column: str = "image",
+    negate: tuple[str, ...] = (),
+    boxes: str | None = None,
+    alternate: bool = False,
 ) -> Transform:
     """Mirror left and right, each image with probability ½.
 
@@ -39,11 +43,14 @@ def random_flip(
         angle of a steering wheel.
       boxes: column of boxes to mirror too, if any. Only the picture is then mirrored, which is as
         wide as `extent` says and stays at the left of its canvas.
+      alternate: mirror each image in every other epoch instead; which of them begin mirrored is
+        drawn. Two epochs then show both sides of all (Jordan 2024, section 3.6). For
+        `config.data.augment`; elsewhere a batch needs the columns `row` and `epoch`.
     """
 
     def transform(batch: Batch, key: PRNGKeyArray) -> Batch:
         count = len(find_column(batch, column, "random_flip"))
-        mirrored = jax.random.bernoulli(key, shape=(count,))
+        mirrored = _every_other(batch) if alternate else jax.random.bernoulli(key, shape=(count,))
 
         def flipped(
             x: Num[Array, "batch height width channels"], key: PRNGKeyArray
@@ -66,6 +73,13 @@ def random_flip(
         return result
 
     return transform
+
+
+def _every_other(batch: Batch) -> Bool[Array, " batch"]:
+    """Which examples are mirrored in this epoch, if each is in every other one."""
+    rows, epochs = (find_column(batch, name, "random_flip") for name in (ROW, EPOCH))
+    drawn = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), rows)
+    return (jax.vmap(jax.random.bits)(drawn) + epochs.astype(jnp.uint32)) % 2 == 1
 
 
 def random_reverse(swap: tuple[str, ...] = (), column: str = "image") -> Transform:

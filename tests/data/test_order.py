@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,6 +41,13 @@ def test_every_place_knows_its_epoch(order, step):
     first = step * order.batch_size
     expected = [place // order.examples for place in range(first, first + order.batch_size)]
     assert order.epochs(step).tolist() == expected
+
+
+@pytest.mark.parametrize("order", [ShuffledEpochs(10, 4), ContiguousStreams(10, 4)])
+def test_a_compiled_step_knows_the_same_epochs(order):
+    compiled = jax.jit(order.epochs)
+    for step in range(7):
+        np.testing.assert_array_equal(compiled(step), order.epochs(step))
 
 
 def test_epochs_and_seeds_differ():

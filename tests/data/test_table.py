@@ -85,3 +85,10 @@ def test_views():
 def test_refuses_a_lazy_column_of_another_length(refuses):
     with refuses("one length", "'lazy': 4"):
         Table({"x": np.zeros(5), "lazy": Sums(4)})
+
+
+def test_row_numbers_are_a_column_unless_one_is_called_so(refuses):
+    table = Table({"x": np.zeros((3, 2))}).with_rows()
+    np.testing.assert_array_equal(table.columns["row"], [0, 1, 2])
+    with refuses("a column is named 'row'", "rename it"):
+        table.with_rows()

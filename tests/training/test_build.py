@@ -3,10 +3,12 @@
 import json
 import logging
 
+import jax
 import pytest
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.data.loader import fetch
 from jaxdl.errors import UserError
 from jaxdl.named_code import FromRun
 from jaxdl.training.build import build_experiment, read_config, resolved
@@ -228,3 +230,19 @@ def test_defaults_of_code_that_nobody_trusts_are_not_looked_up(tmp_path):
     assert not isinstance(own["model"]["name"], FromRun)
     other = cfg.as_own(saved, {"model": {"name": "no_such_module:Other"}})
     assert isinstance(other["model"]["name"], FromRun)
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_alternating_flips_come_back_every_other_epoch(on_device):
+    changes = [f"data.augment={({'name': 'random_flip', 'alternate': True},)}"]
+    changes += [f"training.on_device={on_device}", "training.batch_size=1197"]  # all of them
+    experiment = build_experiment(
+        read_config("digits_mlp", [*changes, "optimizer.learning_rate=1e-30", "model.dropout=0"])
+    )
+    state, loader, step = experiment.init(), experiment.loader(), jax.jit(experiment.step)
+    losses = []
+    for t in range(4):
+        inputs = jax.tree.map(lambda x: x[0], loader.make(t, 1))
+        state, summary = step(state, fetch(jax.device_put(loader.columns), inputs))
+        losses.append(float(summary["loss"]))
+    assert losses[2:] == pytest.approx(losses[:2]) and losses[0] != pytest.approx(losses[1])

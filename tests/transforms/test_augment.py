@@ -155,6 +155,22 @@ def test_flip_is_each_image_or_its_mirror():
     np.testing.assert_array_equal(image_of(random_flip(), done), x)  # the same key again
 
 
+def test_alternating_flips_show_both_sides_in_any_two_epochs():
+    x = np.repeat(images(1, shape=(2, 3, 1)), 400, axis=0)
+
+    def seen(epoch, rows, seed=0):
+        columns = {"row": jnp.asarray(rows), "epoch": jnp.full(len(rows), epoch)}
+        batch = {"image": jnp.asarray(x[rows]), **columns}
+        done = random_flip(alternate=True)(batch, jax.random.key(seed))["image"]
+        return (np.asarray(done) != x[rows]).any(axis=(1, 2, 3))
+
+    rows = np.arange(400)
+    first = seen(0, rows)
+    assert 150 < first.sum() < 250
+    np.testing.assert_array_equal(seen(1, rows), ~first)
+    np.testing.assert_array_equal(seen(6, rows[::-1], seed=1)[::-1], first)  # of a row and an epoch
+
+
 def test_flip_turns_the_sign_of_columns_where_it_mirrors():
     x, angle = images(400, shape=(2, 3, 1)), np.linspace(-1, 1, 400, dtype=np.float32)
     batch = {"image": jnp.asarray(x), "angle": jnp.asarray(angle), "gear": -jnp.arange(400)}
@@ -617,6 +633,7 @@ def test_views_are_the_image_its_mirror_image_and_both_moved():
         (cutout(2, value=(1.0, 2.0)), images(), ("cutout", "2 numbers", "3 channels")),
         (yuv(), images(shape=(6, 5, 1)), ("yuv", "1 channels, not 3")),
         (random_flip(negate=("angle",)), images(), ("random_flip", "no column 'angle'")),
+        (random_flip(alternate=True), images(), ("random_flip", "no column 'row'")),
         (random_flip(negate=("image",)), images(), ("random_flip", "'image' holds uint8")),
         (mixup(column="x"), images(), ("mixup", "no column 'x'")),
         (mixup(label="y"), images(), ("mixup", "no column 'y'")),
