@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Ten epochs in batches of 2,000: Muon for the kernels, SGD for the rest, all falling to 0.
 
-    The published run takes eight. Rates and decay are the published ones for the summed loss of a batch, as of its mean: rates
-    times 2,000, decay divided by it. Here the last layer's outputs are divided by 9, not by 256 with
-    a kernel as much larger, and its rate is times (9 / 256)².
+    The published run takes eight. Rates and decay are the published ones for the summed loss of a
+    batch, as of its mean: rates times 2,000, decay divided by it. Here the last layer's outputs are
+    divided by 9, not by 256 with a kernel as much larger, and its rate is times (9 / 256)².
     """
     config = resnet20()
     config.data.augment = (

@@ -48,6 +48,7 @@ LECTURE = {
         "imagenet_vgg19",
         "imagenet_googlenet",
         "cifar10_fast",
+        "cifar10_wide",
     ),
     "Residual networks": (
         "cifar10_plain20",

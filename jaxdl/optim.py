@@ -4,9 +4,10 @@ A schedule is a function of the step of the run, and so is what it names: with o
 `drops=(6,)` drops at step 6, and a `total` of 50 has ended at step 50.
 
 `config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
-`contrib.muon` one of `optax.contrib`, with its own arguments. Around it stand the keys that every
-optimiser shares (`build`). Where a group of parameters needs other settings, `groups` lists (regex,
-settings) pairs; the first that matches a parameter's path (`Dense_0/kernel`) decides.
+`contrib.muon` one of `optax.contrib`, with its own arguments; `kernel_muon` is our own. Around it
+stand the keys that every optimiser shares (`build`). Where a group of parameters needs other
+settings, `groups` lists (regex, settings) pairs; the first that matches a parameter's path
+(`Dense_0/kernel`) decides.
 """
 
 from __future__ import annotations

@@ -21,16 +21,17 @@ from jaxdl.training.measure import measure
 # captions, autoencoders and agents have tests of their own.
 LARGE = ("addition_lstm", "cartpole", "mnist_autoencoder", "mnist_mlp", "mnist_vae",
          "nottingham_lstm", "pedestrians_cnn", "fcos", "retinanet", "faster_rcnn", "cifar10_fast",
-         "folk_lstm", "pixels_mnist_lstm", "alexnet", "googlenet", "vgg19", "plain20", "plain56",
-         "resnet18", "resnet20", "resnet34", "resnet50", "resnet56", "resnet101", "resnet110",
-         "resnet152", "captions_lstm", "driving_lstm", "driving_pilotnet", "shakespeare_gru",
-         "shakespeare_large", "shapes_localization", "translation_lstm", "music_lstm",
-         "rows_mnist_lstm", "pedestrians_logistic", "driving_deeptesla", "sentiment_lstm",
-         "digits_mlp")  # fmt: skip
+         "cifar10_wide", "folk_lstm", "pixels_mnist_lstm", "alexnet", "googlenet", "vgg19",
+         "plain20", "plain56", "resnet18", "resnet20", "resnet34", "resnet50", "resnet56",
+         "resnet101", "resnet110", "resnet152", "captions_lstm", "driving_lstm",
+         "driving_pilotnet", "shakespeare_gru", "shakespeare_large", "shapes_localization",
+         "translation_lstm", "music_lstm", "rows_mnist_lstm", "pedestrians_logistic",
+         "driving_deeptesla", "sentiment_lstm", "digits_mlp")  # fmt: skip
 # Of those that differ in depth or data alone one is always traced, the others with `-m slow`.
 ALIKE = (
     "bccd_faster_rcnn",
     "bccd_retinanet",
+    "cifar10_wide",
     "coco_fcos",
     "googlenet",
     "nottingham_lstm",
