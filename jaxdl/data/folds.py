@@ -34,9 +34,11 @@ class Folds:
     Args:
       count: how many folds, of nearly equal sizes.
       fold: the one that is tested, from 0.
-      by: 'time' for blocks of successive examples, as the data has them; or a column of whole
-        numbers, such as that of the patient, whose equal values stay in one fold. By default at
-        random, and of each class equally many where there is a column `label` of whole numbers.
+      by: 'time' for blocks of successive examples, as the data has them, and 'time:COLUMN' for such
+        blocks of each recording, where a column of whole numbers says which an example is of; or
+        such a column, for instance that of the patient, whose equal values stay in one fold. By
+        default at random, and of each class equally many where there is a column `label` of whole
+        numbers.
       seed: of the random folds. The same data, count and seed give the same folds.
 
     Raises:
@@ -93,7 +95,9 @@ class Folds:
                     f"{table.where}: folds.by='time' goes by the order of the examples, and there "
                     "is a column 'time'; sort the data by it and rename the column"
                 )
-            return np.arange(examples) * self.count // examples
+            return self._blocks(examples)
+        if self.by is not None and self.by.startswith("time:"):
+            return self._blocks_of_recordings(table, self.by.removeprefix("time:"))
         if self.by is not None:
             return self._grouped(table, self.by)
         order = random_state("folds", self.seed).permutation(examples)
@@ -105,21 +109,31 @@ class Folds:
         places[order] = np.arange(examples) % self.count  # class by class: sizes differ by one
         return places
 
+    def _blocks(self, examples: int) -> Int[np.ndarray, " examples"]:
+        """As many blocks of successive examples as there are folds."""
+        return np.arange(examples) * self.count // examples
+
+    def _blocks_of_recordings(self, table: Table, by: str) -> Int[np.ndarray, " examples"]:
+        recordings, places = self._numbers(table, by), np.empty(len(table), int)
+        for recording in np.unique(recordings):
+            its = np.flatnonzero(recordings == recording)
+            if len(its) < self.count:
+                raise UserError(
+                    f"{table.where}: {by}={recording} has {len(its)} examples, too few for "
+                    f"{self.count} folds"
+                )
+            places[its] = self._blocks(len(its))
+        return places
+
     def _grouped(self, table: Table, by: str) -> Int[np.ndarray, " examples"]:
         """The largest group first, each to the fold with the fewest examples."""
-        table.require((by,), "Name one of them in folds.by, or 'time'; texts are not kept")
-        column = table.columns[by]
         if by in _ANSWERS:
             raise UserError(
                 f"{table.where}: folds.by={by!r} is what is predicted, so no fold would have what "
                 "the others have; leave it out"
             )
-        if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "iub":
-            raise UserError(
-                f"{table.where}: folds.by={by!r} must have one whole number for each example; got "
-                f"shape {column.shape[1:]} of {column.dtype}"
-            )
-        values, group, sizes = np.unique(column, return_inverse=True, return_counts=True)
+        numbers = self._numbers(table, by)
+        values, group, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
         if len(values) < self.count:
             raise UserError(
                 f"{table.where}: column {by!r} has {len(values)} groups, too few for {self.count} "
@@ -130,6 +144,17 @@ class Folds:
             fold_of[i] = np.argmin(filled)
             filled[fold_of[i]] += sizes[i]
         return fold_of[group]
+
+    def _numbers(self, table: Table, name: str) -> Shaped[np.ndarray, " examples"]:
+        """A column that says which group or recording each example is of."""
+        table.require((name,), "Name one of them in folds.by, or 'time'; texts are not kept")
+        column = table.columns[name]
+        if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "iub":
+            raise UserError(
+                f"{table.where}: folds.by={self.by!r} must name one whole number for each example; "
+                f"{name!r} has shape {column.shape[1:]} of {column.dtype}"
+            )
+        return column
 
     def _warn_of_rare(self, table: Table, labels: np.ndarray) -> None:
         values, counts = np.unique(labels, return_counts=True)

@@ -59,6 +59,15 @@ def test_blocks_of_time_are_contiguous_and_in_order():
     assert np.concatenate(rows).tolist() == list(range(23))
 
 
+def test_every_fold_has_a_block_of_each_recording():
+    drive = np.array([0] * 8 + [1] * 4 + [0] * 4 + [1] * 7)  # as splits that follow one another
+    rows = rows_tested(table(drive=drive), count=4, by="time:drive")
+    for recording in (0, 1):
+        blocks = [each[drive[each] == recording] for each in rows]
+        assert np.concatenate(blocks).tolist() == np.flatnonzero(drive == recording).tolist()
+        assert {len(block) for block in blocks} <= {2, 3}
+
+
 def test_the_test_split_of_the_source_is_left_out_and_validation_stays():
     splits = {"train": table(20), "validation": table(3), "test": table(4)}
     parts = Folds(5, 2).apply(splits)
@@ -141,9 +150,12 @@ def test_copies_in_different_folds_are_refused_with_their_number(refuses):
         ({"count": 5, "seed": -1}, ["seed=-1"]),
         ({"count": 24}, ["23 examples are too few for 24 folds"]),
         ({"count": 2, "by": "patient"}, ["no column 'patient'", "it has x, row"]),
-        ({"count": 2, "by": "x"}, ["folds.by='x' must have one whole number"]),
+        ({"count": 2, "by": "x"}, ["folds.by='x' must name one whole number"]),
         ({"count": 4, "by": "group"}, ["column 'group' has 3 groups, too few for 4"]),
         ({"count": 2, "by": "label"}, ["'label' is what is predicted"]),
+        ({"count": 4, "by": "time:seat"}, ["no column 'seat'"]),
+        ({"count": 4, "by": "time:x"}, ["'time:x' must name one whole number", "'x' has"]),
+        ({"count": 8, "by": "time:group"}, ["group=2 has 7 examples, too few for 8 folds"]),
         ({"count": 2, "by": "time", "time": True}, ["there is a column 'time'", "rename"]),
     ],
 )
