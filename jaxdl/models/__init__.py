@@ -21,8 +21,7 @@ from jaxdl.models.cnn import MnistCNN
 from jaxdl.models.detector import Detector
 from jaxdl.models.driving import DeepTesla, MotionLSTM, PilotNet, PilotNetLSTM
 from jaxdl.models.faster_rcnn import FasterRCNN
-from jaxdl.models.from_nnx import makes_nnx
-from jaxdl.models.functional import eval_mode, functional
+from jaxdl.models.functional import eval_mode, functional, makes_nnx
 from jaxdl.models.googlenet import GoogLeNet
 from jaxdl.models.language import Captioner, EncoderDecoder, LanguageModel
 from jaxdl.models.localizer import Localizer

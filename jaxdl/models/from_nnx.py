@@ -28,15 +28,6 @@ _ARRAYS = "arrays"  # of leaves that are not in a variable
 Path = tuple[Any, ...]
 
 
-def makes_nnx(thing: Any) -> bool:
-    """Whether it makes an NNX module: a class of them, or a function that takes `rngs`."""
-    if isinstance(thing, functools.partial):
-        return makes_nnx(thing.func)
-    if inspect.isclass(thing):
-        return issubclass(thing, nnx.Module)
-    return inspect.isfunction(thing) and "rngs" in inspect.signature(thing).parameters
-
-
 def from_nnx(make: Callable[..., nnx.Module]) -> Model:
     """The pure functions of an NNX module.
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxdl.errors import UserError
-from jaxdl.models.from_nnx import from_nnx, makes_nnx
 from jaxdl.models.layers import TrainingCalls
 from jaxdl.models.model import Model, arrays, unknown
 from jaxdl.models.modules import outputs_by_path, run_inside
@@ -37,7 +36,7 @@ def functional(
     name = getattr(module, "__name__", type(module).__name__)
     if not makes_nnx(module):
         remedy = f"make it: {name}(…)"
-        if isinstance(module, nnx.Module):
+        if _of_nnx(type(module)):
             remedy = f"give what makes it, functools.partial({name}, …), since a key fills it"
         elif not (inspect.isclass(module) and issubclass(module, nn.Module)):
             remedy = "a function that makes an NNX module takes `rngs`"
@@ -47,7 +46,23 @@ def functional(
             "config.training.ghost_batch_size: is for batch norm of jaxdl.models.layers, which an "
             "NNX module has not; leave it out"
         )
+    from jaxdl.models.from_nnx import from_nnx  # here, since NNX takes long to import
+
     return from_nnx(module)
+
+
+def makes_nnx(thing: Any) -> bool:
+    """Whether it makes an NNX module: a class of them, or a function that takes `rngs`."""
+    if isinstance(thing, functools.partial):
+        return makes_nnx(thing.func)
+    if inspect.isclass(thing):
+        return _of_nnx(thing)
+    return inspect.isfunction(thing) and "rngs" in inspect.signature(thing).parameters
+
+
+def _of_nnx(kind: type) -> bool:
+    nnx = sys.modules.get("flax.nnx")  # who has a module of it has imported it
+    return nnx is not None and issubclass(kind, nnx.Module)
 
 
 def _from_linen(module: nn.Module, ghost_batch_size: int | None = None) -> Model:

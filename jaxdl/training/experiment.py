@@ -103,15 +103,16 @@ class Experiment:
             plain = combinators.truncated_bptt(plain, self.order.steps_per_epoch)
         plain = self._progressive_resize(self._bucketed(plain))
         augmented = transformed(plain, compose([self.augment, self.transform]))
-        if ROW not in self.splits["train"].columns:
-            return augmented
-        return combinators.with_epochs(augmented, self.order.epochs)
+        if ROW in self.splits["train"].columns:
+            augmented = combinators.with_epochs(augmented, self.order.epochs)
+        return _traced_once(augmented)
 
     @functools.cached_property
     def evaluation(self) -> Callable[[State, Batch], Any]:
         """(state, batch) -> (sums of the metrics, carry)."""
         plain = make_evaluation(self._eval_model, self.task, precision=self.precision)
-        return transformed(self._bucketed(plain), compose([self.views, self.transform]))
+        evaluation = transformed(self._bucketed(plain), compose([self.views, self.transform]))
+        return _traced_once(evaluation)
 
     @functools.cached_property
     def prediction(self) -> Callable[[State, Batch], Any]:
@@ -333,3 +334,8 @@ class Experiment:
             return function
         sizes = tuple(size for size, _ in self.training.sizes)
         return combinators.progressive_resize(function, sizes, tuple(itertools.accumulate(lengths)))
+
+
+def _traced_once(function: Callable) -> Callable:
+    """The same function, of which checks and programs of the same shapes share one trace."""
+    return jax.jit(function, inline=True)
