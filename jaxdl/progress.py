@@ -39,6 +39,7 @@ class Progress:
         if self._live:
             self._seconds = 1.0 if self._notebook else 0.1  # a browser shows each as a message
         self._shown = 0  # characters of the live line
+        self._writing = threading.Lock()  # `busy`, and who answers a signal, have threads
         self._printed = -float("inf")
         self._rate: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
@@ -106,26 +107,29 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._print(self._in_place(printable(text, LINE)) + "\n")
-        self._shown = 0
+        self._put(printable(text, LINE), "\n")
 
     def close(self) -> None:
         """Leave the live line as it is: what others print begins a new one."""
-        if self._shown:
-            self._print("\n")
-        self._shown = 0
+        with self._writing:
+            if self._shown:
+                self._print("\n")
+            self._shown = 0
 
     def _write(self, text: str) -> None:
         if not self._live:
             return self.say(text)
         width = LINE if self._notebook else shutil.get_terminal_size().columns - 1
-        line = printable(text, LINE)[:width]
-        self._print(self._in_place(line))
-        self._shown = len(line)
+        self._put(printable(text, LINE)[:width])
+
+    def _put(self, line: str, end: str = "") -> None:
+        """Write a line over the live one; with an end it stays, without it is the live one."""
+        with self._writing:
+            self._print(self._in_place(line) + end)
+            self._shown = 0 if end else len(line)
 
     def _in_place(self, line: str) -> str:
-        """What writes a line over the live one. Notebooks know no sequence that clears it."""
-        if self._notebook:
+        if self._notebook:  # they know no sequence that clears a line
             return "\r" + line.ljust(self._shown) if self._shown else line
         return "\r\x1b[K" + line if self._live else line
 
@@ -149,7 +153,7 @@ class Progress:
         return bool(poll.poll(0))
 
 
-def _of_notebook(stream: TextIO) -> bool:
+def _of_notebook(stream: object) -> bool:
     """Whether a stream is shown in a notebook, by the kernel of Jupyter."""
     return any(kind.__module__ == "ipykernel.iostream" for kind in type(stream).__mro__)
 

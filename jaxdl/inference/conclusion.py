@@ -23,10 +23,7 @@ class Conclusion(NamedTuple):
 
 def conclusion(result: Mapping[str, Any]) -> Conclusion:
     """What result.json says, in words."""
-    metrics = {
-        printable(name): "nan" if value is None else format(value, ".6g")
-        for name, value in result["metrics"].items()
-    }
+    metrics = formatted(result["metrics"])
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
     counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
     speed = f"{result['examples_per_second']:,.0f} training examples/s"
@@ -45,3 +42,11 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
         named = f"{target['metric']} {target['value']:g} ({target['source']})"
         sentences.append(f"target {named}: {verdict}")
     return Conclusion(metrics, sentences)
+
+
+def formatted(metrics: Mapping[str, float | None]) -> dict[str, str]:
+    """Metrics, as they are printed."""
+    return {
+        printable(name): "nan" if value is None else format(value, ".6g")
+        for name, value in metrics.items()
+    }

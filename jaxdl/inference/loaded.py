@@ -15,7 +15,8 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
 from jaxdl.figures import drawn
-from jaxdl.inference.conclusion import conclusion
+from jaxdl.files import refused
+from jaxdl.inference.conclusion import conclusion, formatted
 from jaxdl.inference.evaluator import Evaluator
 from jaxdl.inference.explain import Explainer
 from jaxdl.inference.predictor import Predictor
@@ -61,13 +62,17 @@ def train(
     """
     if isinstance(overrides, str):
         raise UserError(f"overrides: expected a list, such as [{overrides!r}]")
-    if config is None or extend:
-        _require_run(workdir)
     try:
+        if config is None or extend:
+            _require_run(workdir)
         _, before = train_in(workdir, config, overrides, trust=trust, extend=extend)
     except SystemExit as stop:
         if stop.code == 128 + signal.SIGINT:  # which in Python ends what is done, not the process
             raise KeyboardInterrupt from None
+        raise
+    except OSError as error:
+        if fault := refused(error):
+            raise UserError(fault) from None
         raise
     if before:
         say(f"{workdir}: finished before; this is its result")
@@ -276,12 +281,12 @@ class LoadedRun:
         if result := self.parts.directory.result():
             metrics, sentences = conclusion(result)
         else:
-            metrics = {printable(name): f"{value}" for name, value in self.metrics.items()}
-            sentences = ["It has not finished; these are the metrics of its last evaluation."]
+            metrics = formatted(self.metrics)
+            sentences = ["not finished" + "; these are of its last evaluation" * bool(metrics)]
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
             for name, value in metrics.items()
         )
-        said = (repr(self), *sentences)
-        head, *rest = (f"<p>{escape(printable(text, None))}</p>" for text in said)
-        return f"{head}<table>{rows}</table>{''.join(rest)}"
+        head = f"<p>{escape(repr(self))}</p>"
+        said = "".join(f"<p>{escape(printable(text, None))}</p>" for text in sentences)
+        return f"{head}<table>{rows}</table>{said}"

@@ -117,7 +117,8 @@ def train(
         progress = Progress(experiment.clock.total, experiment.order.batch_size, stream=stream)
     with contextlib.closing(progress), experiment.precision.enabled(), StopSignal() as stop:
         recorder = Recorder(experiment, run, progress, callbacks=callbacks)
-        with contextlib.closing(recorder), profile or nullcontext():
+        loader = recorder.loader
+        with contextlib.closing(recorder), contextlib.closing(loader), profile or nullcontext():
             return run_loop(recorder, stop, profile)
 
 
