@@ -77,7 +77,8 @@ def train(
     if before:
         say(f"{workdir}: finished before; this is its result")
     consented = frozenset() if config is None else modules(Run(workdir).config())
-    return load(workdir, trust={*trust, *consented})
+    named = [trust] if isinstance(trust, str) else trust
+    return load(workdir, trust={*named, *consented})
 
 
 def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ()) -> LoadedRun:
