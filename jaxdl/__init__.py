@@ -8,7 +8,8 @@ What a researcher imports, each part alone, with no config and no command line:
     jaxdl.accumulate, jaxdl.repeat, …                 functions of steps: `training.combinators`
     jaxdl.jit                                         compiles them, as the command line does
     jaxdl.evaluate                                    every example exactly once
-    jaxdl.load("runs/digits")                         a run of the command line, to be used
+    jaxdl.train("digits_cnn", "runs/digits")          trains a config, as the command line does
+    jaxdl.load("runs/digits")                         a run that was trained, to be used
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jaxdl.data.table import Table as Table
     from jaxdl.errors import UserError as UserError
     from jaxdl.inference.loaded import load as load
+    from jaxdl.inference.loaded import train as train
     from jaxdl.metrics import Mean as Mean
     from jaxdl.models.functional import Model as Model
     from jaxdl.models.functional import functional as functional
@@ -54,7 +56,7 @@ _MODULES = {  # module -> what is imported from it, when it is first used
     "data.order": "ContiguousStreams ShuffledEpochs",
     "data.table": "Table",
     "errors": "UserError",
-    "inference.loaded": "load",
+    "inference.loaded": "load train",
     "metrics": "Mean",
     "models.functional": "Model functional",
     "parallel.mesh": "Devices jit",

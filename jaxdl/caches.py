@@ -57,7 +57,8 @@ def keep_programs() -> None:
     """Keep compiled programs for the next process, unless JAX was told where to already."""
     import jax
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (place := usable("xla")):
+    chosen = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009  mypy does not know it
+    if not chosen and (place := usable("xla")):
         jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 

@@ -17,16 +17,17 @@ import importlib
 import importlib.util
 import inspect
 import math
+import os
 import sys
 import types
 from collections import abc
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from jaxdl import json_files
 from jaxdl.configs import shipped
-from jaxdl.errors import UserError, suggestion
+from jaxdl.errors import UserError, brief, suggestion
 from jaxdl.files import refuse_special
 from jaxdl.named_code import FromRun, imported
 from jaxdl.signatures import in_words, signature
@@ -54,12 +55,12 @@ class Selectable(NamedTuple):
     derived: tuple[str, ...] = ()
 
 
-def read(file: str) -> dict[str, Any]:
+def read(file: Any) -> dict[str, Any]:
     """Read a config file.
 
     Args:
       file: path of a config file, or the name of a shipped one; `file.py:argument` hands
-        `argument` to `get_config`.
+        `argument` to `get_config`. Or the config itself: a `ConfigDict`, or nested dicts.
 
     Returns:
       The config as nested dicts and tuples of JSON values.
@@ -67,7 +68,14 @@ def read(file: str) -> dict[str, Any]:
     Raises:
       UserError: the file is missing or broken.
     """
-    path, argument = _locate(file)
+    if isinstance(file, Mapping) or hasattr(file, "to_dict"):
+        return cast("dict[str, Any]", plain(file))
+    if not isinstance(file, str | os.PathLike):
+        raise UserError(
+            f"config: expected a file, the name of a shipped config or a ConfigDict, got "
+            f"{brief(file)}"
+        )
+    path, argument = _locate(os.fspath(file))
     config = plain(_get_config(path, argument), "config")
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")

@@ -29,11 +29,15 @@ class UserError(ValueError):
     """A mistake that the user can mend.
 
     The message is one printable line, whatever it quotes: what is wrong, where, and the remedy. The
-    command line prints it without a traceback and exits with status 2.
+    command line prints it without a traceback and exits with status 2; a notebook shows it so, too.
     """
 
     def __str__(self) -> str:
         return printable(super().__str__(), _MESSAGE)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of the traceback, which `%debug` still has."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class Diverged(UserError):

@@ -20,13 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, first_line, printable
 
 _log = logging.getLogger("jaxdl")
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # `Path` leaves one slash of two
 _FOLLOW_NOTHING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk is called
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a named pipe",
@@ -50,6 +51,16 @@ class Unwritable(UserError):
     def __init__(self, fault: str, remedy: str) -> None:
         super().__init__(f"{fault}; {remedy}")
         self.fault = fault
+
+
+def refused(error: OSError) -> str | None:
+    """What the operating system refuses, and the remedy; None if the user has none."""
+    if error.errno == errno.ENAMETOOLONG:  # whatever asks first whether there is such a file
+        name = printable(error.filename)
+        return f"{name}: the name is too long for a file; choose a shorter one"
+    if error.errno in FULL:
+        return f"the disk is full ({error.strerror}); make room"
+    return None
 
 
 def unwritable(path: Path, error: OSError, remedy: str = "choose another place") -> Unwritable:

@@ -7,11 +7,13 @@ import inspect
 import re
 import sys
 import types
+from collections.abc import Mapping
 from typing import Any
 
 from jaxdl.errors import UserError, suggestion
 
 _DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_NAME = f"({_DOTTED}):({_DOTTED})"  # 'package.module:thing'
 _LONGEST = 200  # characters of a dotted name
 
 
@@ -32,11 +34,21 @@ class FromRun(str):
     trust: frozenset[str] = frozenset()
 
 
+def modules(config: Any) -> frozenset[str]:
+    """The modules whose code a config names, wherever it names it."""
+    if isinstance(config, Mapping):
+        return frozenset[str]().union(*map(modules, config.values()))
+    if isinstance(config, tuple):
+        return frozenset[str]().union(*map(modules, config))
+    named = re.fullmatch(_NAME, config) if isinstance(config, str) else None
+    return frozenset({named[1]} if named else ())
+
+
 def imported(name: str, path: str) -> Any:
     """What a dotted name stands for; see `find`."""
     run = name if isinstance(name, FromRun) else None
     path = path if run is None else f"{run.file}: {path}"
-    parts = re.fullmatch(f"({_DOTTED}):({_DOTTED})", name)
+    parts = re.fullmatch(_NAME, name)
     if parts is None or len(name) > _LONGEST:
         raise UserError(f"{path}: {name[:_LONGEST]!r} names no code; write 'package.module:thing'")
     module, attribute = parts.groups()

@@ -1,4 +1,4 @@
-"""The progress of a run: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a run: a live line on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress:
     Args:
       total: length of the run, in steps.
       batch_size: examples in a step.
-      seconds: between two lines, if the stream is not a terminal.
+      seconds: between two lines, if the stream is neither a terminal nor a notebook's.
       stream: where to print; by default stdout.
     """
 
@@ -34,7 +34,12 @@ class Progress:
         self._total, self._batch_size, self._seconds = total, batch_size, seconds
         self._stream = stream or sys.stdout
         moves = os.environ.get("TERM", "dumb") not in ("dumb", "unknown")  # its cursor
-        self._live = moves and self._stream.isatty()
+        self._notebook = _of_notebook(self._stream)
+        self._live = self._notebook or (moves and self._stream.isatty())
+        if self._live:
+            self._seconds = 1.0 if self._notebook else 0.1  # a browser shows each as a message
+        self._shown = 0  # characters of the live line
+        self._writing = threading.Lock()  # `busy`, and who answers a signal, have threads
         self._printed = -float("inf")
         self._rate: float | None = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
@@ -58,7 +63,7 @@ class Progress:
         began, first = self._recent[0]
         if now - began > 0.5:  # over less time the rate would be too noisy
             self._rate = (step - first) / (now - began)
-        if now - self._printed < (0.1 if self._live else self._seconds):
+        if now - self._printed < self._seconds:
             return
         self._printed = now
         parts = [f"step {step:,}/{self._total:,}", f"loss {loss:.4g}"]
@@ -81,7 +86,7 @@ class Progress:
     def busy(self, what: str) -> Iterator[None]:
         """While a block runs, show what it does.
 
-        It is shown after a second: with the time it takes on a terminal, elsewhere as one line.
+        It is shown after a second: on a live line with the time it takes, elsewhere as one line.
         """
         began, done = time.perf_counter(), threading.Event()
 
@@ -102,29 +107,55 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._print(("\r\x1b[K" if self._live else "") + printable(text, LINE) + "\n")
+        self._put(printable(text, LINE), "\n")
+
+    def close(self) -> None:
+        """Leave the live line as it is: what others print begins a new one."""
+        with self._writing:
+            if self._shown:
+                self._print("\n")
+            self._shown = 0
 
     def _write(self, text: str) -> None:
         if not self._live:
             return self.say(text)
-        width = shutil.get_terminal_size().columns - 1
-        self._print("\r\x1b[K" + printable(text, LINE)[:width])
+        width = LINE if self._notebook else shutil.get_terminal_size().columns - 1
+        self._put(printable(text, LINE)[:width])
+
+    def _put(self, line: str, end: str = "") -> None:
+        """Write a line over the live one; with an end it stays, without it is the live one."""
+        with self._writing:
+            self._print(self._in_place(line) + end)
+            self._shown = 0 if end else len(line)
+
+    def _in_place(self, line: str) -> str:
+        if self._notebook:  # they know no sequence that clears a line
+            return "\r" + line.ljust(self._shown) if self._shown else line
+        return "\r\x1b[K" + line if self._live else line
 
     def _print(self, text: str) -> None:
         try:
             if self._has_room():
                 print(text, end="", file=self._stream, flush=True)
         except OSError:  # the reader has gone, or a disk is full; training goes on
-            self._live, self._stream = False, io.StringIO()
+            self._live = self._notebook = False
+            self._stream = io.StringIO()
 
     def _has_room(self) -> bool:
         """Whether a line can be written at once: a paused pager, say, would block training."""
+        if self._notebook:  # its number is that of the kernel's own output
+            return True
         poll = select.poll()
         try:
             poll.register(self._stream.fileno(), select.POLLOUT)
         except (OSError, ValueError):  # it is in memory
             return True
         return bool(poll.poll(0))
+
+
+def _of_notebook(stream: object) -> bool:
+    """Whether a stream is shown in a notebook, by the kernel of Jupyter."""
+    return any(kind.__module__ == "ipykernel.iostream" for kind in type(stream).__mro__)
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,8 @@
 Python runs signal handlers only when its main thread runs Python code, and XLA cannot be
 interrupted while it compiles. So a thread answers each signal immediately, and ends the process if
 it stays outside of Python: after the first signal where there is nothing to save, as in compiling,
-else after the second. Futures that may never end are waited for by `result`.
+else after the second. It never ends a notebook or another interactive session, which holds more
+than this run. Futures that may never end are waited for by `result`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class _Watch:
             if signals == 2 and not self._left.wait(_GLANCE) and self._stop.handled == 1:
                 # Two came together, of which Python makes one.
                 _thread.interrupt_main(signal.Signals(number[0]))
-            if ends and not self._left.wait(_GRACE):
+            interactive = hasattr(sys, "ps1")  # as Python and IPython say it
+            if ends and not interactive and not self._left.wait(_GRACE):
                 os._exit(128 + number[0])
         os.close(self._read)
 

@@ -14,6 +14,23 @@ class Terminal(io.StringIO):
         return True
 
 
+class Kernel(io.StringIO):
+    """The output of a notebook, as Jupyter's kernel has it: no terminal, and no file."""
+
+    __module__ = "ipykernel.iostream"
+
+
+def as_a_notebook_shows_it(text):
+    """The lines of a text in which a carriage return goes back to the beginning of one."""
+    lines = []
+    for written in text.split("\n"):
+        line = ""
+        for piece in written.split("\r"):
+            line = piece + line[len(piece) :]
+        lines.append(line.rstrip())
+    return lines
+
+
 def shown(monkeypatch, stream=None, terminal="xterm", **settings):
     stream = io.StringIO() if stream is None else stream
     monkeypatch.setattr("sys.stdout", stream)
@@ -56,6 +73,35 @@ def test_plain_lines_are_few_and_a_terminal_is_rewritten(clock, monkeypatch):
     assert [line.split()[1] for line in plain.getvalue().splitlines()[:-1]] == ["1/100", "11/100"]
     assert terminal.getvalue().count("\r\x1b[K") == 21 and terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().endswith("\r\x1b[Kdone\n")
+
+
+def test_in_a_notebook_a_line_is_rewritten_once_a_second(clock, monkeypatch):
+    progress, out = shown(monkeypatch, Kernel(), "dumb", total=100, batch_size=1)
+    progress.restart(0)
+    for step in range(1, 21):  # four steps a second
+        clock[0] += 0.25
+        progress.show(step, 10.0**step, 0.0)  # lines of unlike lengths
+        live = as_a_notebook_shows_it(out.getvalue())
+        assert len(live) == 1 and live[0].count("step") == 1
+    assert out.getvalue().count("\r") == 4 and "\x1b" not in out.getvalue()
+    progress.say("done")
+    progress.say("really")
+    assert as_a_notebook_shows_it(out.getvalue()) == ["done", "really", ""]
+
+
+def test_the_kernel_of_jupyter_is_recognized():
+    iostream = pytest.importorskip("ipykernel.iostream")
+    assert iostream.OutStream.__module__ == Kernel.__module__
+
+
+@pytest.mark.parametrize("stream", [Kernel, Terminal, io.StringIO])
+def test_what_is_printed_afterwards_begins_a_line(clock, monkeypatch, stream):
+    progress, out = shown(monkeypatch, stream(), total=10, batch_size=1)
+    progress.show(10, 1.0, 0.0)
+    progress.close()
+    progress.close()
+    print("mine")
+    assert out.getvalue().removeprefix("\r\x1b[K") == "step 10/10  loss 1\nmine\n"
 
 
 def test_what_takes_a_second_is_told(monkeypatch):

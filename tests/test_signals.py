@@ -107,6 +107,29 @@ with signals.StopSignal() as stop, {block}:
             process.kill()
 
 
+def test_an_interactive_session_is_never_ended():
+    """As a notebook: it interrupts what is done, as soon as that comes back to Python."""
+    program = """
+import ctypes, os, signal, sys, threading
+from jaxdl import signals
+sys.ps1 = "In : "
+signals._GRACE = 0.1
+lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+libc.pthread_mutex_lock(lock)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Timer(1.5, libc.pthread_mutex_unlock, (lock,)).start()
+try:
+    with signals.StopSignal() as stop, stop.giving_up(True):
+        stop.answer = lambda count: print("heard", count, flush=True)
+        libc.pthread_mutex_lock(lock)
+        print("not interrupted")
+except SystemExit as stopped:
+    print("alive", stopped)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard 1\nalive 130\n"), done.stderr
+
+
 def test_what_is_given_up_ends_at_the_first_signal():
     with StopSignal() as stop:
         with pytest.raises(Stopped), stop.giving_up():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ from jaxdl.cli import (
     verify,
 )
 from jaxdl.cli.options import Parser, Version
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError
+from jaxdl.files import FULL, refused
 from jaxdl.runtime import keep_freed_memory
 from jaxdl.terminal import complain, set_up
 
@@ -77,14 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _discard_output()
         raise SystemExit(0) from None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # whatever asks first whether there is such a file
-            name = printable(error.filename)
-            fault = f"{name}: the name is too long for a file; choose a shorter one"
-        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            _discard_output()
-            fault = f"the disk is full ({error.strerror}); make room"
-        else:
+        fault = refused(error)
+        if fault is None:
             raise
+        if error.errno in FULL:
+            _discard_output()
         complain(fault)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from pathlib import Path
-from typing import Any
 
-from jaxdl.caches import keep_programs
 from jaxdl.cli.options import Subcommands, add_config, add_trust, add_workdir, existing_run
 from jaxdl.durations import OTHER_UNIT
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError
 from jaxdl.terminal import say
 
 
@@ -50,58 +47,34 @@ def add(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
-    from jaxdl.checkpointing.run_directory import Run
+    from jaxdl.inference.conclusion import conclusion
     from jaxdl.parallel import processes
-    from jaxdl.training.build import overridden, read_config
-    from jaxdl.training.start import train_run
+    from jaxdl.training.start import train_in
 
     if options.config is None or options.extend:
         existing_run(options.workdir)
+    if options.distributed is None and (options.processes, options.process) != (None, None):
+        raise UserError("--processes: needs --distributed HOST:PORT, the address of process 0")
     with contextlib.ExitStack() as stack:
-        if options.distributed is None and (options.processes, options.process) != (None, None):
-            raise UserError("--processes: needs --distributed HOST:PORT, the address of process 0")
         if options.distributed is not None:
             team = options.distributed, options.processes, options.process, options.patience
             stack.enter_context(processes.joined(*team))
-        keep_programs()
-        run = Run(options.workdir, processes.leads(), trust=options.trust)
-        stack.enter_context(run.locked())
-        if options.config:
-            config = read_config(options.config, overrides)
-        else:
-            config = overridden(run.config(), overrides)
-        result, before = train_run(config, run, options.extend, options.profile)
+        result, before = train_in(
+            options.workdir,
+            options.config,
+            overrides,
+            trust=options.trust,
+            extend=options.extend,
+            profile=options.profile,
+        )
         if processes.leads():
             if before:
                 say(f"{options.workdir}: finished before; this is its result")
-            _conclude(result, run.folder)
-
-
-def _conclude(result: dict[str, Any], folder: Path) -> None:
-    """The final metrics, and whether the published target was met."""
-    from jaxdl.tasks.detection_base import MEANING
-
-    for name, value in result["metrics"].items():
-        say(f"{printable(name):24} {'nan' if value is None else format(value, '.6g')}")
-    counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
-    counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
-    say(
-        f"{counted} at step {result['step']:,}; "
-        f"{result['examples_per_second']:,.0f} training examples/s"
-    )
-    if stopped := result.get("stopped_early"):
-        said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
-        if kept := result["best"]:
-            named = printable(kept["metric"])
-            best = f"; the best, {named} {kept['value']:.6g} at step {kept['step']:,}, is --best"
-        say(f"{said}, after {stopped['patience']} evaluations without a better one{best}")
-    if any(name.endswith("/AP") for name in result["metrics"]):
-        say(MEANING)
-    target = result["target"]
-    if target:
-        verdict = "met" if result["met"] else "NOT met"
-        say(f"target {target['metric']} {target['value']:g} ({target['source']}): {verdict}")
-    say(f"everything is in {folder}")
+            metrics, sentences = conclusion(result)
+            for name, value in metrics.items():
+                say(f"{name:24} {value}")
+            for sentence in (*sentences, f"everything is in {options.workdir}"):
+                say(sentence)
 
 
 def _window(text: str) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from jaxdl.figures.needs import Known, undrawable
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.figures.reconstruction import codes, reconstructions, samples
-from jaxdl.files import make_parent, refuse_special, replace_bytes
+from jaxdl.files import make_parent, refuse_special, replace_bytes, special
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +49,7 @@ __all__ = [
     "class_maps",
     "draw",
     "draw_boxes",
+    "drawn",
     "filter_grid",
     "gallery",
     "learning_curves",
@@ -58,6 +59,10 @@ __all__ = [
     "undrawn",
     "unit_patches",
 ]
+
+_MOST = 40  # figures of a run
+_LARGEST = 8 << 20  # bytes of a figure
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 Figures = Mapping[str, Callable[[FinishedRun], "Figure"]]  # name -> function
 
@@ -122,6 +127,27 @@ def draw(figures: Figures, run: FinishedRun, gallery: Gallery) -> None:
     """Draw the learning curves and the given figures, as name.png."""
     for name, function in {"learning_curves": learning_curves, **figures}.items():
         gallery.draw(function, run, name.rpartition(":")[2])
+
+
+def drawn(folder: Path) -> dict[str, Path]:
+    """Name -> PNG of each figure in a folder; of those drawn at each evaluation, the last.
+
+    The learning curves come first. Links, and files that are too large or no PNG, are left out.
+    """
+    if special(folder) or not folder.is_dir():
+        return {}
+    found = dict[str, Path]()
+    places = sorted(folder.iterdir(), key=lambda path: (path.stem != "learning_curves", path.name))
+    for path in places[:_MOST]:
+        if not special(path) and path.is_dir():
+            inner = sorted(path.glob("*.png"))
+            path = inner[-1] if inner else path
+        if special(path) or not path.is_file() or path.stat().st_size > _LARGEST:
+            continue
+        with path.open("rb") as file:
+            if file.read(len(_PNG)) == _PNG:
+                found[str(path.relative_to(folder)).removesuffix(".png")] = path
+    return found
 
 
 def undrawn(figures: Figures, folder: Path) -> list[str]:

@@ -1,9 +1,11 @@
-"""A finished run in Python: what `jaxdl.load` gives, and what the command line asks."""
+"""A run in Python: what `jaxdl.train` and `jaxdl.load` give, and what the command line asks."""
 
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Collection, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,71 @@ import numpy as np
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
+from jaxdl.figures import drawn
+from jaxdl.files import refused
+from jaxdl.inference.conclusion import conclusion, formatted
 from jaxdl.inference.evaluator import Evaluator
 from jaxdl.inference.explain import Explainer
 from jaxdl.inference.predictor import Predictor
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.inference.text_generator import TextGenerator
+from jaxdl.named_code import modules
 from jaxdl.tasks.answer import Answer
+from jaxdl.terminal import say
+from jaxdl.training.start import train_in
+
+
+def train(
+    config: Any,
+    workdir: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    extend: Mapping[str, Any] | None = None,
+    trust: Collection[str] = (),
+) -> LoadedRun:
+    """Train a config, as `jaxdl train` does: from the newest checkpoint if there is one.
+
+        run = jaxdl.train("digits_cnn", "runs/digits", ["training.epochs=3"])
+
+    Progress is printed: in place on a terminal and in a notebook. A run that has finished is not
+    trained again. Ctrl-C, or the interruption of a kernel, saves the state and stops; the same call
+    resumes, to the same numbers as if it had not been stopped.
+
+    Args:
+      config: a config file, the name of a shipped one, or the config itself, a `ConfigDict` or
+        nested dicts; None goes on with the run in `workdir`.
+      workdir: the run directory.
+      overrides: of the config, each `key.sub=value`, as after `--config.`
+      extend: how long the run is to become in all, `{"epochs": 20}` or `{"steps": 5000}`.
+      trust: modules whose code may run where the config in `workdir` names it; those that `config`
+        names are trusted.
+
+    Returns:
+      The run, as `load` gives it.
+
+    Raises:
+      UserError: the config, the data or the directory cannot be; the message is one line.
+      KeyboardInterrupt: it was interrupted; all was saved.
+    """
+    if isinstance(overrides, str):
+        raise UserError(f"overrides: expected a list, such as [{overrides!r}]")
+    try:
+        if config is None or extend:
+            _require_run(workdir)
+        _, before = train_in(workdir, config, overrides, trust=trust, extend=extend)
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGINT:  # which in Python ends what is done, not the process
+            raise KeyboardInterrupt from None
+        raise
+    except OSError as error:
+        if fault := refused(error):
+            raise UserError(fault) from None
+        raise
+    if before:
+        say(f"{workdir}: finished before; this is its result")
+    consented = frozenset() if config is None else modules(Run(workdir).config())
+    named = [trust] if isinstance(trust, str) else trust
+    return load(workdir, trust={*named, *consented})
 
 
 def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ()) -> LoadedRun:
@@ -35,9 +96,13 @@ def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ())
       UserError: it holds no run, its files are damaged, or its config names code that is not
         trusted.
     """
+    _require_run(folder)
+    return LoadedRun(RestoredRun(Run(folder, best=best, trust=trust)))
+
+
+def _require_run(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").exists():
         raise UserError(f"{folder}: holds no run (no config.json); name the --workdir of a run")
-    return LoadedRun(RestoredRun(Run(folder, best=best, trust=trust)))
 
 
 class LoadedRun:
@@ -171,6 +236,11 @@ class LoadedRun:
         lines = [line for line in self.parts.directory.history() if any("/" in k for k in line)]
         return {k: v for k, v in (lines or [{}])[-1].items() if "/" in k}
 
+    @property
+    def figures(self) -> dict[str, Path]:
+        """The figures: name -> PNG file, the learning curves first."""
+        return drawn(self.parts.directory.figures)
+
     @functools.cached_property
     def predictor(self) -> Predictor:
         """The `Predictor` of this run; its programs are compiled once."""
@@ -206,3 +276,18 @@ class LoadedRun:
             f"{columns})",
             400,
         )
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the result."""
+        if result := self.parts.directory.result():
+            metrics, sentences = conclusion(result)
+        else:
+            metrics = formatted(self.metrics)
+            sentences = ["not finished" + "; these are of its last evaluation" * bool(metrics)]
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
+            for name, value in metrics.items()
+        )
+        head = f"<p>{escape(repr(self))}</p>"
+        said = "".join(f"<p>{escape(printable(text, None))}</p>" for text in sentences)
+        return f"{head}<table>{rows}</table>{said}"

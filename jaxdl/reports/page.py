@@ -13,14 +13,11 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.errors import UserError, printable
-from jaxdl.files import special
+from jaxdl.figures import drawn
 from jaxdl.reports.compare import curves
 from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown, table
 from jaxdl.sweeps.report import cell
 
-_MOST = 40  # figures of a run
-_LARGEST = 8 << 20  # bytes of a figure
-_PNG = b"\x89PNG\r\n\x1a\n"
 _LONGEST = 2_000  # characters of a value
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 70rem; margin: 2rem auto;
@@ -131,7 +128,7 @@ def _sweep(folder: Path) -> Iterator[str]:
         for point in points
     ]
     yield _table([*metrics], rows) if rows else "<p>It has not ended.</p>"
-    yield from (_figure(png, name) for name, png in _figures(folder / "figures"))
+    yield from _drawn(folder / "figures")
 
 
 def _run(each: Told) -> Iterator[str]:
@@ -142,28 +139,15 @@ def _run(each: Told) -> Iterator[str]:
     target = (each.result or {}).get("target")
     if target:
         yield f"<p>The target was published in: {_text(target['source'])}</p>"
-    for name, png in _figures(each.run.figures):
-        yield _figure(png, name)
+    yield from _drawn(each.run.figures)
     for name in ("tables", "environment"):
         if (folder / f"{name}.json").exists():
             yield from _details(name, cfg.read_json(folder / f"{name}.json"))
     yield from _details("config", each.config)
 
 
-def _figures(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and PNG of each figure; of those drawn at each evaluation, the last."""
-    if special(folder) or not folder.is_dir():
-        return
-    places = sorted(folder.iterdir(), key=lambda path: (path.stem != "learning_curves", path.name))
-    for path in places[:_MOST]:
-        if not special(path) and path.is_dir():
-            inner = sorted(path.glob("*.png"))
-            path = inner[-1] if inner else path
-        if special(path) or not path.is_file() or path.stat().st_size > _LARGEST:
-            continue
-        png = path.read_bytes()
-        if png.startswith(_PNG):
-            yield str(path.relative_to(folder)).removesuffix(".png"), png
+def _drawn(folder: Path) -> Iterator[str]:
+    return (_figure(file.read_bytes(), name) for name, file in drawn(folder).items())
 
 
 def _figure(png: bytes, caption: str) -> str:

@@ -155,6 +155,7 @@ class Population:
           SystemExit: a signal asked to stop; all was saved.
         """
         with ExitStack() as stack:
+            stack.enter_context(closing(progress))
             stack.enter_context(self.experiment.precision.enabled())
             stop = stack.enter_context(StopSignal())
             trainee = _PopulationRecorder(self, runs, Run(folder), progress)

@@ -66,7 +66,7 @@ _MANY = 1 << 16  # classes, where their number is not known
 
 
 def read_config(
-    file: str, overrides: Sequence[str] = (), *, small_twin: bool = True
+    file: Any, overrides: Sequence[str] = (), *, small_twin: bool = True
 ) -> dict[str, Any]:
     """The config of a file, or of a shipped one's name, with overrides and all defaults.
 
@@ -74,7 +74,7 @@ def read_config(
     that asks for a twin of the data makes the run small, too, but for what overrides set.
 
     Args:
-      file: as after `--config`.
+      file: as after `--config`; or the config itself.
       overrides: each `key.sub=value`, as after `--config.`
       small_twin: False keeps the sizes that the run has on its real data.
 

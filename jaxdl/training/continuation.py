@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdl import config as cfg
-from jaxdl.durations import OTHER_UNIT, Clock
+from jaxdl.durations import OTHER_UNIT, Clock, in_steps
 from jaxdl.errors import UserError
 from jaxdl.optim import SCHEDULES
 from jaxdl.training.build import resolved
@@ -63,7 +63,12 @@ def length(config: Config) -> dict[str, Any]:
 
 
 def extended(config: Config, to: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the run made so long in all; as it is, if it is so long already."""
+    """The config of the run made so long in all; as it is, if it is so long already.
+
+    Raises:
+      UserError: that is no length.
+    """
+    in_steps(to, 1, "--extend")
     if length(config) == to:
         return dict(config)
     config = _without(_pinned(config), "training", OTHER_UNIT)

@@ -115,9 +115,10 @@ def train(
     if progress is None:
         stream = None if leads() else io.StringIO()
         progress = Progress(experiment.clock.total, experiment.order.batch_size, stream=stream)
-    with experiment.precision.enabled(), StopSignal() as stop:
+    with contextlib.closing(progress), experiment.precision.enabled(), StopSignal() as stop:
         recorder = Recorder(experiment, run, progress, callbacks=callbacks)
-        with contextlib.closing(recorder), profile or nullcontext():
+        loader = recorder.loader
+        with contextlib.closing(recorder), contextlib.closing(loader), profile or nullcontext():
             return run_loop(recorder, stop, profile)
 
 

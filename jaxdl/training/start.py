@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from jaxdl.caches import keep_programs
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.figures import undrawn
 from jaxdl.files import Secondary
+from jaxdl.parallel.processes import leads
 from jaxdl.progress import Progress
 from jaxdl.terminal import say
 from jaxdl.training import continuation
-from jaxdl.training.build import build_experiment, resolved
+from jaxdl.training.build import build_experiment, overridden, read_config, resolved
 from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
 from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder
+
+
+def train_in(
+    workdir: str | Path,
+    config: Any = None,
+    overrides: Sequence[str] = (),
+    *,
+    trust: Collection[str] = (),
+    extend: Mapping[str, Any] | None = None,
+    profile: tuple[int, int] | None = None,
+) -> tuple[dict[str, Any], bool]:
+    """Train in a directory, or resume what it holds; see `train_run`.
+
+    Args:
+      workdir: the directory, which is locked as long as this trains.
+      config: as `jaxdl.config.read` takes it; None resumes with that of the directory.
+      overrides: of the config, as after `--config.`
+      trust: modules whose code may run where the directory's config names it.
+      extend, profile: as of `train_run`.
+    """
+    keep_programs()
+    run = Run(workdir, leads(), trust=trust)
+    with run.locked():
+        if config is None:
+            config = overridden(run.config(), overrides)
+        else:
+            config = read_config(config, overrides)
+        return train_run(config, run, extend, profile)
 
 
 def train_run(
