@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.places import needs_folder
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.csv import Sheet, csv, is_number
 from jaxdl.data.sources.image_folders import images
@@ -23,6 +24,7 @@ from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import yolo
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
+from jaxdl.remote import local_path
 
 TABLES = (".csv", ".tsv")
 _LOOKED_AT = 50  # images, for their size and colors
@@ -56,15 +58,26 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     """Read what a path names, by the source for it.
 
     Args:
-      path: a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of texts
-        or with a table; or a table (.csv, .tsv), a COCO file (.json), a YOLO description (.yaml), a
-        text, or a pattern of texts.
+      path: of a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of
+        texts or with a table; or a table (.csv, .tsv), a YOLO description (.yaml), a text, or a
+        pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
     Raises:
       UserError: nothing is there, or its source refuses it.
     """
+    source = "yolo" if path.lower().endswith((".yaml", ".yml")) else ""
+    here = local_path(path, with_folder=needs_folder(source, path, {}))
+    found = _recognize(here, target, kind)
+    if here == path:
+        return found
+    below = found.settings["path"].removeprefix(here)
+    return replace(found, settings={**found.settings, "path": path.rstrip("/") + below})
+
+
+def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
+    """The same of a path of this machine."""
     place = Path(path).expanduser()
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
