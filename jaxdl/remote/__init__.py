@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 
-from jaxdl.errors import UserError
 from jaxdl.files import ADDRESS
 from jaxdl.remote.mirror import mirrored
 from jaxdl.remote.storage import Storage
@@ -45,11 +44,7 @@ def weights_path(path: str) -> str:
     """The same of a weight file or a run; hf://owner/name is the model.safetensors in there."""
     if not _HUB_MODEL.fullmatch(path.rstrip("/")):
         return local_path(path)
-    address = f"{path.rstrip('/')}/{_HUB_WEIGHTS}"
-    try:
-        return local_path(address)
-    except UserError as error:
-        raise UserError(f"{error} (hf://owner/name stands for its {_HUB_WEIGHTS})") from None
+    return local_path(f"{path.rstrip('/')}/{_HUB_WEIGHTS}")
 
 
 __all__ = ["local_path", "weights_path"]

@@ -48,8 +48,8 @@ def mirrored(storage: Storage) -> Path:
     cache = caches.usable("remote")
     if cache is None:
         raise UserError(
-            f"{storage.address}: is brought to the cache, which there is none; set XDG_CACHE_HOME "
-            "to a folder that only you can write"
+            f"{storage.address}: files are brought to the cache, and there is none; set "
+            "XDG_CACHE_HOME to a folder that only you can write"
         )
     place = cache / _slug(storage.address)
     entries = storage.files()
@@ -60,8 +60,8 @@ def mirrored(storage: Storage) -> Path:
     except OSError as error:
         raise unwritable(place, error, "make room, or set XDG_CACHE_HOME") from None
     files = place / "files"
-    wild = storage.below not in entries and not (files / storage.below).is_dir()
-    return Path(glob.escape(str(files)), storage.below) if wild else files / storage.below
+    wild = storage.name not in entries and not (files / storage.name).is_dir()
+    return Path(glob.escape(str(files)), storage.name) if wild else files / storage.name
 
 
 def _bring(storage: Storage, entries: Mapping[str, Entry], place: Path) -> None:

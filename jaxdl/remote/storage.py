@@ -6,6 +6,7 @@ fsspec and what it needs for a scheme are the extra `remote`, imported when an a
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import posixpath
@@ -38,7 +39,7 @@ _SCHEMES = {
 }  # fmt: skip
 _LINKS = ("http", "https")  # of one file: they list no folders
 _PATIENCE = 20  # seconds for the first answer
-_TAGS = ("ETag", "etag", "md5Hash", "blob_id", "Last-Modified", "LastModified", "updated", "mtime")
+_TAGS = ("ETag", "etag", "md5Hash", "blob_id", "Last-Modified", "updated", "created")
 # Types of errors, here or among their causes, by the words of their libraries.
 _NO_NETWORK = {"ClientConnectionError", "ConnectError", "ConnectionError", "ConnectTimeoutError",
                "HTTPClientError", "TimeoutError", "TransportError"}  # fmt: skip
@@ -73,13 +74,11 @@ class Storage:
       address: as the user gives it.
       scheme: 's3', 'gs', 'hf', 'https' or 'http'.
       path: of the file, the folder or the pattern, as fsspec has it.
-      system: fsspec's.
     """
 
     address: str
     scheme: str
     path: str
-    system: Any
 
     @classmethod
     def of(cls, address: str) -> Storage:
@@ -95,7 +94,9 @@ class Storage:
             raise UserError(
                 f"{address}: {scheme}:// is not read; give s3://, gs://, hf:// or https://{local}"
             )
-        if match is None or match[0].count("/") != 2 or not address[match.end() :].strip("/"):
+        place = "" if match is None else address[match.end() :].strip("/")
+        named = place.partition("/")[2] if scheme in _LINKS else place
+        if match is None or match[0].count("/") != 2 or not named:
             raise UserError(f"{address}: names nothing; write it as {scheme}://place/file")
         package = _SCHEMES[scheme].package
         for needed in ("fsspec", package):
@@ -107,38 +108,39 @@ class Storage:
         import fsspec
 
         with _told(address, scheme):
-            system = fsspec.filesystem(scheme)
-            return cls(address, scheme, system._strip_protocol(address), system)
+            kind = fsspec.get_filesystem_class(scheme)
+        return cls(address, scheme, kind._strip_protocol(f"{scheme}://{address[match.end() :]}"))
+
+    @functools.cached_property
+    def system(self) -> Any:
+        """fsspec's; it may ask for credentials in the network."""
+        import fsspec
+
+        return fsspec.filesystem(self.scheme)
 
     @property
-    def below(self) -> str:
-        """The path below `folder`: a name, or names and a pattern."""
+    def name(self) -> str:
+        """The name of the file or folder; of a pattern, what follows the folder of all matches."""
+        return self._below(self.path)
+
+    def _below(self, path: str) -> str:
         if self.scheme in _LINKS:
-            return posixpath.basename(unquote(urlsplit(self.address).path))
-        return posixpath.relpath(self.path, self.folder or ".")
-
-    @property
-    def folder(self) -> str:
-        """The folder that holds the file or folder, or all that a pattern matches."""
-        return posixpath.dirname(re.split(r"[*?[]", self.path)[0])
+            return posixpath.basename(unquote(urlsplit(path).path).rstrip("/"))
+        folder = posixpath.dirname(re.split(r"[*?[]", self.path)[0])
+        return posixpath.relpath(path, folder or ".")
 
     def files(self) -> dict[str, Entry]:
-        """All files that the address stands for, by their paths below `folder`.
+        """All files that the address stands for, by their paths, which begin as `name` does.
 
         Raises:
           UserError: there is none, or they cannot be listed.
         """
         with _told(self.address, self.scheme):
-            self.system.invalidate_cache()
-            if self.scheme in _LINKS:
-                about = _soon(self.address, self.scheme, lambda: self.system.info(self.address))
-                return {self.below: _entry(self.address, about)}
             found = _soon(self.address, self.scheme, self._first)
             if len(found) == 1 and (root := next(iter(found.values())))["type"] == "directory":
                 found = self.system.find(root["name"], detail=True)
-        folder = self.folder or "."
         entries = {
-            posixpath.relpath(path, folder): _entry(path, about)
+            self._below(path): _entry(path, about)
             for path, about in found.items()
             if about["type"] == "file" and not path.endswith("/")  # which marks a folder
         }
@@ -148,6 +150,7 @@ class Storage:
 
     def _first(self) -> dict[str, Any]:
         """The file or folder of this path, or else all that match it as a pattern."""
+        self.system.invalidate_cache()  # it may remember an older listing
         if set("*?[") & set(self.path) and not self.system.exists(self.path):
             return self.system.glob(self.path, detail=True)
         return {self.path: self.system.info(self.path)}
@@ -158,7 +161,8 @@ class Storage:
         Raises:
           UserError: it cannot be read to its end.
         """
-        with _told(f"{self.scheme}://{entry.path.removeprefix(self.scheme + '://')}", self.scheme):
+        inside = entry.path.removeprefix(f"{self.scheme}:").lstrip("/")
+        with _told(f"{self.scheme}://{inside}", self.scheme):
             self.system.get_file(entry.path, place)
 
 
@@ -210,13 +214,12 @@ def _told(address: str, scheme: str) -> Iterator[None]:
 
 def _why(error: Exception, scheme: _Scheme) -> str:
     """What is wrong, and the remedy."""
-    types, codes = set[str](), set[Any]()
-    cause: BaseException | None = error
-    while cause is not None:
-        types |= {each.__name__ for each in type(cause).__mro__}
-        codes |= {getattr(cause, name, None) for name in ("code", "status", "status_code")}
-        cause = cause.__cause__
-    text = printable(first_line(error, 200))
+    causes = [error]
+    while isinstance(causes[-1].__cause__, Exception):
+        causes.append(causes[-1].__cause__)
+    types = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    codes = {getattr(c, name, None) for c in causes for name in ("code", "status", "status_code")}
+    text = printable(first_line(causes[-1], 200))
     if types & _NO_NETWORK:
         return f"cannot be reached ({text}); check the network, or copy it here"
     if types & _NO_RIGHT or codes & _REFUSED:
