@@ -17,7 +17,7 @@ from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.csv import Sheet, csv, is_number
+from jaxdl.data.sources.csv import PARQUET, TABLES, Sheet, csv, is_number
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
@@ -26,7 +26,6 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
 from jaxdl.remote import local_path
 
-TABLES = (".csv", ".tsv")
 _LOOKED_AT = 50  # images, for their size and colors
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
@@ -59,8 +58,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of
-        texts or with a table; or a table (.csv, .tsv), a YOLO description (.yaml), a text, or a
-        pattern of texts; or an address of one.
+        texts or with a table; or a table (.csv, .tsv, .parquet), a YOLO description (.yaml), a
+        text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
@@ -203,8 +202,7 @@ def _unseen(splits: Mapping[str, Table], column: str) -> str:
 
 def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """A table: the column to predict, and the columns to predict it from."""
-    first = user_files.read(Path(path), "csv").partition("\n")[0]
-    delimiter = max(",;\t|", key=first.count)
+    delimiter = "," if path.lower().endswith(PARQUET) else _delimiter(path)
     sheet = Sheet.read(path, delimiter)
     settings: dict[str, Any] = {"path": path}
     if delimiter != ",":
@@ -249,6 +247,11 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if left_out:
         notes.append(f"leaves out {_named(left_out)}: names, gaps, or row numbers")
     return Recognized("csv", settings, splits, tuple(notes))
+
+
+def _delimiter(path: str) -> str:
+    first = user_files.read(Path(path), "csv").partition("\n")[0]
+    return max(",;\t|", key=first.count)
 
 
 def _is_text(cells: list[str]) -> bool:
