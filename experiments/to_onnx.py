@@ -40,7 +40,9 @@ def main(options: argparse.Namespace) -> None:
     check_creatable(options.output, "--output", (".onnx",))
     for package in ("jax2onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"the package {package} is not installed; see the head of {__file__}")
+            raise UserError(
+                f"the package {package} is not installed; see the head of experiments/to_onnx.py"
+            )
     run = RestoredRun(Run(folder))
     program = partial(make_program(run), flat(run.state.eval_params, run.state.model_state))
     columns = {
