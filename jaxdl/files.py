@@ -130,7 +130,7 @@ def open_plain(path: Path, flags: int) -> io.FileIO:
     return io.FileIO(number, "r+" if flags & os.O_RDWR else "w")
 
 
-def local(path: str | Path, why: str = "is not read or written here") -> Path:
+def local(path: str | Path, why: str = "is not read or written") -> Path:
     """The path of a file or folder of this machine.
 
     Args:

@@ -29,7 +29,7 @@ from pathlib import Path
 from jaxdl import caches
 from jaxdl.errors import UserError, printable
 from jaxdl.files import append_bytes, open_plain, replace_bytes, sha256_of, unwritable
-from jaxdl.remote.storage import Entry, Stamp, Storage
+from jaxdl.remote.storage import Entry, Stamp, Storage, quietly
 
 _log = logging.getLogger("jaxdl")
 
@@ -52,11 +52,12 @@ def mirrored(storage: Storage) -> Path:
             "XDG_CACHE_HOME to a folder that only you can write"
         )
     place = cache / _slug(storage.address)
-    entries = storage.files()
-    _check_names(entries, storage.address)
     try:
-        with _locked(place, storage.address):
-            _bring(storage, entries, place)
+        with quietly():
+            entries = storage.files()
+            _check_names(entries, storage.address)
+            with _locked(place, storage.address):
+                _bring(storage, entries, place)
     except OSError as error:
         raise unwritable(place, error, "make room, or set XDG_CACHE_HOME") from None
     files = place / "files"
@@ -68,9 +69,11 @@ def _bring(storage: Storage, entries: Mapping[str, Entry], place: Path) -> None:
     """Make a copy whole."""
     files, journal, partial = place / "files", place / "brought.jsonl", place / "partial"
     shutil.rmtree(partial, ignore_errors=True)
-    brought = _kept(_read(journal), entries, files)
+    told = _read(journal)
+    brought = _kept(told, entries, files)
     missing = {path: entry for path, entry in entries.items() if path not in brought}
-    replace_bytes(journal, b"".join(_line(path, stamp) for path, stamp in brought.items()))
+    if brought != told:  # before anything is removed
+        replace_bytes(journal, b"".join(_line(path, stamp) for path, stamp in brought.items()))
     _remove_others(files, brought)
     if not missing:
         return

@@ -116,6 +116,10 @@ class Storage:
         """fsspec's; it may ask for credentials in the network."""
         import fsspec
 
+        if self.scheme == "hf":  # a bar for each file
+            from huggingface_hub.utils import disable_progress_bars
+
+            disable_progress_bars()
         return fsspec.filesystem(self.scheme)
 
     @property
@@ -198,15 +202,22 @@ def _soon(address: str, scheme: str, ask: Callable[[], _Answer]) -> _Answer:
 @contextlib.contextmanager
 def _told(address: str, scheme: str) -> Iterator[None]:
     """A UserError in place of any other exception, of which these libraries have many types."""
-    levels = {name: logging.getLogger(name).level for name in _LIBRARIES}
-    for name in levels:  # they log a traceback for each try
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{address}: {_why(error, _SCHEMES[scheme])}") from error
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """No logs of the libraries, which have a traceback for each try."""
+    levels = {name: logging.getLogger(name).level for name in _LIBRARIES}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
@@ -218,7 +229,7 @@ def _why(error: Exception, scheme: _Scheme) -> str:
     while isinstance(causes[-1].__cause__, Exception):
         causes.append(causes[-1].__cause__)
     types = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    codes = {getattr(c, name, None) for c in causes for name in ("code", "status", "status_code")}
+    codes = {getattr(cause, name, None) for cause in causes for name in ("status", "status_code")}
     text = printable(first_line(causes[-1], 200))
     if types & _NO_NETWORK:
         return f"cannot be reached ({text}); check the network, or copy it here"

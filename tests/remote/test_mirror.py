@@ -352,7 +352,7 @@ def test_arrays_are_brought_by_split(there, tmp_path):
     ],
 )
 def test_settings_within_a_data_set_are_no_addresses(source, settings, refuses):
-    with refuses("is not read or written here; copy or mount it, and give a local path"):
+    with refuses("is not read or written; copy or mount it, and give a local path"):
         load(source, **settings)
 
 
