@@ -199,7 +199,7 @@ def hub(content, sha256):
 
 def test_a_model_of_the_hub_starts_a_run(tmp_path):
     pytest.importorskip("huggingface_hub")
-    state = build_experiment(RESNET).abstract_state()
+    state = build_experiment(RESNET).abstract_state
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), (state.params, state.model_state))
     arrays = {name: np.ascontiguousarray(array) for name, array in to_torch(*zeros).items()}
     counted = [name.replace("running_mean", "num_batches_tracked") for name in arrays]
@@ -207,7 +207,7 @@ def test_a_model_of_the_hub_starts_a_run(tmp_path):
     program = (
         "from jaxdl.training.build import build_experiment\n"
         f"experiment = build_experiment({RESNET} | {{'init_from': 'hf://timm/resnet18.a1_in1k'}})\n"
-        "state = experiment.abstract_state()\n"
+        "state = experiment.abstract_state\n"
         "print(experiment.init_from.fill(state.params, state.model_state))"
     )
     with served(hub(content, hashlib.sha256(content).hexdigest())) as host:
