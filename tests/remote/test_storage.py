@@ -124,7 +124,7 @@ def test_a_run_keeps_the_address_and_goes_on_from_the_copy(s3, call, tmp_path):
     s3.pipe("bucket/houses.csv", f"size,price\n{rows}9,9\n".encode())
     (workdir / "result.json").unlink()
     status, _, err = call("train", "--workdir", workdir)
-    assert status == 2 and "the data has changed since this run began" in err
+    assert status == 2 and "restore its config and data, or choose another --workdir" in err
 
 
 # ---- The web, and the hub
