@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import logging
 import os
@@ -25,7 +26,7 @@ from jaxdl.errors import UserError, first_line, printable
 _log = logging.getLogger("jaxdl")
 
 _PARTIAL = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # `Path` leaves one slash of two
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")  # `Path` leaves one slash of two
 _FOLLOW_NOTHING = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a full disk is called
 _KINDS = {
@@ -67,6 +68,12 @@ def unwritable(path: Path, error: OSError, remedy: str = "choose another place")
     """The error for a file or folder that cannot be written, with what to do."""
     remedy = _REMEDIES.get(error.errno or 0, remedy)
     return Unwritable(f"{path}: cannot be written ({error.strerror or error})", remedy)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
@@ -134,17 +141,27 @@ def open_plain(path: Path, flags: int) -> io.FileIO:
     return io.FileIO(number, "r+" if flags & os.O_RDWR else "w")
 
 
-def local(path: str | Path) -> Path:
+def local(path: str | Path, why: str = "is not read or written") -> Path:
     """The path of a file or folder of this machine.
+
+    Args:
+      path: the path.
+      why: an address will not do.
 
     Raises:
       UserError: it is an address, such as gs://bucket/run, of which `Path` would make a local one.
     """
-    if match := _ADDRESS.match(str(path)):
-        raise UserError(
-            f"{path}: {match[0]}… is not read or written; copy or mount it, and give a local path"
-        )
+    if match := ADDRESS.match(str(path)):
+        raise UserError(f"{path}: {match[0]}… {why}; copy or mount it, and give a local path")
     return Path(path)
+
+
+def local_run(path: str | Path) -> Path:
+    """The same of the directory of a run or a sweep."""
+    return local(
+        path,
+        "cannot hold a run: its lock, and files that are whole or not there, need a file system",
+    )
 
 
 def make_parent(path: Path) -> Path:

@@ -173,12 +173,12 @@ def test_an_address_is_no_local_folder(address, tmp_path, monkeypatch, refuses):
     for use in (
         lambda: local(address),
         lambda: make_parent(Path(address) / "a.png"),
-        lambda: Run(address),
-        lambda: load("images", path=address, size=8),
         lambda: load("coco", path=".", train=("a.json", address), size=(8, 8)),
     ):
         with refuses("is not read or written; copy or mount it"):
             use()
+    with refuses("cannot hold a run", "copy or mount it, and give a local path"):
+        Run(address)
     assert not [*tmp_path.iterdir()]
     for path in ("C:/x", "a:b/c", "/gs:/x", "gs"):
         assert local(path) == Path(path)

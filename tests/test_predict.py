@@ -287,8 +287,8 @@ def test_a_damaged_run_is_one_line(digit_run, predict, tmp_path, damage, told):
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ("blobs_logistic", "this run reads tables with features; name one CSV file"),
-        ("bishop_descent", "this run reads tables with x; name one CSV file, not"),
+        ("blobs_logistic", "this run reads tables with features; name one CSV or Parquet file"),
+        ("bishop_descent", "this run reads tables with x; name one CSV or Parquet file, not"),
     ],
 )
 def test_a_run_that_is_not_of_images(digit_run, predict, tmp_path, config, told):

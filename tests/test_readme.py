@@ -27,6 +27,7 @@ ELSEWHERE = {
     "--target": "needs the compilers of TPUs and GPUs; tests/targets has them",
     "--profile": "needs more than two steps; tests/training has it",
     "name='mlflow'": "needs an extra; tests/trackers has it",
+    "s3://": "needs a server; tests/remote has one",
     "--distributed": "needs a second process; tests/parallel has two of them",
 }
 # Runs that a README uses and does not train: which config stands in, the quickest of its kind.

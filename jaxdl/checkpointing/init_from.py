@@ -16,7 +16,8 @@ from jaxdl.checkpointing import weight_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.weight_names import Filled, fill, flat, renamed
 from jaxdl.errors import UserError
-from jaxdl.files import local, refuse_links
+from jaxdl.files import refuse_links
+from jaxdl.remote import weights_path
 from jaxdl.types import ModelState, Params
 
 _PREFIXES = 16  # of names, that are tried,
@@ -30,7 +31,8 @@ class InitFrom:
     Args:
       path: a weight file with PyTorch's names (`jaxdl.checkpointing.weight_files`), or the
         directory of a run: its newest sound checkpoint, and of that the moving average of the
-        parameters if there is one.
+        parameters if there is one. Either may be an address; hf://owner/name is a model of the
+        Hugging Face hub, of which model.safetensors is read.
       exclude: regular expressions of our paths (`fc/kernel`) that keep their initial values, such
         as an output layer for other classes.
       rename: (regular expression, replacement) pairs, applied in order to the names in the file.
@@ -109,9 +111,9 @@ class InitFrom:
         """Free the arrays that were read, which may be large."""
         self.__dict__.pop("arrays", None)
 
-    @property
+    @functools.cached_property
     def _place(self) -> Path:
-        return local(self.path).expanduser()
+        return Path(weights_path(self.path)).expanduser()
 
     def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
         try:

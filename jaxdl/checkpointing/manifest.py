@@ -10,7 +10,6 @@ too. So `verify` also compares it with the headers of the arrays. Nothing here n
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import numpy as np
 
 from jaxdl import json_files
 from jaxdl.errors import UserError, first_line
-from jaxdl.files import special
+from jaxdl.files import sha256_of, special
 
 _REMEDY = "restore it from a backup"
 _HEADER = b"/.zarray"  # the end of the key of an array's header
@@ -162,7 +161,7 @@ def _kind(header: bytes) -> str:
 def digests(folder: Path) -> dict[str, str]:
     """Path -> SHA-256 of every file of a checkpoint but the manifest."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): sha256_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / "manifest.json"
     }

@@ -39,7 +39,7 @@ from jaxdl.files import (
     append_bytes,
     check_writable,
     entries,
-    local,
+    local_run,
     open_plain,
     refuse_links,
     refuse_special,
@@ -158,7 +158,7 @@ class Run:
         trust: Collection[str] = (),
     ) -> None:
         self.best, self.trust = best, trust
-        self.folder = self.out = local(folder)
+        self.folder = self.out = local_run(folder)
         self._lock: os.stat_result | None = None  # if this process holds it
         self._scratch: Any = None
         refuse_links(self.folder)

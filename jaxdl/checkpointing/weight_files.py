@@ -33,6 +33,7 @@ from jaxdl.checkpointing.torch_pickle import (
     refuse_opaque,
 )
 from jaxdl.errors import UserError
+from jaxdl.files import sha256_of
 
 _SAFETENSORS: dict[str, Any] = {
     "BF16": ml_dtypes.bfloat16,
@@ -65,6 +66,9 @@ _CONVERT = (
     "'file.safetensors')"
 )
 _DOWNLOAD = "download it again"
+# The first digits of its SHA-256, as in resnet18-f37072fd.pth (torch.hub, `check_hash`). Decimal
+# ones alone may be a date or a number of steps.
+_PUBLISHED = re.compile(r"-(?=\d*[a-f])([0-9a-f]{8,64})\.\w+")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -75,8 +79,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     is removed. The suffix does not matter: what the file begins with says which of the two it is.
 
     Raises:
-      UserError: the file does not exist, is damaged, has another format, or holds anything but
-        tensors, numbers and texts.
+      UserError: the file does not exist, is damaged or not what the SHA-256 in its name says, has
+        another format, or holds anything but tensors, numbers and texts.
     """
     path = Path(path)
     kind = "weight file"
@@ -85,6 +89,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise UserError(f"{path}: not a regular file; copy its content into one")
         kind, reader = _kind(path)
+        _check_published(path)
         tensors = reader(path)
     except UserError:
         raise
@@ -103,6 +108,16 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     while tensors and (prefix := _wrapper(tensors)):
         tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
     return tensors
+
+
+def _check_published(path: Path) -> None:
+    """Refuse a file that is not what the digits in its name say, such as half of a download."""
+    name = _PUBLISHED.search(path.name)
+    if name and not (actual := sha256_of(path)).startswith(name[1]):
+        raise UserError(
+            f"{path}: its SHA-256 begins with {actual[: len(name[1])]}, not with {name[1]} as its "
+            f"name says; {_DOWNLOAD}, or rename it if these digits mean something else"
+        )
 
 
 def _wrapper(names: Iterable[str]) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from jaxdl.cli.options import Subcommands, add_config, add_workdir, build, check_writable
+from jaxdl.files import local_run
 from jaxdl.terminal import say
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
     config = read_config(options.config, overrides, small_twin=False)
     if options.workdir is not None:
-        check_writable(Path(options.workdir))
+        check_writable(local_run(options.workdir))
     if options.target:
         from jaxdl.progress import Progress
         from jaxdl.targets import Target, check_targets

@@ -20,5 +20,6 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Tell what is in a run, a checkpoint or a weight file."""
     from jaxdl.checkpointing.inspection import inspect as tell
+    from jaxdl.remote import weights_path
 
-    tell(Path(options.place))
+    tell(Path(weights_path(options.place)))

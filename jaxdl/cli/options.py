@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import __version__
 from jaxdl.errors import UserError
-from jaxdl.files import local, special
+from jaxdl.files import local, local_run, special
 from jaxdl.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
 
 def existing_run(folder: str) -> Path:
     """The directory of a run, refused if it holds none."""
-    if not (local(folder) / "config.json").exists():
+    if not (local_run(folder) / "config.json").exists():
         raise UserError(f"--workdir {folder}: holds no run (no config.json); train there first")
     return Path(folder)
 

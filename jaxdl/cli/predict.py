@@ -34,7 +34,7 @@ def add(commands: Subcommands) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="what the run was trained on: images or folders of them, texts, or a CSV file",
+        help="what the run was trained on: images or folders of them, texts, or a table",
     )
     command.add_argument("--lines", metavar="FILE", help="texts, one a line")
     add_finished_run(command)

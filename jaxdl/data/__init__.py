@@ -21,6 +21,7 @@ from jaxdl.data.clips import Clips, clip
 from jaxdl.data.folds import Folds
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.lazy import LazyImages
+from jaxdl.data.places import located
 from jaxdl.data.sources import SOURCES
 from jaxdl.data.synthetic.twins import TWINS, twin_of
 from jaxdl.data.table import Lazy, Table
@@ -29,7 +30,6 @@ from jaxdl.data.text.tokens import Tokens, tokenize
 from jaxdl.data.text.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
 from jaxdl.data.validation import duplicates, validate, without_texts
 from jaxdl.errors import UserError
-from jaxdl.files import local
 
 
 def load(
@@ -56,7 +56,7 @@ def load(
       The splits by role: 'train' and, if the source has them, 'validation' and 'test'.
 
     Raises:
-      UserError: the source is unknown or has no twin, a setting is an address such as gs://…, the
+      UserError: the source is unknown or has no twin, an address such as gs://… cannot be read, the
         data is not valid, or it has nothing but text that `tokenize` does not name.
     """
     if isinstance(source, str):
@@ -65,8 +65,8 @@ def load(
                 f"data source {source!r}: unknown; the sources are {', '.join(SOURCES)}"
             )
         source = SOURCES[source]
-        for name, value in settings.items():
-            _refuse_addresses(name, value)
+    if source in SOURCES.values() and not twin:
+        settings = located(source.__name__, settings)
     splits = twin_of(source, settings) if twin else source(**settings)
     if not isinstance(splits, dict) or not all(isinstance(t, Table) for t in splits.values()):
         raise UserError(
@@ -81,18 +81,6 @@ def load(
     if clips is None:
         return splits
     return clip(splits, clips if isinstance(clips, Clips) else Clips(**clips))
-
-
-def _refuse_addresses(name: str, value: Any) -> None:
-    """Refuse gs://… and the like in a setting of one of our sources: they read local files."""
-    if isinstance(value, str) and "://" in value:
-        try:
-            local(value)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
-    elif isinstance(value, tuple | list):
-        for part in value:
-            _refuse_addresses(name, part)
 
 
 __all__ = [

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,8 @@ def folder() -> Path:
     return caches.folder("data")
 
 
-def fingerprint(path: Path) -> str:
-    """A digest of a file's contents."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
 def stamp(path: Path) -> str:
-    """Size and time of a file, for files too large for a `fingerprint`."""
+    """Size and time of a file, for files that are too large to be read for it."""
     about = path.stat()
     return f"{about.st_size} bytes at {about.st_mtime_ns}"
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +15,17 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
+from jaxdl.data.places import needs_folder
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.csv import Sheet, csv, is_number
+from jaxdl.data.sources.csv import PARQUET, TABLES, Sheet, csv, is_number
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import yolo
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
+from jaxdl.remote import local_path
 
-TABLES = (".csv", ".tsv")
 _LOOKED_AT = 50  # images, for their size and colors
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
@@ -56,15 +57,26 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     """Read what a path names, by the source for it.
 
     Args:
-      path: a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of texts
-        or with a table; or a table (.csv, .tsv), a COCO file (.json), a YOLO description (.yaml), a
-        text, or a pattern of texts.
+      path: of a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of
+        texts or with a table; or a table (.csv, .tsv, .parquet), a YOLO description (.yaml), a
+        text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
     Raises:
       UserError: nothing is there, or its source refuses it.
     """
+    source = "yolo" if path.lower().endswith((".yaml", ".yml")) else ""
+    here = local_path(path, with_folder=needs_folder(source, path, {}))
+    found = _recognize(here, target, kind)
+    if here == path:
+        return found
+    below = found.settings["path"].removeprefix(here)
+    return replace(found, settings={**found.settings, "path": path.rstrip("/") + below})
+
+
+def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
+    """The same of a path of this machine."""
     place = Path(path).expanduser()
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
@@ -190,8 +202,7 @@ def _unseen(splits: Mapping[str, Table], column: str) -> str:
 
 def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """A table: the column to predict, and the columns to predict it from."""
-    first = user_files.read(Path(path), "csv").partition("\n")[0]
-    delimiter = max(",;\t|", key=first.count)
+    delimiter = "," if path.lower().endswith(PARQUET) else _delimiter(path)
     sheet = Sheet.read(path, delimiter)
     settings: dict[str, Any] = {"path": path}
     if delimiter != ",":
@@ -236,6 +247,11 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if left_out:
         notes.append(f"leaves out {_named(left_out)}: names, gaps, or row numbers")
     return Recognized("csv", settings, splits, tuple(notes))
+
+
+def _delimiter(path: str) -> str:
+    first = user_files.read(Path(path), "csv").partition("\n")[0]
+    return max(",;\t|", key=first.count)
 
 
 def _is_text(cells: list[str]) -> bool:

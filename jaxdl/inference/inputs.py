@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.sources.csv import Sheet
+from jaxdl.data.sources.csv import PARQUET, Sheet
 from jaxdl.data.table import Feature, Lazy, Table, described, standardized
 from jaxdl.data.text.tokens import tokenize
 from jaxdl.errors import UserError, brief, suggestion
@@ -100,13 +100,14 @@ def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
 
 
 def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Sheet, dict[str, Any]]:
-    """A CSV file with the columns that a run needs, as a sheet and as columns for `as_table`.
+    """A table with the columns that a run needs, as a sheet and as columns for `as_table`.
 
     Raises:
       UserError: the file cannot be read, lacks a column, or has a cell that is not a number.
     """
     data = run.config["data"]
-    written = {k: data[k] for k in ("delimiter", "encoding", "decimal") if k in data}
+    spelt = () if path.lower().endswith(PARQUET) else ("delimiter", "encoding", "decimal")
+    written = {k: data[k] for k in spelt if k in data}
     sheet = Sheet.read(path, **written)
     features, columns = [each.name for each in run.features], dict[str, Any]()
     for name in needed:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.data import user_files
+from jaxdl.data.sources.csv import TABLES
 from jaxdl.errors import UserError, brief
 from jaxdl.inference.images import image_files
 from jaxdl.inference.inputs import kind_of, read_csv
@@ -55,14 +56,14 @@ def questions(
         if not paths:
             raise UserError("INPUT: this run reads images; name them, or a folder of them")
         return Questions(kind, paths, [{"image": path} for path in paths], paths)
-    tables = [word for word in words if word.endswith(".csv") and Path(word).exists()]
+    tables = [word for word in words if word.endswith(TABLES) and Path(word).exists()]
     if tables or kind == "table":
-        _refuse_lines(lines, "tables; name a CSV file")
+        _refuse_lines(lines, "tables; name a CSV or Parquet file")
         if len(words) != 1 or not tables:
-            asked = "; name one CSV file" + (f", not {brief(words[0])}" if words else "")
+            asked = "; name one CSV or Parquet file" + (f", not {brief(words[0])}" if words else "")
             raise UserError(f"INPUT: this run reads {_columns(run, needed)}{asked}")
         sheet, columns = read_csv(run, tables[0], needed)
-        names = [f"{tables[0]} line {line}" for line in sheet.lines]
+        names = [f"{tables[0]} {sheet.unit} {line}" for line in sheet.lines]
         cells = [dict(zip(sheet.header, row, strict=True)) for row in sheet.rows]
         return Questions("table", names, cells, columns)
     for word in words:

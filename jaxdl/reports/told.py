@@ -10,7 +10,7 @@ from typing import Any
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import SPEED, Run
 from jaxdl.errors import UserError, printable
-from jaxdl.files import refuse_links
+from jaxdl.files import local_run, refuse_links
 from jaxdl.sweeps.grid import Sweep
 
 _SHOWN = 40  # characters of a value in a table
@@ -99,7 +99,7 @@ def runs_of(folders: Sequence[str]) -> list[Told]:
       UserError: a directory holds neither, comes twice, or a file in it is damaged.
     """
     told, seen = list[Told](), set[Path]()
-    for folder in map(Path, folders):
+    for folder in map(local_run, folders):
         refuse_links(folder)
         if (folder / "sweep.json").exists():
             sweep = Sweep.from_json(cfg.read_json(folder / "sweep.json"))

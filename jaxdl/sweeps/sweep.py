@@ -28,7 +28,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
 from jaxdl.figures import save
 from jaxdl.figures.sweep import sweep_figure
-from jaxdl.files import Secondary, entries, local, refuse_links, refuse_special
+from jaxdl.files import Secondary, entries, local_run, refuse_links, refuse_special
 from jaxdl.json_files import write_json
 from jaxdl.progress import Progress
 from jaxdl.sweeps.folds import check_folds
@@ -78,7 +78,7 @@ class Sweeper:
         together: bool | None = None,
         trust: Collection[str] = (),
     ) -> None:
-        self.folder, self._trust = local(folder), trust
+        self.folder, self._trust = local_run(folder), trust
         self._file = self.folder / "sweep.json"
         refuse_links(self.folder)
         if sweep is None and not self._file.exists():

@@ -1,5 +1,6 @@
 """Weight files: what is in them comes out, and whatever else they hold is refused, not run."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -557,3 +558,26 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path):
     (tmp_path / "a.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(UserError, match="git lfs pull"):
         weight_files.read(tmp_path / "a.pth")
+
+
+def test_a_file_is_what_the_digits_in_its_name_say(tmp_path, refuses):
+    save_file({"w": NUMBERS}, tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    digits = hashlib.sha256(content).hexdigest()
+    assert set(digits[:8]) & set("abcdef"), "such as torchvision's are checked, not dates"
+    for name in (f"resnet18-{digits[:8]}.pth", f"a-{digits}.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(weight_files.read(tmp_path / name)["w"], NUMBERS)
+        (tmp_path / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with refuses(name, "its SHA-256 begins with", "as its name says; download it again"):
+            weight_files.read(tmp_path / name)
+    with refuses(f"not with {digits[:8]} as its name says"):
+        weight_files.read(tmp_path / f"resnet18-{digits[:8]}.pth")
+
+
+@pytest.mark.parametrize(
+    "name", ["a-20240131.pth", "step-00012000.pt", "a-beef.pth", "a_f37072fd.pt"]
+)
+def test_dates_steps_and_words_in_a_name_are_not_checked(tmp_path, name):
+    save_file({"w": NUMBERS}, tmp_path / name)
+    np.testing.assert_array_equal(weight_files.read(tmp_path / name)["w"], NUMBERS)

@@ -1,4 +1,4 @@
-"""Tables of comma-separated values, split at random."""
+"""Tables of comma-separated values, or in Parquet, split at random."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 
 from jaxdl.data import user_files
+from jaxdl.data.sources import parquet
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Feature, Table, standardized
 from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
+
+PARQUET = ".parquet"
+TABLES = (".csv", ".tsv", PARQUET)  # suffixes
 
 _INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
@@ -45,7 +49,7 @@ def csv(
     """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
-      path: of the file.
+      path: of the file. One that ends in .parquet is a table in Parquet, of the same.
       target: the column to regress on; becomes `target` (N,) float32.
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers are taken
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and
@@ -140,6 +144,7 @@ class Sheet:
       lines: the line of the file in which each row ends.
       delimiter: between two cells.
       decimal: before the decimals of a number.
+      unit: what is counted: 'line', or 'row' where there are no lines.
     """
 
     path: str
@@ -148,12 +153,24 @@ class Sheet:
     lines: list[int]
     delimiter: str
     decimal: str
+    unit: str = "line"
 
     @classmethod
     def read(
         cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
     ) -> Sheet:
         """Read a file; refuse what is not a table, naming the line."""
+        if path.lower().endswith(PARQUET):
+            if (delimiter, encoding, decimal) != (",", "utf-8", "."):
+                raise UserError(
+                    f"csv: {path}: delimiter, encoding and decimal are of text, and this is "
+                    "Parquet; leave them out"
+                )
+            header, rows = parquet.cells(path)
+            header = [*map(user_files.same_name, header)]
+            sheet = cls(path, header, rows, [*range(1, len(rows) + 1)], delimiter, decimal, "row")
+            sheet._check()
+            return sheet
         delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
         if len(delimiter) != 1 or delimiter in "\r\n":
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
@@ -197,6 +214,9 @@ class Sheet:
     def _place(self) -> dict[str, int]:
         """The position of each column in a row."""
         return {name: i for i, name in enumerate(self.header)}
+
+    def _where(self, row: int) -> str:
+        return f"csv: {self.path} {self.unit} {self.lines[row]}"
 
     def cells(self, name: str) -> list[str]:
         """A column as it stands in the file."""
@@ -266,6 +286,8 @@ class Sheet:
         are taken with the cells of the row before and after them, where this column is not one of
         those.
         """
+        if self.unit == "row":
+            return
         at = self._place[name]
         whole = [not any("\n" in cell for cell in row) for row in self.rows]
         known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
@@ -306,7 +328,7 @@ class Sheet:
             elif "," in first and is_number(first.replace(",", "")):
                 remedy = "set decimal=',' if that is what the comma is, or remove the commas"
             raise UserError(
-                f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
+                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"finite number ({len(wrong)} cells are not); {remedy}"
             )
         return np.array(cells, np.float64).astype(np.float32)
@@ -318,7 +340,7 @@ class Sheet:
         if wrong:
             cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
             raise UserError(
-                f"csv: {self.path} line {self.lines[wrong[0]]}, column {name!r}: {cell} is not a "
+                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"whole number ({len(wrong)} cells are not); correct them"
             )
         return np.array([int(cell) for cell in cells], np.int64)
@@ -339,10 +361,8 @@ class Sheet:
     def _filled(self, name: str, what: str) -> list[str]:
         cells = self.cells(name)
         if "" in cells:
-            line = self.lines[cells.index("")]
-            raise UserError(
-                f"csv: {self.path} line {line}, column {name!r}: no {what}; correct the row"
-            )
+            where = self._where(cells.index(""))
+            raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
         return cells
 
 

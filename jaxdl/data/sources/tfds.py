@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.cache import cached, fingerprint, stamp
+from jaxdl.data.cache import cached, stamp
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.frame import Fit, Frame, Size
@@ -18,6 +18,7 @@ from jaxdl.data.images.lazy import LazyImages
 from jaxdl.data.sources import tfds_records
 from jaxdl.data.table import Column, Table
 from jaxdl.errors import UserError
+from jaxdl.files import sha256_of
 
 _MANY = 100_000  # from this many examples on, a warning says that reading them takes a while
 
@@ -182,7 +183,7 @@ def _load(
     """The columns of a split: with `crop` images stay encoded on the disk, the rest is read."""
     if crop is None:
         has_image = any(feature.image for feature in features)
-        return _load_cached(split, features, fingerprint if cache and has_image else None)
+        return _load_cached(split, features, sha256_of if cache and has_image else None)
     images = {
         f.name: LazyImages(tfds_records.EncodedRecords(split, f.name), crop, f.shape[-1])
         for f in features

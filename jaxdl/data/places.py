@@ -1,0 +1,53 @@
+"""Where a source's files are: here, or at an address from which they are brought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdl.errors import UserError
+from jaxdl.files import local
+from jaxdl.remote import local_path
+
+_ROLES = ("train", "validation", "test")
+_PLACES = {"arrays": _ROLES, "captions": ("path", "images")}  # settings that may be addresses
+
+
+def located(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one of our sources, with paths of this machine for addresses.
+
+    Raises:
+      UserError: an address cannot be read, or is in a setting that names no place of its own.
+    """
+    places = _PLACES.get(source, ("path",))
+    return {
+        name: _located(source, name, value, settings) if name in places else _here(name, value)
+        for name, value in settings.items()
+    }
+
+
+def needs_folder(source: str, path: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a source reads files beside the one that is named."""
+    if source == "captions":
+        return settings.get("images") is None
+    return source == "yolo" and path.lower().endswith((".yaml", ".yml"))
+
+
+def _located(source: str, name: str, value: Any, settings: Mapping[str, Any]) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return local_path(value, with_folder=needs_folder(source, value, settings))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _here(name: str, value: Any) -> Any:
+    """The value, in which no address is: it would be taken for a path here."""
+    for part in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(part, str) and "://" in part:
+            try:
+                local(part)
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from None
+    return value
