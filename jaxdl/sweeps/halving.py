@@ -13,7 +13,6 @@ again.
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import math
@@ -114,7 +113,8 @@ class Halving:
         self._loader = self.base.loader()
         self._checkpoints = Checkpoints(run.checkpoints, keep=1, check=run.check_held)
         self._places = [_Place(member) for member in range(search.size)]
-        self._drawn, self._steps, self._lines = search.size, 0, 0
+        self._drawn, self._lines = search.size, 0  # members, and lines of the trace
+        self._steps, self._left = 0, self.rungs.steps[0]  # made, and to make until an event
         self._reached: list[dict[int, float]] = [{} for _ in self.rungs.steps]
         self._best: tuple[int, float] | None = None  # member, and value: the smaller the better
         self._progress = Progress(self.length, self.base.order.batch_size * search.size)
@@ -187,7 +187,7 @@ class Halving:
                     self._compile(states, carried)
             self._timing.start_training(self._steps)
             while self._active or self._steps_to_refill() is not None:
-                states = self._train_to_next_rung(states, carried, stop)
+                states = self._train_to_event(states, carried, stop)
                 if stop.asked:
                     self._save(states, best)
                     self._checkpoints.wait()
@@ -197,6 +197,7 @@ class Halving:
                     raise SystemExit(128 + stop.asked)
                 best = self._decide(states, best)
                 states, carried = self._refill(states, carried)
+                self._left = self._steps_to_event()
                 self._save(states, best)
             self._checkpoints.wait()
             self._loader.close()
@@ -209,10 +210,11 @@ class Halving:
         shapes = jax.eval_shape(self.population.initial, carried)
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes)
         like = {"states": devices.abstract(shapes, sharding), "best": devices.abstract(one)}
-        self._fresh = devices.compiled(self._initial, carried, results=sharding)
+        start = self.population.start_from()
+        fresh = devices.compiled(self.population.initial, carried, start, results=sharding)
+        self._fresh = lambda carried: fresh(carried, start)
         restored = self._checkpoints.restore(like)
         if restored is None:
-            self._lines = 0
             replace_text(self.run.folder / TRACE, "")
             states = self._fresh(carried)
             blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
@@ -225,23 +227,9 @@ class Halving:
         self._progress.say(f"resumed at step {self._steps:,}")
         return tree["states"], jax.device_put(carried, sharding), tree["best"]
 
-    def _initial(self, carried: Any) -> State:
-        """The states before the first step; a start is the same for all members."""
-        return self.population.initial(carried, self._start_from)
-
-    @functools.cached_property
-    def _start_from(self) -> Any:
-        """(params, model_state) of `init_from`; or None."""
-        start = self.base.init_from
-        if start is None:
-            return None
-        state = self.base.init()
-        filled = start.fill(state.params, state.model_state)
-        start.forget()
-        return filled.params, filled.model_state
-
     def _resume(self, notes: Mapping[str, Any]) -> None:
-        self._steps, self._drawn, self._lines = notes["steps"], notes["drawn"], notes["lines"]
+        self._steps, self._left = notes["steps"], notes["left"]
+        self._drawn, self._lines = notes["drawn"], notes["lines"]
         self._places = [_Place(**place) for place in notes["places"]]
         self._timing.earlier = notes["wall_seconds"]
         lines = (self.run.folder / TRACE).read_text().splitlines(keepends=True)
@@ -284,18 +272,16 @@ class Halving:
         made = {step: self._loader.make(step, n) for step in {p.step for p in self._places}}
         return np.stack([made[place.step] for place in self._places], axis=1)
 
-    def _train_to_next_rung(self, states: State, carried: Any, stop: StopSignal) -> State:
-        """Train all until the first reaches a rung, or until a signal asks to stop."""
-        to_rung = [self.rungs.steps[self.rungs.after(p.step)] - p.step for p in self._active]
-        left = min([*to_rung, self._steps_to_refill() or math.inf])
+    def _train_to_event(self, states: State, carried: Any, stop: StopSignal) -> State:
+        """Train all until there is something to decide, or until a signal asks to stop."""
         pace, unread = Pace(self._loader.steps), None
-        while left and not stop.asked:
-            n = min(left, pace.steps)
+        while self._left and not stop.asked:
+            n = min(self._left, pace.steps)
             batches = jax.device_put(self._rows(n), self._spread)
             states, summaries = self._program(states, carried, self._columns, batches, np.int32(n))
-            for place in self._places:
+            for place in self._active:
                 place.step += n
-            self._steps, left = self._steps + n, left - n
+            self._steps, self._left = self._steps + n, self._left - n
             if unread:
                 self._read(*unread)
                 pace.tick(unread[0])
@@ -303,6 +289,11 @@ class Halving:
         if unread:
             self._read(*unread)
         return states
+
+    def _steps_to_event(self) -> int:
+        """Steps until a member reaches a rung, or empty places are filled; 0 at the end."""
+        steps = [self.rungs.steps[self.rungs.after(p.step)] - p.step for p in self._active]
+        return min([*steps, *filter(None, [self._steps_to_refill()])], default=0)
 
     def _read(self, n: int, summaries: Mapping[str, Any]) -> None:
         """Note which members have come to numbers that are not finite, and show the progress."""
@@ -341,7 +332,7 @@ class Halving:
             )
             self._log(record)
             if decision != "promoted":
-                place.member = None
+                self._places[i] = _Place(None)
         self._timing.start_training(self._steps)
         return best
 
@@ -410,6 +401,7 @@ class Halving:
     def _save(self, states: State, best: State) -> None:
         notes = {
             "steps": self._steps,
+            "left": self._left,
             "drawn": self._drawn,
             "lines": self._lines,
             "places": [asdict(place) for place in self._places],

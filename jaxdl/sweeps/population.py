@@ -119,6 +119,16 @@ class Population:
 
         return jax.vmap(one)(self._seeds, carried)
 
+    def start_from(self) -> Any:
+        """(params, model_state) from `init_from`, the same for all members; or None."""
+        experiment, start = self.experiment, self.experiment.init_from
+        if start is None:
+            return None
+        state = experiment.init()
+        filled = start.fill(state.params, state.model_state)
+        start.forget()
+        return experiment.devices.replicate((filled.params, filled.model_state))
+
     def run_steps(
         self, states: State, carried: Any, columns: Any, batches: Any, n: jax.Array
     ) -> tuple[State, Summary]:
@@ -277,7 +287,7 @@ class _PopulationRecorder:
             self.evaluated = notes.get("evaluated", True)
             self.progress.say(f"resumed at step {int(states.step[0]):,}")
         else:
-            arguments = carried, self._start_from()
+            arguments = carried, self.population.start_from()
             initial = devices.compiled(
                 self.population.initial, *arguments, once=True, results=self._state_sharding
             )
@@ -297,16 +307,6 @@ class _PopulationRecorder:
                 f"{brief(min(strangers))} of {len(members)}); restore them"
             )
         return {members[i]: reason for i, reason in noted.items()}
-
-    def _start_from(self) -> Any:
-        """(params, model_state) from `init_from`, the same for all members; or None."""
-        experiment, start = self.experiment, self.experiment.init_from
-        if start is None:
-            return None
-        state = experiment.init()
-        filled = start.fill(state.params, state.model_state)
-        start.forget()
-        return experiment.devices.replicate((filled.params, filled.model_state))
 
     def compile(self, states: State) -> Callable[[State, Any, int], tuple[State, Summary]]:
         """Compile once for the training of all members, and once for evaluation."""
