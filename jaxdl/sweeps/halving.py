@@ -13,7 +13,6 @@ again.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
@@ -38,7 +37,7 @@ from jaxdl.progress import Progress, duration
 from jaxdl.signals import StopSignal
 from jaxdl.sweeps import search as searches
 from jaxdl.sweeps.draws import Draw, Setting, drawn, shown
-from jaxdl.sweeps.population import RATE, Population, member_of
+from jaxdl.sweeps.population import RATE, Population, Quiet, member_of
 from jaxdl.sweeps.rungs import TRACE, Record, Rungs, read_trace
 from jaxdl.sweeps.search import Search
 from jaxdl.terminal import say
@@ -49,6 +48,8 @@ from jaxdl.training.loop import Pace
 from jaxdl.training.measure import Measure
 from jaxdl.training.recorder import Recorder, Timing
 from jaxdl.training.state import State
+
+_MOST_RUNS = 1_000_000  # that a budget may be of
 
 
 @dataclass
@@ -99,11 +100,10 @@ class Halving:
         self._draws = search.ranges
         self.base, self._objective = _experiment_of(search)
         self.rungs = Rungs.of(self.base.clock.total, search.eta, search.size)
-        least = search.size
-        if search.budget < least:
+        if not search.size <= search.budget <= _MOST_RUNS:
             raise UserError(
-                f"--budget {search.budget:g}: is in whole runs, and {least} places need at least "
-                f"{least} to train one to its end"
+                f"--budget {search.budget:g}: is in whole runs; expected as many as there are "
+                f"places, {search.size}, to {_MOST_RUNS:,}"
             )
         self.length = math.floor(search.budget * self.base.clock.total / search.size)
         with self.base.precision.enabled():
@@ -147,20 +147,24 @@ class Halving:
         for draw, config in self.search.corners():
             numbers = not any(isinstance(end, str) for end in draw.ends())
             if not _of_rate(draw.key) and not (numbers and _is_input(self.base, draw.key)):
-                raise _not_carried(draw, "is not a number inside the program")
+                raise _not_carried(draw, "it is not a number inside the program")
             with searches.blamed_on(draw):
                 member = member_of(self.base, config)
                 shapes.add(jax.tree.structure(member.abstract_state))
             if len(shapes) > 1:
-                raise _not_carried(draw, "changes what the optimiser keeps")
+                raise _not_carried(draw, "it changes what the optimiser keeps")
 
     def _refuse_obstacle(self) -> None:
+        """Refuse what keeps members from one program, and draws that would change nothing there."""
         reason = self.population.obstacle()
         for draw in self._draws if reason else ():
             if self._population([draw], 2).obstacle():
                 raise _not_carried(draw, reason)
         if reason:
             raise UserError(f"--halving: not in one program: {reason}; search with --trials")
+        for draw in self._draws:
+            if draw.key in self.population.ignored():
+                raise _not_carried(draw, "it changes nothing in training")
 
     # ---- Training
 
@@ -428,7 +432,7 @@ class Halving:
         with ExitStack() as stack:
             stack.enter_context(run.locked())
             run.claim(experiment.config)
-            quiet = Progress(experiment.clock.total, 1, stream=io.StringIO())
+            quiet = Quiet(experiment.clock.total, 1)
             recorder = stack.enter_context(closing(Recorder(experiment, run, quiet)))
             recorder.measure = Measure(experiment, best)
             recorder.begin(int(best.step))
@@ -480,9 +484,7 @@ def _is_input(experiment: Experiment, key: str) -> bool:
 
 
 def _not_carried(draw: Draw, reason: str | None) -> UserError:
-    return UserError(
-        f"--draw {draw.given}: {reason}, so a population cannot carry it; search it with --trials"
-    )
+    return UserError(f"--draw {draw.given}: --halving cannot; {reason}; search it with --trials")
 
 
 def _chosen(fresh: State, states: State, chosen: Any) -> State:

@@ -177,7 +177,9 @@ class Population:
             size = count(self.experiment.abstract_state.params)
         if size > _SMALL:
             return f"{size:,} parameters are more than {_SMALL:,}"
-        if jax.default_backend() == "cpu" and any(name in self._program for name in _SLOW_ON_CPU):
+        if jax.default_backend() == "cpu" and any(
+            name in str(self._program) for name in _SLOW_ON_CPU
+        ):
             return "convolutions of many runs are slow on a CPU"
         return None
 
@@ -225,16 +227,24 @@ class Population:
         optimizer = optim.build(node, experiment.clock)
         return replace(experiment, optimizer=optimizer, task=task)
 
+    def ignored(self) -> list[str]:
+        """Keys of `carried` on which training does not depend."""
+        jaxpr, keys = self._program.jaxpr, sorted(self.carried)
+        used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+        states = len(jax.tree.leaves(jax.eval_shape(self.initial, self.carried)))
+        inputs = jaxpr.invars[states : states + len(keys)]  # in the order of the arguments
+        return [key for key, x in zip(keys, inputs, strict=True) if id(x) not in used]
+
     @functools.cached_property
-    def _program(self) -> str:
-        """The jaxpr of one step, printed."""
+    def _program(self) -> Any:
+        """The jaxpr of one step."""
         experiment = self.experiment
         with experiment.precision.enabled():
             states = jax.eval_shape(self.initial, self.carried)
             columns = experiment.devices.abstract(dict(experiment.splits["train"].columns))
             rows = np.zeros((1, len(self), experiment.order.batch_size), np.int32)
             call = jax.make_jaxpr(self.run_steps)
-            return str(call(states, self.carried, columns, rows, np.int32(1)))
+            return call(states, self.carried, columns, rows, np.int32(1))
 
 
 class _PopulationRecorder:
@@ -250,7 +260,7 @@ class _PopulationRecorder:
         self.population, self.runs, self.progress = population, runs, progress
         self.experiment = experiment = population.experiment
         self.timing = Timing(progress)
-        quiet = _Quiet(experiment.clock.total, 1)
+        quiet = Quiet(experiment.clock.total, 1)
         self.recorders = [
             Recorder(member, run, quiet, self.timing)
             for member, run in zip(population.members, runs, strict=True)
@@ -421,7 +431,7 @@ class _Loaders:
             loader.close()
 
 
-class _Quiet(Progress):
+class Quiet(Progress):
     """The progress of a single member, which is not printed."""
 
     def _print(self, text: str) -> None:
