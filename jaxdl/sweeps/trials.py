@@ -104,8 +104,11 @@ class Trials:
 
     def run(self) -> None:
         """Train what is missing, wait for what other processes train, and tell the best."""
-        self._write()
-        study, told = self._study(), False
+        run, told = Run(self.folder), False
+        with held_alone(run, self._say):
+            self.search = self._merged(self.search)
+            study = self._study()  # before anything is written that another storage would differ in
+            searches.write(run, self.search)
         while True:
             with ExitStack() as held:
                 with held_alone(Run(self.folder), self._say):
@@ -116,21 +119,17 @@ class Trials:
             if not waiting:
                 break
             if not told:
-                self._say(f"{waiting} trials of other processes to wait for")
+                self._say(f"{waiting} trial{'s' * (waiting > 1)} of other processes to wait for")
                 told = True
             time.sleep(_GLANCE)
         self._conclude(study)
 
-    def _write(self, **more: Any) -> None:
-        """Write search.json, with what other processes have written: more trials, who we are."""
-        run, search = Run(self.folder), replace(self.search, **more)
-        with held_alone(run, self._say):
-            if (self.folder / searches.SEARCH).exists():
-                held = searches.read(self.folder)
-                size = max(held.size, search.size)
-                search = replace(search, identity=held.identity, size=size)
-            searches.write(run, search)
-        self.search = search
+    def _merged(self, search: Search) -> Search:
+        """The search with what other processes have written: who we are, and more trials."""
+        if not (self.folder / searches.SEARCH).exists():
+            return search
+        held = searches.read(self.folder)
+        return replace(search, identity=held.identity, size=max(held.size, search.size))
 
     # ---- The study
 
@@ -284,7 +283,10 @@ class Trials:
         assert result is not None
         found = {"member": best.number, "setting": dict(best.params)}
         found |= {"place": self._place(best.number).name, "metrics": result["metrics"]}
-        self._write(best=found)
+        run = Run(self.folder)
+        with held_alone(run, self._say):
+            self.search = self._merged(replace(self.search, best=found))
+            searches.write(run, self.search)
         Secondary("figures")(self._draw, [_line(trial) for trial in trials])
         diverged = len(trials) - len(complete)
         if diverged:
