@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,13 @@ from jaxdl.files import Secondary, append_bytes, replace_text
 from jaxdl.progress import Progress, duration
 from jaxdl.signals import StopSignal
 from jaxdl.sweeps import search as searches
-from jaxdl.sweeps.draws import Draw, Setting, drawn, shown
-from jaxdl.sweeps.population import RATE, Population, Quiet, member_of
+from jaxdl.sweeps.carried import judged, population_of
+from jaxdl.sweeps.draws import shown
+from jaxdl.sweeps.population import Quiet, member_of
 from jaxdl.sweeps.rungs import TRACE, Record, Rungs, read_trace
 from jaxdl.sweeps.search import Search
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
-from jaxdl.training.check import check_shapes
-from jaxdl.training.experiment import Experiment
 from jaxdl.training.loop import Pace
 from jaxdl.training.measure import Measure
 from jaxdl.training.recorder import Recorder, Timing
@@ -97,8 +96,7 @@ class Halving:
 
     def __init__(self, run: Run, search: Search, say: Callable[[str], None]) -> None:
         self.run, self.search, self._say = run, search, say
-        self._draws = search.ranges
-        self.base, self._objective = _experiment_of(search)
+        self.base, self._objective = judged(search)
         self.rungs = Rungs.of(self.base.clock.total, search.eta, search.size)
         if not search.size <= search.budget <= _MOST_RUNS:
             raise UserError(
@@ -107,9 +105,7 @@ class Halving:
             )
         self.length = math.floor(search.budget * self.base.clock.total / search.size)
         with self.base.precision.enabled():
-            self._check_corners()
-            self.population = self._population(self._draws, search.size)
-            self._refuse_obstacle()
+            self.population = population_of(search, self.base)
         self._loader = self.base.loader()
         self._checkpoints = Checkpoints(run.checkpoints, keep=1, check=run.check_held)
         self._places = [_Place(member) for member in range(search.size)]
@@ -124,47 +120,6 @@ class Halving:
     def _active(self) -> list[_Place]:
         """The places in which a member trains."""
         return [place for place in self._places if place.member is not None]
-
-    def setting(self, member: int) -> Setting:
-        """The setting of a member, by its number."""
-        return drawn(self._draws, self.base.seed, member)
-
-    # ---- What can be searched so
-
-    def _config(self, member: int) -> dict[str, Any]:
-        return self.search.with_setting(self.setting(member))
-
-    def _population(self, draws: Sequence[Draw], size: int) -> Population:
-        """The first members; what these draws give is an input of their program."""
-        keys = [RATE if _of_rate(draw.key) else draw.key for draw in draws]
-        configs = [self._config(member) for member in range(size)]
-        first = member_of(self.base, configs[0])
-        return Population(first, configs, list(dict.fromkeys(keys)))
-
-    def _check_corners(self) -> None:
-        """Refuse draws that are not valid, or not of numbers inside the program."""
-        shapes = set()
-        for draw, config in self.search.corners():
-            numbers = not any(isinstance(end, str) for end in draw.ends())
-            if not _of_rate(draw.key) and not (numbers and _is_input(self.base, draw.key)):
-                raise _not_carried(draw, "it is not a number inside the program")
-            with searches.blamed_on(draw):
-                member = member_of(self.base, config)
-                shapes.add(jax.tree.structure(member.abstract_state))
-            if len(shapes) > 1:
-                raise _not_carried(draw, "it changes what the optimiser keeps")
-
-    def _refuse_obstacle(self) -> None:
-        """Refuse what keeps members from one program, and draws that would change nothing there."""
-        reason = self.population.obstacle()
-        for draw in self._draws if reason else ():
-            if self._population([draw], 2).obstacle():
-                raise _not_carried(draw, reason)
-        if reason:
-            raise UserError(f"--halving: not in one program: {reason}; search with --trials")
-        for draw in self._draws:
-            if draw.key in self.population.ignored():
-                raise _not_carried(draw, "it changes nothing in training")
 
     # ---- Training
 
@@ -332,7 +287,7 @@ class Halving:
                 decision = "stopped"
             metric = None if decision == "diverged" else self._value(value)
             record = Record(
-                member, self.setting(member), rung, place.step, metric, decision, self._steps
+                member, self.search.setting(member), rung, place.step, metric, decision, self._steps
             )
             self._log(record)
             if decision != "promoted":
@@ -399,7 +354,8 @@ class Halving:
         return self._choose(self._fresh(carried), states, chosen), carried
 
     def _with_row(self, carried: Any, i: int, member: int) -> Any:
-        row = self.population.row(member_of(self.base, self._config(member)))
+        config = self.search.with_setting(self.search.setting(member))
+        row = self.population.row(member_of(self.base, config))
         return jax.tree.map(lambda all_, one: _put(all_, i, one), carried, row)
 
     def _save(self, states: State, best: State) -> None:
@@ -426,9 +382,10 @@ class Halving:
         """Write the best member as an ordinary run, whose test split is evaluated here, once."""
         if self._best is None:
             raise UserError(f"{self.run.folder}: every member has diverged; draw lower rates")
-        setting = self.setting(self._best[0])
+        setting = self.search.setting(self._best[0])
         config = self.search.with_setting(setting)
         experiment, run = build_experiment(config, resumed=True), Run(self.run.folder / "best")
+        shutil.rmtree(run.folder, ignore_errors=True)  # what a kill in here has left
         with ExitStack() as stack:
             stack.enter_context(run.locked())
             run.claim(experiment.config)
@@ -452,39 +409,6 @@ class Halving:
         searches.write(self.run, search)
         shutil.rmtree(self.run.checkpoints, ignore_errors=True)
         return search
-
-
-def _experiment_of(search: Search) -> tuple[Experiment, Any]:
-    """The experiment that a population trains, evaluated on the validation split alone."""
-    experiment = build_experiment(search.config)
-    if experiment.training.patience:
-        raise UserError(
-            "config.training.patience: --halving decides itself who stops early; set it to None"
-        )
-    whole = check_shapes(experiment)
-    objective = searches.check_objective(search, experiment, whole)
-    training = replace(experiment.training, best=None, evaluate=("validation",))
-    return replace(experiment, training=training), objective
-
-
-def _of_rate(key: str) -> bool:
-    """Whether a key says what the learning rate is, of which a population carries a table."""
-    return key == RATE or key.startswith(f"{RATE}.")
-
-
-def _is_input(experiment: Experiment, key: str) -> bool:
-    """Whether a number of the config can be an input of the program, if it can be traced."""
-    group, _, leaf = key.partition(".")
-    if group == "optimizer":
-        return "." not in leaf
-    # A task that keeps more than its fields may have computed it from them.
-    task = experiment.task
-    names = {field.name for field in fields(task)} if is_dataclass(task) else set[str]()
-    return group == "task" and leaf in names and {*vars(task)} <= names
-
-
-def _not_carried(draw: Draw, reason: str | None) -> UserError:
-    return UserError(f"--draw {draw.given}: --halving cannot; {reason}; search it with --trials")
 
 
 def _chosen(fresh: State, states: State, chosen: Any) -> State:

@@ -21,7 +21,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError, some
 from jaxdl.files import entries, local, refuse_links
 from jaxdl.json_files import write_json
-from jaxdl.sweeps.draws import Draw, Setting, shown, texts_of
+from jaxdl.sweeps.draws import Draw, Setting, drawn, shown, texts_of
 from jaxdl.training.build import overridden, resolved
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.settings import Best
@@ -95,6 +95,10 @@ class Search:
                 "is to be tested on; name a metric of the validation split"
             )
         return best
+
+    def setting(self, member: int) -> Setting:
+        """What is drawn for a member, from the config's seed and its number alone."""
+        return drawn(self.ranges, self.config.get("seed", 0), member)
 
     def with_setting(self, setting: Setting) -> dict[str, Any]:
         """The config of a setting.
