@@ -48,6 +48,7 @@ from jaxdl.training.measure import Measure
 from jaxdl.training.recorder import Recorder, Timing
 from jaxdl.training.state import State
 
+_LARGEST = 2.0**63  # of a metric: what is beyond has diverged, and no file of ours keeps it
 _MOST_RUNS = 1_000_000  # that a budget may be of
 
 
@@ -317,7 +318,7 @@ class Halving:
             return rung, math.inf
         metrics, _ = self._measure(self._pick(states, np.int32(i)))
         value = self._value(metrics[self._objective.metric])
-        return rung, value if math.isfinite(value) else math.inf
+        return rung, value if abs(value) < _LARGEST else math.inf  # and where it is NaN
 
     def _log(self, record: Record) -> None:
         self._note(record)

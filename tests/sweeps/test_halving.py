@@ -36,7 +36,8 @@ def get_config():
 """
 PEAK = ("--draw", "optimizer.learning_rate.peak=log:1e-3:1")
 DRAWS = (*PEAK, "--draw", "task.label_smoothing=0:0.3", "--draw", "optimizer.momentum=0.5:0.9")
-BLOBS = ("--config.data.source=blobs", "--config.task.input=features")
+BLOBS = ("source=blobs", "transforms=()")
+BLOBS = (*(f"--config.data.{text}" for text in BLOBS), "--config.task.input=features")
 HALVING = ("--halving", 4, "--eta", 2, "--budget", 12)
 
 
