@@ -37,7 +37,7 @@ def search_figure(
     last = {line["member"]: line for line in known}  # of each member, where it came to
     whole = [line for line in last.values() if line["decision"] == "finished"]
     best = min(whole, key=lambda line: line["metric"] if smaller else -line["metric"], default=None)
-    figure, axes = canvas(1 + len(keys[: _PANELS - 1]), side=3.2)
+    figure, axes = canvas(1 + len(keys[: _PANELS - 1]))
     _by_step(axes[0], known, best)
     for ax, key in zip(axes[1:], keys, strict=False):
         _by_key(ax, key, list(last.values()), best)

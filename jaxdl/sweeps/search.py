@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,18 +132,13 @@ class Search:
         )
 
 
-class blamed_on:
+@contextlib.contextmanager
+def blamed_on(draw: Draw) -> Iterator[None]:
     """While entered, a user's error names the draw that it is of."""
-
-    def __init__(self, draw: Draw) -> None:
-        self._where = f"--draw {draw.given}"
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
-        if isinstance(error, UserError):
-            raise UserError(f"{self._where}: {error}") from None
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"--draw {draw.given}: {error}") from None
 
 
 def claimed(folder: str, asked: Search | None, trust: Collection[str] = ()) -> tuple[Path, Search]:

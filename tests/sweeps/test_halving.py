@@ -173,7 +173,7 @@ def test_members_are_replaced_without_a_new_compilation(call, search, tmp_path, 
     assert members == set(range(len(members))) and len(members) > 8
     assert all(0 <= r.setting["task.label_smoothing"] <= 0.3 for r in records)
     assert not (folder / "checkpoints").exists()
-    assert (folder / "figures" / "search.png").stat().st_size < 60_000
+    assert (folder / "figures" / "search.png").stat().st_size > 1000
 
     # The best is what the validation split says, and the test split was looked at once.
     whole = [record for record in records if record.decision == "finished"]
