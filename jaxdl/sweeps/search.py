@@ -166,6 +166,7 @@ def claimed(folder: str, asked: Search | None, trust: Collection[str] = ()) -> t
         return path, asked
     held = read(path, trust)
     if asked is None:
+        _refuse_code(held, path)
         return path, held
     if changes := _differences(held, asked):
         raise UserError(
@@ -224,6 +225,16 @@ def concluded(search: Search, folder: Path, tried: int) -> list[str]:
         f"alone: {search.command(best['setting'], folder)}",
         f"its run is {folder / best['place']}; everything is in {folder}",
     ]
+
+
+def _refuse_code(held: Search, folder: Path) -> None:
+    """Refuse to draw the names of code from a file that anybody may have written."""
+    for draw in held.ranges:
+        if any(isinstance(choice, str) and ":" in choice for choice in draw.choices or ()):
+            raise UserError(
+                f"{folder / SEARCH}: --draw {draw.given} may name code, which is not run unasked; "
+                "give the command as at first, with --config"
+            )
 
 
 def _differences(held: Search, asked: Search) -> list[str]:

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.order import ShuffledEpochs
 from jaxdl.figures.search import search_figure
 from jaxdl.sweeps.halving import Halving
 from jaxdl.sweeps.rungs import Rungs, read_trace
+from jaxdl.sweeps.search import Search, write
+from jaxdl.training.build import read_config
 from jaxdl.training.measure import Measure
 
 CONFIG = """
@@ -306,3 +309,16 @@ def test_folders_of_other_things_are_refused(call, search, tmp_path):
     (tmp_path / "damaged" / "search.json").write_text('{"how": "halving"}')
     assert "has no 'config'" in call("sweep", "--workdir", tmp_path / "damaged")[2]
     assert "needs --config" in call("sweep", "--workdir", tmp_path / "none", *HALVING)[2]
+
+
+def test_no_code_that_a_folder_draws_by_name_is_run(call, tmp_path, monkeypatch):
+    (tmp_path / "tiny.py").write_text(CONFIG)
+    (tmp_path / "mine.py").write_text("raise SystemExit('run')")
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for how in ("halving", "trials"):
+        draws = ("model.name=mine:Net,mlp",)
+        held = Search(how, read_config("tiny.py", ()), draws, 4, "tiny.py", (), budget=4.0)
+        write(Run(tmp_path / "a"), held)
+        status, _, error = call("sweep", "--workdir", "a")
+        assert status == 2 and "may name code" in error and error.count("\n") == 1
