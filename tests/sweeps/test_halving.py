@@ -41,7 +41,7 @@ PEAK = ("--draw", "optimizer.learning_rate.peak=log:1e-3:1")
 DRAWS = (*PEAK, "--draw", "task.label_smoothing=0:0.3", "--draw", "optimizer.momentum=0.5:0.9")
 BLOBS = ("source=blobs", "transforms=()")
 BLOBS = (*(f"--config.data.{text}" for text in BLOBS), "--config.task.input=features")
-HALVING = ("--halving", 4, "--eta", 2, "--budget", 12)
+HALVING = ("--halving", 4, "--eta", 2, "--budget", 8)
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def test_members_are_replaced_without_a_new_compilation(call, search, tmp_path, 
     folder, records = tmp_path / "a", read_trace(tmp_path / "a")
     assert_decided_by_the_rule(records, 2, (3, 6, 9))
     members = {record.member for record in records}
-    assert members == set(range(len(members))) and len(members) > 8
+    assert members == set(range(len(members))) and len(members) > 4
     assert all(0 <= r.setting["task.label_smoothing"] <= 0.3 for r in records)
     assert not (folder / "checkpoints").exists()
     assert (folder / "figures" / "search.png").stat().st_size > 1000
@@ -216,44 +216,49 @@ def stopping(monkeypatch, at):
     monkeypatch.setattr(ShuffledEpochs, "rows", rows)
 
 
-def test_a_search_resumes_exactly(call, search, tmp_path, monkeypatch):
-    words = (*HALVING, *PEAK)
-    assert search("whole", *words)[0] == 0
+def assert_as_whole(tmp_path, folder):
+    """A search has come to the same as one that was not interrupted."""
+    one, other = (tmp_path / f / "trace.jsonl" for f in ("whole", folder))
+    assert one.read_text() == other.read_text()
+    one, other = (result(tmp_path / f / "best") for f in ("whole", folder))
+    assert one["params_sha256"] == other["params_sha256"]
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_resumes_exactly(call, search, tmp_path, monkeypatch):
+    assert search("whole", *HALVING, *PEAK)[0] == 0
     with monkeypatch.context() as patch:
-        stopping(patch, 31)
-        status, out, _ = search("stopped", *words)
+        stopping(patch, 20)
+        status, out, _ = search("stopped", *HALVING, *PEAK)
     assert status == 128 + signal.SIGTERM and "saved; run again to resume" in out
     assert call("sweep", "--workdir", tmp_path / "stopped")[0] == 0
+    assert_as_whole(tmp_path, "stopped")
 
+
+def test_a_search_that_was_killed_goes_one_rung_again(search, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    decide, times = Halving._decide, []
+    decide, start, decided, begun = Halving._decide, Halving._start, [], []
 
     def killed(self, *rest):
-        done = decide(self, *rest)
-        times.append(self._steps)
-        if len(times) == 4:
+        best = decide(self, *rest)
+        decided.append(self._steps)
+        if len(decided) == 3:
             self._checkpoints.wait()
             raise Killed
-        return done
+        return best
 
+    assert search("whole", *HALVING, *PEAK)[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr(Halving, "_decide", killed)
         with pytest.raises(Killed):
-            search("killed", *words)
-    begun = []
+            search("killed", *HALVING, *PEAK)
     with monkeypatch.context() as patch:
-        start = Halving._start
         patch.setattr(Halving, "_start", lambda self: (start(self), begun.append(self._steps))[0])
-        assert search("killed", *words)[0] == 0
-    assert begun == [times[2]]  # what is done again is the way to one rung
-
-    for folder in ("stopped", "killed"):
-        one, other = (tmp_path / f / "trace.jsonl" for f in ("whole", folder))
-        assert one.read_text() == other.read_text()
-        one, other = (result(tmp_path / f / "best") for f in ("whole", folder))
-        assert one["params_sha256"] == other["params_sha256"]
+        assert search("killed", *HALVING, *PEAK)[0] == 0
+    assert begun == [decided[1]]
+    assert_as_whole(tmp_path, "killed")
 
 
 def test_members_that_diverge_are_replaced(search, tmp_path):
