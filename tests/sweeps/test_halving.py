@@ -261,6 +261,7 @@ def test_a_search_that_was_killed_goes_one_rung_again(search, tmp_path, monkeypa
     assert_as_whole(tmp_path, "killed")
 
 
+@pytest.mark.slow
 def test_members_that_diverge_are_replaced(search, tmp_path):
     status = search("a", *HALVING, "--draw", "optimizer.learning_rate.peak=log:1e-3:1e38")[0]
     records = read_trace(tmp_path / "a")
