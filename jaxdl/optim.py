@@ -134,7 +134,7 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     """
     if callable(node):
         return node
-    if isinstance(node, jax.Array):
+    if _traced(node):
         return lambda step: node
     if isinstance(node, int | float) and not isinstance(node, bool):
         node = {"name": "constant", "value": float(node)}
@@ -276,7 +276,8 @@ def _single(
     if "learning_rate" in takes:  # of the user's own, one may do without
         arguments["learning_rate"] = _rate(arguments, clock, path)
     decayed = _decay_mask(arguments.pop("decay_only", None), f"{path}.decay_only", group)
-    if arguments.get("weight_decay"):
+    decays = _traced(arguments.get("weight_decay")) or arguments.get("weight_decay")
+    if decays:
         _positive({"weight_decay": arguments["weight_decay"]}, path)
     decay = None if "weight_decay" in takes else arguments.pop("weight_decay", None)
     for mask in {"mask", "weight_decay_mask"} & set(takes):
@@ -296,7 +297,7 @@ def _single(
         optimizer = factory(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {name} refuses it: {error}") from error
-    if decay:
+    if decay is not None and decays:
         optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
     return optimizer
 
@@ -386,8 +387,15 @@ def _decay_mask(pattern: Any, path: str, group: bool) -> Callable[[Any], Any]:
     return mask
 
 
+def _traced(value: Any) -> bool:
+    """Whether a number is an array, as populations pass it, whose value was checked before."""
+    return isinstance(value, jax.Array)
+
+
 def _positive(arguments: Mapping[str, Any], path: str) -> None:
     for key, value in arguments.items():
+        if _traced(value):
+            continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if key in ("value", "peak", "clip_norm", "weight_decay") and not (number and value > 0):
             raise UserError(f"{path}.{key}: expected a number above 0, got {value!r}")

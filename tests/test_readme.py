@@ -26,6 +26,7 @@ ELSEWHERE = {
     "srun ": "needs Slurm",
     "--target": "needs the compilers of TPUs and GPUs; tests/targets has them",
     "--profile": "needs more than two steps; tests/training has it",
+    "--trials": "needs an extra; tests/sweeps has it",
     "name='mlflow'": "needs an extra; tests/trackers has it",
     "s3://": "needs a server; tests/remote has one",
     "--distributed": "needs a second process; tests/parallel has two of them",
@@ -127,7 +128,8 @@ def overrides(words):
     if Path(name).stem not in cfg.shipped():  # of the README itself, or of `init`: small already
         return ["--config.training.steps=2"] if name == "houses.py" else []
     own = [w[len("--config.") :] for w in words if w.startswith("--config.")]
-    small = ["training.steps=2", "training.evaluate_every.steps=2"]
+    steps = 3 if "--halving" in words else 2  # rungs are a third of one another
+    small = [f"training.steps={steps}", f"training.evaluate_every.steps={steps}"]
     if not any(w.startswith("data.source=") for w in own):
         small.append("data.twin=true")
     single = [w for w in own if "=" in w and words[1] != "sweep"]

@@ -1,4 +1,4 @@
-"""`jaxdl sweep`: a grid of runs, with several seeds each."""
+"""`jaxdl sweep`: a grid of runs, with several seeds each, or a search for a good setting."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ import functools
 from typing import TYPE_CHECKING
 
 from jaxdl.caches import keep_programs
-from jaxdl.cli.options import CONFIG_HELP, Subcommands, add_trust
+from jaxdl.cli.options import CONFIG_HELP, Parser, Subcommands, add_trust
 from jaxdl.errors import UserError
+from jaxdl.files import local
 from jaxdl.terminal import stream
 
 if TYPE_CHECKING:
     from jaxdl.data import Folds
+    from jaxdl.sweeps.search import Search
+
+_GRID = ("seeds", "folds", "folds_by")
+# The options of a search, and which of the two they are of.
+_SEARCH = {"halving": None, "trials": None, "eta": "halving", "budget": "halving",
+           "storage": "trials", "sampler": "trials"}  # fmt: skip
 
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "sweep",
-        help="train a grid of runs, each with several seeds",
+        help="train a grid of runs, each with several seeds, or search for a good setting",
         description="Train every combination of the given values, each with several seeds, and "
         "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate.peak=0.1,"
         "0.3 has two values: commas separate, except inside brackets and quotes, so "
         "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
         "brackets. Run it again, or with --workdir alone, to resume; run it on several machines at "
-        "once, with one folder for all, and each takes runs that no other has.",
+        "once, with one folder for all, and each takes runs that no other has. With --draw it "
+        "searches: by --halving in one program, or by --trials of Optuna.",
     )
     command.add_argument("--config", metavar="FILE", help=f"{CONFIG_HELP}; v1,v2 tries both values")
     command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
@@ -44,6 +52,7 @@ def add(commands: Subcommands) -> None:
         help="keep equal values of this column in one fold, or 'time': folds of successive "
         "examples (by default at random, stratified by label)",
     )
+    _add_search(command)
     add_trust(command)
     how = command.add_mutually_exclusive_group()
     how.add_argument(
@@ -67,9 +76,46 @@ def add(commands: Subcommands) -> None:
     command.set_defaults(command=run)
 
 
+def _add_search(command: Parser) -> None:
+    group = command.add_argument_group("search", "the best of settings that are drawn")
+    group.add_argument(
+        "--draw",
+        action="append",
+        metavar="KEY=RANGE",
+        help="draw a key of the config from low:high, log:low:high, or v1,v2; as often as you like",
+    )
+    how = group.add_mutually_exclusive_group()
+    how.add_argument(
+        "--halving",
+        type=int,
+        metavar="N",
+        help="successive halving: N places in one program; at each rung one in --eta goes on, and "
+        "new settings take the places of the others",
+    )
+    how.add_argument("--trials", type=int, metavar="N", help="N runs, drawn by Optuna (an extra)")
+    group.add_argument("--eta", type=int, metavar="N", help="one in N goes on at a rung (3)")
+    group.add_argument(
+        "--budget", type=float, metavar="B", help="as many steps as B whole runs take (3 a place)"
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of the study, as SQLAlchemy names it: sqlite:///study.db (a file in the folder)",
+    )
+    group.add_argument("--sampler", choices=("tpe", "random"), help="of Optuna's (tpe)")
+
+
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Train a grid of runs with several seeds each, or what is missing of it."""
+    """Train a grid of runs with several seeds each, search, or do what is missing of it."""
     keep_programs()
+    if any(getattr(options, name) is not None for name in ("draw", *_SEARCH)):
+        return _search(options, overrides)
+    if options.config is None and (local(options.workdir) / "search.json").exists():
+        return _search(options, overrides)
+    _grid(options, overrides)
+
+
+def _grid(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.sweeps.grid import Sweep
     from jaxdl.sweeps.sweep import Sweeper
     from jaxdl.training.build import read_config
@@ -81,7 +127,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
             raise UserError("--folds-by: needs --folds K")
         folds = None if options.folds is None else _folds(options.folds, options.folds_by)
         asked = Sweep.of(read, overrides, 1 if options.seeds is None else options.seeds, folds)
-    for option in ("seeds", "folds", "folds_by"):
+    for option in _GRID:
         if asked is None and getattr(options, option) is not None:
             name = option.replace("_", "-")
             raise UserError(f"--{name}: needs --config; without it a sweep is resumed as it was")
@@ -93,6 +139,58 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     lines = {m.place: asked.command(m, options.config, options.workdir) for m in asked.members}
     for member in sweeper.claim():
         stream(f"{lines[member.place]}\n")
+
+
+def _search(options: argparse.Namespace, overrides: list[str]) -> None:
+    given = [name.replace("_", "-") for name in _GRID if getattr(options, name) is not None]
+    given += ["commands"] if options.commands else []
+    if options.together is not None:
+        given.append("together" if options.together else "in-turn")
+    if given:
+        raise UserError(f"--{given[0]}: is for grids, and this is a search; leave it out")
+    from jaxdl.sweeps.search import claimed
+
+    folder, search = claimed(options.workdir, _asked(options, overrides), options.trust)
+    if search.how == "halving":
+        from jaxdl.sweeps.halving import run_halving
+
+        return run_halving(folder, search)
+    from jaxdl.sweeps.trials import run_trials
+
+    run_trials(folder, search)
+
+
+def _asked(options: argparse.Namespace, overrides: list[str]) -> Search | None:
+    """The search that the options ask for; None for the one that the folder holds."""
+    from jaxdl.sweeps.search import Search
+    from jaxdl.training.build import read_config
+
+    given = [name for name in ("draw", *_SEARCH) if getattr(options, name) is not None]
+    if options.config is None:
+        if given:
+            raise UserError(f"--{given[0]}: needs --config; without it a search is resumed")
+        return None
+    for name, how in _SEARCH.items():
+        if how and name in given and getattr(options, how) is None:
+            raise UserError(f"--{name}: needs --{how} N")
+    size = options.halving if options.trials is None else options.trials
+    if size is None:
+        raise UserError("--draw: needs --halving N, or --trials N, to say how to search")
+    if size < 1:
+        raise UserError(f"--{given[1] if given[0] == 'draw' else given[0]}: expected at least 1")
+    budget = options.budget if options.budget is not None else 3.0 * size
+    return Search(
+        how="halving" if options.trials is None else "trials",
+        config=read_config(options.config, overrides),
+        draws=tuple(options.draw or ()),
+        size=size,
+        file=options.config,
+        overrides=tuple(overrides),
+        eta=3 if options.eta is None else options.eta,
+        budget=budget if options.trials is None else 0.0,
+        storage=options.storage,
+        sampler=options.sampler or "tpe",
+    )
 
 
 def _folds(count: int, by: str | None) -> Folds:

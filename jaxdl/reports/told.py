@@ -12,6 +12,7 @@ from jaxdl.checkpointing.run_directory import SPEED, Run
 from jaxdl.errors import UserError, printable
 from jaxdl.files import local_run, refuse_links
 from jaxdl.sweeps.grid import Sweep
+from jaxdl.sweeps.search import SEARCH
 
 _SHOWN = 40  # characters of a value in a table
 _FACTS = ("step", "seed", "parameters", "wall_seconds")  # of a result
@@ -93,7 +94,7 @@ def _number(line: Mapping[str, Any], metric: str) -> bool:
 
 
 def runs_of(folders: Sequence[str]) -> list[Told]:
-    """The runs in directories; that of a sweep holds one for each point and seed.
+    """The runs in directories; that of a sweep holds one for each point and seed, or trial.
 
     Raises:
       UserError: a directory holds neither, comes twice, or a file in it is damaged.
@@ -106,6 +107,9 @@ def runs_of(folders: Sequence[str]) -> list[Told]:
             places = [Path(m.place) for m in sweep.members if (folder / m.place).is_dir()]
             if not places:
                 raise UserError(f"{folder}: no run of this sweep has begun; run `jaxdl sweep`")
+        elif (folder / SEARCH).exists():
+            places = [path.parent.relative_to(folder) for path in folder.glob("*/config.json")]
+            places.sort(key=lambda place: (len(place.name), place.name))  # trial=9, trial=10
         else:
             places = [Path()]
         for place in places:

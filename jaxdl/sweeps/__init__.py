@@ -1,7 +1,8 @@
-"""Sweeps: a grid of configs with several seeds each.
+"""Sweeps: a grid of configs with several seeds each, or a search for a good setting.
 
-It holds the grid, the runner of a sweep's folder, the table of its results, and populations: runs
-that differ in seed and learning rates alone and train in one compiled program. It may use all rooms
-below, and training itself: it only decides what to train and where. To sweep differently (random
-values, say), give `Sweep` other points; the runner needs nothing else.
+Of grids it holds the grid, the runner of a sweep's folder and the table of its results; of
+searches, what is drawn, successive halving and the trials of Optuna. Populations serve both: runs
+that differ in seed and in numbers inside the program train in one. It may use all rooms below, and
+training itself: it only decides what to train and where. To sweep a grid differently, give `Sweep`
+other points; the runner needs nothing else.
 """

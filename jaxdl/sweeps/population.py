@@ -1,12 +1,14 @@
 """A population: many runs in one compiled program, by `jax.vmap` over the step.
 
-Its members share model, task, data and length. Each has its own learning rates and its own seed, so
-its own initial parameters, dropout and order of the data. A member leaves the same files as when it
+Its members share model, data and length. Each has its own learning rates, and its own seed, so its
+own initial parameters, dropout and order of the data; a search gives each other numbers of its own
+too, of the optimiser and the task. A member leaves the same files as when it
 is trained alone, with the same numbers to rounding.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import config as cfg
 from jaxdl import optim
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
@@ -28,6 +31,7 @@ from jaxdl.errors import Diverged, UserError, brief
 from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
 from jaxdl.training import combinators
+from jaxdl.training.build import build_task
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.loop import run_loop
 from jaxdl.training.measure import Measure
@@ -42,59 +46,97 @@ from jaxdl.training.step import Summary
 _SMALL = 1 << 18
 _SLOW_ON_CPU = ("conv_general_dilated", "ffi_call")
 
+RATE = "optimizer.learning_rate"
+
 
 class Population:
     """Runs that train in one program.
 
     Args:
       experiment: of the first run.
-      configs: of all runs. They may differ in `seed` and `optimizer.learning_rate`; the rates must
-        be all numbers or all schedules.
+      configs: of all runs. They may differ in `seed`, in `optimizer.learning_rate`, where the rates
+        must be all numbers or all schedules, and in the keys of `carried`.
+      carried: keys whose values are inputs of the program, so that other members can take the
+        places of these: `RATE`, and numbers of `optimizer` and `task`. By default the learning
+        rates, if they differ.
     """
 
-    def __init__(self, experiment: Experiment, configs: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        configs: Sequence[Mapping[str, Any]],
+        carried: Sequence[str] | None = None,
+    ) -> None:
         self.experiment = experiment
-        self.members = [_member(experiment, config) for config in configs]
+        self.members = [member_of(experiment, config) for config in configs]
         rates = [config["optimizer"].get("learning_rate") for config in configs]
-        self._rates_differ = any(rate != rates[0] for rate in rates)
+        differ = [RATE] if any(rate != rates[0] for rate in rates) else []
+        self._carried = differ if carried is None else carried
         self._seeds = np.asarray([member.seed for member in self.members], np.uint32)
 
     def __len__(self) -> int:
         return len(self.members)
 
     @functools.cached_property
-    def rates(self) -> Any:
-        """The learning rate of each member at each step, (members, steps); None if all are alike.
+    def carried(self) -> dict[str, Any]:
+        """What differs among members, beside their seeds: key -> (members, …), as of `row`."""
+        rows = [self.row(member) for member in self.members]
+        return jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
+
+    def row(self, member: Experiment) -> dict[str, Any]:
+        """What a member has of its own: key -> a number, or its rates (steps + 1,).
 
         A schedule depends on the step alone, so a table of its values can replace it.
         """
-        if not self._rates_differ:
-            return None
-        steps = jnp.arange(self.experiment.clock.total + 1)
-        schedules = [member.rate for member in self.members if member.rate is not None]
-        return jnp.stack([jax.jit(jax.vmap(schedule))(steps) for schedule in schedules])
+        numbers = {key: cfg.at(member.config, key) for key in self._carried if key != RATE}
+        row = {key: jnp.asarray(number, float) for key, number in numbers.items()}
+        if RATE in self._carried and member.rate is not None:
+            steps = jnp.arange(self.experiment.clock.total + 1)
+            row[RATE] = jax.vmap(member.rate)(steps)
+        return row
 
-    def initial(self, rates: Any, start: Any = None) -> State:
+    @property
+    def shardings(self) -> tuple[Any, Any]:
+        """Of states, and of batches (steps, members, batch): spread over devices by member.
+
+        Where members do not divide over the devices, the examples of each batch do.
+        """
+        devices = self.experiment.devices
+        if len(self) % devices.mesh.shape["data"] == 0:
+            return devices.spread(0), devices.spread(1)
+        return devices.replicated, devices.spread(2)
+
+    def initial(self, carried: Any, start: Any = None) -> State:
         """The states before the first step, stacked along a leading axis of members; pure.
 
         Args:
-          rates: as the property has them.
+          carried: as the property has them.
           start: (params, model_state) for all members, or None for fresh ones.
         """
 
-        def one(seed: Any, rates: Any) -> State:
-            return self._at(rates).initial(seed, start)
+        def one(seed: Any, carried: Any) -> State:
+            return self._at(carried).initial(seed, start)
 
-        return jax.vmap(one)(self._seeds, rates)
+        return jax.vmap(one)(self._seeds, carried)
+
+    def start_from(self) -> Any:
+        """(params, model_state) from `init_from`, the same for all members; or None."""
+        experiment, start = self.experiment, self.experiment.init_from
+        if start is None:
+            return None
+        state = experiment.init()
+        filled = start.fill(state.params, state.model_state)
+        start.forget()
+        return experiment.devices.replicate((filled.params, filled.model_state))
 
     def run_steps(
-        self, states: State, rates: Any, columns: Any, batches: Any, n: jax.Array
+        self, states: State, carried: Any, columns: Any, batches: Any, n: jax.Array
     ) -> tuple[State, Summary]:
         """`n` steps of all members; this is compiled.
 
         Args:
           states: stacked along a leading axis of members.
-          rates: as the property has them.
+          carried: as the property has them.
           columns: of the training data, on the device.
           batches: rows of the data, (steps, members, batch).
           n: how many of these steps to make.
@@ -103,11 +145,11 @@ class Population:
           States, and summaries (steps, members).
         """
 
-        def one(state: State, rates: Any, rows: Any) -> tuple[State, Summary]:
-            return self._at(rates).step(state, fetch(columns, rows))
+        def one(state: State, carried: Any, rows: Any) -> tuple[State, Summary]:
+            return self._at(carried).step(state, fetch(columns, rows))
 
         step = combinators.population(one)
-        repeated = combinators.repeat(lambda states, rows: step(states, rates, rows))
+        repeated = combinators.repeat(lambda states, rows: step(states, carried, rows))
         return repeated(states, batches, n)
 
     def obstacle(self) -> str | None:
@@ -135,7 +177,9 @@ class Population:
             size = count(self.experiment.abstract_state.params)
         if size > _SMALL:
             return f"{size:,} parameters are more than {_SMALL:,}"
-        if jax.default_backend() == "cpu" and any(name in self._program for name in _SLOW_ON_CPU):
+        if jax.default_backend() == "cpu" and any(
+            name in str(self._program) for name in _SLOW_ON_CPU
+        ):
             return "convolutions of many runs are slow on a CPU"
         return None
 
@@ -163,28 +207,45 @@ class Population:
                 stack.enter_context(closing(recorder))
             return run_loop(trainee, stop)
 
-    def _at(self, rates: Any) -> Experiment:
-        """The experiment with a table of learning rates, (steps,), which may be traced."""
-        if rates is None:
+    def _at(self, carried: Mapping[str, Any]) -> Experiment:
+        """The experiment of a member, from its `row`, which may be traced."""
+        if not carried:
             return self.experiment
-        experiment = self.experiment
-        node = experiment.config["optimizer"]
-        rate: Any = lambda step: rates[step]  # noqa: E731
-        if not isinstance(node["learning_rate"], Mapping):  # some optimisers accept only numbers
-            rate = rates[0].astype(experiment.precision.params)
-        optimizer = optim.build({**node, "learning_rate": rate}, experiment.clock)
-        return replace(experiment, optimizer=optimizer)
+        experiment, task = self.experiment, self.experiment.task
+        node = dict(experiment.config["optimizer"])
+        for key, value in carried.items():
+            group, _, leaf = key.partition(".")
+            if key == RATE:
+                node[leaf] = lambda step: carried[RATE][step]
+                if not isinstance(experiment.config["optimizer"][leaf], Mapping):
+                    # Some optimisers accept only numbers.
+                    node[leaf] = value[0].astype(experiment.precision.params)
+            elif group == "optimizer":
+                node[leaf] = value.astype(experiment.precision.params)
+            else:
+                task = copy.copy(task)  # built already, with a number that was checked
+                object.__setattr__(task, leaf, value.astype(experiment.precision.output))
+        optimizer = optim.build(node, experiment.clock)
+        return replace(experiment, optimizer=optimizer, task=task)
+
+    def ignored(self) -> list[str]:
+        """Keys of `carried` on which training does not depend."""
+        jaxpr, keys = self._program.jaxpr, sorted(self.carried)
+        used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+        states = len(jax.tree.leaves(jax.eval_shape(self.initial, self.carried)))
+        inputs = jaxpr.invars[states : states + len(keys)]  # in the order of the arguments
+        return [key for key, x in zip(keys, inputs, strict=True) if id(x) not in used]
 
     @functools.cached_property
-    def _program(self) -> str:
-        """The jaxpr of one step, printed."""
+    def _program(self) -> Any:
+        """The jaxpr of one step."""
         experiment = self.experiment
         with experiment.precision.enabled():
-            states = jax.eval_shape(self.initial, self.rates)
+            states = jax.eval_shape(self.initial, self.carried)
             columns = experiment.devices.abstract(dict(experiment.splits["train"].columns))
             rows = np.zeros((1, len(self), experiment.order.batch_size), np.int32)
             call = jax.make_jaxpr(self.run_steps)
-            return str(call(states, self.rates, columns, rows, np.int32(1)))
+            return call(states, self.carried, columns, rows, np.int32(1))
 
 
 class _PopulationRecorder:
@@ -200,7 +261,7 @@ class _PopulationRecorder:
         self.population, self.runs, self.progress = population, runs, progress
         self.experiment = experiment = population.experiment
         self.timing = Timing(progress)
-        quiet = _Quiet(experiment.clock.total, 1)
+        quiet = Quiet(experiment.clock.total, 1)
         self.recorders = [
             Recorder(member, run, quiet, self.timing)
             for member, run in zip(population.members, runs, strict=True)
@@ -212,10 +273,7 @@ class _PopulationRecorder:
         self.checkpoints = Checkpoints(
             shared.checkpoints, experiment.training.keep, check=self._check_held
         )
-        devices = experiment.devices
-        spread = len(population) % devices.mesh.shape["data"] == 0
-        self._state_sharding = devices.spread(0) if spread else devices.replicated
-        self._batch_sharding = devices.spread(1 if spread else 2)
+        self._state_sharding, self._batch_sharding = population.shardings
 
     @property
     def going(self) -> list[int]:
@@ -230,8 +288,8 @@ class _PopulationRecorder:
     def start(self) -> tuple[int, State]:
         """The states of the newest sound checkpoint, or those before the first step."""
         devices = self.experiment.devices
-        rates = jax.device_put(self.population.rates, self._state_sharding)
-        shapes = jax.eval_shape(self.population.initial, rates)
+        carried = jax.device_put(self.population.carried, self._state_sharding)
+        shapes = jax.eval_shape(self.population.initial, carried)
         restored = self.checkpoints.restore(devices.abstract(shapes, self._state_sharding))
         if restored is not None:
             states, notes = restored
@@ -240,7 +298,7 @@ class _PopulationRecorder:
             self.evaluated = notes.get("evaluated", True)
             self.progress.say(f"resumed at step {int(states.step[0]):,}")
         else:
-            arguments = rates, self._start_from()
+            arguments = carried, self.population.start_from()
             initial = devices.compiled(
                 self.population.initial, *arguments, once=True, results=self._state_sharding
             )
@@ -261,28 +319,18 @@ class _PopulationRecorder:
             )
         return {members[i]: reason for i, reason in noted.items()}
 
-    def _start_from(self) -> Any:
-        """(params, model_state) from `init_from`, the same for all members; or None."""
-        experiment, start = self.experiment, self.experiment.init_from
-        if start is None:
-            return None
-        state = experiment.init()
-        filled = start.fill(state.params, state.model_state)
-        start.forget()
-        return experiment.devices.replicate((filled.params, filled.model_state))
-
     def compile(self, states: State) -> Callable[[State, Any, int], tuple[State, Summary]]:
         """Compile once for the training of all members, and once for evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
         columns = devices.replicate(self.loader.columns)
-        rates = jax.device_put(self.population.rates, self._state_sharding)
+        carried = jax.device_put(self.population.carried, self._state_sharding)
 
         def place(batches: Any) -> Any:
             return jax.device_put(batches, self._batch_sharding)
 
         program = devices.compiled(
             self.population.run_steps,
-            *(states, rates, columns, place(self.loader.make(0, 0)), np.int32(0)),
+            *(states, carried, columns, place(self.loader.make(0, 0)), np.int32(0)),
             donate=(0,),
             results=(self._state_sharding, devices.replicated),
         )
@@ -293,7 +341,7 @@ class _PopulationRecorder:
             recorder.measure = measure
         self.timing.compiling = time.perf_counter() - began
         return lambda states, batches, n: program(
-            states, rates, columns, place(batches), np.int32(n)
+            states, carried, columns, place(batches), np.int32(n)
         )
 
     def _member(self, states: State, i: int) -> State:
@@ -384,20 +432,27 @@ class _Loaders:
             loader.close()
 
 
-class _Quiet(Progress):
+class Quiet(Progress):
     """The progress of a single member, which is not printed."""
 
     def _print(self, text: str) -> None:
         pass
 
 
-def _member(experiment: Experiment, config: Mapping[str, Any]) -> Experiment:
-    """The experiment for a config that differs in seed and learning rate alone."""
-    order, seed = experiment.order, config.get("seed", 0)
+def member_of(experiment: Experiment, config: Mapping[str, Any]) -> Experiment:
+    """The experiment for a config that differs in seed and numbers of optimiser and task alone.
+
+    Raises:
+      UserError: the optimiser or the task refuses its numbers.
+    """
+    order, seed, task = experiment.order, config.get("seed", 0), experiment.task
+    if config["task"] != experiment.config["task"]:
+        task = build_task(config["task"], getattr(task, "classes", 1))
     return replace(
         experiment,
         config=config,
         seed=seed,
+        task=task,
         order=replace(order, seed=seed) if isinstance(order, ShuffledEpochs) else order,
         optimizer=optim.build(config["optimizer"], experiment.clock),
         rate=optim.learning_rate(config["optimizer"], experiment.clock),

@@ -190,7 +190,7 @@ class Classification(GivesLogits):
             )
 
     def _cross_entropy(
-        self, log_p: Float[Array, "batch classes"], label: Any, smoothing: float
+        self, log_p: Float[Array, "batch classes"], label: Any, smoothing: float | Array
     ) -> Float[Array, " batch"]:
         chosen = jnp.take_along_axis(log_p, _integers(label)[:, None], axis=-1)[:, 0]
         return -(1 - smoothing) * chosen - smoothing * jnp.mean(log_p, axis=-1)

@@ -151,7 +151,9 @@ class LanguageModeling(GeneratesText):
     def _targets(self, batch: Mapping[str, Any]) -> Array:
         return jnp.asarray(batch[self.tokens])[:, 1:].astype(jnp.int32)
 
-    def _cross_entropy(self, outputs: Logits, batch: Mapping[str, Any], smoothing: float) -> Array:
+    def _cross_entropy(
+        self, outputs: Logits, batch: Mapping[str, Any], smoothing: float | Array
+    ) -> Array:
         targets = self._targets(batch)
         # log Σ exp - the target's logit, so that the log-probabilities are never written out.
         total = jax.nn.logsumexp(outputs, axis=-1)

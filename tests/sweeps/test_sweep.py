@@ -353,8 +353,8 @@ def test_members_freeze_clip_and_drop_as_they_do_alone():
     together = Population(base, [{**base.config, **config} for config in configs])
     columns = dict(base.splits["train"].columns)
     rows = [[member.order.rows(i) for member in together.members] for i in range(4)]
-    start = jit(together.initial, once=True)(together.rates)
-    end, _ = jit(together.run_steps, once=True)(start, together.rates, columns, np.stack(rows), 4)
+    start = jit(together.initial, once=True)(together.carried)
+    end, _ = jit(together.run_steps, once=True)(start, together.carried, columns, np.stack(rows), 4)
     for i, (member, peak) in enumerate(zip(together.members, (0.4, 0.8), strict=True)):
         state = jit(member.initial, once=True)(np.uint32(i))
         step, frozen = jit(member.run_steps, once=True), state.params["Dense_0"]
