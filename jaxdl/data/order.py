@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,8 +61,12 @@ class ShuffledEpochs:
         """The epoch of each row of that batch, counted from 0; `step` may be traced."""
         return (step * self.batch_size + np.arange(self.batch_size)) // self.examples
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019  a run has one order
-    def _epoch(self, epoch: int) -> np.ndarray:
+    @functools.cached_property
+    def _epoch(self) -> Callable[[int], np.ndarray]:
+        """The rows of an epoch. Two are kept of each order, since several are read in turn."""
+        return functools.lru_cache(maxsize=2)(self._permuted)
+
+    def _permuted(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.examples, dtype=np.int32)
         # NumPy promises never to change Philox's raw stream, unlike Generator.permutation. Ties (a
