@@ -202,7 +202,7 @@ def main() -> None:
     if options.measure:
         return measure(options.measure, options.targets)
     # The networks for ImageNet take longest.
-    names = sorted(options.only or shipped(), key=lambda name: name.startswith("imagenet_"))
+    names = options.only or sorted(shipped(), key=lambda name: name.startswith("imagenet_"))
     found: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         print(f"{name} …", file=sys.stderr)

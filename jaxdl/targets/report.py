@@ -112,8 +112,9 @@ def _tell(
     else:
         for line in lines(program, target.chip, experiment.devices.mesh.size):
             say(line)
-        if what == "train step" and (line := decoding(program, target, experiment.splits["train"])):
-            say(line)
+        train = experiment.splits["train"]
+        if what == "train step" and (needed_of_host := decoding(program, target, train)):
+            say(needed_of_host)
         needed = program.held + program.work
     if needed <= memory:
         return
