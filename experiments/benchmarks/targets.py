@@ -34,7 +34,7 @@ from jaxdl.models.layers import BatchNorm
 from jaxdl.models.recurrent import Recurrent
 from jaxdl.targets import Target, compile_for
 from jaxdl.targets.chips import GIB
-from jaxdl.targets.compiled import TooLarge, experiment_on, prepare
+from jaxdl.targets.compiled import TooLarge, experiment_on, prepare, require
 from jaxdl.targets.report import Roofline
 from jaxdl.training.build import load_splits, read_config
 
@@ -153,7 +153,7 @@ def measured(name: str, targets: list[str], limit: float) -> list[dict[str, Any]
     command = [sys.executable, __file__, "--measure", name, "--targets", *targets]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit)
-        printed, fault = done.stdout, first_line(Exception(done.stderr.decode()[-200:]))
+        printed, fault = done.stdout, (done.stderr.decode().splitlines() or ["nothing told"])[-1]
     except subprocess.TimeoutExpired as stopped:
         printed, fault = stopped.stdout or b"", f"not within {limit:,.0f} s"
     lines = [json.loads(line) for line in printed.decode().splitlines() if line.endswith("}")]
@@ -185,10 +185,15 @@ def table(found: dict[str, list[dict[str, Any]]], target: str) -> list[str]:
             ratios = ["", ""]  # it has none of the layers
         rows.append(
             f"| `{name}` | {ours['batch']:,} | {ours['memory'] / 2**20:,.0f} "
-            f"| {ours['flops'] / 1e6:,.3g} | {ours['bytes'] / 1e6:,.3g} | {ours['binds']} "
+            f"| {millions(ours['flops'])} | {millions(ours['bytes'])} | {ours['binds']} "
             f"| {ours['rate']:,.0f} | {ratios[0]} | {ratios[1]} |"
         )
     return rows
+
+
+def millions(n: float) -> str:
+    """To three digits or more."""
+    return f"{n / 1e6:,.0f}" if n >= 1e8 else f"{n / 1e6:.3g}"
 
 
 def main() -> None:
@@ -201,15 +206,20 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         return measure(options.measure, options.targets)
+    try:
+        targets = list(map(Target.of, options.targets))
+        for target in targets:
+            require(target)
+    except UserError as error:
+        parser.error(str(error))
     # The networks for ImageNet take longest.
     names = options.only or sorted(shipped(), key=lambda name: name.startswith("imagenet_"))
     found: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         print(f"{name} …", file=sys.stderr)
         found[name] = measured(name, options.targets, options.limit)
-        targets = [str(Target.of(target)) for target in options.targets]
         text = "\n\n".join(
-            "\n".join([f"`{target}`", "", *table(found, target)]) for target in targets
+            "\n".join([f"`{target}`", "", *table(found, str(target))]) for target in targets
         )
         if options.output:
             options.output.write_text(f"{text}\n")

@@ -237,3 +237,5 @@ def test_the_compilers(target, package):
     assert done.stdout.count("fits into") == 2
     assert "takes     3.126 MFLOP" in done.stdout  # of products and convolutions, on any chip
     assert "all-reduce" in done.stdout
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.stdout.count("from the cache") == 2
