@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 import jaxdl.models
 from jaxdl.configs import shipped
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, first_line, suggestion
 from jaxdl.kernels import add_relu, max_pool
 from jaxdl.models.layers import BatchNorm
 from jaxdl.models.recurrent import Recurrent
@@ -153,7 +153,7 @@ def measured(name: str, targets: list[str], limit: float) -> list[dict[str, Any]
     command = [sys.executable, __file__, "--measure", name, "--targets", *targets]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit)
-        printed, fault = done.stdout, (done.stderr.decode().splitlines() or ["nothing told"])[-1]
+        printed, fault = done.stdout, (done.stderr.decode().splitlines() or [""])[-1][:200]
     except subprocess.TimeoutExpired as stopped:
         printed, fault = stopped.stdout or b"", f"not within {limit:,.0f} s"
     lines = [json.loads(line) for line in printed.decode().splitlines() if line.endswith("}")]
@@ -210,6 +210,9 @@ def main() -> None:
         targets = list(map(Target.of, options.targets))
         for target in targets:
             require(target)
+        for name in options.only:
+            if name not in shipped():
+                raise UserError(f"--only {name}: {suggestion(name, shipped())}")
     except UserError as error:
         parser.error(str(error))
     # The networks for ImageNet take longest.
