@@ -203,6 +203,8 @@ class Program:
             return 0
         if each.opcode in ("while", "conditional", "call", "async-start"):
             return 0  # what they call is counted
+        if each.opcode == "slice-start":  # a part of an array, on its way into the chip
+            return _read(operands[0], each.shapes[1:2]) + each.shapes[1].nbytes
         if each.opcode.endswith("-start"):  # what it gives repeats its operands, and more
             return sum(shape.nbytes for shape in each.shapes[:2])
         if each.opcode in _PARTS:

@@ -41,6 +41,23 @@ def test_bishop_tables(root, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "package"), [("tpu:v5e:1x1", "libtpu"), ("cuda:h100", "jax_plugins")]
+)
+def test_targets(root, tmp_path, monkeypatch, target, package):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ("--only", "digits_cnn", "--output", tmp_path / "table.md")
+    told = run(root, "benchmarks/targets.py", "--targets", target, *words)
+    assert (tmp_path / "table.md").read_text() == told
+    cnn = told.splitlines()[-1]
+    name, batch, _, flops, *_, of_bytes, of_flops = cnn.strip("| ").split(" | ")
+    assert (name, batch, flops, of_flops) == ("`digits_cnn`", "100", "3.13", "1.00")
+    assert 0.5 < float(of_bytes) < 1.1
+
+
+@pytest.mark.slow
 def test_clusters(root, tmp_path):
     small = ("--config.model.hidden=(16,)", "--config.training.steps=2", "--config.figures=()")
     words = ["train", "--config", "mnist_autoencoder", "--workdir", str(tmp_path / "run"), *small]

@@ -117,6 +117,22 @@ def test_what_is_moved():
     assert program.traffic == rows + gathered + reduced + product
 
 
+SLICED = """\
+HloModule sliced
+
+ENTRY %main (a: f32[4,8]) -> f32[8] {
+  %a = f32[4,8]{1,0:T(8,128)} parameter(0)
+  %s = ((f32[4,8]{1,0}), f32[1,8]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[0:1], [0:8]}
+  %d = f32[1,8]{1,0:T(8,128)S(1)} slice-done(%s)
+  ROOT %r = f32[8]{0} bitcast(%d)
+}
+"""
+
+
+def test_a_part_on_its_way_into_the_chip_is_read_alone():
+    assert Program.of(SLICED).traffic == 8 * 4
+
+
 def test_the_arithmetic_of_a_product():
     assert Program.of(TEXT.replace("GROUPS", "{{0,1}}")).flops == {"f32": 2 * 10 * 8 * 4}
 

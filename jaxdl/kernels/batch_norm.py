@@ -99,6 +99,8 @@ def _training_bwd(
         return dbias, (product - mean * dbias) * r
 
     here = _sums(dy, x)
+    if len(x) > 1:  # else XLA takes the parameters' sum of sums for one sum, and reads dy once more
+        here = lax.optimization_barrier(here)
     *sums, dmean, dvar = _over(axis, (*here, dmean, dvar))
     dbias, dscale = slopes(*sums)
     b = (2 * dvar - a * r * dscale) / n

@@ -2,7 +2,8 @@
 
 The compilers of both run without a device. So `chips` names what can be asked for, with the peaks
 that its maker publishes; `compiled` compiles a config's step and evaluation for it; `hlo` counts in
-what was compiled; and `report` says what that means. It may use all rooms but the command line's.
+what was compiled; `kept` keeps the counts for the next time; and `report` says what they mean. It
+may use all rooms but the command line's.
 """
 
 from __future__ import annotations

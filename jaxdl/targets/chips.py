@@ -13,6 +13,7 @@ from jaxdl.errors import UserError, brief, suggestion
 __all__ = ["CHIPS", "GIB", "Chip", "Target"]
 
 _HOST = 8  # GPUs of a machine
+_BOARD = 4  # chips of a TPU's machine, 2x2
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,16 @@ class Target:
         return max(self.sizes[:2]) <= 2 and self.sizes[2:] in ((), (1,))
 
     @property
+    def machines(self) -> int:
+        """Among how many machines the chips are."""
+        return -(-self.number // (_BOARD if self.platform == "tpu" else _HOST))
+
+    @property
     def topology(self) -> str:
         """What XLA calls it: of GPUs, slices x machines x GPUs of each."""
         if self.platform == "tpu":
             return f"{self.name}:{'x'.join(map(str, self.sizes))}"
-        hosts = -(-self.number // _HOST)
-        return f"1x{hosts}x{self.number // hosts}"
+        return f"1x{self.machines}x{self.number // self.machines}"
 
     @property
     def host(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from jax.experimental import topologies
 
 from jaxdl.errors import UserError, first_line
 from jaxdl.hlo import Program
+from jaxdl.targets import kept
 from jaxdl.targets.chips import Target
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
@@ -38,6 +40,8 @@ _ALONE = {
 }
 _SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
+Busy = Callable[[str], AbstractContextManager[Any]]
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -51,6 +55,7 @@ class Compiled:
       flops: operand type -> operations of matrix products and convolutions.
       traffic: bytes read from and written to memory.
       collectives: as `Program.collectives`.
+      kept: whether it was compiled earlier, and its figures are from the cache.
     """
 
     what: str
@@ -60,6 +65,7 @@ class Compiled:
     flops: Mapping[str, float]
     traffic: float
     collectives: Mapping[tuple[str, str], float]
+    kept: bool = False
 
 
 class TooLarge(Exception):
@@ -134,30 +140,39 @@ def experiment_on(config: Mapping[str, Any], target: Target) -> Experiment:
     return experiment
 
 
-def compile_for(experiment: Experiment, target: Target, what: str) -> Compiled:
+def compile_for(
+    experiment: Experiment, target: Target, what: str, busy: Busy = lambda what: nullcontext()
+) -> Compiled:
     """The train step or the evaluation of an experiment, compiled for the target that it is on.
+
+    What it shows is kept in the user's cache folder, so that the same program is compiled once.
+
+    Args:
+      experiment: as of `experiment_on`.
+      target: its devices.
+      what: 'train step' or 'evaluation'.
+      busy: shows what is done while a block runs, such as `Progress.busy`.
 
     Raises:
       TooLarge: the compiler found that it needs more memory than there is.
       UserError: the compiler failed.
     """
     with experiment.precision.enabled():
-        lowered, examples = _lowered(experiment, what)
-        try:
-            compiled = lowered.compile(_WITHOUT_A_DEVICE[target.platform])
-        except jax.errors.JaxRuntimeError as error:
-            if sizes := _exceeded(str(error)):
-                raise TooLarge(*sizes) from None
-            raise UserError(
-                f"--target {target}: its compiler fails on the {what}: {first_line(error, 300)}"
-            ) from None
-    cost, program = Cost.of(compiled, examples), Program.of(compiled.as_text())
-    number = experiment.devices.mesh.size
-    # Libraries such as cuDNN hide their arithmetic, so it is counted before they are chosen.
-    whole = Program.of(lowered.compiler_ir("hlo").as_hlo_text()).flops
-    flops = {dtype: n / number for dtype, n in whole.items()}
+        with busy(f"tracing the {what}"):
+            lowered, examples = _lowered(experiment, what)
+            key = kept.key(lowered, target, _WITHOUT_A_DEVICE[target.platform], __file__)
+        found = kept.read(key)
+        before = found is not None
+        if found is None:
+            with busy(f"compiling the {what} of {examples:,} examples for {target}"):
+                found = _compiled(lowered, target, what)
+            kept.write(key, found)
+    if too_large := found.get("too_large"):
+        raise TooLarge(*too_large)
+    flops = {dtype: n / experiment.devices.mesh.size for dtype, n in found["flops"].items()}
+    collectives = {(kind, quantity): n for kind, quantity, n in found["collectives"]}
     return Compiled(
-        what, examples, cost.held, cost.work, flops, program.traffic, program.collectives
+        what, examples, found["held"], found["work"], flops, found["traffic"], collectives, before
     )
 
 
@@ -180,6 +195,28 @@ def _lowered(experiment: Experiment, what: str) -> tuple[Any, int]:
     carry = None if carry is None else placed.abstract(carry)
     batch = experiment.abstract_eval_batch((*experiment.eval_splits, "train")[0])
     return placed.lowered(experiment.evaluation, replace(state, carry=carry), batch), size
+
+
+def _compiled(lowered: Any, target: Target, what: str) -> dict[str, Any]:
+    """What compiling a program shows, as JSON holds it; FLOPs are those of all devices."""
+    try:
+        compiled = lowered.compile(_WITHOUT_A_DEVICE[target.platform])
+    except jax.errors.JaxRuntimeError as error:
+        if sizes := _exceeded(str(error)):
+            return {"too_large": sizes}
+        raise UserError(
+            f"--target {target}: its compiler fails on the {what}: {first_line(error, 300)}"
+        ) from None
+    cost, program = Cost.of(compiled, 1), Program.of(compiled.as_text())
+    # Libraries such as cuDNN hide their arithmetic, so it is counted before they are chosen.
+    whole = Program.of(lowered.compiler_ir("hlo").as_hlo_text())
+    return {
+        "held": cost.held,
+        "work": cost.work,
+        "flops": whole.flops,
+        "traffic": program.traffic,
+        "collectives": [[*name, n] for name, n in program.collectives.items()],
+    }
 
 
 def _installed(name: str) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from jaxdl.data import LazyImages, Table
 from jaxdl.errors import UserError, some
 from jaxdl.optim import LeastSquares
 from jaxdl.targets import compiled as compilers
 from jaxdl.targets.chips import GIB, Chip, Target
-from jaxdl.targets.compiled import Compiled, TooLarge, compile_for, with_batch
+from jaxdl.targets.compiled import Busy, Compiled, TooLarge, compile_for, with_batch
 from jaxdl.terminal import say
 from jaxdl.training.check import tell_placement
 from jaxdl.training.cost import mib
@@ -19,9 +21,10 @@ from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import count
 
 _BATCHES = {"train step": "batch_size", "evaluation": "eval_batch_size"}
+# Images a second and core of a server: crops to 224 pixels from JPEGs whose shorter side is 256
+# (experiments/RESULTS.md, "The image pipeline").
+DECODED = 3_000
 _CLOSE = 1.1  # how near to the largest batch that fits the search comes, as a ratio
-
-Busy = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,15 @@ def _tell(
     """Tell of a program, and give what is at fault with it."""
     memory = target.chip.memory
     try:
-        with busy(f"compiling the {what} for {target}"):
-            program = compile_for(experiment, target, what)
+        program = compile_for(experiment, target, what, busy)
     except TooLarge as error:
         needed, memory = error.needed, error.available
     else:
         for line in lines(program, target.chip, experiment.devices.mesh.size):
             say(line)
+        train = experiment.splits["train"]
+        if what == "train step" and (needed_of_host := decoding(program, target, train)):
+            say(needed_of_host)
         needed = program.held + program.work
     if needed <= memory:
         return
@@ -139,7 +144,7 @@ def lines(program: Compiled, chip: Chip, chips: int) -> list[str]:
     times = ", ".join(f"{name} {1e3 * value:,.3g} ms" for name, value in vars(bounds).items())
     rate = f"{examples / bounds.seconds:,.0f}" if bounds.seconds else "any number of"
     return [
-        f"{program.what} of {examples:,} examples",
+        f"{program.what} of {examples:,} examples{', from the cache' * program.kept}",
         f"  memory    {mib(program.held)} of arguments, {mib(program.work)} of work space, a chip: "
         f"{fits}",
         f"  takes     {flops / share / 1e6:,.3f} MFLOP and {program.traffic / share / 1e6:,.3f} MB "
@@ -147,6 +152,20 @@ def lines(program: Compiled, chip: Chip, chips: int) -> list[str]:
         f"  network   {kinds or 'nothing is sent'}",
         f"  at least  {times}: {bounds.binds} binds, at most {rate} examples/s",
     ]
+
+
+def decoding(program: Compiled, target: Target, train: Table) -> str | None:
+    """What each machine must decode so that its chips never wait; None where nothing is decoded."""
+    seconds = Roofline.of(program, target.chip).seconds
+    if not seconds or not any(isinstance(column, LazyImages) for column in train.columns.values()):
+        return None
+    rate = program.examples / seconds / target.machines
+    whose = f"each of {target.machines:,} machines" if target.machines > 1 else "the machine"
+    cores = math.ceil(rate / DECODED)
+    return (
+        f"  input     at that rate {whose} must decode {rate:,.0f} images/s: about {cores:,} "
+        f"core{'s' * (cores > 1)} of {DECODED:,} images/s, if shorter sides are 256 pixels"
+    )
 
 
 def _kinds(collectives: Mapping[tuple[str, str], float]) -> str:
@@ -164,8 +183,7 @@ def _largest(experiment: Experiment, target: Target, scale: float, busy: Busy) -
     def fits(units: int) -> bool:
         size = units * unit
         try:
-            with busy(f"compiling for {target} with a batch of {size:,}"):
-                program = compile_for(with_batch(experiment, size), target, "train step")
+            program = compile_for(with_batch(experiment, size), target, "train step", busy)
         except TooLarge:
             return False
         return program.held + program.work <= target.chip.memory

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.hlo import Program
 from jaxdl.kernels import batch_norm_training
 
 
@@ -37,6 +38,23 @@ def test_gradients_through_the_statistics_too(relu, group):
         got, expected = (jax.grad(f, (0, 1, 2))(x, scale, bias) for f in (loss, plain))
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_each_sum_over_the_batch_is_made_once():
+    """The mean and square, and of the gradient as many; the parameters' are of those of groups."""
+    x, scale, bias = jnp.ones((16, 8, 8, 32)), jnp.ones(32), jnp.zeros(32)
+
+    def loss(x, scale, bias):
+        return jnp.sum(batch_norm_training(x, scale, bias, 1e-5, True, group=4)[0] ** 2)
+
+    text = jax.jit(jax.grad(loss, (0, 1, 2))).lower(x, scale, bias).compile().as_text()
+    whole = [
+        each
+        for inside in Program.of(text).computations.values()
+        for each in inside.values()
+        if each.opcode == "reduce" and inside[each.operands[0]].shapes[0].sizes == (4, 256, 32)
+    ]
+    assert len(whole) == 4
 
 
 def test_a_constant_channel_gives_finite_results():

@@ -7,20 +7,20 @@ from jaxdl.targets.chips import CHIPS, GIB, Target
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "topology"),
+    ("text", "number", "machines", "topology"),
     [
-        ("tpu:v5e:2x4", 8, "v5e:2x4"),
-        ("tpu:v4:2x2x1", 4, "v4:2x2x1"),
-        ("tpu:v5e:1x1", 1, "v5e:1x1"),
-        ("tpu:v5p:2x2x3", 12, "v5p:2x2x3"),
-        ("cuda:a100", 1, "1x1x1"),
-        ("cuda:h100:8", 8, "1x1x8"),
-        ("cuda:b200:16", 16, "1x2x8"),
+        ("tpu:v5e:2x4", 8, 2, "v5e:2x4"),
+        ("tpu:v4:2x2x1", 4, 1, "v4:2x2x1"),
+        ("tpu:v5e:1x1", 1, 1, "v5e:1x1"),
+        ("tpu:v5p:2x2x3", 12, 3, "v5p:2x2x3"),
+        ("cuda:a100", 1, 1, "1x1x1"),
+        ("cuda:h100:8", 8, 1, "1x1x8"),
+        ("cuda:b200:16", 16, 2, "1x2x8"),
     ],
 )
-def test_targets(text, number, topology):
+def test_targets(text, number, machines, topology):
     target = Target.of(text)
-    assert (target.number, target.topology) == (number, topology)
+    assert (target.number, target.machines, target.topology) == (number, machines, topology)
     assert Target.of(str(target)) == target
 
 

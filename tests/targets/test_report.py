@@ -3,13 +3,17 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
+import numpy as np
 import pytest
 
+from jaxdl.data import Crop, LazyImages, Table
+from jaxdl.data.images.lazy import EncodedInMemory
 from jaxdl.errors import UserError
 from jaxdl.targets import compiled as compilers
-from jaxdl.targets import report
+from jaxdl.targets import kept, report
 from jaxdl.targets.chips import CHIPS, GIB, Target
 from jaxdl.targets.compiled import Compiled, TooLarge
 from jaxdl.training.build import build_experiment, read_config
@@ -28,6 +32,12 @@ PROGRAM = Compiled(
         ("all-reduce", "sent"): 2 * 200e9,
     },
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch, tmp_path):
+    """A cache that is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def test_the_roofline():
@@ -86,6 +96,93 @@ def on_this_machine(monkeypatch):
     monkeypatch.setattr(compilers, "_WITHOUT_A_DEVICE", {"tpu": {}, "cuda": {}})
 
 
+@pytest.fixture
+def compilations(monkeypatch):
+    """The programs that are compiled, for devices of this machine."""
+    on_this_machine(monkeypatch)
+    compiled, programs = compilers._compiled, []
+
+    def counted(lowered, target, what):
+        programs.append(what)
+        return compiled(lowered, target, what)
+
+    monkeypatch.setattr(compilers, "_compiled", counted)
+    return programs
+
+
+def told(*overrides, target="tpu:v5e:1x1"):
+    said = []
+    config = read_config("digits_softmax", ["model.outputs=10", *overrides])
+    report.check_targets(config, [Target.of(target)], said.append)
+    return said
+
+
+def test_a_program_is_compiled_once(compilations):
+    first, second = told(), told()
+    assert compilations == ["train step", "evaluation"]
+    assert "train step of 100 examples" in first
+    assert [line.replace(", from the cache", "") for line in second] == first
+    assert sum("from the cache" in line for line in second) == 2
+
+
+def test_what_decides_a_result_is_compiled_anew(compilations, monkeypatch):
+    told()
+    told("training.batch_size=50")  # the evaluation is the same
+    assert compilations == ["train step", "evaluation", "train step"]
+    told(target="tpu:v6e:1x1")
+    assert len(compilations) == 5
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--some_flag=1")
+    told()
+    assert len(compilations) == 7
+    monkeypatch.setattr(kept, "_version", lambda package: "another")
+    told()
+    assert len(compilations) == 9
+
+
+def test_a_damaged_result_is_compiled_anew(compilations, tmp_path):
+    first = told()
+    file = next((tmp_path / "jaxdl" / "targets").iterdir())
+    sound = file.read_bytes()
+    for damaged in (b"", sound[:-1], sound.replace(b"1", b"2"), b"\xff" * 80):
+        file.write_bytes(damaged)
+        compilations.clear()
+        assert [line.replace(", from the cache", "") for line in told()] == first
+        assert len(compilations) == 1
+        assert file.read_bytes() == sound
+
+
+def test_that_it_does_not_fit_is_kept_too(compilations, monkeypatch):
+    compiled = compilers._compiled
+
+    def refused(lowered, target, what):
+        found = compiled(lowered, target, what)
+        return {"too_large": (17 * GIB, 15.75 * GIB)} if what == "evaluation" else found
+
+    monkeypatch.setattr(compilers, "_compiled", refused)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"needs 17,408.0 MiB of 16,128.0 MiB; lower it"):
+            told()
+    assert compilations == ["train step", "evaluation"]
+
+
+def test_without_a_place_to_write(compilations, tmp_path):
+    (tmp_path / "jaxdl").touch()
+    assert told() == told()
+    assert len(compilations) == 4
+
+
+def test_what_a_machine_must_decode():
+    encoded = EncodedInMemory([b""] * 3, "here")
+    images = Table({"image": LazyImages(encoded, Crop(8), threads=1), "label": np.arange(3)})
+    eight = report.decoding(PROGRAM, Target.of("tpu:v5e:2x4"), images)
+    assert "each of 2 machines must decode 13 images/s: about 1 core of 3,000 images/s" in eight
+    many = replace(PROGRAM, examples=80_000)
+    one = report.decoding(many, Target.of("tpu:v5e:1x1"), images)
+    assert "the machine must decode 26,667 images/s: about 9 cores of 3,000 images/s" in one
+    held = Table({"image": np.zeros((3, 8, 8, 1)), "label": np.arange(3)})
+    assert report.decoding(PROGRAM, Target.of("cuda:a100"), held) is None
+
+
 def test_a_batch_beyond_the_examples_that_there_are(monkeypatch):
     on_this_machine(monkeypatch)
     config = read_config("digits_mlp", ["training.batch_size=4096", "model.outputs=10"])
@@ -103,10 +200,10 @@ def test_a_batch_that_does_not_fit(monkeypatch):
     on_this_machine(monkeypatch)
     compiled = report.compile_for
 
-    def refused(experiment, target, what):
+    def refused(experiment, target, what, busy):
         if experiment.order.batch_size > 500 and what == "train step":
             raise TooLarge(17 * GIB, 15.75 * GIB)
-        return compiled(experiment, target, what)
+        return compiled(experiment, target, what, busy)
 
     monkeypatch.setattr(report, "compile_for", refused)
     config = read_config("digits_mlp", ["training.batch_size=1024", "model.outputs=10"])
@@ -140,3 +237,5 @@ def test_the_compilers(target, package):
     assert done.stdout.count("fits into") == 2
     assert "takes     3.126 MFLOP" in done.stdout  # of products and convolutions, on any chip
     assert "all-reduce" in done.stdout
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.stdout.count("from the cache") == 2
