@@ -22,7 +22,7 @@ from jaxdl.training.state import count
 
 _BATCHES = {"train step": "batch_size", "evaluation": "eval_batch_size"}
 # Images a second and core of a server: crops to 224 pixels from JPEGs whose shorter side is 256
-# (experiments/RESULTS.md, "The image pipeline").
+# (experiments/SPEED.md, "The image pipeline").
 DECODED = 3_000
 _CLOSE = 1.1  # how near to the largest batch that fits the search comes, as a ratio
 
