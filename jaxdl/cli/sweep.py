@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import CONFIG_HELP, Parser, Subcommands, add_trust
 from jaxdl.errors import UserError
-from jaxdl.files import local
+from jaxdl.files import local_run
 from jaxdl.terminal import stream
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     keep_programs()
     if any(getattr(options, name) is not None for name in ("draw", *_SEARCH)):
         return _search(options, overrides)
-    if options.config is None and (local(options.workdir) / "search.json").exists():
+    if options.config is None and (local_run(options.workdir) / "search.json").exists():
         return _search(options, overrides)
     _grid(options, overrides)
 

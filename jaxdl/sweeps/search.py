@@ -20,7 +20,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError, some
-from jaxdl.files import entries, local, refuse_links
+from jaxdl.files import entries, local_run, refuse_links
 from jaxdl.json_files import write_json
 from jaxdl.sweeps.draws import Draw, Setting, drawn, shown, texts_of
 from jaxdl.training.build import overridden, resolved
@@ -154,7 +154,7 @@ def claimed(folder: str, asked: Search | None, trust: Collection[str] = ()) -> t
     Raises:
       UserError: the folder holds something else, or another search.
     """
-    path, where = local(folder), f"--workdir {folder}"
+    path, where = local_run(folder), f"--workdir {folder}"
     refuse_links(path)
     if not (path / SEARCH).exists():
         if strangers := entries(path) if path.is_dir() else []:

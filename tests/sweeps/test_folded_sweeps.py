@@ -72,7 +72,7 @@ def test_each_fold_is_an_ordinary_run(call, sweep, tmp_path):
         (["--folds-by", "group"], "--folds-by: needs --folds"),
         (["--folds", 16], "15 examples are too few for 16 folds"),
         (["--folds", 2, "--folds-by", "patient"], "no column 'patient'; it has x, label, group"),
-        (["--folds", 2, "--folds-by", "x"], "folds.by='x' must have one whole number"),
+        (["--folds", 2, "--folds-by", "x"], "folds.by='x' must name one whole number"),
         (["--folds", 4, "--folds-by", "group"], "3 groups, too few for 4 folds"),
         (["--folds", 2, "--config.data.folds.count=3"], "--folds sets it"),
         (["--folds", 3, "--config.data.train=copies.npz"], "copies of one input lie in different"),
