@@ -26,7 +26,7 @@ LARGE = ("addition_lstm", "cartpole", "mnist_autoencoder", "mnist_mlp", "mnist_v
          "resnet101", "resnet110", "resnet152", "captions_lstm", "driving_lstm",
          "driving_pilotnet", "shakespeare_gru", "shakespeare_large", "shapes_localization",
          "translation_lstm", "music_lstm", "rows_mnist_lstm", "pedestrians_logistic",
-         "driving_deeptesla", "sentiment_lstm", "digits_mlp")  # fmt: skip
+         "driving_deeptesla", "sentiment_lstm", "digits_cnn", "digits_mlp")  # fmt: skip
 # Of those that differ in depth or data alone one is always traced, the others with `-m slow`.
 ALIKE = (
     "bccd_faster_rcnn",
