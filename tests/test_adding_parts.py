@@ -82,6 +82,7 @@ def test_all_parts_of_ones_own_train_together_and_can_be_used(call, tmp_path):
         assert call(*words)[::2] == (0, "")
 
 
+@pytest.mark.slow
 def test_a_sweep_varies_a_part_of_ones_own(call, tmp_path):
     (tmp_path / "config.py").write_text(f"def get_config():\n    return {pictures()!r}\n")
     status, out, err = call(

@@ -104,6 +104,7 @@ def test_lecture(root, tmp_path):
     assert done.stderr.startswith("--only digits_sofmax: no such system; did you mean 'digits_so")
 
 
+@pytest.mark.slow
 def test_coates(root):
     small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 40)
     told = run(root, "coates.py", "--twin", "--examples", 500, *small).splitlines()

@@ -68,6 +68,7 @@ def test_greedy_top_k_and_top_p(runs, sample):
     assert sample(*words, "--top-p", "1e-6", "--seed", "6")[1] == greedy
 
 
+@pytest.mark.slow
 def test_a_translation_is_as_likely_as_can_be(runs, sample):
     words = (runs("translation"), "--input", "eht eulav fo x.", "--length", "12")
     status, greedy, err = sample(*words)
@@ -83,6 +84,7 @@ def test_a_translation_is_as_likely_as_can_be(runs, sample):
     assert status == 0 and out.startswith("the ")  # a space stands between two words
 
 
+@pytest.mark.slow
 def test_a_caption_of_any_image(runs, sample, tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (50, 70, 3), np.uint8)).save(tmp_path / "photo.png")

@@ -250,6 +250,7 @@ def test_together_alone_and_interrupted_are_the_same(call, sweep, file, tmp_path
         assert status == 2 and change.split(" -> ")[0] in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_are_added_to_a_sweep(call, sweep, file, tmp_path):
     assert sweep("a", *GRID)[0] == 0
     before = (tmp_path / "a" / "peak=0.01" / "seed=4" / "result.json").read_bytes()
