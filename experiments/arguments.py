@@ -1,10 +1,14 @@
-"""Types of arguments that studies share; argparse says in one line what is wrong with one."""
+"""What the command lines of studies share: types of arguments, and mistakes in one line."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
+
+from jaxdl.errors import UserError
 
 _FORMATS = (".jpg", ".pdf", ".png", ".svg", ".webp")
 
@@ -40,3 +44,12 @@ def picture(text: str) -> Path:
     if path.suffix not in _FORMATS or path.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file of {', '.join(_FORMATS)}, got {text!r}")
     return path
+
+
+@contextlib.contextmanager
+def in_one_line(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """A mistake of the user ends the study with one line, and status 2."""
+    try:
+        yield
+    except UserError as error:
+        parser.exit(2, f"{error}\n")

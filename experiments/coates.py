@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import count, seed
+from arguments import count, in_one_line, seed
 
 import jaxdl
 from jaxdl import data
@@ -246,7 +246,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--twin", action="store_true", help="on the twin, offline")
     options = parser.parse_args()
-    try:
+    with in_one_line(parser):
         main(options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from arguments import in_one_line
 from lecture_page import Entry, as_html, as_markdown
 
 from jaxdl import config as cfg
@@ -350,7 +351,5 @@ if __name__ == "__main__":
                         help="runs a config (1)")  # fmt: skip
     parser.add_argument("--longest", type=float, default=300, help="minutes of a run (300)")
     parser.add_argument("--files", help="a folder with the files that configs name")
-    try:
+    with in_one_line(parser):
         main(parser.parse_args())
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from arguments import in_one_line
 from sklearn.svm import LinearSVC
 
 import jaxdl
@@ -104,7 +105,5 @@ if __name__ == "__main__":
     parser.add_argument("--figure", help="where to draw misses against false alarms")
     parser.add_argument("--twin", action="store_true", help="on the twin, offline")
     options = parser.parse_args()
-    try:
+    with in_one_line(parser):
         main(options.runs, options.figure, options.twin)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import count, picture, seed
+from arguments import count, in_one_line, picture, seed
 from scipy.stats import kendalltau
 from switched_blocks import Blocks, Switches, find_blocks, outputs, reordered, switched
 
@@ -334,10 +334,8 @@ def command(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of all draws")
     parser.add_argument("--figure", type=picture, help="where to draw the four panels")
     options = parser.parse_args(words)
-    try:
+    with in_one_line(parser):
         main(options.resnet, options.plain, options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from arguments import count, seed
+from arguments import count, in_one_line, seed
 from scipy.sparse import csr_matrix
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -245,7 +245,5 @@ if __name__ == "__main__":
     )
     parser.add_argument("--twin", action="store_true", help="on the twin, offline")
     options = parser.parse_args()
-    try:
+    with in_one_line(parser):
         main(options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import count, picture, seed, weight
+from arguments import count, in_one_line, picture, seed, weight
 from frozen_networks import Network, of_config, of_run
 from jaxtyping import Array, Float
 from sklearn.datasets import load_sample_image
@@ -301,10 +301,8 @@ def command(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--image", type=picture, help="where to write the result alone")
     parser.add_argument("--figure", type=picture, help="where to draw content, style and result")
     options = parser.parse_args(words)
-    try:
+    with in_one_line(parser):
         main(options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import argparse
 import statistics
 from typing import Any
 
+from arguments import in_one_line
+
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.terminal import say
@@ -33,7 +35,5 @@ def main(folders: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
-    try:
+    with in_one_line(parser):
         main(parser.parse_args().runs)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

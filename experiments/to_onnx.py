@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from arguments import count
+from arguments import count, in_one_line
 
 from jaxdl import kernels
 from jaxdl.checkpointing.run_directory import Run
@@ -106,10 +106,8 @@ def command(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="the file to write (.onnx)")
     parser.add_argument("--batch", type=count, default=1, help="examples of a call (1)")
     options = parser.parse_args(words)
-    try:
+    with in_one_line(parser):
         main(options)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from arguments import in_one_line
 from scipy.optimize import least_squares
 
 import jaxdl
@@ -170,7 +171,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0, help="of the network before training")
     parser.add_argument("--figure", help="where to draw both")
     options = parser.parse_args()
-    try:
+    with in_one_line(parser):
         main(options.run, options.split, options.seed, options.figure)
-    except UserError as error:
-        parser.exit(2, f"{error}\n")

@@ -80,7 +80,8 @@ LECTURE = {
 
 def summary(name: str) -> str:
     """What a shipped config is: the first line of its docstring."""
-    document = ast.get_docstring(ast.parse(shipped()[name].read_text("utf-8"))) or ""
+    text = Path(__path__[0], f"{name}.py").read_text("utf-8")
+    document = ast.get_docstring(ast.parse(text)) or ""
     return document.partition("\n")[0]
 
 

@@ -18,10 +18,11 @@ def kernel_muon(
     nesterov: bool = True,
     ns_steps: int = 3,
 ) -> optax.GradientTransformation:
-    """Steps of orthogonal matrices, from kernels that are rescaled to norm √outputs before each.
+    """Muon, with each kernel rescaled to norm √outputs before its step.
 
-    Jordan 2024, airbench94_muon; `optax.contrib.muon` is for matrices, and leaves their norm to
-    weight decay. A kernel (…, inputs, outputs) is taken as the matrix of all its inputs by outputs.
+    Jordan 2024, airbench94_muon. An update is the momentum made orthogonal, of a kernel (…, inputs,
+    outputs) as the matrix of all inputs by outputs. `optax.contrib.muon` is for matrices, and
+    leaves their norm to weight decay.
 
     Args:
       learning_rate: a number or a schedule; relative to the norm, since that is fixed.

@@ -10,8 +10,6 @@ Params = Any  # what the gradient changes, a pytree of arrays
 ModelState = Any  # what training changes without a gradient, such as batch statistics
 Carry = Any  # what a recurrent model remembers, a pytree with a leading batch axis
 
-ROW, EPOCH = (
-    "row",
-    "epoch",
-)  # columns for transforms that ask which example it is, and in which epoch
+# Columns for transforms that ask which example it is, and in which epoch it is seen.
+ROW, EPOCH = "row", "epoch"
 DATA_AXIS = "data"  # of a mesh, or mapped: the examples of a batch are spread over its devices

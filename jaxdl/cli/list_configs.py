@@ -21,9 +21,9 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     paths = shipped()
     for number, (chapter, names) in enumerate(LECTURE.items(), 1):
         say(f"{number}  {chapter}")
-        for name, path in ((name, paths[name]) for name in names):
+        for name in names:
             say(f"   {name:22} {summary(name)}")
-            if target := cfg.read(str(path)).get("target"):
+            if target := cfg.read(str(paths[name])).get("target"):
                 sign = "at most" if target.get("smaller") else "at least"
                 say(
                     f"   {'':22} {target['metric']} {sign} {target['value']:g} ({target['source']})"

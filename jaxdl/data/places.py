@@ -44,10 +44,12 @@ def _located(source: str, name: str, value: Any, settings: Mapping[str, Any]) ->
 
 def _here(name: str, value: Any) -> Any:
     """The value, in which no address is: it would be taken for a path here."""
-    for part in value if isinstance(value, tuple | list) else (value,):
-        if isinstance(part, str) and "://" in part:
-            try:
-                local(part)
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from None
+    if isinstance(value, tuple | list):
+        for part in value:
+            _here(name, part)
+    elif isinstance(value, str) and "://" in value:
+        try:
+            local(value)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
     return value

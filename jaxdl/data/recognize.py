@@ -66,8 +66,7 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     Raises:
       UserError: nothing is there, or its source refuses it.
     """
-    source = "yolo" if path.lower().endswith((".yaml", ".yml")) else ""
-    here = local_path(path, with_folder=needs_folder(source, path, {}))
+    here = local_path(path, with_folder=needs_folder("yolo", path, {}))
     found = _recognize(here, target, kind)
     if here == path:
         return found

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Integer, Num, Shaped, UInt8
 
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.errors import UserError, brief, printable
-from jaxdl.types import ROW
+from jaxdl.types import EPOCH, ROW
 
 if TYPE_CHECKING:
     import jax
@@ -205,13 +205,14 @@ class Table:
         """The table with its row numbers as a column, for what depends on which example it is.
 
         Raises:
-          UserError: it has a column of that name.
+          UserError: it has a column of that name, or of the one that its epochs will have.
         """
-        if ROW in self.columns:
-            raise UserError(
-                f"{self.where}: a column is named {ROW!r}, which here is each example's "
-                "number; rename it"
-            )
+        for name, what in ((ROW, "number"), (EPOCH, "epoch")):
+            if name in self.columns:
+                raise UserError(
+                    f"{self.where}: a column is named {name!r}, which here is each example's "
+                    f"{what}; rename it"
+                )
         rows = np.arange(len(self), dtype=np.int32)
         return replace(self, columns={**self.columns, ROW: rows})
 

@@ -99,7 +99,7 @@ def _training_bwd(
         return dbias, (product - mean * dbias) * r
 
     here = _sums(dy, x)
-    if len(x) > 1:  # else XLA takes the parameters' sum of sums for one sum, and reads dy once more
+    if len(x) > 1:  # without it XLA makes one sum of the groups' sums, and reads dy a second time
         here = lax.optimization_barrier(here)
     *sums, dmean, dvar = _over(axis, (*here, dmean, dvar))
     dbias, dscale = slopes(*sums)

@@ -1,9 +1,9 @@
 """A population: many runs in one compiled program, by `jax.vmap` over the step.
 
 Its members share model, data and length. Each has its own learning rates, and its own seed, so its
-own initial parameters, dropout and order of the data; a search gives each other numbers of its own
-too, of the optimiser and the task. A member leaves the same files as when it
-is trained alone, with the same numbers to rounding.
+own initial parameters, dropout and order of the data; in a search also other numbers of its own, of
+the optimiser and the task. A member leaves the same files as when it is trained alone, with the
+same numbers to rounding.
 """
 
 from __future__ import annotations

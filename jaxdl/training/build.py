@@ -172,7 +172,8 @@ def build_experiment(
         task.check(table)
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
-    if any(node.get("alternate") for node in shared.augment):
+    tells_epochs = any(node.get("alternate") for node in shared.augment)
+    if tells_epochs:
         splits = {**splits, "train": splits["train"].with_rows()}
     train = splits["train"]
     model = build_model(settings.model, train.vocabularies, task, training.ghost_batch_size)
@@ -196,6 +197,7 @@ def build_experiment(
         order=order,
         transform=transform,
         augment=augment,
+        tells_epochs=tells_epochs,
         views=views,
         views_differ=bool(shared.views) or train.views > 1,
         token_lengths=_token_lengths(train, training.buckets),

@@ -39,7 +39,7 @@ from jaxdl.training.precision import Precision
 from jaxdl.training.settings import Target, Training
 from jaxdl.training.state import State, digest
 from jaxdl.transforms import Transform, compose
-from jaxdl.types import ROW, Batch
+from jaxdl.types import Batch
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Experiment:
       every: the periods of `training`, in steps.
       rate: the learning rate by step, for reporting, where there is one for all parameters.
       token_lengths: to which token columns are cut; empty where they are not.
+      tells_epochs: whether training batches have columns `row` and `epoch`, for `augment`.
       views_differ: whether evaluation sees several views of an example.
       target: None on a twin, whose figures mean nothing.
       init_from: None where there is a checkpoint to go on from.
@@ -68,6 +69,7 @@ class Experiment:
     order: ShuffledEpochs | ContiguousStreams
     transform: Transform
     augment: Transform
+    tells_epochs: bool
     views: Transform
     views_differ: bool
     token_lengths: tuple[int, ...]
@@ -103,7 +105,7 @@ class Experiment:
             plain = combinators.truncated_bptt(plain, self.order.steps_per_epoch)
         plain = self._progressive_resize(self._bucketed(plain))
         augmented = transformed(plain, compose([self.augment, self.transform]))
-        if ROW in self.splits["train"].columns:
+        if self.tells_epochs:
             augmented = combinators.with_epochs(augmented, self.order.epochs)
         return _traced_once(augmented)
 

@@ -92,3 +92,5 @@ def test_row_numbers_are_a_column_unless_one_is_called_so(refuses):
     np.testing.assert_array_equal(table.columns["row"], [0, 1, 2])
     with refuses("a column is named 'row'", "rename it"):
         table.with_rows()
+    with refuses("a column is named 'epoch'", "rename it"):
+        Table({"x": np.zeros((3, 2)), "epoch": np.zeros(3)}).with_rows()

@@ -4,6 +4,7 @@ import json
 import logging
 
 import jax
+import numpy as np
 import pytest
 
 from jaxdl import config as cfg
@@ -246,3 +247,16 @@ def test_alternating_flips_come_back_every_other_epoch(on_device):
         state, summary = step(state, fetch(jax.device_put(loader.columns), inputs))
         losses.append(float(summary["loss"]))
     assert losses[2:] == pytest.approx(losses[:2]) and losses[0] != pytest.approx(losses[1])
+
+
+def test_a_column_of_ones_own_called_epoch_is_not_written_over(tmp_path):
+    rng = np.random.default_rng(0)
+    epoch, row = rng.normal(size=(20, 3)).astype("f"), np.arange(20, dtype="i")
+    batch = {"epoch": epoch, "row": row, "label": row % 2}
+    np.savez(tmp_path / "a.npz", **batch)
+    changes = ["data.source=arrays", f"data.train={tmp_path / 'a.npz'}", "data.transforms=()"]
+    changes += ["task.input=epoch", "training.batch_size=20", "model.dropout=0"]
+    experiment = build_experiment(read_config("digits_mlp", changes))
+    state = experiment.init()
+    one, other = (experiment.step(state, {**batch, "epoch": x})[1]["loss"] for x in (epoch, -epoch))
+    assert one != pytest.approx(other)
