@@ -326,38 +326,73 @@ def _group(each: Instruction) -> int:
 
 
 def _flops(computation: Computation, each: Instruction) -> Counter:
-    if each.opcode not in ("dot", "convolution"):
-        return Counter()
-    left, right = (computation[name].shapes[0] for name in each.operands[:2])
-    outputs = each.shapes[0].sizes
     if each.opcode == "dot":
+        left, outputs = computation[each.operands[0]].shapes[0], each.shapes[0].sizes
         axes = each.attribute(r"lhs_contracting_dims=\{([\d,]*)\}") or ""
         summed = math.prod(left.sizes[int(axis)] for axis in filter(None, axes.split(",")))
         return Counter({left.dtype: 2 * math.prod(outputs) * summed})
+    if each.opcode == "convolution":
+        return _convolution(each, *(computation[name].shapes[0] for name in each.operands[:2]))
+    if function := each.attribute(r'custom_call_target="jaxdl_onednn_(\w+)"'):
+        return _onednn(function, each, *(computation[name].shapes[0] for name in each.operands))
+    return Counter()
+
+
+def _convolution(each: Instruction, left: Shape, right: Shape) -> Counter:
     labels = each.attribute(r"dim_labels=([\w>\-]+)") or ""
     of_left, of_right, of_output = re.split(r"_|->", labels)
+    outputs = each.shapes[0].sizes
     products = outputs[of_output.index("b")] * outputs[of_output.index("f")]
     products *= right.sizes[of_right.index("i")]
+
+    def window(name: str, default: str) -> list[str]:
+        found = each.attribute(rf"window=\{{[^}}]*\b{name}=([\dx_\-]+)")
+        return (found or "x".join(default for _ in of_output)).split("x")
+
     for axis in filter(str.isdecimal, of_output):
         products *= _overlaps(
-            int(axis),
-            each,
             left.sizes[of_left.index(axis)],
             right.sizes[of_right.index(axis)],
             outputs[of_output.index(axis)],
+            stride=int(window("stride", "1")[int(axis)]),
+            low=int(window("pad", "0_0")[int(axis)].split("_")[0]),
+            spread=int(window("rhs_dilate", "1")[int(axis)]),
+            holes=int(window("lhs_dilate", "1")[int(axis)]),
         )
     return Counter({left.dtype: 2 * products})
 
 
-def _overlaps(axis: int, each: Instruction, inputs: int, kernel: int, outputs: int) -> int:
+def _onednn(function: str, each: Instruction, a: Shape, b: Shape) -> Counter:
+    """Of a convolution that `jaxdl.kernels.onednn` has computed; its gradients cost as much."""
+    images, kernel, outputs = {
+        "forward": (a, b, each.shapes[0]),
+        "input_gradient": (each.shapes[0], b, a),
+        "kernel_gradient": (b, each.shapes[0], a),
+    }[function]
+
+    def numbers(name: str, n: int) -> list[int]:
+        text = each.attribute(rf"\b{name} = dense<([^>]*)") or ""
+        found = [int(number) for number in re.findall(r"\d+", text)]
+        return found * (n if len(found) == 1 else 1)  # where all are the same, XLA writes one
+
+    strides, pads, spread = numbers("strides", 2), numbers("pads", 4), numbers("dilation", 2)
+    products = outputs.sizes[0] * outputs.sizes[3] * kernel.sizes[2]
+    for axis in (0, 1):
+        products *= _overlaps(
+            images.sizes[1 + axis],
+            kernel.sizes[axis],
+            outputs.sizes[1 + axis],
+            stride=strides[axis],
+            low=pads[2 * axis],
+            spread=spread[axis],
+        )
+    return Counter({a.dtype: 2 * products})
+
+
+def _overlaps(
+    inputs: int, kernel: int, outputs: int, stride: int, low: int, spread: int, holes: int = 1
+) -> int:
     """Pairs of an output and an element of the kernel that meet an input, not padding or holes."""
-
-    def window(name: str, default: str) -> str:
-        found = each.attribute(rf"window=\{{[^}}]*\b{name}=([\dx_\-]+)")
-        return found.split("x")[axis] if found else default
-
-    stride, low = int(window("stride", "1")), int(window("pad", "0_0").split("_")[0])
-    holes, spread = int(window("lhs_dilate", "1")), int(window("rhs_dilate", "1"))
     end = (inputs - 1) * holes
     places = (o * stride + k * spread - low for o in range(outputs) for k in range(kernel))
     return sum(0 <= place <= end and place % holes == 0 for place in places)

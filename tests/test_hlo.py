@@ -137,6 +137,31 @@ def test_the_arithmetic_of_a_product():
     assert Program.of(TEXT.replace("GROUPS", "{{0,1}}")).flops == {"f32": 2 * 10 * 8 * 4}
 
 
+ONEDNN = """\
+HloModule convolution
+
+ENTRY main.1 {
+  g.1 = f32[8,16,16,32]{3,2,1,0} parameter(2)
+  k.1 = f32[3,3,8,32]{3,2,1,0} parameter(1)
+  x.1 = f32[8,32,32,16]{3,2,1,0} parameter(0)
+  y.1 = f32[8,16,16,32]{3,2,1,0} custom-call(x.1, k.1), CALL_forward", GEOMETRY
+  dx.1 = f32[8,32,32,16]{3,2,1,0} custom-call(g.1, k.1), CALL_input_gradient", GEOMETRY
+  ROOT dk.1 = f32[3,3,8,32]{3,2,1,0} custom-call(g.1, x.1), CALL_kernel_gradient", GEOMETRY
+}
+"""
+GEOMETRY = (
+    "api_version=API_VERSION_TYPED_FFI, backend_config={dilation = dense<1> : tensor<2xi64>, "
+    "groups = 2 : i64, pads = dense<[0, 1, 0, 1]> : tensor<4xi64>, "
+    "strides = dense<2> : tensor<2xi64>}"
+)
+
+
+def test_the_arithmetic_of_onednn_is_that_of_its_convolutions():
+    text = ONEDNN.replace("CALL", 'custom_call_target="jaxdl_onednn').replace("GEOMETRY", GEOMETRY)
+    # Of 16 outputs along an axis the last alone has a tap of three in the padding.
+    assert Program.of(text).flops == {"f32": 3 * 2 * 8 * 32 * 8 * (16 * 3 - 1) ** 2}
+
+
 def counted(function, *shapes):
     """The count of a function as JAX lowers it, before it is compiled."""
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

@@ -19,8 +19,8 @@ from jaxdl.targets import kept
 from jaxdl.targets.chips import Target
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.memory import Memory
 
 # The packages with each compiler.
 _COMPILERS = {"tpu": ("libtpu",), "cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")}
@@ -207,12 +207,12 @@ def _compiled(lowered: Any, target: Target, what: str) -> dict[str, Any]:
         raise UserError(
             f"--target {target}: its compiler fails on the {what}: {first_line(error, 300)}"
         ) from None
-    cost, program = Cost.of(compiled, 1), Program.of(compiled.as_text())
+    memory, program = Memory.of(compiled), Program.of(compiled.as_text())
     # Libraries such as cuDNN hide their arithmetic, so it is counted before they are chosen.
     whole = Program.of(lowered.compiler_ir("hlo").as_hlo_text())
     return {
-        "held": cost.held,
-        "work": cost.work,
+        "held": memory.held,
+        "work": memory.work,
         "flops": whole.flops,
         "traffic": program.traffic,
         "collectives": [[*name, n] for name, n in program.collectives.items()],

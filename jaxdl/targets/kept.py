@@ -16,7 +16,7 @@ from jaxdl.errors import UserError
 from jaxdl.files import replace_text
 from jaxdl.runtime import compiler_options
 from jaxdl.targets.chips import Target
-from jaxdl.training import cost
+from jaxdl.training import memory
 
 # What is installed of a compiler: XLA itself, and the libraries that it chooses from.
 _PACKAGES = (
@@ -35,7 +35,7 @@ def key(lowered: Any, target: Target, options: Mapping[str, Any], *files: str) -
       options: of its compiler.
       *files: of the code that reads the result, with that which counts.
     """
-    code = [Path(file).read_bytes() for file in (hlo.__file__, cost.__file__, *files)]
+    code = [Path(file).read_bytes() for file in (hlo.__file__, memory.__file__, *files)]
     parts = [
         lowered.as_text(),
         str(target),

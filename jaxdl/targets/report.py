@@ -16,8 +16,8 @@ from jaxdl.targets.chips import GIB, Chip, Target
 from jaxdl.targets.compiled import Busy, Compiled, TooLarge, compile_for, with_batch
 from jaxdl.terminal import say
 from jaxdl.training.check import tell_placement
-from jaxdl.training.cost import mib
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.memory import mib
 from jaxdl.training.state import count
 
 _BATCHES = {"train step": "batch_size", "evaluation": "eval_batch_size"}

@@ -17,9 +17,10 @@ from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import say
-from jaxdl.training.cost import Cost, free_memory, mib
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.memory import Memory, free_memory, mib
+from jaxdl.training.speed import Arithmetic
 from jaxdl.training.state import State, count
 from jaxdl.tree import flatten
 from jaxdl.types import Batch
@@ -164,23 +165,21 @@ def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
 
 
 def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
-    """FLOPs and memory of one step, by XLA's own analysis; a step that does not fit is refused."""
-    cost, free = _step_cost(experiment, state, batch), free_memory()
-    say(f"compute     {cost.arithmetic}")
-    say(f"memory      {cost.memory}{f'; {mib(free)} are free' if free else ''}")
+    """FLOPs and memory of one step; a step that does not fit is refused."""
+    lowered = experiment.devices.lowered_step(experiment.step, state, batch)
+    arithmetic = Arithmetic.of(lowered, experiment.devices)
+    if arithmetic is not None:
+        say(f"compute     {arithmetic.an_example(experiment.order.batch_size)}")
+    memory, free = Memory.of(lowered.compile()), free_memory()
+    say(f"memory      {memory}{f'; {mib(free)} are free' if free else ''}")
     # On a CPU the devices share the memory of the machine.
     devices = len(experiment.devices.mesh.local_devices) if jax.default_backend() == "cpu" else 1
-    if free is not None and cost.needed * devices > free:
+    if free is not None and memory.needed * devices > free:
         raise UserError(
             f"config.training.batch_size: a step of {experiment.order.batch_size} examples needs "
-            f"{mib(cost.needed * devices)}, and {mib(free)} are free; "
+            f"{mib(memory.needed * devices)}, and {mib(free)} are free; "
             f"{_what_fits(experiment, state, batch, free // devices)}"
         )
-
-
-def _step_cost(experiment: Experiment, state: Any, batch: Any) -> Cost:
-    compiled = experiment.devices.compiled_step(experiment.step, state, batch)
-    return Cost.of(compiled, experiment.examples_per_device)
 
 
 def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str:
@@ -190,11 +189,12 @@ def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str
     while size % (parts * shards) == 0 and not isinstance(experiment.optimizer, LeastSquares):
         training = replace(experiment.training, accumulate=parts)
         try:
-            cost = _step_cost(replace(experiment, training=training), state, batch)
+            step = replace(experiment, training=training).step
+            memory = Memory.of(experiment.devices.compiled_step(step, state, batch))
         except UserError:  # a batch norm would see one value
             break
-        if cost.needed <= free:
-            return f"set config.training.accumulate={parts}, which needs {mib(cost.needed)}"
+        if memory.needed <= free:
+            return f"set config.training.accumulate={parts}, which needs {mib(memory.needed)}"
         parts *= 2
     return "lower it, or take a smaller model or more memory"
 

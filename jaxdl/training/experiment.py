@@ -196,11 +196,6 @@ class Experiment:
         shapes = {**shapes, "mask": jax.ShapeDtypeStruct((size,), bool)}
         return self.devices.abstract(shapes, self.devices.spread())
 
-    @property
-    def examples_per_device(self) -> float:
-        """The share of a batch that a device computes; along `model` perhaps not a whole one."""
-        return self.order.batch_size / self.devices.mesh.size
-
     def fresh_carry(self, state: State, size: int) -> Any:
         """The carry of a batch of `size` sequences that have not begun; None without carry."""
         if not self.training.carry:

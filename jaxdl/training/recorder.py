@@ -25,10 +25,10 @@ from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress, duration
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.continuation import past
-from jaxdl.training.cost import Cost
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.listeners import Listeners
 from jaxdl.training.measure import Measure
+from jaxdl.training.memory import Memory
 from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
 from jaxdl.training.step import Summary
@@ -174,12 +174,14 @@ class Recorder:
         batches = devices.scatter(self.loader.make(0, 0), axis=1)
         arguments = state, columns, batches, np.int32(0)
         lowered = devices.lowered_step(self.experiment.run_steps, *arguments)
-        program, self._speed.arithmetic = lowered.compile(), Arithmetic.of(lowered, devices)
+        program, arithmetic = lowered.compile(), Arithmetic.of(lowered, devices)
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
-        cost = Cost.of(program, self.experiment.examples_per_device)
-        parameters = f"{count(state.params):,} parameters; {cost.arithmetic}; {cost.memory}"
-        self.progress.say(f"{parameters}; compiled in {duration(self.timing.compiling)}")
+        self._speed.arithmetic = arithmetic
+        told = [f"{count(state.params):,} parameters", str(Memory.of(program))]
+        if arithmetic is not None:
+            told.insert(1, arithmetic.an_example(self.experiment.order.batch_size))
+        self.progress.say(f"{'; '.join(told)}; compiled in {duration(self.timing.compiling)}")
 
         def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:
             return program(state, columns, devices.scatter(batches, axis=1), np.int32(n))

@@ -12,8 +12,10 @@ from jaxdl.chips import Chip, chip_of
 from jaxdl.hlo import Program
 from jaxdl.parallel.mesh import Devices
 
-# What hides its operations from whoever reads the program: oneDNN's and cuDNN's, and kernels.
-_LIBRARY = re.compile(r'custom_call_target="[^"]*(jaxdl|dnn|blas|triton|mosaic|tpu_custom)', re.I)
+# What hides its operations from whoever reads the program: cuDNN's, and kernels. oneDNN's are read.
+_LIBRARY = re.compile(
+    r'custom_call_target="(?!jaxdl_onednn_)[^"]*(jaxdl|dnn|blas|triton|mosaic|tpu_custom)', re.I
+)
 
 _log = logging.getLogger("jaxdl")
 
@@ -40,7 +42,7 @@ class Arithmetic:
     def of(cls, lowered: Any, devices: Devices) -> Arithmetic | None:
         """That of a lowered program of steps; None where it cannot be known.
 
-        That is with `pmap`, and where a library computes in the place of XLA, such as oneDNN.
+        That is with `pmap`, and where a library computes in the place of XLA, such as cuDNN.
         """
         if devices.parallel == "pmap":
             return None
@@ -54,6 +56,11 @@ class Arithmetic:
             return None
         kind = devices.mesh.devices.flat[0].device_kind
         return cls(flops, devices.mesh.size, chip_of(kind)) if flops else None
+
+    def an_example(self, examples: int) -> str:
+        """`1.234 MFLOP an example and training step`, of a step of so many."""
+        mega = sum(self.flops.values()) / examples / 1e6
+        return f"{mega:,.3f} MFLOP an example and training step"
 
     def rates(self, steps_per_second: float) -> dict[str, float]:
         """`flops_per_second` of all devices, and `mfu`, the share of their published peak.

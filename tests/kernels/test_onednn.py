@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from jaxdl.hlo import Program
 from jaxdl.kernels import onednn, portable
 from jaxdl.kernels.convolution import conv
 from jaxdl.kernels.eigen import EIGEN
@@ -93,6 +94,22 @@ def test_the_three_functions_are_those_of_lax(case):
             onednn.convolve(name, a, b, shape, geometry),
             PLAIN[name](a, b, shape, geometry),
         )
+
+
+@needed
+@settings(max_examples=15, deadline=None)
+@given(convolutions())
+def test_its_operations_are_counted_as_those_of_lax(case):
+    x, kernel, geometry = case
+
+    def counted(function, a, b, shape):
+        run = jax.jit(functools.partial(function, shape=shape, geometry=geometry))
+        return Program.of(run.lower(a, b).compiler_ir("hlo").as_hlo_text()).flops
+
+    given = arguments(*arrays(x, kernel), geometry)
+    expected = counted(PLAIN["forward"], *given["forward"])
+    for name, case in given.items():
+        assert counted(functools.partial(onednn.convolve, name), *case) == expected
 
 
 narrow = pytest.mark.skipif(

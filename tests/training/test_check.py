@@ -7,7 +7,7 @@ from jaxdl.errors import UserError
 from jaxdl.training import check as check_module
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check, check_shapes
-from jaxdl.training.cost import free_memory
+from jaxdl.training.memory import Memory, free_memory
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -146,7 +146,7 @@ def test_a_step_that_does_not_fit_is_refused_with_what_would(monkeypatch):
     model = {"name": "mlp", "outputs": 10, "hidden": (2048,)}
     experiment = build_experiment(changed(model=model, training={"batch_size": 1024}))
     state, batch = experiment.abstract_state, experiment.abstract_batch()
-    whole = check_module._step_cost(experiment, state, batch)
+    whole = Memory.of(experiment.devices.compiled_step(experiment.step, state, batch))
     monkeypatch.setattr(check_module, "free_memory", lambda: whole.needed - (4 << 20))
     said = []
     with pytest.raises(UserError, match=r"needs [\d.]+ MiB, and [\d.]+ MiB are free; ") as error:
@@ -164,7 +164,7 @@ def test_a_step_that_does_not_fit_is_refused_with_what_would(monkeypatch):
 def test_free_memory_is_that_of_the_machine_or_the_device(monkeypatch):
     assert 1 << 24 < free_memory() < 1 << 50
     device = type("Device", (), {"memory_stats": lambda self: STATS})()
-    monkeypatch.setattr("jaxdl.training.cost.jax.local_devices", lambda: [device, device])
+    monkeypatch.setattr("jaxdl.training.memory.jax.local_devices", lambda: [device, device])
     assert free_memory() == 70
 
 

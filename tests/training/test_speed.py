@@ -50,7 +50,7 @@ def test_what_a_library_computes_is_not_guessed_at():
             return self
 
         def as_hlo_text(self):
-            return 'y = f32[8] custom-call(x), custom_call_target="jaxdl_onednn_forward"'
+            return 'y = f32[8] custom-call(x), custom_call_target="cudnn_rnn"'
 
     assert Arithmetic.of(Hidden(), DEVICES) is None
 

@@ -1,4 +1,4 @@
-"""What a compiled train step costs, by XLA's own analysis: arithmetic, and memory of a device."""
+"""The memory that a compiled train step takes of a device, by XLA's own analysis."""
 
 from __future__ import annotations
 
@@ -10,47 +10,32 @@ import jax
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a compiled program of one step takes.
+class Memory:
+    """What a compiled program of one step takes; all zero where the back end does not say.
 
     Attributes:
-      flops: floating-point operations an example.
       held: bytes of its arguments, such as state and batch.
       work: bytes of work space, and of results that take no argument's place.
     """
 
-    flops: float
     held: int
     work: int
 
     @classmethod
-    def of(cls, compiled: Any, examples: float) -> Cost:
-        """The cost of a compiled program, whose step takes so many examples a device."""
-        flops, memory = (
-            (compiled.cost_analysis() or {}).get("flops", 0.0),
-            compiled.memory_analysis(),
-        )
+    def of(cls, compiled: Any) -> Memory:
+        """That of a compiled program."""
+        memory = compiled.memory_analysis()
         if memory is None:
-            return cls(flops / examples, 0, 0)
+            return cls(0, 0)
         results = max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes)
-        return cls(
-            flops / examples,
-            memory.argument_size_in_bytes,
-            memory.temp_size_in_bytes + results,
-        )
+        return cls(memory.argument_size_in_bytes, memory.temp_size_in_bytes + results)
 
     @property
     def needed(self) -> int:
         """Bytes of memory, of a device."""
         return self.held + self.work
 
-    @property
-    def arithmetic(self) -> str:
-        """`1.234 MFLOP an example and training step`."""
-        return f"{self.flops / 1e6:,.3f} MFLOP an example and training step"
-
-    @property
-    def memory(self) -> str:
+    def __str__(self) -> str:
         """`3.5 MiB of state and data, 12.0 MiB of work space, a device`."""
         return f"{mib(self.held)} of state and data, {mib(self.work)} of work space, a device"
 
