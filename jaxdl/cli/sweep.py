@@ -50,7 +50,8 @@ def add(commands: Subcommands) -> None:
         "--folds-by",
         metavar="COLUMN",
         help="keep equal values of this column in one fold, or 'time': folds of successive "
-        "examples (by default at random, stratified by label)",
+        "examples, or 'time:COLUMN': such of each recording (by default at random, stratified "
+        "by label)",
     )
     _add_search(command)
     add_trust(command)

@@ -114,7 +114,7 @@ class Folds:
         return np.arange(examples) * self.count // examples
 
     def _blocks_of_recordings(self, table: Table, by: str) -> Int[np.ndarray, " examples"]:
-        recordings, places = self._numbers(table, by), np.empty(len(table), int)
+        recordings, places = table.groups(by, f"folds.by={self.by!r}"), np.empty(len(table), int)
         for recording in np.unique(recordings):
             its = np.flatnonzero(recordings == recording)
             if len(its) < self.count:
@@ -132,7 +132,7 @@ class Folds:
                 f"{table.where}: folds.by={by!r} is what is predicted, so no fold would have what "
                 "the others have; leave it out"
             )
-        numbers = self._numbers(table, by)
+        numbers = table.groups(by, f"folds.by={by!r}")
         values, group, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
         if len(values) < self.count:
             raise UserError(
@@ -144,17 +144,6 @@ class Folds:
             fold_of[i] = np.argmin(filled)
             filled[fold_of[i]] += sizes[i]
         return fold_of[group]
-
-    def _numbers(self, table: Table, name: str) -> Shaped[np.ndarray, " examples"]:
-        """A column that says which group or recording each example is of."""
-        table.require((name,), "Name one of them in folds.by, or 'time'; texts are not kept")
-        column = table.columns[name]
-        if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "iub":
-            raise UserError(
-                f"{table.where}: folds.by={self.by!r} must name one whole number for each example; "
-                f"{name!r} has shape {column.shape[1:]} of {column.dtype}"
-            )
-        return column
 
     def _warn_of_rare(self, table: Table, labels: np.ndarray) -> None:
         values, counts = np.unique(labels, return_counts=True)

@@ -33,6 +33,12 @@ _CLASSES = 20  # whole numbers in a column of which so many differ are classes
 Kind = Literal["class", "number"]
 _ROLES = {"class": "label", "number": "target"}
 _USUAL_TARGETS = ("target", "label", "class", "y")
+_GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
+    r"(.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|session|"
+    r"recording|speaker|author|animal|group)([ _-]?(id|nr|no|number))?",
+    re.I,
+)
+_FEWEST_GROUPS = 5  # of which a split can be made
 _NUMBERED = ("", "id", "index", "unnamed: 0")  # names of columns that only number the rows
 
 
@@ -225,11 +231,14 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
             notes.append(f"nothing is held out: only a few rows have {strange}")
         return Recognized("csv", settings, splits, tuple(notes))
     role = _ROLES[kind] if kind else _role(sheet.cells(target), target, path)
-    numbers, left_out = _numbers(sheet, target, texts)
+    group = _group(sheet, target)
+    numbers, left_out = _numbers(sheet, [target, *([group] if group else [])])
     settings[role] = target
+    if group is not None:
+        settings["group"] = group
     if texts and role == "label":
         settings |= {"text": tuple(texts[:1]), "features": ()}
-        left_out = [n for n in sheet.header if n not in (target, texts[0])]
+        left_out = [n for n in sheet.header if n not in (target, group, texts[0])]
     elif numbers:
         settings |= {"features": tuple(numbers)} if left_out else {}
         settings["standardize"] = True
@@ -243,6 +252,11 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
         f"csv: {_counted(splits)}, columns {_named(sheet.header)}",
         f"predicts {printable(target)!r}, {_meaning(role, splits)} ({why})",
     ]
+    if group is not None:
+        notes.append(
+            f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
+            "its name; without group it is a feature, if of numbers)"
+        )
     if left_out:
         notes.append(f"leaves out {_named(left_out)}: names, gaps, or row numbers")
     return Recognized("csv", settings, splits, tuple(notes))
@@ -281,9 +295,19 @@ def _role(cells: list[str], name: str, path: str) -> str:
     return "label" if whole and different <= _CLASSES else "target"
 
 
-def _numbers(sheet: Sheet, target: str, texts: list[str]) -> tuple[list[str], list[str]]:
+def _group(sheet: Sheet, target: str) -> str | None:
+    """The column that says, by its name, whose each row is, where several rows are one's."""
+    for name in sheet.header:
+        if name != target and _GROUPED.fullmatch(name):
+            cells = sheet.cells(name)
+            if "" not in cells and _FEWEST_GROUPS <= len({*cells}) < len(cells):
+                return name
+    return None
+
+
+def _numbers(sheet: Sheet, taken: list[str]) -> tuple[list[str], list[str]]:
     """The columns to predict from, and those that are left out."""
-    others = [name for name in sheet.header if name != target]
+    others = [name for name in sheet.header if name not in taken]
     numbers = [
         name
         for name in others

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from jaxdl.errors import UserError
 
@@ -110,20 +110,44 @@ def require_unused(
 
 
 def partition(
-    count: int, test: float, validation: float, seed: int, source: str
+    count: int,
+    test: float,
+    validation: float,
+    seed: int,
+    source: str,
+    groups: Shaped[np.ndarray, " examples"] | None = None,
 ) -> dict[str, Int[np.ndarray, " rows"]]:
-    """Disjoint random rows for each split whose share is above 0; together they are all rows."""
+    """Disjoint random rows for each split whose share is above 0; together they are all rows.
+
+    Args:
+      count: of rows.
+      test: share of the rows for the test split, rounded.
+      validation: likewise for the validation split.
+      seed: of the random order.
+      source: for messages.
+      groups: a value for each row; rows of the same value come into one split, and the shares are
+        met as nearly as the groups' sizes allow.
+
+    Raises:
+      UserError: a fraction out of range, or no row for a split.
+    """
     require_fractions(source, test, validation)
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
-    sizes = {"validation": round(count * validation), "test": round(count * test)}
-    sizes["train"] = count - sum(sizes.values())
-    shuffled = random_state(source, seed).permutation(count)
-    parts: dict[str, Int[np.ndarray, " rows"]] = {}
-    for role in ("train", "validation", "test"):
-        if shares[role] > 0:
-            if sizes[role] == 0:
-                raise UserError(f"{source}: {count} rows leave none for the {role} split; add rows "
-                                "or change the fractions")  # fmt: skip
-            parts[role] = np.sort(shuffled[: sizes[role]])
-            shuffled = shuffled[sizes[role] :]
-    return parts
+    held_out = round(count * test)
+    cuts = [count - round(count * validation) - held_out, count - held_out]
+    random, what = random_state(source, seed), f"{count} rows"
+    if groups is None:
+        shuffled = random.permutation(count)
+    else:
+        values, group = np.unique(groups, return_inverse=True)
+        place, what = random.permutation(len(values))[group], f"{len(values)} groups of rows"
+        shuffled, ends = np.argsort(place, kind="stable"), np.cumsum([0, *np.bincount(place)])
+        cuts = [int(ends[np.argmin(abs(ends - cut))]) for cut in cuts]
+    parts = dict(zip(shares, map(np.sort, np.split(shuffled, cuts)), strict=True))
+    for role, share in shares.items():
+        if share > 0 and not len(parts[role]):
+            raise UserError(
+                f"{source}: {what} leave none for the {role} split; add rows or change the "
+                "fractions"
+            )
+    return {role: rows for role, rows in parts.items() if shares[role] > 0}

@@ -159,6 +159,26 @@ class Table:
                 columns = ", ".join(self.columns)
                 raise UserError(f"{self.where}: no column {name!r}; it has {columns}. {remedy}")
 
+    def groups(self, name: str, setting: str) -> Shaped[np.ndarray, " examples"]:
+        """A column that says which examples belong together, by a whole number for each.
+
+        Args:
+          name: of the column.
+          setting: that names it, for messages.
+
+        Raises:
+          UserError: there is no such column, or it has something else.
+        """
+        remedy = f"{setting} must name a column of whole numbers; csv keeps that of group=…"
+        self.require((name,), remedy)
+        column = self.columns[name]
+        if isinstance(column, Lazy) or column.ndim != 1 or column.dtype.kind not in "iub":
+            raise UserError(
+                f"{self.where}: {setting} must name one whole number for each example; "
+                f"{name!r} has shape {column.shape[1:]} of {column.dtype}"
+            )
+        return column
+
     def batch_shapes(
         self, size: int, *, evaluation: bool = False
     ) -> dict[str, jax.ShapeDtypeStruct]:

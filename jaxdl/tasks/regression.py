@@ -146,13 +146,7 @@ class Regression(SquaredErrors, GivesAnswers):
             self._check_group(table, self.group)
 
     def _check_group(self, table: Table, name: str) -> None:
-        table.require((name,), "Set config.task.group, or leave it out")
-        group = table.columns[name]
-        if group.ndim != 1 or group.dtype.kind not in "iu":
-            raise UserError(
-                f"{table.where}: column {name!r} must hold one whole number an example to be "
-                f"config.task.group, got shape {group.shape} of {group.dtype}"
-            )
+        group = table.groups(name, f"config.task.group={name!r}")
         if (count := len(np.unique(group))) > _GROUPS:
             raise UserError(
                 f"{table.where}: column {name!r} makes {count} groups, and each is reported apart; "

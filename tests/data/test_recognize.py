@@ -124,6 +124,18 @@ def test_what_is_no_number_is_left_out_and_told(table):
     assert "leaves out id, city, gaps" in found.notes[2]
 
 
+def test_a_column_that_says_whose_a_row_is_keeps_them_together(table):
+    rows = [f"{i % 12},{i / 7},{i % 3}" for i in range(60)]
+    found = recognize(table("Patient ID,size,kind", *rows))
+    assert found.settings["group"] == "Patient ID" and "features" not in found.settings
+    assert [feature.name for feature in found.splits["train"].features] == ["size"]
+    assert "keeps the rows of one 'Patient ID' in one split" in found.notes[2]
+    # One row each, or too few to divide, or a name that says nothing of the kind.
+    for header, count in (("patient", 60), ("session", 3), ("patience", 12)):
+        rows = [f"{i % count},{i / 7},{i % 3}" for i in range(60)]
+        assert "group" not in recognize(table(f"{header},size,kind", *rows)).settings
+
+
 def test_columns_of_text(table):
     rows = [f'"a film that is {"good" if i % 2 else "bad"}",{i % 2}' for i in range(30)]
     found = recognize(table("review,stars", *rows))

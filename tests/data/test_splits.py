@@ -18,6 +18,21 @@ def test_partition_is_disjoint_and_whole(count, test, validation, seed):
     assert ("validation" in parts) == (validation > 0)
 
 
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=12, max_size=40),
+    test=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_groups_stay_whole_and_shares_are_met_as_nearly_as_they_allow(sizes, test, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    parts = partition(len(groups), test, 0.3, seed, "rows", groups)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(groups)))
+    of_group = [{*groups[rows]} for rows in parts.values()]
+    assert sum(map(len, of_group)) == len(sizes)
+    # A cut is at most half a group away from where it would be, and a split has two.
+    assert abs(len(parts["validation"]) - 0.3 * len(groups)) <= max(sizes) + 1
+
+
 @given(count=st.integers(0, 60), test=st.sampled_from([0.0, 0.2, 0.4]))
 def test_hashed_splits_are_disjoint_whole_and_not_empty(count, test):
     splits = hashed_roles(range(count), str, test, 0.25)

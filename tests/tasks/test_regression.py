@@ -185,9 +185,12 @@ def test_refuses_weights(weight):
 @pytest.mark.parametrize(
     ("drive", "message"),
     [
-        (None, "no column 'drive'; .*config.task.group"),
-        (np.zeros(30), r"'drive' must hold one whole number .* got shape \(30,\) of float64"),
-        (np.zeros((30, 1), int), r"'drive' must hold one whole number .* got shape \(30, 1\)"),
+        (None, "no column 'drive'; .*config.task.group='drive' must name a column"),
+        (
+            np.zeros(30),
+            r"task.group='drive' must name one whole number .* shape \(\) of float64",
+        ),
+        (np.zeros((30, 1), int), r"'drive' must name one whole number .* shape \(1,\)"),
         (np.arange(30), "'drive' makes 30 groups, .* at most 20"),
     ],
 )

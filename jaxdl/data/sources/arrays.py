@@ -30,6 +30,7 @@ def arrays(
     test_fraction: float = 0.0,
     validation_fraction: float = 0.0,
     seed: int = 0,
+    group: str | None = None,
 ) -> dict[str, Table]:
     """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
 
@@ -48,11 +49,13 @@ def arrays(
       validation_fraction: share of the rows of `train` for the validation split, rounded; 0 for
         none.
       seed: of the random split.
+      group: a column of whole numbers that says which rows belong together, such as that of the
+        patient: all rows of one come into the same split.
 
     Raises:
       UserError: a file is missing, is not an archive of arrays, or is named for two splits; a
-        column of `channels_first` or `grey` is missing or does not have its axes; or a fraction is
-        out of range, or of a split that has a file.
+        column of `channels_first` or `grey` is missing or does not have its axes; `group` is no
+        column of whole numbers; or a fraction is out of range, or of a split that has a file.
     """
     files = {"train": train, "validation": validation, "test": test}
     paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
@@ -69,14 +72,16 @@ def arrays(
     }
     fractions = {"test": test_fraction, "validation": validation_fraction}
     require_unused(fractions, tables, "arrays")
-    return tables | _parts(tables["train"], fractions, seed)
+    return tables | _parts(tables["train"], fractions, seed, group)
 
 
-def _parts(train: Table, fractions: Mapping[str, float], seed: int) -> dict[str, Table]:
+def _parts(
+    train: Table, fractions: Mapping[str, float], seed: int, group: str | None
+) -> dict[str, Table]:
     """The train split without the splits that fractions take out of it, and those."""
-    parts = partition(
-        len(train), fractions["test"], fractions["validation"], seed, f"arrays: {train.where}"
-    )
+    groups = None if group is None else train.groups(group, f"group={group!r}")
+    source = f"arrays: {train.where}"
+    parts = partition(len(train), fractions["test"], fractions["validation"], seed, source, groups)
     if len(parts) == 1:
         return {"train": train}
     return {

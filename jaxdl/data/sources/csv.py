@@ -45,6 +45,7 @@ def csv(
     text: tuple[str, ...] = (),
     encoding: str = "utf-8",
     decimal: Literal[".", ","] = ".",
+    group: str | None = None,
 ) -> dict[str, Table]:
     """A CSV file with a header line and columns of numbers or text, split at random.
 
@@ -55,8 +56,8 @@ def csv(
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and
         `Table.classes` lists them.
       features: the columns to predict from, in this order; becomes `features` (N, D) float32. By
-        default all columns but the target, the label, the texts, and those without a name,
-        which number the rows; if none is left, no features.
+        default all columns but the target, the label, the texts, the group, and those without a
+        name, which number the rows; if none is left, no features.
       test_fraction: share of the rows for the test split, rounded; 0 for none.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: of the random split. The same file, fractions and seed give the same splits.
@@ -66,6 +67,9 @@ def csv(
       text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
       encoding: of the file, by Python's name for it, such as 'cp1252'.
       decimal: the sign before the decimals of a number: a point or a comma.
+      group: a column that says which rows belong together, such as that of the patient: all rows
+        of one come into the same split. It is kept under its own name, (N,) int32, for
+        `--folds-by`; names are numbered in alphabetical order.
 
     Raises:
       UserError: the file cannot be read, does not have a column that is named, has a cell that is
@@ -73,14 +77,16 @@ def csv(
     """
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
-    target, label = (name and user_files.same_name(name) for name in (target, label))
+    target, label, group = (name and user_files.same_name(name) for name in (target, label, group))
     text = tuple(map(user_files.same_name, text))
     features = None if features is None else tuple(map(user_files.same_name, features))
     with user_files.reading("csv", path):
         sheet = Sheet.read(path, delimiter, encoding, decimal)
-        columns, classes, names = _columns(sheet, target, label, features, text)
-    count = len(next(iter(columns.values())))
-    rows = partition(count, test_fraction, validation_fraction, seed, f"csv: {path}")
+        columns, classes, names = _columns(sheet, target, label, features, text, group)
+    groups = None if group is None else columns[group]
+    rows = partition(
+        len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}", groups
+    )
     made = tuple(map(Feature, names))
     if standardize and not names:
         raise UserError(f"csv: {path}: standardize=True, but no column is a feature; leave it out")
@@ -105,18 +111,21 @@ def _columns(
     label: str | None,
     features: tuple[str, ...] | None,
     text: tuple[str, ...],
+    group: str | None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
     """The columns of `csv` before they are split, the classes, and the names of the features."""
     predicted = [name for name in (target, label) if name is not None]
-    inputs = [name for name in sheet.header if name not in (*predicted, *text)]
+    inputs = [name for name in sheet.header if name not in (*predicted, *text, group)]
     inputs = sheet.without_index(inputs) if features is None else list(features)
-    sheet.require(predicted, inputs, list(text))
+    sheet.require(predicted, inputs, list(text), group)
     for name in predicted:
         sheet.require_single_rows(name)
     columns = {name: sheet.texts(name) for name in text}
     if inputs:
         columns["features"] = np.stack(list(map(sheet.numbers, inputs)), 1)
     classes: tuple[str, ...] = ()
+    if group is not None:
+        columns[group], _ = sheet.labels(group, "group")
     if target is not None:
         columns["target"] = sheet.numbers(target)
     if label is not None:
@@ -223,9 +232,17 @@ class Sheet:
         at = self._place[name]
         return [row[at] for row in self.rows]
 
-    def require(self, predicted: list[str], inputs: list[str], texts: list[str]) -> None:
+    def require(
+        self,
+        predicted: list[str],
+        inputs: list[str],
+        texts: list[str],
+        group: str | None = None,
+    ) -> None:
         """Refuse names that the header lacks, and a column that is used twice."""
-        for name in predicted + inputs + texts:
+        groups = [] if group is None else [group]
+        used = predicted + inputs + texts + groups
+        for name in used:
             if name not in self._place:
                 near = difflib.get_close_matches(name, self.header, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
@@ -233,16 +250,16 @@ class Sheet:
                     f"csv: {self.path} has no column {name!r}; {hint}it has "
                     f"{_listed(self.header)} (delimiter and spelling right?)"
                 )
-        used = predicted + inputs + texts
-        if len(used) == len(predicted) or len(set(used)) < len(used):
+        if not inputs + texts or len(set(used)) < len(used):
+            by = f", in groups by {group!r}" if groups else ""
             raise UserError(
-                f"csv: {self.path}: features {brief(inputs + texts)} to predict {predicted}; "
+                f"csv: {self.path}: features {brief(inputs + texts)} to predict {predicted}{by}; "
                 "give at least one feature, and no column twice"
             )
-        for name in {"features", "target", "label"}.intersection(texts):
+        for name in {"features", "target", "label"}.intersection(texts + groups):
             raise UserError(
-                f"csv: {self.path}: text column {name!r} has the name of a column "
-                "that csv makes itself; rename it"
+                f"csv: {self.path}: column {name!r} has the name of a column that csv makes "
+                "itself; rename it"
             )
 
     def without_index(self, names: list[str]) -> list[str]:
@@ -349,9 +366,11 @@ class Sheet:
         """A column of texts; refuses empty ones."""
         return np.array(self._filled(name, "text"), object)
 
-    def labels(self, name: str) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
+    def labels(
+        self, name: str, what: str = "label"
+    ) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
         """A column of labels, and the names of the classes unless they are whole numbers."""
-        cells = [*map(user_files.same_name, self._filled(name, "label"))]
+        cells = [*map(user_files.same_name, self._filled(name, what))]
         if all(_WHOLE.fullmatch(cell) for cell in cells):
             return np.array([int(cell) for cell in cells], np.int32), ()
         classes = sorted(set(cells))

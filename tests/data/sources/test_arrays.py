@@ -115,5 +115,12 @@ def test_fractions_of_one_file(saved, refuses):
     rows = np.concatenate([table.columns["x"] for table in splits.values()])
     assert sorted(rows) == list(range(10))
     assert all((t.columns["y"] == t.columns["x"] ** 2).all() for t in splits.values())
+    pairs = arrays(path, test_fraction=0.2, group="y")  # as many groups as rows
+    assert len(pairs["test"]) == 2
+    pairs = arrays(saved("c.npz", x=np.arange(10), pair=np.arange(10) // 2), 
+                   test_fraction=0.2, group="pair")  # fmt: skip
+    assert len({*pairs["test"].columns["pair"]}) == 1 and len(pairs["test"]) == 2
+    with refuses("no column 'patient'", "group='patient' must name a column of whole numbers"):
+        arrays(path, test_fraction=0.2, group="patient")
     with refuses("test_fraction=0.2", "has a test split"):
         arrays(path, test=saved("b.npz", x=np.arange(3)), test_fraction=0.2)

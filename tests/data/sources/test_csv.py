@@ -57,6 +57,25 @@ def test_csv_forms_of_the_same_table(sheet):
             np.testing.assert_array_equal(plain[name], same[name])
 
 
+def test_rows_of_a_group_stay_in_one_split_and_its_column_is_kept(sheet, refuses):
+    rows = [f"p{i % 20:02},{i / 7},{i % 2}" for i in range(100)]
+    path = sheet("\n".join(["patient,size,ill", *rows]))
+    splits = csv(path, label="ill", group="patient", validation_fraction=0.2)
+    validate(splits)
+    patients = [{*table.columns["patient"].tolist()} for table in splits.values()]
+    assert [len(each) for each in patients] == [12, 4, 4]
+    assert set().union(*patients) == {*range(20)}
+    assert splits["train"].columns["features"].shape == (60, 1)  # the group is no feature
+    with refuses("no column 'pateint'; did you mean 'patient'"):
+        csv(path, label="ill", group="pateint")
+    with refuses("in groups by 'size'", "no column twice"):
+        csv(path, label="ill", group="size", features=("size",))
+    with refuses("1 groups of rows leave none for the test split"):
+        csv(sheet("who,size,ill\na,1,0\na,2,1\n"), label="ill", group="who")
+    with refuses("line 3, column 'who': no group"):
+        csv(sheet("who,size,ill\na,1,0\n,2,1\n"), label="ill", group="who")
+
+
 def test_csv_split_depends_on_the_seed(houses):
     def rows(seed):
         return csv(houses, "price", features=("id",), seed=seed)["test"].columns["target"].tolist()
