@@ -15,6 +15,7 @@ WORDS = {  # what is completed -> what must be among the completions
     "jaxdl train --config.training.batch": "--config.training.batch_size",
     "jaxdl sweep --config.data.tokenize.mi": "--config.data.tokenize.min_count",
     "jaxdl evaluate --workdir my_f": "my_folder",
+    "jaxdl verify my_f": "my_folder",
 }
 ASK = {
     "bash": """source ./script; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))

@@ -143,15 +143,16 @@ def to_torch(params: Params, model_state: ModelState) -> dict[str, np.ndarray]:
 def renamed(tensors: Arrays, paths: Iterable[str]) -> dict[str, Any]:
     """PyTorch's tensors under our paths and with our axes.
 
-    Tensors of no path keep their names, with slashes for dots. `num_batches_tracked`, which has no
+    Tensors of no path keep their names, with slashes for dots, and those that have one of our paths
+    for a name, as `jaxdl export` writes them, their axes too. `num_batches_tracked`, which has no
     counterpart here, is left out. Names of torchvision's older files are understood too.
     """
-    paths = list(paths)
+    paths = dict.fromkeys(paths)
     path_of = {_older_name(path): path for path in paths} | {
         torch_name(path): path for path in paths
     }
     return {
-        path: _outputs_last(path, tensor)
+        path: tensor if name in paths else _outputs_last(path, tensor)
         for name, tensor in tensors.items()
         if not name.endswith("num_batches_tracked")
         for path in [path_of.get(name, name.replace(".", "/"))]

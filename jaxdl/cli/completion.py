@@ -8,6 +8,8 @@ import dataclasses
 from jaxdl.cli.options import Subcommands
 from jaxdl.terminal import stream
 
+# What stands for a path in the help.
+_PATHS = frozenset({"DATA", "DIR", "FILE", "FOLDER", "IMAGE", "INPUT", "PLACE", "RUN"})
 SHELLS = {  # where each looks for the script
     "bash": "jaxdl completion bash > ~/.local/share/bash-completion/completions/jaxdl",
     "zsh": "jaxdl completion zsh > _jaxdl in a folder of $fpath",
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     parser = make_parser()
     for command in _commands(parser).values():
         for action in command._actions:
-            if action.metavar in ("DIR", "FOLDER", "FILE", "IMAGE", "DATA"):
+            if action.metavar in _PATHS:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             if action.dest == "names":
                 action.choices = names()

@@ -233,12 +233,14 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
     role = _ROLES[kind] if kind else _role(sheet.cells(target), target, path)
     group = _group(sheet, target)
     numbers, left_out = _numbers(sheet, [target, *([group] if group else [])])
+    because = "names, gaps, or row numbers"
     settings[role] = target
     if group is not None:
         settings["group"] = group
     if texts and role == "label":
         settings |= {"text": tuple(texts[:1]), "features": ()}
         left_out = [n for n in sheet.header if n not in (target, group, texts[0])]
+        because = f"the model reads the text {printable(texts[0])!r} alone"
     elif numbers:
         settings |= {"features": tuple(numbers)} if left_out else {}
         settings["standardize"] = True
@@ -258,7 +260,7 @@ def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
             "its name; without group it is a feature, if of numbers)"
         )
     if left_out:
-        notes.append(f"leaves out {_named(left_out)}: names, gaps, or row numbers")
+        notes.append(f"leaves out {_named(left_out)}: {because}")
     return Recognized("csv", settings, splits, tuple(notes))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from jaxdl import config as cfg
+from jaxdl import data
 from jaxdl.data.table import Table
 from jaxdl.data.text.tokens import with_begins
 from jaxdl.errors import UserError, brief
@@ -15,10 +17,12 @@ from jaxdl.parallel.mesh import jit
 from jaxdl.tasks import GeneratesText
 from jaxdl.training.build import load_splits, overridden
 from jaxdl.training.evaluation import make_evaluation, make_scored_generation, report, transformed
-from jaxdl.training.settings import DATA_KEYS
+from jaxdl.training.settings import DATA_KEYS, Data
+from jaxdl.training.state import digest
 from jaxdl.training.step import initialize_carry
 
 _PREPARING = frozenset({*DATA_KEYS} - {"twin"})  # what is done to the data is the run's own
+_SHARES = ("test_fraction", "validation_fraction")
 
 
 class Evaluator:
@@ -73,7 +77,11 @@ def _names(run: RestoredRun, table: Table) -> tuple[str, ...]:
 
 
 def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Table]:
-    """The splits of another data set of the run's kind.
+    """The splits of the run's data, or of another data set of its kind.
+
+    The run's data is divided as in training, wherever it lies, and known by its SHA-256. Of other
+    data nothing was learnt: shares that a source takes out of the train split, such as
+    `test_fraction`, are 0 unless an override says otherwise, and data of one split is 'other'.
 
     Args:
       run: whose config says how data is read, and whose vocabularies make tokens.
@@ -82,6 +90,7 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     Raises:
       UserError: an override is of another key, or the data cannot be read.
     """
+    given = set()
     for override in overrides:
         group, _, key = override.partition("=")[0].partition(".")
         if group != "data" or not key or key.partition(".")[0] in _PREPARING:
@@ -89,5 +98,21 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
                 f"--config.{override}: is the run's own; to evaluate on other data, set where it "
                 "is, such as --config.data.path"
             )
-    config = overridden({**run.config, "target": None}, overrides)
-    return load_splits({**config["data"], "folds": None}, run.vocabularies)
+        given.add(key)
+    node = overridden({**run.config, "target": None}, overrides)["data"]
+    if own := _own_splits(run, node):
+        return own
+    read, _ = cfg.choose(Data.of(node)[1], data.SOURCES, "config.data", selector="source")
+    shares = {name: 0.0 for name in _SHARES if name in cfg.parameters(read) and name not in given}
+    splits = load_splits({**node, **shares, "folds": None}, run.vocabularies)
+    return {"other": splits["train"]} if [*splits] == ["train"] else splits
+
+
+def _own_splits(run: RestoredRun, node: Mapping[str, Any]) -> Mapping[str, Table] | None:
+    """The splits of the run's own data, if it is that; None for other data."""
+    try:
+        splits = load_splits(node, run.vocabularies)
+    except UserError:  # other data may be too small to be divided so; what else fails, fails again
+        return None
+    known = run.directory.data().get("sha256")
+    return splits if known == {k: digest(t.identity()) for k, t in splits.items()} else None

@@ -25,6 +25,7 @@ from jaxdl.inference.text_generator import TextGenerator
 from jaxdl.named_code import modules
 from jaxdl.tasks.answer import Answer
 from jaxdl.terminal import say
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.start import train_in
 
 
@@ -34,6 +35,7 @@ def train(
     overrides: Sequence[str] = (),
     *,
     extend: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
     trust: Collection[str] = (),
 ) -> LoadedRun:
     """Train a config, as `jaxdl train` does: from the newest checkpoint if there is one.
@@ -50,6 +52,7 @@ def train(
       workdir: the run directory.
       overrides: of the config, each `key.sub=value`, as after `--config.`
       extend: how long the run is to become in all, `{"epochs": 20}` or `{"steps": 5000}`.
+      callbacks: called as it is trained, after those that `config.callbacks` names.
       trust: modules whose code may run where the config in `workdir` names it; those that `config`
         names are trusted.
 
@@ -65,7 +68,9 @@ def train(
     try:
         if config is None or extend:
             _require_run(workdir)
-        _, before = train_in(workdir, config, overrides, trust=trust, extend=extend)
+        _, before = train_in(
+            workdir, config, overrides, trust=trust, extend=extend, callbacks=callbacks
+        )
     except SystemExit as stop:
         if stop.code == 128 + signal.SIGINT:  # which in Python ends what is done, not the process
             raise KeyboardInterrupt from None

@@ -56,7 +56,11 @@ def questions(
         if not paths:
             raise UserError("INPUT: this run reads images; name them, or a folder of them")
         return Questions(kind, paths, [{"image": path} for path in paths], paths)
-    tables = [word for word in words if word.endswith(TABLES) and Path(word).exists()]
+    tables = [
+        word
+        for word in words
+        if Path(word).is_file() and (kind == "table" or word.lower().endswith(TABLES))
+    ]
     if tables or kind == "table":
         _refuse_lines(lines, "tables; name a CSV or Parquet file")
         if len(words) != 1 or not tables:

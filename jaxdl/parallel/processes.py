@@ -31,7 +31,7 @@ _patience: int | None = None  # seconds, once joined; a process joins at most on
 
 @contextlib.contextmanager
 def joined(
-    address: str, number: int | None = None, index: int | None = None, patience: int = 300
+    address: str, number: int | None = None, index: int | None = None, patience: int = 600
 ) -> Iterator[None]:
     """Make this process one of several, until the block ends.
 

@@ -310,8 +310,13 @@ class Sweeper:
             say(line)
         if len(metrics) > _SHOWN:
             say(f"{len(metrics) - _SHOWN} more metrics are in {self._file}")
-        if not metrics:
+        if not any(row["runs"] for row in table):
             raise UserError(f"{self.folder}: every run has diverged; lower the learning rate")
+        if not metrics:
+            raise UserError(
+                f"{self.folder}: nothing was evaluated, so there is nothing to compare; name a "
+                "validation or test split in config.data, or a fraction for it"
+            )
         path = self.folder / "figures" / "sweep.png"
         Secondary("figures")(lambda: save(sweep_figure(table), path))
         say(f"everything is in {self.folder}")

@@ -18,6 +18,7 @@ from jaxdl.trackers.base import EVALUATION, TRAINING, Tracker
 _SECONDS = 1.0  # between two requests with metrics
 _MOST = 500  # metrics of a request
 _LONGEST = 500  # characters of a parameter
+_SPLITS = frozenset({"train", "validation", "test"})  # of which evaluations are
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]", re.ASCII)
 # Unless the user says otherwise; by its own, training would wait for a server for minutes.
 _SETTINGS = {
@@ -74,7 +75,7 @@ class MLflow(Tracker):
     def given(self) -> Mapping[str, int]:
         """The newest steps in the store, where a killed run may have left less than it made."""
         names = self._client.get_run(self._id).data.metrics
-        evaluated = next((name for name in names if name.endswith("/loss")), "")
+        evaluated = next((n for n in names if n.partition("/")[0] in _SPLITS and "/" in n), "")
         kinds = {TRAINING: "loss", EVALUATION: evaluated}
         return {kind: self._newest(name) for kind, name in kinds.items() if name in names}
 

@@ -17,7 +17,7 @@ from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import say
-from jaxdl.training.doubts import tell_doubts
+from jaxdl.training.doubts import tell_doubts, tell_overlaps
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.memory import Memory, free_memory, mib
 from jaxdl.training.speed import Arithmetic
@@ -37,6 +37,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     with experiment.precision.enabled():
         _data(experiment, say)
         tell_doubts(experiment, check_shapes(experiment), say)
+        tell_overlaps(experiment.splits, say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.data import Table, duplicates
 from jaxdl.figures import Known, undrawable
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
@@ -42,6 +43,18 @@ def tell_doubts(
         )
     _tell_figures(experiment, measured, say)
     _tell_range(experiment, say)
+
+
+def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
+    """Tell of examples that lie in two splits, where they are in memory: that reads all of them."""
+    if any(table.lazy for table in splits.values()):
+        return
+    for (role, other), number in duplicates(splits).items():
+        if number:
+            say(
+                f"doubt       {role} and {other} share {number:,} examples, equal in every column, "
+                "so a test on them is easier than it seems; remove them from one"
+            )
 
 
 def _tell_figures(

@@ -236,7 +236,7 @@ def evaluate(
     Args:
       evaluation: a `make_evaluation`, compiled.
       task: makes the report of the means.
-      state: its `eval_params` are. With a carry, of `batch_size` sequences that have not
+      state: its `eval_params` are used. With a carry, of `batch_size` sequences that have not
         begun, the split is read as so many streams, each batch continuing the one before.
       table: the split; each example counts once, whatever the batch size.
       batch_size: examples a batch; the last one is padded and masked.

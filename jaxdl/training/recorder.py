@@ -121,10 +121,7 @@ class Recorder:
 
     @property
     def active(self) -> bool:
-        """A single run trains to the end, or until its patience is at an end.
-
-        It raises if its numbers are not finite.
-        """
+        """A single run trains to the end, or until its patience is at an end."""
         patience, best = self.experiment.training.patience, self._best
         waited = self.experiment.waited(self._evaluated_at, best["step"] if best else None)
         return patience is None or waited < patience

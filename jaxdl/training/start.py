@@ -17,6 +17,7 @@ from jaxdl.progress import Progress
 from jaxdl.terminal import say
 from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, overridden, read_config, resolved
+from jaxdl.training.callbacks import Callback
 from jaxdl.training.check import check_shapes
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
@@ -32,6 +33,7 @@ def train_in(
     trust: Collection[str] = (),
     extend: Mapping[str, Any] | None = None,
     profile: tuple[int, int] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[dict[str, Any], bool]:
     """Train in a directory, or resume what it holds; see `train_run`.
 
@@ -40,7 +42,7 @@ def train_in(
       config: as `jaxdl.config.read` takes it; None resumes with that of the directory.
       overrides: of the config, as after `--config.`
       trust: modules whose code may run where the directory's config names it.
-      extend, profile: as of `train_run`.
+      extend, profile, callbacks: as of `train_run`.
     """
     keep_programs()
     run = Run(workdir, leads(), trust=trust)
@@ -49,7 +51,7 @@ def train_in(
             config = overridden(run.config(), overrides)
         else:
             config = read_config(config, overrides)
-        return train_run(config, run, extend, profile)
+        return train_run(config, run, extend, profile, callbacks)
 
 
 def train_run(
@@ -57,6 +59,7 @@ def train_run(
     run: Run,
     extend: Mapping[str, Any] | None = None,
     profile: tuple[int, int] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[dict[str, Any], bool]:
     """Train what a config says in a directory, from its newest checkpoint if it has one.
 
@@ -66,6 +69,7 @@ def train_run(
       extend: how long the run is to become in all, `{'steps': …}` or `{'epochs': …}`; by default
         as its config says. A result that it has already is kept as result-STEP.json.
       profile: the step from which to trace, and how many steps.
+      callbacks: called as it is trained, beside those of the config.
 
     Returns:
       The result, and whether it was there before.
@@ -100,7 +104,7 @@ def train_run(
         run.reopen()
     run.claim(experiment.config)
     window = Profile(*profile, run.out) if profile else None
-    return train(experiment, run, profile=window), False
+    return train(experiment, run, callbacks=callbacks, profile=window), False
 
 
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:

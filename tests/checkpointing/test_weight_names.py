@@ -36,6 +36,14 @@ def torchvision():
     return torchvision
 
 
+def test_kernels_under_our_own_names_keep_their_axes(small):
+    params, model_state = small
+    ours = flat(params, model_state)  # as `jaxdl export` writes them, square ones among them
+    filled = fill(renamed(ours, ours), *other((params, model_state), seed=2))
+    assert not filled.fresh and not filled.unused
+    jax.tree.map(np.testing.assert_array_equal, (filled.params, filled.model_state), small)
+
+
 def test_one_rule_names_everything():
     assert torch_name("layer1/0/conv1/kernel") == "layer1.0.conv1.weight"
     assert torch_name("bn1/scale") == "bn1.weight" and torch_name("bn1/bias") == "bn1.bias"

@@ -174,14 +174,30 @@ def test_features_are_standardized_as_in_training(houses, call, refuses, tmp_pat
     path = write_csv(tmp_path / "few.csv", few)
     splits = load_data("csv", path=str(path), target="price", standardize=True, test_fraction=0.0)
     assert loaded.evaluate(splits["train"])["mae"] < 5
-    words = ("--config.data.test_fraction=0", f"--config.data.path={path}")
-    status, out, _ = call("evaluate", "--workdir", workdir, *words)
-    mae = next(line.split() for line in out.splitlines() if line.startswith("train/mae"))
+    # Nothing was learnt of it, so no row is held out.
+    status, out, _ = call("evaluate", "--workdir", workdir, f"--config.data.path={path}")
+    mae = next(line.split() for line in out.splitlines() if line.startswith("other/mae"))
     assert status == 0 and float(mae[1]) < 5 and out.count("over 7 examples") == 5
+    path = path.rename(tmp_path / "FEW.CSV")
     status, out, err = call("predict", "--workdir", workdir, path, "--csv")
     assert (status, err) == (0, "") and out.splitlines()[0] == "area,rooms,price,answer,value"
     answers = [float(line.split(",")[-1]) for line in out.splitlines()[1:]]
     np.testing.assert_allclose(answers, few["price"], atol=5)
+
+
+def test_the_runs_own_data_is_known_wherever_it_lies_and_divided_as_it_was(houses, call, tmp_path):
+    workdir, columns = houses
+    _, own, _ = call("evaluate", "--workdir", workdir)
+    moved = write_csv(tmp_path / "moved.csv", columns)
+    status, out, _ = call("evaluate", "--workdir", workdir, f"--config.data.path={moved}")
+    assert status == 0 and out == own and "test/rmse" in out
+    changed = {name: [*column[:-1], column[-1] + 1] for name, column in columns.items()}
+    path = write_csv(tmp_path / "changed.csv", changed)
+    status, out, _ = call("evaluate", "--workdir", workdir, f"--config.data.path={path}")
+    assert status == 0 and "other/rmse" in out and "over 60 examples" in out
+    words = (f"--config.data.path={path}", "--config.data.test_fraction=0.5", "--split", "test")
+    status, out, _ = call("evaluate", "--workdir", workdir, *words)
+    assert status == 0 and "test/rmse" in out and "over 30 examples" in out
 
 
 def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_path):
@@ -209,11 +225,8 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
     # A vocabulary built from other texts would give the same words other numbers.
     other = {"text": ("good bad bad", "good", "zebra bad"), "kind": ("neg", "pos", "neg")}
     path = write_csv(tmp_path / "other.csv", other)
-    status, out, _ = call(
-        "evaluate", "--workdir", opinions, f"--config.data.path={path}",
-        "--config.data.test_fraction=0", "--split", "train",
-    )  # fmt: skip
-    assert status == 0 and "train/accuracy           1   over 3 examples" in out
+    status, out, _ = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
+    assert status == 0 and "other/accuracy           1   over 3 examples" in out
     table = load_data("csv", path=str(path), label="kind", text=("text",), test_fraction=0.0,
                       tokenize={"tokens": {"text": "text", "by": "words"}})["train"]  # fmt: skip
     with refuses("tokens of another vocabulary than the run's"):
@@ -243,8 +256,7 @@ def test_a_split_by_name(run, call):
 
 def test_other_classes_are_refused(opinions, call, tmp_path):
     path = write_csv(tmp_path / "o.csv", {"text": ("good", "bad"), "kind": ("up", "down")})
-    words = (f"--config.data.path={path}", "--config.data.test_fraction=0")
-    status, _, err = call("evaluate", "--workdir", opinions, *words)
+    status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
     assert status == 2 and "its classes are ('down', 'up'), those of the run ('neg', 'pos')" in err
 
 

@@ -31,9 +31,30 @@ def digest(run):
     return run.parts.directory.result()["params_sha256"]
 
 
+class Evaluations(jaxdl.Callback):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        self.steps, self.result = [], None
+
+    def on_evaluation(self, step, metrics, tables):
+        self.steps.append(step)
+
+    def on_finish(self, result):
+        self.result = result
+
+
+SEEN = Evaluations()
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return jaxdl.train(ConfigDict(CONFIG), tmp_path_factory.mktemp("train") / "run")
+    folder = tmp_path_factory.mktemp("train") / "run"
+    return jaxdl.train(ConfigDict(CONFIG), folder, callbacks=[SEEN])
+
+
+def test_callbacks_are_called_as_it_trains(run):
+    assert SEEN.steps == [15, 30] and SEEN.result["params_sha256"] == digest(run)
 
 
 def test_what_it_gives_is_the_run_loaded(run):

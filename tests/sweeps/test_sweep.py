@@ -287,6 +287,9 @@ def test_where_all_diverge_the_status_says_so(sweep, tmp_path, how):
     assert status == 2 and "0 (2 diverged)" in out and "every run has diverged" in error
     assert out.count("has diverged: step 2: not finite") == 2
     assert not (tmp_path / "a" / "together").exists()
+    # Runs that finish, and measure nothing, have not diverged.
+    status, out, error = sweep("b", *SGD, "--config.training.evaluate=()", how)
+    assert status == 2 and "nothing was evaluated" in error
 
 
 def test_runs_of_unlike_shapes_are_told_apart(file, tmp_path):

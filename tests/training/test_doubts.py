@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from jaxdl.data import Table
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.doubts import tell_doubts
+from jaxdl.training.doubts import tell_doubts, tell_overlaps
 
 
 @pytest.fixture
@@ -62,3 +63,16 @@ def test_figures_that_can_be_drawn_are_not_told(told):
     assert "'confusion' cannot be drawn" in line and "100 classes" in line
     lines = told(images, ("captions", "detections", "episode", "steering", "codes"), **SPLIT)
     assert len(lines) == 5 and all("cannot be drawn: it needs" in line for line in lines)
+
+
+def test_examples_that_two_splits_share_are_counted():
+    x = np.arange(6, dtype=np.float32)
+    splits = {
+        "train": Table({"x": x[:4], "y": x[:4] % 2}),
+        "test": Table({"x": x[2:], "y": x[2:] % 2}),
+    }
+    said = []
+    tell_overlaps(splits, said.append)
+    assert len(said) == 1 and "train and test share 2 examples" in said[0]
+    tell_overlaps({**splits, "test": Table({"x": x[2:], "y": x[2:]})}, said.append)
+    assert len(said) == 1  # equal in one column is not the same example
