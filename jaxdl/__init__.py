@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from jaxdl.errors import UserError as UserError
     from jaxdl.inference.loaded import load as load
     from jaxdl.inference.loaded import train as train
+    from jaxdl.metrics import Count as Count
     from jaxdl.metrics import Mean as Mean
+    from jaxdl.metrics import PerExample as PerExample
     from jaxdl.models.functional import Model as Model
     from jaxdl.models.functional import functional as functional
     from jaxdl.parallel.mesh import Devices as Devices
@@ -57,7 +59,7 @@ _MODULES = {  # module -> what is imported from it, when it is first used
     "data.table": "Table",
     "errors": "UserError",
     "inference.loaded": "load train",
-    "metrics": "Mean",
+    "metrics": "Count Mean PerExample",
     "models.functional": "Model functional",
     "parallel.mesh": "Devices jit",
     "tasks": "Classification LanguageModeling Regression Task",

@@ -132,7 +132,7 @@ def overrides(words):
     small = [f"training.steps={steps}", f"training.evaluate_every.steps={steps}"]
     if not any(w.startswith("data.source=") for w in own):
         small.append("data.twin=true")
-    single = [w for w in own if "=" in w and words[1] != "sweep"]
+    single = [w for w in own if w.startswith("data.") and "=" in w and words[1] != "sweep"]
     config = override(cfg.read(Path(name).stem), single, NODES)
     data = config["data"]
     if "crop" in data:

@@ -57,7 +57,7 @@ def add(commands: Subcommands) -> None:
     command.add_argument(
         "--class", dest="name", metavar="NAME", help="the class of the maps (what is predicted)"
     )
-    command.add_argument("--figure", metavar="FILE", help="what to draw to")
+    command.add_argument("--figure", metavar="FILE", help="the image file to draw to")
     add_force(command)
     command.set_defaults(command=run, overrides_run=True)
 

@@ -12,11 +12,11 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("export", help="write what a run has learnt, to use elsewhere")
+    command = commands.add_parser("export", help="write the trained network, to use it elsewhere")
     add_finished_run(command)
-    command.add_argument("--output", required=True, metavar="FOLDER", help="where to")
+    command.add_argument("--output", required=True, metavar="FOLDER", help="the folder to write to")
     add_force(command)
-    command.add_argument("--batch", type=int, metavar="N", help="examples a call (any number)")
+    command.add_argument("--batch", type=int, metavar="N", help="examples of a call (any number)")
     command.set_defaults(command=run)
 
 

@@ -29,7 +29,7 @@ _TEXT = 200  # characters of a text that are repeated
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("predict", help="say what a run makes of images, texts, tables")
+    command = commands.add_parser("predict", help="predict for images, texts or rows of a table")
     command.add_argument(
         "inputs",
         nargs="*",
@@ -38,9 +38,12 @@ def add(commands: Subcommands) -> None:
     )
     command.add_argument("--lines", metavar="FILE", help="texts, one a line")
     add_finished_run(command)
-    command.add_argument("--top", type=int, metavar="K", help="classes (5) or boxes (all) to name")
+    command.add_argument("--top", type=int, metavar="K", help="show K classes (5) or boxes (all)")
     command.add_argument(
-        "--score", type=float, metavar="S", help="the least score of those (0, of boxes 0.3)"
+        "--score",
+        type=float,
+        metavar="S",
+        help="the lowest score to show (0, of boxes 0.3)",
     )
     command.add_argument(
         "--overlap",

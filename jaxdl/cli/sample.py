@@ -19,13 +19,15 @@ from jaxdl.terminal import say, stream
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("sample", help="write with what a run has learnt")
+    command = commands.add_parser("sample", help="generate text or music with a trained run")
     add_finished_run(command)
-    command.add_argument("--prompt", default="", metavar="TEXT", help="what it goes on from")
+    command.add_argument("--prompt", default="", metavar="TEXT", help="the text to continue")
     command.add_argument(
-        "--input", metavar="TEXT", help="what it answers to: a text to translate, an image's path"
+        "--input",
+        metavar="TEXT",
+        help="the text to translate, or an image to describe",
     )
-    command.add_argument("--length", type=int, default=500, help="most tokens to write (500)")
+    command.add_argument("--length", type=int, default=500, help="maximum number of tokens (500)")
     command.add_argument(
         "--temperature", type=float, help="0 is greedy; by default 1, and 0 with --input"
     )
@@ -34,8 +36,8 @@ def add(commands: Subcommands) -> None:
         "--top-p", type=float, metavar="P", help="draw among the likeliest that have P together"
     )
     command.add_argument("--beam", type=int, metavar="W", help="beam search of this width instead")
-    command.add_argument("--seed", type=int, default=0, help="of the draws (0)")
-    command.add_argument("--count", type=int, default=1, help="how many to write (1)")
+    command.add_argument("--seed", type=int, default=0, help="random seed of the sampling (0)")
+    command.add_argument("--count", type=int, default=1, help="how many texts to generate (1)")
     command.add_argument(
         "--output", metavar="FILE", help="also write them to a file; music to a .mid file"
     )

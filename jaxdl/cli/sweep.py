@@ -101,9 +101,10 @@ def _add_search(command: Parser) -> None:
     group.add_argument(
         "--storage",
         metavar="URL",
-        help="of the study, as SQLAlchemy names it: sqlite:///study.db (a file in the folder)",
+        help="where Optuna keeps the study, as SQLAlchemy names it: sqlite:///study.db (a file in "
+        "the folder)",
     )
-    group.add_argument("--sampler", choices=("tpe", "random"), help="of Optuna's (tpe)")
+    group.add_argument("--sampler", choices=("tpe", "random"), help="Optuna's sampler (tpe)")
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:

@@ -22,24 +22,33 @@ def add(commands: Subcommands) -> None:
         nargs="?",
         const="auto",
         metavar="HOST:PORT",
-        help="be one of several processes; without an address as Slurm, Open MPI, Kubernetes say",
+        help="train as one of several processes: HOST:PORT of process 0, or nothing under Slurm, "
+        "Open MPI and Kubernetes",
     )
-    command.add_argument("--processes", type=int, metavar="N", help="how many, with an address")
-    command.add_argument("--process", type=int, metavar="I", help="which one this is, 0 to N - 1")
     command.add_argument(
-        "--patience", type=int, default=600, metavar="SECONDS", help="end where others hang (600)"
+        "--processes", type=int, metavar="N", help="how many there are, with an address"
+    )
+    command.add_argument(
+        "--process", type=int, metavar="I", help="number of this process, 0 to N - 1"
+    )
+    command.add_argument(
+        "--patience",
+        type=int,
+        default=600,
+        metavar="SECONDS",
+        help="exit when the other processes have not answered for so long (600)",
     )
     command.add_argument(
         "--extend",
         type=_length,
         metavar="UNIT=N",
-        help="make the run in the workdir so long in all: epochs=20, or steps=5000",
+        help="make the run in the workdir longer, to so many in all: epochs=20, or steps=5000",
     )
     command.add_argument(
         "--profile",
         type=_window,
         metavar="STEP:N",
-        help="trace N steps from a step on, for xprof and TensorBoard, to the run directory",
+        help="trace N steps from STEP on, for xprof and TensorBoard, into the run directory",
     )
     add_trust(command)
     command.set_defaults(command=run, overrides_run=True)
