@@ -38,7 +38,8 @@ from jaxdl.signals import StopSignal
 from jaxdl.sweeps import search as searches
 from jaxdl.sweeps.carried import judged, population_of
 from jaxdl.sweeps.draws import shown
-from jaxdl.sweeps.population import Quiet, member_of
+from jaxdl.sweeps.population import member_of
+from jaxdl.sweeps.population_recorder import Quiet
 from jaxdl.sweeps.rungs import TRACE, Record, Rungs, read_trace
 from jaxdl.sweeps.search import Search
 from jaxdl.terminal import say

@@ -24,6 +24,7 @@ from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional, makes_nnx
 from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
+from jaxdl.schedules import SCHEDULES, WarmUp
 from jaxdl.tasks import TASKS, Task
 from jaxdl.trackers import TRACKERS, Tracker
 from jaxdl.training import listeners, twin
@@ -50,9 +51,7 @@ NODES: dict[str, cfg.Selectable] = {
         shared=optim.Shared,
         derived=("learning_rate", "mask", "weight_decay_mask"),
     ),
-    "optimizer.learning_rate": cfg.Selectable(
-        optim.SCHEDULES, shared=optim.WarmUp, derived=("start", "total")
-    ),
+    "optimizer.learning_rate": cfg.Selectable(SCHEDULES, shared=WarmUp, derived=("start", "total")),
     "task": cfg.Selectable(TASKS),
     "logging": cfg.Selectable(TRACKERS),
 }

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxdl import config as cfg
 from jaxdl.durations import OTHER_UNIT, Clock, in_steps
 from jaxdl.errors import UserError
-from jaxdl.optim import SCHEDULES
+from jaxdl.schedules import SCHEDULES
 from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxdl import config as cfg
-from jaxdl import optim
+from jaxdl import optim, schedules
 from jaxdl.data import SOURCES
 from jaxdl.environments import ENVIRONMENTS
 from jaxdl.errors import UserError
@@ -33,7 +33,7 @@ REGISTRIES: dict[str, Mapping[str, _Part]] = {
     "sources": SOURCES,
     "transforms": TRANSFORMS,
     "optimisers": optim.OPTIMIZERS,
-    "schedules": optim.SCHEDULES,
+    "schedules": schedules.SCHEDULES,
     "figures": FIGURES,
     "trackers": TRACKERS,
 }
@@ -44,7 +44,7 @@ _NAMED = {
     "config.figures": "figures",
     "config.logging": "trackers",
 }
-_SHARED: dict[str, _Part] = {"optimisers": optim.build, "schedules": optim.schedule}
+_SHARED: dict[str, _Part] = {"optimisers": optim.build, "schedules": schedules.schedule}
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def groups() -> dict[str, _Part]:
         **dict(_groups(Data, "config.data")),
         **{path: thing for path, thing in of_sources if path != "config.data"},
         "config.optimizer": optim.build,
-        "config.optimizer.learning_rate": optim.schedule,
+        "config.optimizer.learning_rate": schedules.schedule,
     }
 
 
