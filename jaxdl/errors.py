@@ -116,9 +116,13 @@ def _shortened(text: str, most: int | None) -> str:
     return f"{text[:head]}…{text[len(text) - (most - head - 1) :]}"
 
 
-def suggestion(name: Any, options: Iterable[str]) -> str:
-    """`did you mean 'x'? It takes: …` for a misspelt name."""
+def suggestion(name: Any, options: Iterable[str], known: str = "it takes") -> str:
+    """`did you mean 'x'? it takes: …` for a misspelt name."""
     listed = sorted(options)
-    near = difflib.get_close_matches(str(name), listed, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}it takes: {', '.join(listed) or 'nothing'}"
+    return f"{near(str(name), listed)}{known}: {', '.join(listed) or 'nothing'}"
+
+
+def near(name: str, options: Iterable[str], most: int = 1) -> str:
+    """`did you mean 'x'? ` for a misspelt name, or nothing where no option is like it."""
+    found = difflib.get_close_matches(name, [*options], n=most)
+    return f"did you mean {' or '.join(map(repr, found))}? " if found else ""

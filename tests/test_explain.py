@@ -147,7 +147,7 @@ def test_another_data_set_is_searched(photos, explain, tmp_path):
 
 
 WRONG = {
-    "layer": (("--layer", "Conv_9"), "layer: unknown 'Conv_9'; did you mean Conv_"),
+    "layer": (("--layer", "Conv_9"), "layer: unknown 'Conv_9'; did you mean 'Conv_"),
     "unit": (("--layer", "Conv_0", "--units", "0,4"), "units: Conv_0 has units 0 to 3, not 4"),
     "huge unit": (("--layer", "Conv_0", "--units", "9" * 30), "units 0 to 3, not 9999999999999"),
     "units": (("--layer", "Conv_0", "--units", "first"), "--units: expected numbers such as 0,5,7"),

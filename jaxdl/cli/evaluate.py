@@ -81,6 +81,6 @@ def _chosen(split: str | None, splits: Collection[str]) -> Collection[str]:
     if split is None:
         return [name for name in splits if name != "train"] or splits
     if split not in splits:
-        told = suggestion(split, splits).replace("it takes", "the data has")
+        told = suggestion(split, splits, "the data has")
         raise UserError(f"--split: unknown {split!r}; {told}")
     return [split]

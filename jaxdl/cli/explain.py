@@ -189,7 +189,7 @@ def _split(name: str | None, splits: Mapping[str, Any]) -> str:
     if name is None:
         return next(s for s in ("test", "validation", *splits) if s in splits)
     if name not in splits:
-        told = suggestion(name, splits).replace("it takes", "the data has")
+        told = suggestion(name, splits, "the data has")
         raise UserError(f"--split: unknown {printable(name)!r}; {told}")
     return name
 

@@ -12,7 +12,6 @@ outputs. Everything is of the image as the network gets it, once it is scaled an
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief, near, printable
 from jaxdl.inference.class_maps import Maps, attribute, inside
 from jaxdl.inference.inputs import kind_of
 from jaxdl.inference.predictor import Predictor, in_the_middle
@@ -166,11 +165,10 @@ class Explainer:
         """
         if name in self.layers:
             return self.layers[name]
-        near = difflib.get_close_matches(name, self.layers, n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
         listed = [*self.layers]
         more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
         told = f"{', '.join(listed[:_NAMED]) or 'none'}{more}"
+        hint = near(name, self.layers, most=3)
         raise UserError(f"layer: unknown {brief(name)}; {hint}the network has {told}")
 
     def check_units(self, layer: str, units: Sequence[int] | None) -> Int[np.ndarray, " units"]:
@@ -309,8 +307,7 @@ class Explainer:
     def _class(self, name: str) -> int:
         if name in self.classes:
             return self.classes.index(name)
-        near = difflib.get_close_matches(name, self.classes, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = near(name, self.classes)
         raise UserError(f"class: unknown {brief(name)}; {hint}the run has {brief(self.classes)}")
 
 

@@ -274,7 +274,7 @@ def _missing(run: RestoredRun, names: list[str], given: Mapping[str, Any], where
         name = lacking[0] if lacking else name
     else:
         name = run.tokenize[name].text if name in run.tokenize else name
-    remedy = suggestion(name, given).replace("it takes", "it has")
+    remedy = suggestion(name, given, "it has")
     if isinstance(run.task, GeneratesText) and names[0] == run.task.tokens:
         remedy += "; for what the run writes, call generate"
     return UserError(f"{where}: no column {name!r}; {remedy}")

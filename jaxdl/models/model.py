@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, near
 from jaxdl.types import Carry, ModelState, Params
 
 
@@ -52,9 +51,8 @@ def arrays(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def unknown(name: str, modules: Mapping[str, Any]) -> UserError:
     """The error that a model has no module of that name, and those near it that it has."""
-    near = difflib.get_close_matches(name, modules, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
     outer = ", ".join(path for path in modules if "/" not in path)
     return UserError(
-        f"features: no module {name!r}; {hint}It has {outer or 'none'}, and those inside"
+        f"features: no module {name!r}; {near(name, modules, most=3)}it has {outer or 'none'}, and "
+        "those inside"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import textwrap
@@ -14,7 +13,7 @@ from jaxdl import config as cfg
 from jaxdl import optim, schedules
 from jaxdl.data import SOURCES
 from jaxdl.environments import ENVIRONMENTS
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, near
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS
 from jaxdl.signatures import documentation, in_words
@@ -115,9 +114,9 @@ def names() -> list[str]:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, names(), n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"describe: unknown {name!r}; {hint}`jaxdl describe` lists all names"
+    return (
+        f"describe: unknown {name!r}; {near(name, names(), most=3)}`jaxdl describe` lists all names"
+    )
 
 
 def _described(heading: str, thing: _Part, registry: str) -> Iterator[str]:

@@ -145,7 +145,7 @@ def test_what_a_run_cannot_is_one_line(run, refuses, tmp_path):
     assert not (tmp_path / "none").exists()
     with refuses("its model does not generate text"):
         loaded.generate("Once")
-    with refuses("no module 'Conv'; did you mean Conv_0?"):
+    with refuses("no module 'Conv'; did you mean 'Conv_0'?"):
         loaded.features(images, ["Conv"])
     with refuses("expected names in a list"):
         loaded.features(images, "Conv_0")

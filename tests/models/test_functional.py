@@ -133,7 +133,7 @@ def test_features_of_a_resnet():
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("block/dens",), "did you mean block/dense"),
+        (("block/dens",), "did you mean 'block/dense'"),
         (("gone",), "It has block, head, shared, and those inside"),
         (("shared", ""), "no module ''"),
         ("shared", "in a list"),

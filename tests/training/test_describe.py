@@ -95,8 +95,8 @@ def test_ones_own():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("resnt", "did you mean resnet"),
-        ("config.trainin", "did you mean config.training"),
+        ("resnt", "did you mean 'resnet'"),
+        ("config.trainin", "did you mean 'config.training'"),
         ("config.training.batchsize", "config.training.batch_size"),
         ("config.training.best.metric.x", "unknown"),
         ("", "unknown ''"),

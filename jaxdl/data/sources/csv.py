@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ from jaxdl.data import user_files
 from jaxdl.data.sources import parquet
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Feature, Table, standardized
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief, near, printable
 
 _log = logging.getLogger("jaxdl")
 
@@ -244,10 +243,8 @@ class Sheet:
         used = predicted + inputs + texts + groups
         for name in used:
             if name not in self._place:
-                near = difflib.get_close_matches(name, self.header, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 raise UserError(
-                    f"csv: {self.path} has no column {name!r}; {hint}it has "
+                    f"csv: {self.path} has no column {name!r}; {near(name, self.header)}it has "
                     f"{_listed(self.header)} (delimiter and spelling right?)"
                 )
         if not inputs + texts or len(set(used)) < len(used):

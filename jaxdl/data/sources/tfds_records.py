@@ -5,7 +5,6 @@ TFDS itself is imported when a data set is read, since that takes a second.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl import json_files
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, near, suggestion
 
 _BLOCK = 2048  # examples that are in memory in their encoded form at a time
 _FEATURES = "tensorflow_datasets.core.features."
@@ -180,9 +179,8 @@ def require_feature(builder: Any, dataset: str, name: str) -> None:
     """Refuse the name of a feature that the data set does not have."""
     names = sorted(builder.info.features)  # TFDS has them in any order
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"tfds {dataset!r}: no feature {name!r}; {hint}it has {', '.join(names)}")
+        told = suggestion(name, names, "it has")
+        raise UserError(f"tfds {dataset!r}: no feature {name!r}; {told}")
 
 
 def require_disjoint(builder: Any, dataset: str, parts: Mapping[str, str]) -> None:
@@ -283,8 +281,7 @@ def _unknown(dataset: str, root: str | None) -> str:
 
     here = [path.name for path in Path(root).iterdir()] if root and Path(root).is_dir() else []
     known = tensorflow_datasets.list_builders(with_community_datasets=False)
-    near = difflib.get_close_matches(dataset, sorted({*known, *here}), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see tensorflow.org/datasets/catalog"
+    hint = near(dataset, sorted({*known, *here})).strip() or "see tensorflow.org/datasets/catalog"
     return (
         f"tfds {dataset!r}: unknown to TFDS, and not prepared in "
         f"{root or '~/tensorflow_datasets'}; {hint} (TFDS_DATA_DIR or data_dir says where "
