@@ -135,7 +135,7 @@ def from_torch(
 def to_torch(params: Params, model_state: ModelState) -> dict[str, np.ndarray]:
     """Name -> array of parameters and model state, as the same network has them in PyTorch."""
     return {
-        torch_name(path): _outputs_first(path, np.asarray(leaf))
+        torch_name(path): np.ascontiguousarray(_outputs_first(path, np.asarray(leaf)))
         for path, leaf in flat(params, model_state).items()
     }
 

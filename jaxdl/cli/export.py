@@ -17,6 +17,9 @@ def add(commands: Subcommands) -> None:
     command.add_argument("--output", required=True, metavar="FOLDER", help="the folder to write to")
     add_force(command)
     command.add_argument("--batch", type=int, metavar="N", help="examples of a call (any number)")
+    command.add_argument(
+        "--torch", action="store_true", help="write the weights under PyTorch's names, too"
+    )
     command.set_defaults(command=run)
 
 
@@ -30,7 +33,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.inference.export import export as write
 
     run = Run(folder, best=options.best, trust=options.trust)
-    written = write(run, output, options.batch, options.force)
+    written = write(run, output, options.batch, options.force, options.torch)
     for way in ("inputs", "outputs"):
         for name, array in written[way].items():
             say(f"{way[:-1]:8} {name}: {array['dtype']}[{', '.join(map(str, array['shape']))}]")

@@ -6,7 +6,9 @@
                         as uint8 images, through `config.data.transforms`, to outputs and
                         predictions
     model.json          inputs and outputs, classes, vocabularies, config, and the SHA-256 of the
-                        other two
+                        others
+    torch.safetensors   if asked for: the arrays once more, by the names and axes that the same
+                        network has in PyTorch (`conv1.weight`: outputs, inputs, height, width)
 
 The program takes the arrays as an argument, so they are stored once and others can read them. JAX,
 its `flatbuffers` and safetensors are enough to run it:
@@ -46,7 +48,7 @@ from safetensors.numpy import save
 
 from jaxdl import kernels
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.checkpointing.weight_names import flat
+from jaxdl.checkpointing.weight_names import flat, to_torch
 from jaxdl.errors import UserError, first_line
 from jaxdl.files import refuse_links, replace_bytes, unwritable
 from jaxdl.inference.inputs import columns_read
@@ -57,13 +59,16 @@ from jaxdl.training.state import State, count
 from jaxdl.training.step import forward
 
 WEIGHTS, PROGRAM, DESCRIPTION = "model.safetensors", "model.stablehlo", "model.json"
+TORCH = "torch.safetensors"
 _FRAMES = "jax_traceback_in_locations_limit"
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy", "safetensors")
 
 Outputs = dict[str, jax.Array]  # name -> array, (batch, …)
 
 
-def export(run: Run, output: Path, batch: int | None = None, force: bool = False) -> dict[str, Any]:
+def export(
+    run: Run, output: Path, batch: int | None = None, force: bool = False, torch: bool = False
+) -> dict[str, Any]:
     """Write the weights of a run, and the program that uses them.
 
     Args:
@@ -71,6 +76,7 @@ def export(run: Run, output: Path, batch: int | None = None, force: bool = False
       output: the folder; made if it does not exist.
       batch: examples of a call; by default any number.
       force: replace an earlier export in the folder.
+      torch: write the arrays under PyTorch's names, too.
 
     Returns:
       The content of model.json.
@@ -86,11 +92,14 @@ def export(run: Run, output: Path, batch: int | None = None, force: bool = False
         arrays = flat(state.eval_params, state.model_state)
         program, serialized = _exported(restored, arrays, batch)
         files = {WEIGHTS: save(jax.tree.map(np.asarray, arrays)), PROGRAM: serialized}
+        if torch:
+            files[TORCH] = save(to_torch(state.eval_params, state.model_state))
     description = _description(restored, run.config(), program)
     description["sha256"] = {k: hashlib.sha256(file).hexdigest() for k, file in files.items()}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / DESCRIPTION).unlink(missing_ok=True)  # it vouches for the others
+        for name in (DESCRIPTION, TORCH):  # one vouches for the others, one may not be written
+            (output / name).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(output, error) from None
     for name, file in files.items():
@@ -223,7 +232,7 @@ def _check_folder(output: Path, force: bool) -> None:
         raise UserError(f"--output {output}: is a file; name a folder")
     refuse_links(output)
     names = [path.name for path in output.iterdir()] if output.exists() else []
-    if strangers := sorted({*names} - {WEIGHTS, PROGRAM, DESCRIPTION}):
+    if strangers := sorted({*names} - {WEIGHTS, PROGRAM, DESCRIPTION, TORCH}):
         raise UserError(f"--output {output}: holds {strangers[0]!r}; choose a new folder")
     if names and not force:
         raise UserError(

@@ -237,11 +237,20 @@ def test_a_fixed_number_of_examples(runs, tmp_path, call):
     data = (tmp_path / "four" / "model.stablehlo").read_bytes()
     found = jax.export.deserialize(bytearray(data)).call(weights, {"image": images[:4]})
     assert found["outputs"].shape == (4, 10)
+    assert not (tmp_path / "four" / "torch.safetensors").exists()
     again = ("export", "--workdir", runs / "digits", "--output", tmp_path / "four")
     status, out, err = call(*again)
     assert (status, out) == (2, "") and "holds an export" in err and "--force" in err
     assert (tmp_path / "four" / "model.stablehlo").read_bytes() == data
-    status, out, _ = call(*again, "--force")
+    status, out, _ = call(*again, "--force", "--torch")
+    named = load_file(tmp_path / "four" / "torch.safetensors")
+    np.testing.assert_array_equal(
+        named["Conv_0.weight"], weights["Conv_0/kernel"].transpose(3, 2, 0, 1)
+    )
+    assert named.keys() >= {"BatchNorm_0.running_mean", "Dense_1.bias"}
+    digest = hashlib.sha256((tmp_path / "four" / "torch.safetensors").read_bytes()).hexdigest()
+    described = json.loads((tmp_path / "four" / "model.json").read_text())
+    assert described["sha256"]["torch.safetensors"] == digest
     assert status == 0 and "uint8[batch, 8, 8, 1]" in out  # in place of the earlier one
 
 

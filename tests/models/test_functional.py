@@ -134,7 +134,7 @@ def test_features_of_a_resnet():
     ("names", "told"),
     [
         (("block/dens",), "did you mean 'block/dense'"),
-        (("gone",), "It has block, head, shared, and those inside"),
+        (("gone",), "it has block, head, shared, and those inside"),
         (("shared", ""), "no module ''"),
         ("shared", "in a list"),
     ],
