@@ -100,6 +100,8 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
             )
         given.add(key)
     node = overridden({**run.config, "target": None}, overrides)["data"]
+    if not given:
+        return load_splits(node, run.vocabularies)
     if own := _own_splits(run, node):
         return own
     read, _ = cfg.choose(Data.of(node)[1], data.SOURCES, "config.data", selector="source")
