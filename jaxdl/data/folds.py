@@ -232,7 +232,10 @@ def _rows_of(table: Table, rows: Integer[np.ndarray, " rows"], what: str) -> Tab
 
 def _standardization(table: Table) -> tuple[Feature, ...]:
     """The features, standardized by the numbers of this table."""
-    raw = tuple(Feature(feature.name) for feature in table.features)
-    means, deviations = standardization(table.with_features(raw).columns["features"])
-    names = [feature.name for feature in table.features]
-    return tuple(map(Feature, names, means.tolist(), deviations.tolist()))
+    means, deviations = standardization(table.columns["features"])  # of what is standardized before
+    return tuple(
+        Feature(each.name, each.mean + each.deviation * mean, each.deviation * deviation)
+        for each, mean, deviation in zip(
+            table.features, means.tolist(), deviations.tolist(), strict=True
+        )
+    )

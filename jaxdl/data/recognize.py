@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,11 @@ from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder
+from jaxdl.data.recognize_table import Kind, recognize_table
+from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.csv import PARQUET, TABLES, Sheet, csv, is_number
 from jaxdl.data.sources.image_folders import images
+from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import yolo
@@ -29,34 +30,18 @@ from jaxdl.remote import local_path
 _LOOKED_AT = 50  # images, for their size and colors
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
-_CLASSES = 20  # whole numbers in a column of which so many differ are classes
-Kind = Literal["class", "number"]
-_ROLES = {"class": "label", "number": "target"}
-_USUAL_TARGETS = ("target", "label", "class", "y")
-_GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
-    r"(.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|session|"
-    r"recording|speaker|author|animal|group)([ _-]?(id|nr|no|number))?",
-    re.I,
-)
-_FEWEST_GROUPS = 5  # of which a split can be made
-_NUMBERED = ("", "id", "index", "unnamed: 0")  # names of columns that only number the rows
-
-
-@dataclass(frozen=True)
-class Recognized:
-    """A user's data.
-
-    Attributes:
-      source: the name of the source that reads it.
-      settings: the source's.
-      splits: what it reads; of images and boxes, lazily.
-      notes: what was found, and what was decided by rule, a line each.
-    """
-
-    source: str
-    settings: dict[str, Any]
-    splits: Mapping[str, Table]
-    notes: tuple[str, ...] = ()
+_LINES = 20  # of a text, that are looked at
+_PACKED = "is packed; unpack it"
+_SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
+_ARRAYS = "has arrays; set config.data.source=arrays and config.data.train to its path"
+_OTHERS = {  # suffixes of what is read otherwise, or not at all
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
+    **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
+    **dict.fromkeys((".npz", ".npy"), _ARRAYS),
+    ".jsonl": "is JSON lines; write it as CSV or Parquet, or read it by Hugging Face datasets",
+    ".arrow": "is Arrow; set config.data.source=huggingface and config.data.path to it",
+    ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
+}
 
 
 def recognize(path: str, target: str | None = None, kind: Kind | None = None) -> Recognized:
@@ -89,7 +74,9 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if (target or kind) and table is None:
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
     if table is not None:
-        return _table(path if place == table else str(Path(path, table.name)), target, kind)
+        return recognize_table(
+            path if place == table else str(Path(path, table.name)), target, kind
+        )
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
     if (place / "Annotations").is_dir():
@@ -99,8 +86,14 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if place.is_dir() and (pairs := usual_pairs(place)):
         usual = {"train": None, "validation": None, "test": None} | pairs
         return _boxes("coco", path, usual)
-    if place.is_dir() and not _has(place, ".txt"):
-        return _images(path)
+    if place.is_dir():
+        pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
+        if len(pictures) >= len(texts):
+            return _images(path, texts)
+    if remedy := _OTHERS.get(place.suffix.lower()):
+        raise UserError(f"{path}: {remedy}")
+    if place.is_file() and _looks_like_a_table(place):
+        raise UserError(f"{path}: its lines have equally many tabs; if it is a table, call it .tsv")
     return _text(path)
 
 
@@ -111,8 +104,22 @@ def _table_at(place: Path) -> Path | None:
     if not place.is_dir():
         return None
     entries = [entry for entry in place.iterdir() if user_files.is_data(entry.name)]
-    tables = [entry for entry in entries if entry.suffix.lower() in TABLES]
-    return tables[0] if len(tables) == 1 and not any(e.is_dir() for e in entries) else None
+    tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
+    if not tables or any(entry.is_dir() for entry in entries):
+        return None
+    if len(tables) > 1:
+        raise UserError(
+            f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
+            "the one to learn from, of which a part is held out"
+        )
+    return tables[0]
+
+
+def _looks_like_a_table(file: Path) -> bool:
+    """Whether the first lines of a text have tabs, all equally many."""
+    lines = user_files.read(file, "text").split("\n")[:_LINES]
+    tabs = {line.count("\t") for line in lines if line.strip()}
+    return len(lines) > 1 and len(tabs) == 1 and tabs != {0}
 
 
 def _is_yolo(place: Path) -> bool:
@@ -123,10 +130,6 @@ def _is_yolo(place: Path) -> bool:
     return (place / "data.yaml").is_file() or (
         any(file.is_file() for file in lists) and (has_images or beside)
     )
-
-
-def _has(place: Path, suffix: str) -> bool:
-    return bool(user_files.below(place, (suffix,)))
 
 
 def _voc_lists(place: Path) -> dict[str, str | None]:
@@ -150,16 +153,21 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     size = tuple(32 * math.ceil(float(side) * smaller / 32) for side in (height, width))
     objects, classes = int(np.sum(train["labels"] >= 0)), splits["train"].classes
     notes = (
-        f"{source}: images with boxes, {_counted(splits)}; usually {height:.0f}×{width:.0f} pixels",
-        f"{objects:,} boxes to train on, of {len(classes)} classes: {_named(classes)}",
+        f"{source}: images with boxes, {counted(splits)}; usually {height:.0f}×{width:.0f} pixels",
+        f"{objects:,} boxes to train on, of {len(classes)} classes: {named(classes)}",
     )
     held = {} if len(splits["train"]) < 5_000 else {"lazy": True}
     settings = {"path": path, "size": size, **settings, "degenerate": "drop", **held}
     return Recognized(source, settings, splits, notes)
 
 
-def _images(path: str) -> Recognized:
-    """Images in folders by class; small ones in memory, large ones decoded when needed."""
+def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
+    """Images in folders by class; small ones in memory, large ones decoded when needed.
+
+    Args:
+      path: of the folder.
+      texts: that lie in it, too.
+    """
     splits = images(path, crop=Crop(size=32))
     column = splits["train"].columns["image"]
     places = np.unique(np.linspace(0, len(column) - 1, _LOOKED_AT).astype(int))
@@ -174,10 +182,12 @@ def _images(path: str) -> Recognized:
         raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
     counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
     each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
-    notes = (
-        f"images: {_counted(splits)}, in {len(classes)} classes: {_named(each)}",
+    notes: tuple[str, ...] = (
+        f"images: {counted(splits)}, in {len(classes)} classes: {named(each)}",
         f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
     )
+    if texts:
+        notes += (f"leaves out the texts in it: {named([file.name for file in texts])}",)
     settings: dict[str, Any] = {"path": path}
     if side <= _IN_MEMORY:
         settings["size"] = max(side, 8)
@@ -192,143 +202,7 @@ def _text(path: str) -> Recognized:
     splits, settings = text(path), dict[str, Any](path=path)
     total = sum(len(document) for table in splits.values() for document in table.columns["text"])
     notes = [f"text: {total:,} characters in {len(splits['train']):,} files"]
-    if strange := _unseen(splits, "text"):
+    if strange := unseen(splits, "text"):
         splits, settings["validation_fraction"] = text(path, validation_fraction=0), 0.0
         notes.append(f"nothing is held out: only the end of it has {strange}")
     return Recognized("text", settings, splits, tuple(notes))
-
-
-def _unseen(splits: Mapping[str, Table], column: str) -> str:
-    """The characters of other splits that the train split does not have, for a message."""
-    seen = {role: {*"".join(table.columns[column])} for role, table in splits.items()}
-    strange = sorted(set().union(*seen.values()) - seen["train"])
-    return " ".join(map(ascii, strange[:5])) + (" …" if strange[5:] else "")
-
-
-def _table(path: str, target: str | None, kind: Kind | None) -> Recognized:
-    """A table: the column to predict, and the columns to predict it from."""
-    delimiter = "," if path.lower().endswith(PARQUET) else _delimiter(path)
-    sheet = Sheet.read(path, delimiter)
-    settings: dict[str, Any] = {"path": path}
-    if delimiter != ",":
-        settings["delimiter"] = delimiter
-    texts = [name for name in sheet.header if _is_text(sheet.cells(name))]
-    why = "as --target says"
-    if target is None:
-        target, why = (
-            _guessed(sheet.header, texts),
-            "by its name or place; see --target and --kind",
-        )
-    elif target not in sheet.header:
-        sheet.require([target], [], [])
-    if target is None:  # texts alone
-        splits = csv(**settings, text=tuple(texts[:1]), test_fraction=0.1)
-        settings |= {"text": tuple(texts[:1]), "test_fraction": 0.1}
-        notes = [f"csv: {_counted(splits)} of text, column {printable(texts[0])!r}"]
-        if strange := _unseen(splits, texts[0]):
-            settings["test_fraction"] = 0.0
-            splits = csv(**settings)
-            notes.append(f"nothing is held out: only a few rows have {strange}")
-        return Recognized("csv", settings, splits, tuple(notes))
-    role = _ROLES[kind] if kind else _role(sheet.cells(target), target, path)
-    group = _group(sheet, target)
-    numbers, left_out = _numbers(sheet, [target, *([group] if group else [])])
-    because = "names, gaps, or row numbers"
-    settings[role] = target
-    if group is not None:
-        settings["group"] = group
-    if texts and role == "label":
-        settings |= {"text": tuple(texts[:1]), "features": ()}
-        left_out = [n for n in sheet.header if n not in (target, group, texts[0])]
-        because = f"the model reads the text {printable(texts[0])!r} alone"
-    elif numbers:
-        settings |= {"features": tuple(numbers)} if left_out else {}
-        settings["standardize"] = True
-    else:
-        raise UserError(
-            f"{path}: no column of numbers to predict {target!r} from; name another column with "
-            "--target, or turn names into numbers"
-        )
-    splits = csv(**settings)
-    notes = [
-        f"csv: {_counted(splits)}, columns {_named(sheet.header)}",
-        f"predicts {printable(target)!r}, {_meaning(role, splits)} ({why})",
-    ]
-    if group is not None:
-        notes.append(
-            f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
-            "its name; without group it is a feature, if of numbers)"
-        )
-    if left_out:
-        notes.append(f"leaves out {_named(left_out)}: {because}")
-    return Recognized("csv", settings, splits, tuple(notes))
-
-
-def _delimiter(path: str) -> str:
-    first = user_files.read(Path(path), "csv").partition("\n")[0]
-    return max(",;\t|", key=first.count)
-
-
-def _is_text(cells: list[str]) -> bool:
-    """Whether cells are sentences rather than names or numbers."""
-    return sum(cell.count(" ") for cell in cells) >= 3 * len(cells)
-
-
-def _guessed(header: list[str], texts: list[str]) -> str | None:
-    """The column to predict: one with a usual name, or else the last that is not text."""
-    usual = [name for name in header if name.lower() in _USUAL_TARGETS]
-    others = [name for name in header if name not in texts and name.lower() not in _NUMBERED]
-    return next(iter([*usual, *others[::-1]]), None)
-
-
-def _role(cells: list[str], name: str, path: str) -> str:
-    """Whether a column is a `label`, names or a few whole numbers, or a `target`, a number."""
-    different = len({*cells})
-    if different < 2:
-        raise UserError(f"{path}: column {name!r} has only one value; --target names another")
-    if not all(is_number(cell) for cell in cells if cell):
-        if different > max(2, len(cells) / 2):
-            raise UserError(
-                f"{path}: column {name!r} has {different:,} different values in {len(cells):,} "
-                "rows, too many for classes; --target names another column"
-            )
-        return "label"
-    whole = all(re.fullmatch(r"\d{1,2}", cell) for cell in cells)
-    return "label" if whole and different <= _CLASSES else "target"
-
-
-def _group(sheet: Sheet, target: str) -> str | None:
-    """The column that says, by its name, whose each row is, where several rows are one's."""
-    for name in sheet.header:
-        if name != target and _GROUPED.fullmatch(name):
-            cells = sheet.cells(name)
-            if "" not in cells and _FEWEST_GROUPS <= len({*cells}) < len(cells):
-                return name
-    return None
-
-
-def _numbers(sheet: Sheet, taken: list[str]) -> tuple[list[str], list[str]]:
-    """The columns to predict from, and those that are left out."""
-    others = [name for name in sheet.header if name not in taken]
-    numbers = [
-        name
-        for name in others
-        if name.lower() not in _NUMBERED and all(is_number(cell) for cell in sheet.cells(name))
-    ]
-    return numbers, [name for name in others if name not in numbers]
-
-
-def _meaning(role: str, splits: Mapping[str, Table]) -> str:
-    if role == "target":
-        return "a number"
-    train = splits["train"]
-    return f"one of the classes {_named(train.classes)}" if train.classes else "a class"
-
-
-def _counted(splits: Mapping[str, Table]) -> str:
-    return ", ".join(f"{len(table):,} {role}" for role, table in splits.items())
-
-
-def _named(names: Any, most: int = 8) -> str:
-    listed = ", ".join(printable(name or "''", 40) for name in names[:most])
-    return listed + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Integer, Num, Shaped, UInt8
+from jaxtyping import Float32, Float64, Integer, Num, Shaped, UInt8
 
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.errors import UserError, brief, printable
@@ -257,13 +257,13 @@ class Table:
 def standardized(
     values: Num[np.ndarray, "examples features"], features: tuple[Feature, ...]
 ) -> Float32[np.ndarray, "examples features"]:
-    """Numbers as a file has them, as the column `features`."""
-    values = np.asarray(values, np.float32)
-    return (values - _numbers(features, "mean")) / _numbers(features, "deviation")
+    """Numbers as a file has them, as the column `features`; in float64 until they are near 0."""
+    values = np.asarray(values, np.float64) - _numbers(features, "mean")
+    return (values / _numbers(features, "deviation")).astype(np.float32)
 
 
-def _numbers(features: tuple[Feature, ...], name: str) -> Float32[np.ndarray, " features"]:
-    return np.array([getattr(feature, name) for feature in features], np.float32)
+def _numbers(features: tuple[Feature, ...], name: str) -> Float64[np.ndarray, " features"]:
+    return np.array([getattr(feature, name) for feature in features], np.float64)
 
 
 def described(dtype: Any, shape: Sequence[int]) -> str:

@@ -107,6 +107,12 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     read, _ = cfg.choose(Data.of(node)[1], data.SOURCES, "config.data", selector="source")
     shares = {name: 0.0 for name in _SHARES if name in cfg.parameters(read) and name not in given}
     splits = load_splits({**node, **shares, "folds": None}, run.vocabularies)
+    for table in splits.values():
+        if not table.classes and run.classes not in ((), tuple(map(str, range(len(run.classes))))):
+            raise UserError(
+                f"{table.where}: its classes are called by numbers, those of the run "
+                f"{brief(run.classes)}; write their names"
+            )
     return {"other": splits["train"]} if [*splits] == ["train"] else splits
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.sources.csv import PARQUET, Sheet
+from jaxdl.data.sources.sheet import PARQUET, Sheet
 from jaxdl.data.table import Feature, Lazy, Table, described, standardized
 from jaxdl.data.text.tokens import tokenize
 from jaxdl.errors import UserError, brief, suggestion
@@ -125,11 +125,11 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
             sheet.require([], features, [])
             columns |= {feature: sheet.numbers(feature) for feature in features}
         elif len(shape) == 1 and shape[0] == len(sheet.header):  # their names are not known
-            columns[name] = np.stack([sheet.numbers(each) for each in sheet.header], 1)
+            columns[name] = np.stack([sheet.singles(each) for each in sheet.header], 1)
         elif not shape:
             sheet.require([], [name], [])
             whole = run.columns[name]["dtype"].lstrip("u").startswith("int")
-            columns[name] = sheet.whole_numbers(name) if whole else sheet.numbers(name)
+            columns[name] = sheet.whole_numbers(name) if whole else sheet.singles(name)
         else:
             raise UserError(
                 f"{path}: this run reads {name!r}, {described(**run.columns[name])} an example; "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdl.data import user_files
-from jaxdl.data.sources.csv import TABLES
+from jaxdl.data.sources.sheet import TABLES
 from jaxdl.errors import UserError, brief
 from jaxdl.inference.images import image_files
 from jaxdl.inference.inputs import kind_of, read_csv
@@ -103,7 +103,7 @@ def as_csv(cells: Sequence[dict[str, str]], answered: Sequence[Sequence[Answer]]
 
 
 def _lines(file: str) -> list[str]:
-    lines = user_files.read(Path(file), "--lines").splitlines()
+    lines = user_files.read(Path(file), "--lines").split("\n")  # not at form feeds and the like
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise UserError(f"--lines {file}: has no text; write one in each line")

@@ -121,7 +121,33 @@ def test_what_is_no_number_is_left_out_and_told(table):
     found = recognize(table("id;city;gaps;size;kind", *(r.replace(",", ";") for r in rows)))
     assert found.settings["features"] == ("size",) and found.settings["delimiter"] == ";"
     assert found.settings["label"] == "kind" and found.splits["train"].classes == ("x", "y", "z")
-    assert "leaves out id, city, gaps" in found.notes[2]
+    assert "id (numbers the rows), city (not numbers: 'a'), gaps (1 gaps)" in found.notes[2]
+
+
+def test_decimal_commas_are_read_and_dressed_numbers_are_no_classes(table, refuses):
+    rows = [f"{i},5;{i % 4};1{i}1,5" for i in range(30)]
+    found = recognize(table("area;rooms;price", *rows))
+    assert (found.settings["decimal"], found.settings["target"]) == (",", "price")
+    assert found.splits["train"].columns["target"].max() > 1000
+    assert "features" not in found.settings
+    for price in ("$1{}.5", "{},000 €", "{} %"):
+        with refuses("column 'price' looks like numbers", "or say --kind class"):
+            recognize(table("rooms;price", *(f"{i};{price.format(i)}" for i in range(1, 30))))
+
+
+def test_of_usual_names_the_likeliest_is_predicted(table):
+    assert recognize(table("x,y,label,d", *NUMBERS)).settings["label"] == "label"
+    rows = [f"{i},{i % 3},{i}" for i in range(30)]
+    assert recognize(table("a,kind,__index_level_0__", *rows)).settings["label"] == "kind"
+    signs = [f"{i},{(-1) ** i}" for i in range(30)]
+    assert recognize(table("a,sign", *signs)).splits["train"].classes == ("-1", "1")
+
+
+def test_a_note_beside_images_is_no_text_to_learn(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "README.txt").write_text("Two kinds of animals.")
+    found = recognize(str(tmp_path))
+    assert found.source == "images" and "leaves out the texts in it: README.txt" in found.notes
 
 
 def test_a_column_that_says_whose_a_row_is_keeps_them_together(table):
@@ -177,6 +203,12 @@ def wrong(folder):
     }
     for name, content in files.items():
         (folder / name).write_text(content)
+    for name in ("packed.csv.gz", "book.xlsx"):
+        (folder / name).write_bytes(b"\x1f\x8b\0")
+    (folder / "tabs.txt").write_text("a\tb\n1\t2\n3\t4\n")
+    (folder / "two").mkdir()
+    for name in "ab":
+        (folder / "two" / f"{name}.csv").write_text("x,y\n1,2\n")
     return [
         ("nowhere", None, "no such file or folder"),
         ("empty", None, "has no folders"),
@@ -191,6 +223,10 @@ def wrong(folder):
         ("void.txt", None, "has only blanks"),
         ("zero.bin", None, "is not text"),
         ("some.json", None, "name its folder"),
+        ("packed.csv.gz", None, "is packed; unpack it"),
+        ("book.xlsx", None, "is a spreadsheet; save it as CSV"),
+        ("tabs.txt", None, "if it is a table, call it .tsv"),
+        ("two", None, "has 2 tables, a.csv, b.csv; name the one to learn from"),
         ("*.none", None, "no file matches"),
     ]
 

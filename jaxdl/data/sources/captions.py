@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,10 @@ def captions(
     if not folder.is_dir():
         raise UserError(f"captions: no folder {folder}; give the folder of the images")
     with user_files.reading("captions", file):
-        pairs = _pairs(file, encoding)
+        pairs = [
+            replace(pair, image=os.path.normpath(_found(folder, pair.image, str(file))))
+            for pair in _pairs(file, encoding)
+        ]
     names = list(dict.fromkeys(pair.image for pair in pairs))
     parts = partition(len(names), test_fraction, validation_fraction, seed, f"captions: {path}")
     # Checks the memory that the tables will take, where an image is repeated for each caption.
@@ -167,7 +170,7 @@ def _read(
     fit: Fit,
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """The images of these names, in `room`."""
-    paths = [folder / _found(folder, name, str(file)) for name in names]
+    paths = [folder / name for name in names]
     line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
 
     def shown(i: int) -> str:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float, Float64
 
 from jaxdl.data import user_files
-from jaxdl.data.sources import parquet
+from jaxdl.data.sources.sheet import Sheet
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Feature, Table, standardized
-from jaxdl.errors import UserError, brief, near, printable
-
-_log = logging.getLogger("jaxdl")
-
-PARQUET = ".parquet"
-TABLES = (".csv", ".tsv", PARQUET)  # suffixes
-
-_INTEGER = re.compile("-?[0-9]{1,18}")
-_WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
-_NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?")  # as pandas calls them
-_NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "level_0", "nr", "no"})
-_LARGEST = float(np.finfo(np.float32).max)
+from jaxdl.errors import UserError
 
 
 def csv(
@@ -61,7 +44,7 @@ def csv(
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: of the random split. The same file, fractions and seed give the same splits.
       standardize: subtract from each feature its mean over the train split and divide by its
-        standard deviation there, in every split; `standardization` computes both.
+        standard deviation there, in every split, in float64; `standardization` computes both.
       delimiter: the character between two cells; 'tab' for a tabulator.
       text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
       encoding: of the file, by Python's name for it, such as 'cp1252'.
@@ -72,7 +55,8 @@ def csv(
 
     Raises:
       UserError: the file cannot be read, does not have a column that is named, has a cell that is
-        not a finite number, or an empty text; the message names the line and column.
+        not a finite number, or an empty text, numbers that float32 can hardly tell apart, or one
+        class written as two numbers; the message names the line or column.
     """
     if target is None and label is None and not text:
         raise UserError("csv: name the column to predict: target=… (a number) or label=… (a class)")
@@ -81,7 +65,9 @@ def csv(
     features = None if features is None else tuple(map(user_files.same_name, features))
     with user_files.reading("csv", path):
         sheet = Sheet.read(path, delimiter, encoding, decimal)
-        columns, classes, names = _columns(sheet, target, label, features, text, group)
+        columns, classes, names = _columns(
+            sheet, target, label, features, text, group, exact=standardize
+        )
     groups = None if group is None else columns[group]
     rows = partition(
         len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}", groups
@@ -111,8 +97,12 @@ def _columns(
     features: tuple[str, ...] | None,
     text: tuple[str, ...],
     group: str | None,
+    exact: bool,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
-    """The columns of `csv` before they are split, the classes, and the names of the features."""
+    """The columns of `csv` before they are split, the classes, and the names of the features.
+
+    Features that are `exact` are float64.
+    """
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text, group)]
     inputs = sheet.without_index(inputs) if features is None else list(features)
@@ -121,12 +111,13 @@ def _columns(
         sheet.require_single_rows(name)
     columns = {name: sheet.texts(name) for name in text}
     if inputs:
-        columns["features"] = np.stack(list(map(sheet.numbers, inputs)), 1)
+        read = sheet.numbers if exact else sheet.singles
+        columns["features"] = np.stack(list(map(read, inputs)), 1)
     classes: tuple[str, ...] = ()
     if group is not None:
         columns[group], _ = sheet.labels(group, "group")
     if target is not None:
-        columns["target"] = sheet.numbers(target)
+        columns["target"] = sheet.singles(target)
     if label is not None:
         columns["label"], classes = sheet.labels(label)
     return columns, classes, inputs
@@ -134,262 +125,8 @@ def _columns(
 
 def standardization(
     features: Float[np.ndarray, "examples features"],
-) -> tuple[Float32[np.ndarray, " features"], Float32[np.ndarray, " features"]]:
+) -> tuple[Float64[np.ndarray, " features"], Float64[np.ndarray, " features"]]:
     """Mean and standard deviation of each feature; that of a constant one is 1, to divide by."""
-    constant = np.ptp(features, axis=0) == 0  # its computed deviation may be tiny instead of 0
-    deviation = np.where(constant, 1.0, features.std(axis=0, dtype=np.float64))
-    return features.mean(axis=0, dtype=np.float64).astype(np.float32), deviation.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """The cells of a CSV file.
-
-    Attributes:
-      path: the file.
-      header: the columns' names.
-      rows: the cells of each row, one for each column.
-      lines: the line of the file in which each row ends.
-      delimiter: between two cells.
-      decimal: before the decimals of a number.
-      unit: what is counted: 'line', or 'row' where there are no lines.
-    """
-
-    path: str
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-    delimiter: str
-    decimal: str
-    unit: str = "line"
-
-    @classmethod
-    def read(
-        cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
-    ) -> Sheet:
-        """Read a file; refuse what is not a table, naming the line."""
-        if path.lower().endswith(PARQUET):
-            if (delimiter, encoding, decimal) != (",", "utf-8", "."):
-                raise UserError(
-                    f"csv: {path}: delimiter, encoding and decimal are of text, and this is "
-                    "Parquet; leave them out"
-                )
-            header, rows = parquet.cells(path)
-            header = [*map(user_files.same_name, header)]
-            sheet = cls(path, header, rows, [*range(1, len(rows) + 1)], delimiter, decimal, "row")
-            sheet._check()
-            return sheet
-        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
-        if len(delimiter) != 1 or delimiter in "\r\n":
-            raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
-        rows, lines = [], []
-        try:
-            for line, row in user_files.cells(
-                user_files.read(Path(path), "csv", encoding), delimiter
-            ):
-                rows.append([cell.strip() for cell in row])
-                lines.append(line)
-        except UserError as error:
-            message = str(error)
-            raise UserError(
-                message if message.startswith("csv") else f"csv: {path} {message}"
-            ) from None
-        header = [*map(user_files.same_name, rows[0])] if rows else []
-        sheet = cls(path, header, rows[1:], lines[1:], delimiter, decimal)
-        sheet._check()
-        return sheet
-
-    def _check(self) -> None:
-        if not self.rows:
-            raise UserError(f"csv: {self.path} has no rows; it needs a header line and a row")
-        if all(is_number(name) for name in self.header):
-            raise UserError(
-                f"csv: {self.path} starts with numbers; its first line must be a header"
-            )
-        twice = sorted(name for name, count in Counter(self.header).items() if count > 1)
-        if twice:
-            raise UserError(
-                f"csv: {self.path}: columns {brief(twice)} are there twice; rename them"
-            )
-        for row, line in zip(self.rows, self.lines, strict=True):
-            if len(row) != len(self.header):
-                raise UserError(
-                    f"csv: {self.path} line {line} has {len(row)} cells, the header "
-                    f"{len(self.header)}; correct the line"
-                )
-
-    @cached_property
-    def _place(self) -> dict[str, int]:
-        """The position of each column in a row."""
-        return {name: i for i, name in enumerate(self.header)}
-
-    def _where(self, row: int) -> str:
-        return f"csv: {self.path} {self.unit} {self.lines[row]}"
-
-    def cells(self, name: str) -> list[str]:
-        """A column as it stands in the file."""
-        at = self._place[name]
-        return [row[at] for row in self.rows]
-
-    def require(
-        self,
-        predicted: list[str],
-        inputs: list[str],
-        texts: list[str],
-        group: str | None = None,
-    ) -> None:
-        """Refuse names that the header lacks, and a column that is used twice."""
-        groups = [] if group is None else [group]
-        used = predicted + inputs + texts + groups
-        for name in used:
-            if name not in self._place:
-                raise UserError(
-                    f"csv: {self.path} has no column {name!r}; {near(name, self.header)}it has "
-                    f"{_listed(self.header)} (delimiter and spelling right?)"
-                )
-        if not inputs + texts or len(set(used)) < len(used):
-            by = f", in groups by {group!r}" if groups else ""
-            raise UserError(
-                f"csv: {self.path}: features {brief(inputs + texts)} to predict {predicted}{by}; "
-                "give at least one feature, and no column twice"
-            )
-        for name in {"features", "target", "label"}.intersection(texts + groups):
-            raise UserError(
-                f"csv: {self.path}: column {name!r} has the name of a column that csv makes "
-                "itself; rename it"
-            )
-
-    def without_index(self, names: list[str]) -> list[str]:
-        """The columns without those that have no name, which tools write to number the rows.
-
-        The number of a row would tell its place in the file. A column with a name that does so is
-        kept, and told.
-        """
-        nameless = [name for name in names if _NAMELESS.fullmatch(name)]
-        if nameless:
-            _log.warning(
-                "csv: %s: left out columns without a name, %s; features=… takes them",
-                self.path,
-                brief(nameless),
-            )
-        kept = [name for name in names if name not in nameless]
-        for name in kept:
-            if self._counts(name):
-                _log.warning(
-                    "csv: %s: column %r numbers the rows, which says nothing of others; leave it "
-                    "out by features=…",
-                    self.path,
-                    name,
-                )
-        return kept
-
-    def _counts(self, name: str) -> bool:
-        """Whether a column counts the rows, from any number, or is called so and has each once."""
-        cells = self.cells(name)
-        if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
-            return False
-        numbers = [*map(int, cells)]
-        counts = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
-        return counts or (name.lower() in _NUMBERS and len(set(numbers)) == len(numbers))
-
-    def require_single_rows(self, name: str) -> None:
-        """Refuse a cell that has swallowed rows, since a quote before them is not closed.
-
-        A line within a cell is a row if it has as many cells as the header, and in this column a
-        value that other rows have, too, or a number if theirs are numbers. The first and the last
-        are taken with the cells of the row before and after them, where this column is not one of
-        those.
-        """
-        if self.unit == "row":
-            return
-        at = self._place[name]
-        whole = [not any("\n" in cell for cell in row) for row in self.rows]
-        known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
-        numeric = bool(known) and all(map(is_number, known))
-        for row, is_whole, end in zip(self.rows, whole, self.lines, strict=True):
-            for line in [] if is_whole else self._lines_within(row, at):
-                cells = [cell.strip() for cell in line.split(self.delimiter)]
-                is_row = len(cells) == len(self.header)
-                if is_row and (cells[at] in known or (numeric and is_number(cells[at]))):
-                    raise UserError(
-                        f"csv: {self.path}: a cell that ends in line {end} goes over several "
-                        f"lines and has rows in it, such as {brief(line)}; close its quote"
-                    )
-
-    def _lines_within(self, row: list[str], at: int) -> list[str]:
-        """The lines of cells that go over several, as far as they tell of column `at`."""
-        lines = []
-        for i, cell in enumerate(row):
-            first, *others = cell.split("\n")
-            if others:
-                lines += others
-                lines += [self.delimiter.join([*row[:i], first])] * (at > i)
-                lines += [self.delimiter.join([others[-1], *row[i + 1 :]])] * (at < i)
-        return lines
-
-    def numbers(self, name: str) -> Float32[np.ndarray, " rows"]:
-        """A column of finite numbers."""
-        written = cells = self.cells(name)
-        if self.decimal == ",":  # a point would be one between thousands
-            cells = ["" if "." in cell else cell.replace(",", ".") for cell in written]
-        wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
-        if wrong:
-            first = written[wrong[0]]
-            cell = brief(first) if first else "an empty cell"
-            remedy = "correct them or leave the column out"
-            if self.decimal == "," and "." in first:
-                remedy = "with decimal=',' write them without points, or leave decimal out"
-            elif "," in first and is_number(first.replace(",", "")):
-                remedy = "set decimal=',' if that is what the comma is, or remove the commas"
-            raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
-                f"finite number ({len(wrong)} cells are not); {remedy}"
-            )
-        return np.array(cells, np.float64).astype(np.float32)
-
-    def whole_numbers(self, name: str) -> Int64[np.ndarray, " rows"]:
-        """A column of whole numbers, of up to 18 digits."""
-        cells = self.cells(name)
-        wrong = [i for i, cell in enumerate(cells) if not _INTEGER.fullmatch(cell)]
-        if wrong:
-            cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
-            raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
-                f"whole number ({len(wrong)} cells are not); correct them"
-            )
-        return np.array([int(cell) for cell in cells], np.int64)
-
-    def texts(self, name: str) -> np.ndarray:
-        """A column of texts; refuses empty ones."""
-        return np.array(self._filled(name, "text"), object)
-
-    def labels(
-        self, name: str, what: str = "label"
-    ) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
-        """A column of labels, and the names of the classes unless they are whole numbers."""
-        cells = [*map(user_files.same_name, self._filled(name, what))]
-        if all(_WHOLE.fullmatch(cell) for cell in cells):
-            return np.array([int(cell) for cell in cells], np.int32), ()
-        classes = sorted(set(cells))
-        number = {name: i for i, name in enumerate(classes)}
-        return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
-
-    def _filled(self, name: str, what: str) -> list[str]:
-        cells = self.cells(name)
-        if "" in cells:
-            where = self._where(cells.index(""))
-            raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
-        return cells
-
-
-def _listed(names: list[str], most: int = 20) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number that float32 can hold; Python's 1_000 is refused."""
-    try:
-        return "_" not in cell and abs(float(cell)) <= _LARGEST
-    except ValueError:
-        return False
+    constant = np.ptp(features, axis=0) == 0  # what is computed of it may be off by a rounding
+    mean = np.where(constant, features[0], features.mean(axis=0, dtype=np.float64))
+    return mean, np.where(constant, 1.0, features.std(axis=0, dtype=np.float64))

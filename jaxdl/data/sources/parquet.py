@@ -11,11 +11,16 @@ from jaxdl.errors import UserError
 _CELL = 64  # bytes, at least, of a short text in Python
 
 
+class Unread(str):
+    """What stands for a value that is neither a number nor text: the name of its type."""
+
+
 def cells(path: str) -> tuple[list[str], list[list[str]]]:
     """The names of the columns of a Parquet file, and its rows.
 
     Numbers are written so that they read as the same number, true and false as 1 and 0, and what is
-    missing as an empty cell. A cell of another type, such as a list, holds the name of the type.
+    missing, or not a number, as an empty cell; bytes that are UTF-8 are text. A cell of another
+    type, such as a list, is `Unread`.
 
     Raises:
       UserError: the file does not exist, or is larger than the memory.
@@ -48,6 +53,12 @@ def _texts(column: Any) -> list[str]:
     values = column.to_pylist()
     if types.is_boolean(kind):
         return ["" if value is None else str(int(value)) for value in values]
-    if types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind):
-        return [f"a value of {kind}"] * len(values)
-    return ["" if value is None else str(value).strip() for value in values]
+    unread = types.is_nested(kind)
+    if types.is_binary(kind) or types.is_large_binary(kind):  # as Spark and Hive store texts
+        try:
+            values = [value if value is None else value.decode() for value in values]
+        except UnicodeDecodeError:
+            unread = True
+    if unread:
+        return [Unread(f"a value of {kind}")] * len(values)
+    return ["" if value is None or value != value else str(value).strip() for value in values]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxdl.data import user_files
-from jaxdl.data.splits import require_fractions
+from jaxdl.data.splits import ROLES, require_fractions
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief
+
+_log = logging.getLogger("jaxdl")
 
 
 def text(
@@ -38,8 +43,26 @@ def text(
         little text to split.
     """
     require_fractions("text", test_fraction, validation_fraction)
-    texts = [_read(file, encoding) for file in user_files.find(path, ".txt", "text")]
+    files = user_files.find(path, ".txt", "text")
+    _tell_of_splits(files)
+    texts = [_read(file, encoding) for file in files]
     return split(texts, validation_fraction, test_fraction, f"text: {path}")
+
+
+def _tell_of_splits(files: Sequence[Path]) -> None:
+    """Tell of files that are called after splits: they are read as one text all the same."""
+    role_of = {
+        file.name: ROLES[word]
+        for file in files
+        for word in re.split(r"[^a-z]+", file.name.lower())
+        if word in ROLES
+    }
+    if len({*role_of.values()}) > 1:
+        _log.warning(
+            "text: %s are named as splits, but all files are read as one text, of which the end is "
+            "held out; name those to learn from, such as 'folder/*train*'",
+            brief([*role_of]),
+        )
 
 
 def split(texts: list[str], validation: float, test: float, where: str) -> dict[str, Table]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from jaxdl.data import duplicates, load, validate
+from jaxdl.data.folds import Folds
 from jaxdl.data.sources import csv
 from jaxdl.data.sources.csv import standardization
 
@@ -92,9 +93,63 @@ def test_csv_is_standardized_by_the_train_split_alone(sheet):
     assert abs(done["test"].columns["features"][:, 0].mean()) > 0.01
     mean, deviation = standardization(raw["train"].columns["features"])
     np.testing.assert_allclose(
-        raw["test"].columns["features"], done["test"].columns["features"] * deviation + mean,
-        rtol=1e-5,
+        done["test"].columns["features"], (raw["test"].columns["features"] - mean) / deviation,
+        rtol=1e-6,
     )  # fmt: skip
+
+
+def test_numbers_that_differ_in_their_last_digits_alone_stay_apart(sheet, refuses):
+    """Seconds since 1970 have ten digits, of which float32 keeps seven."""
+    path = sheet("\n".join(["second,y", *(f"{1_700_000_000 + i},{i}" for i in range(100))]))
+    splits = csv(path, target="y", standardize=True)
+    train = splits["train"]
+    seconds, y = train.columns["features"][:, 0], train.columns["target"]
+    assert len(np.unique(seconds)) == 80
+    assert np.corrcoef(seconds, y)[0, 1] == pytest.approx(1, abs=1e-9)
+    (fold, *_) = (Folds(5, i).apply({"train": train}) for i in range(5))
+    assert len(np.unique(fold["test"].columns["features"])) == 16
+    remedy = "subtract 1700000000 from all of them, or set standardize=True"
+    with refuses("column 'second': float32 can hardly tell", remedy):
+        csv(path, target="y")
+    with refuses("column 'second': float32 can hardly tell"):
+        csv(path, target="second")
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ((0, 1, 0.0, 1), "['0', '0.0'] are one number; write it in one way"),
+        ((0, 1, "NA", 1), "1 cells are ['NA'], the others numbers; remove these rows"),
+        ((0, 1, "nan", "NaN"), "2 cells are ['nan', 'NaN']"),
+    ],
+)
+def test_classes_that_cannot_be_meant_are_refused(sheet, refuses, cells, told):
+    with refuses(told):
+        csv(sheet("\n".join(["x,kind", *(f"{i},{c}" for i, c in enumerate(cells))])), label="kind")
+
+
+def test_classes_that_may_not_be_meant_are_told(sheet, caplog):
+    cells = ["Cat", "dog", "cat", "n/a"] * 5
+    csv(sheet("\n".join(["x,kind", *(f"{i},{c}" for i, c in enumerate(cells))])), label="kind")
+    assert "classes ['Cat', 'cat'] differ in case alone" in caplog.text
+    assert "5 cells are ['n/a'], which is a class like the others" in caplog.text
+    signs = csv(sheet("\n".join(["x,y", *(f"{i},{(-1) ** i}" for i in range(20))])), label="y")
+    assert signs["train"].classes == ("-1", "1")
+
+
+def test_a_first_line_that_is_a_row_is_refused(sheet, refuses):
+    rows = [f"{i / 7:.2f},{i},{'ab'[i % 2]}" for i in range(20)]
+    with refuses("starts with a row (['0.00', '0', 'a'])", "write a first line with names"):
+        csv(sheet("\n".join(rows)), label="a")
+    years = ["country,2019,2020", *(f"c{i},{i},{i * i}" for i in range(20))]
+    assert len(csv(sheet("\n".join(years)), target="2020", features=("2019",))["train"]) == 16
+
+
+def test_excels_own_line_names_the_delimiter(sheet, refuses):
+    splits = csv(sheet("sep=;\na;b\n1;2\n3;4\n5;6\n"), target="b", delimiter=";")
+    assert len(splits["train"]) == 2
+    with refuses("line 4, column 'a': 'x'"):
+        csv(sheet("sep=;\na;b\n1;2\nx;4\n"), target="b", delimiter=";")
 
 
 def test_csv_of_texts(sheet):

@@ -69,10 +69,16 @@ def test_init_takes_a_table(file):
         (
             {"size": [*SIZE[1:].tolist(), np.nan]},
             {},
-            "row 40, column 'size': 'nan' is not a finite",
+            "row 40, column 'size': an empty cell is not a finite",
         ),
         ({"size": [[1.0]] * ROWS}, {}, "'a value of list<element: double>' is not a finite number"),
-        ({"size": [b"x"] * ROWS}, {}, "column 'size': 'a value of binary' is not a finite number"),
+        ({"size": [b"x"] * ROWS}, {}, "row 1, column 'size': 'x' is not a finite number"),
+        ({"size": [b"\xff"] * ROWS}, {}, "column 'size': 'a value of binary' is not a finite"),
+        (
+            {"notes": [b"\xff"] * ROWS},
+            {"text": ("notes",)},
+            "is a value of binary in each row",
+        ),
         ({"size": ["big"] * ROWS}, {}, "row 1, column 'size': 'big' is not a finite number (40"),
         (
             {},

@@ -64,6 +64,13 @@ def test_a_folder_is_its_text_files_by_name(write, tmp_path):
     assert documents(text(str(tmp_path / "*" / "*.md"), **whole), "train") == ["notes.md" * 10]
 
 
+def test_files_that_are_called_after_splits_are_told(write, tmp_path, caplog):
+    for name in ("ptb.train.txt", "ptb.test.txt"):
+        write("some text " * 9, name)
+    text(str(tmp_path))
+    assert "['ptb.test.txt', 'ptb.train.txt'] are named as splits" in caplog.text
+
+
 def test_a_home_and_a_name_with_brackets(write, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write("x" * 40, "draft [2].txt")

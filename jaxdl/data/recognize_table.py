@@ -1,0 +1,211 @@
+"""What a table of a user's holds: the column to predict, and the columns to predict it from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxdl.data import user_files
+from jaxdl.data.recognized import Recognized, counted, named, unseen
+from jaxdl.data.sources.csv import csv
+from jaxdl.data.sources.parquet import Unread
+from jaxdl.data.sources.sheet import MISSING, NAMELESS, PARQUET, Sheet, is_number
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError, brief, printable
+
+Kind = Literal["class", "number"]
+_ROLES = {"class": "label", "number": "target"}
+_CLASSES = 20  # whole numbers in a column of which so many differ are classes
+_USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
+_NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
+_GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
+    r"(.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|session|"
+    r"recording|speaker|author|animal|group)([ _-]?(id|nr|no|number))?",
+    re.I,
+)
+_FEWEST_GROUPS = 5  # of which a split can be made
+_WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
+_DRESSED = re.compile(r"[,.\s$€£¥%']")  # what may stand in a number that is written for people
+
+
+def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recognized:
+    """A table: the column to predict, and the columns to predict it from.
+
+    Args:
+      path: of the file.
+      target: the column to predict; by default one with a usual name, or the last.
+      kind: what it holds; by default as it looks.
+
+    Raises:
+      UserError: it cannot be read, or no column can be predicted.
+    """
+    sheet, settings = _sheet(path)
+    texts = [name for name in sheet.header if _is_text(sheet.cells(name))]
+    why = "as --target says"
+    if target is None:
+        target, why = _guessed(sheet, texts), "by its name or place; see --target and --kind"
+    elif target not in sheet.header:
+        sheet.require([target], [], [])
+    if target is None:
+        return _texts(texts[0], settings)
+    settings[_ROLES[kind] if kind else _role(sheet, target)] = target
+    if (group := _group(sheet, target)) is not None:
+        settings["group"] = group
+    left_out = _inputs(sheet, settings, texts, [target, group])
+    splits = csv(**settings)
+    notes = [
+        f"csv: {counted(splits)}, columns {named(sheet.header)}",
+        f"predicts {printable(target)!r}, {_meaning('target' in settings, splits)} ({why})",
+    ]
+    if sheet.decimal == ",":
+        notes.append("reads 1,5 as one and a half (decimal=',')")
+    if group is not None:
+        notes.append(
+            f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
+            "its name; without group it is a feature, if of numbers)"
+        )
+    if left_out:
+        notes.append(f"leaves out {named([f'{k} ({why})' for k, why in left_out.items()])}")
+    return Recognized("csv", settings, splits, tuple(notes))
+
+
+def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
+    """The cells of a table, and the settings that they are read by."""
+    settings: dict[str, Any] = {"path": path}
+    if path.lower().endswith(PARQUET):
+        return Sheet.read(path), settings
+    delimiter = _delimiter(path)
+    if delimiter != ",":
+        settings["delimiter"] = delimiter
+    sheet = Sheet.read(path, delimiter)
+    if delimiter != "," and _has_decimal_commas(sheet):
+        settings["decimal"] = ","
+        sheet = Sheet.read(path, delimiter, decimal=",")
+    return sheet, settings
+
+
+def _delimiter(path: str) -> str:
+    """What stands most often in the first line, outside quotes; or what Excel's own line says."""
+    first = user_files.read(Path(path), "csv").partition("\n")[0]
+    if re.fullmatch(r"sep=.", first):
+        return first[-1]
+    return max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
+
+
+def _has_decimal_commas(sheet: Sheet) -> bool:
+    """Whether some column has numbers such as 1,5, and none has any such as 1.5."""
+    columns = [[cell for cell in sheet.cells(name) if cell] for name in sheet.header]
+    commas = [
+        all(map(_WITH_COMMA.fullmatch, cells)) and any("," in cell for cell in cells)
+        for cells in columns
+    ]
+    points = [any("." in c for c in cells) and all(map(is_number, cells)) for cells in columns]
+    return any(commas) and not any(points)
+
+
+def _texts(column: str, settings: dict[str, Any]) -> Recognized:
+    """A table of texts alone."""
+    settings |= {"text": (column,), "test_fraction": 0.1}
+    splits = csv(**settings)
+    notes = [f"csv: {counted(splits)} of text, column {printable(column)!r}"]
+    if strange := unseen(splits, column):
+        settings["test_fraction"] = 0.0
+        splits = csv(**settings)
+        notes.append(f"nothing is held out: only a few rows have {strange}")
+    return Recognized("csv", settings, splits, tuple(notes))
+
+
+def _is_text(cells: list[str]) -> bool:
+    """Whether cells are sentences rather than names or numbers."""
+    words = sum(cell.count(" ") for cell in cells)
+    return words >= 3 * len(cells) and not isinstance(cells[0], Unread)
+
+
+def _guessed(sheet: Sheet, texts: list[str]) -> str | None:
+    """The column to predict: one with a usual name, or else the last that is not text."""
+    lower = {name.lower(): name for name in reversed(sheet.header)}
+    usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
+    others = [name for name in sheet.header if name not in texts and not _only_numbers(name)]
+    return next(iter([*usual, *others[::-1]]), None)
+
+
+def _only_numbers(name: str) -> bool:
+    """Whether a column of this name only numbers the rows."""
+    return name.lower() in _NUMBERED or bool(NAMELESS.fullmatch(name))
+
+
+def _role(sheet: Sheet, name: str) -> str:
+    """Whether a column is a `label`, names or a few whole numbers, or a `target`, a number."""
+    cells = [cell for cell in sheet.plain(name) if cell.lower() not in MISSING]
+    different = len({*cells})
+    where = f"{sheet.path}: column {name!r}"
+    if different < 2:
+        raise UserError(f"{where} has only one value; --target names another")
+    if all(map(is_number, cells)):
+        whole = all(re.fullmatch(r"-?\d{1,2}", cell) for cell in cells)
+        return "label" if whole and different <= _CLASSES else "target"
+    if all(is_number(_DRESSED.sub("", cell)) for cell in cells):
+        dressed = next(cell for cell in cells if not is_number(cell))
+        raise UserError(
+            f"{where} looks like numbers ({brief(dressed)}), and would be names of classes; write "
+            "plain ones, such as 1234.5, or say --kind class"
+        )
+    if different > max(2, len(cells) / 2):
+        raise UserError(
+            f"{where} has {different:,} different values in {len(cells):,} rows, too many for "
+            "classes; --target names another column"
+        )
+    return "label"
+
+
+def _group(sheet: Sheet, target: str) -> str | None:
+    """The column that says, by its name, whose each row is, where several rows are one's."""
+    for name in sheet.header:
+        if name != target and _GROUPED.fullmatch(name):
+            cells = sheet.cells(name)
+            if "" not in cells and _FEWEST_GROUPS <= len({*cells}) < len(cells):
+                return name
+    return None
+
+
+def _inputs(
+    sheet: Sheet, settings: dict[str, Any], texts: list[str], taken: list[str | None]
+) -> dict[str, str]:
+    """Set what is predicted from, a text or numbers; the columns that are left out, and why."""
+    others = [name for name in sheet.header if name not in taken]
+    if texts and "label" in settings:
+        settings |= {"text": tuple(texts[:1]), "features": ()}
+        return {name: "not the text" for name in others if name != texts[0]}
+    left_out = {name: reason for name in others if (reason := _why_not(sheet, name))}
+    numbers = [name for name in others if name not in left_out]
+    if not numbers:
+        raise UserError(
+            f"{sheet.path}: no column of numbers to predict {taken[0]!r} from; name another column "
+            "with --target, or turn names into numbers"
+        )
+    settings |= {"features": tuple(numbers)} if left_out else {}
+    settings["standardize"] = True
+    return left_out
+
+
+def _why_not(sheet: Sheet, name: str) -> str:
+    """Why a column is no feature; '' if it is one."""
+    cells = sheet.plain(name)
+    wrong = [cell for cell in cells if not is_number(cell)]
+    if isinstance(cells[0], Unread):
+        return str(cells[0])
+    if _only_numbers(name):
+        return "numbers the rows"
+    if not wrong:
+        return ""
+    missing = sum(cell.lower() in MISSING for cell in wrong)
+    return f"{missing:,} gaps" if missing == len(wrong) else f"not numbers: {brief(wrong[0])}"
+
+
+def _meaning(number: bool, splits: Mapping[str, Table]) -> str:
+    if number:
+        return "a number"
+    train = splits["train"]
+    return f"one of the classes {named(train.classes)}" if train.classes else "a class"

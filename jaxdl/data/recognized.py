@@ -1,0 +1,45 @@
+"""What was found in a user's data, and the words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxdl.data.table import Table
+from jaxdl.errors import printable
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """A user's data.
+
+    Attributes:
+      source: the name of the source that reads it.
+      settings: the source's.
+      splits: what it reads; of images and boxes, lazily.
+      notes: what was found, and what was decided by rule, a line each.
+    """
+
+    source: str
+    settings: dict[str, Any]
+    splits: Mapping[str, Table]
+    notes: tuple[str, ...] = ()
+
+
+def counted(splits: Mapping[str, Table]) -> str:
+    """`80 train, 20 test`."""
+    return ", ".join(f"{len(table):,} {role}" for role, table in splits.items())
+
+
+def named(names: Any, most: int = 8) -> str:
+    """The first of some names, and how many more there are."""
+    listed = ", ".join(printable(name or "''", 60) for name in names[:most])
+    return listed + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def unseen(splits: Mapping[str, Table], column: str) -> str:
+    """The characters of other splits that the train split does not have, for a message."""
+    seen = {role: {*"".join(table.columns[column])} for role, table in splits.items()}
+    strange = sorted(set().union(*seen.values()) - seen["train"])
+    return " ".join(map(ascii, strange[:5])) + (" …" if strange[5:] else "")

@@ -1,0 +1,353 @@
+"""The cells of a user's table, and what a column of them holds."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64
+
+from jaxdl.data import user_files
+from jaxdl.data.sources import parquet
+from jaxdl.errors import UserError, brief, near, printable
+
+_log = logging.getLogger("jaxdl")
+
+PARQUET = ".parquet"
+TABLES = (".csv", ".tsv", PARQUET)  # suffixes
+
+_INTEGER = re.compile("-?[0-9]{1,18}")
+_WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
+# What a column is called that has no name, or pandas' index.
+NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?|__index_level_\d+__")
+# What stands for a value that is not there, in lower case.
+MISSING = frozenset({"", "na", "n/a", "<na>", "nan", "null", "none", "?", "-"})
+_NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "level_0", "nr", "no"})
+_LARGEST = float(np.finfo(np.float32).max)
+# Of the largest number, the range of a column below which float32 has less than 8 of its 24 bits
+# to tell values apart.
+_FINEST = 2.0**-16
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The cells of a CSV file.
+
+    Attributes:
+      path: the file.
+      header: the columns' names.
+      rows: the cells of each row, one for each column.
+      lines: the line of the file in which each row ends.
+      delimiter: between two cells.
+      decimal: before the decimals of a number.
+      unit: what is counted: 'line', or 'row' where there are no lines.
+    """
+
+    path: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    delimiter: str
+    decimal: str
+    unit: str = "line"
+
+    @classmethod
+    def read(
+        cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+    ) -> Sheet:
+        """Read a file; refuse what is not a table, naming the line."""
+        if path.lower().endswith(PARQUET):
+            if (delimiter, encoding, decimal) != (",", "utf-8", "."):
+                raise UserError(
+                    f"csv: {path}: delimiter, encoding and decimal are of text, and this is "
+                    "Parquet; leave them out"
+                )
+            header, rows = parquet.cells(path)
+            header = [*map(user_files.same_name, header)]
+            sheet = cls(path, header, rows, [*range(1, len(rows) + 1)], delimiter, decimal, "row")
+            sheet._check()
+            return sheet
+        delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+        if len(delimiter) != 1 or delimiter in "\r\n":
+            raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
+        rows, lines = [], []
+        try:
+            text = user_files.read(Path(path), "csv", encoding)
+            named = re.match(r"sep=.\n", text)  # Excel's own line, before the header
+            for line, row in user_files.cells(text[named.end() :] if named else text, delimiter):
+                rows.append([cell.strip() for cell in row])
+                lines.append(line + bool(named))
+        except UserError as error:
+            message = str(error)
+            raise UserError(
+                message if message.startswith("csv") else f"csv: {path} {message}"
+            ) from None
+        header = [*map(user_files.same_name, rows[0])] if rows else []
+        sheet = cls(path, header, rows[1:], lines[1:], delimiter, decimal)
+        sheet._check()
+        return sheet
+
+    def _check(self) -> None:
+        if not self.rows:
+            raise UserError(f"csv: {self.path} has no rows; it needs a header line and a row")
+        if all(is_number(name) for name in self.header):
+            raise UserError(
+                f"csv: {self.path} starts with numbers; its first line must be a header"
+            )
+        if self._begins_with_a_row():
+            raise UserError(
+                f"csv: {self.path} starts with a row ({brief(self.header)}), not with the names of "
+                "the columns; write a first line with names"
+            )
+        twice = sorted(name for name, count in Counter(self.header).items() if count > 1)
+        if twice:
+            raise UserError(
+                f"csv: {self.path}: columns {brief(twice)} are there twice; rename them"
+            )
+        for row, line in zip(self.rows, self.lines, strict=True):
+            if len(row) != len(self.header):
+                raise UserError(
+                    f"csv: {self.path} line {line} has {len(row)} cells, the header "
+                    f"{len(self.header)}; correct the line"
+                )
+
+    def _begins_with_a_row(self) -> bool:
+        """Whether the header is like the rows: numbers above numbers, and names that recur."""
+        columns = [*zip(*self.rows, strict=False)][: len(self.header)]
+        like = [
+            is_number(name) if all(map(is_number, cells)) else name in cells
+            for name, cells in zip(self.header, columns, strict=False)
+        ]
+        return bool(like) and all(like) and any(map(is_number, self.header))
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        """The position of each column in a row."""
+        return {name: i for i, name in enumerate(self.header)}
+
+    def _where(self, row: int) -> str:
+        return f"csv: {self.path} {self.unit} {self.lines[row]}"
+
+    def cells(self, name: str) -> list[str]:
+        """A column as it stands in the file."""
+        at = self._place[name]
+        return [row[at] for row in self.rows]
+
+    def require(
+        self,
+        predicted: list[str],
+        inputs: list[str],
+        texts: list[str],
+        group: str | None = None,
+    ) -> None:
+        """Refuse names that the header lacks, and a column that is used twice."""
+        groups = [] if group is None else [group]
+        used = predicted + inputs + texts + groups
+        for name in used:
+            if name not in self._place:
+                raise UserError(
+                    f"csv: {self.path} has no column {name!r}; {near(name, self.header)}it has "
+                    f"{_listed(self.header)} (delimiter and spelling right?)"
+                )
+        if not inputs + texts or len(set(used)) < len(used):
+            by = f", in groups by {group!r}" if groups else ""
+            raise UserError(
+                f"csv: {self.path}: features {brief(inputs + texts)} to predict {predicted}{by}; "
+                "give at least one feature, and no column twice"
+            )
+        for name in {"features", "target", "label"}.intersection(texts + groups):
+            raise UserError(
+                f"csv: {self.path}: column {name!r} has the name of a column that csv makes "
+                "itself; rename it"
+            )
+
+    def without_index(self, names: list[str]) -> list[str]:
+        """The columns without those that have no name, which tools write to number the rows.
+
+        The number of a row would tell its place in the file. A column with a name that does so is
+        kept, and told.
+        """
+        nameless = [name for name in names if NAMELESS.fullmatch(name)]
+        if nameless:
+            _log.warning(
+                "csv: %s: left out columns without a name, %s; features=… takes them",
+                self.path,
+                brief(nameless),
+            )
+        kept = [name for name in names if name not in nameless]
+        for name in kept:
+            if self._counts(name):
+                _log.warning(
+                    "csv: %s: column %r numbers the rows, which says nothing of others; leave it "
+                    "out by features=…",
+                    self.path,
+                    name,
+                )
+        return kept
+
+    def _counts(self, name: str) -> bool:
+        """Whether a column counts the rows, from any number, or is called so and has each once."""
+        cells = self.cells(name)
+        if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
+            return False
+        numbers = [*map(int, cells)]
+        counts = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        return counts or (name.lower() in _NUMBERS and len(set(numbers)) == len(numbers))
+
+    def require_single_rows(self, name: str) -> None:
+        """Refuse a cell that has swallowed rows, since a quote before them is not closed.
+
+        A line within a cell is a row if it has as many cells as the header, and in this column a
+        value that other rows have, too, or a number if theirs are numbers. The first and the last
+        are taken with the cells of the row before and after them, where this column is not one of
+        those.
+        """
+        if self.unit == "row":
+            return
+        at = self._place[name]
+        whole = [not any("\n" in cell for cell in row) for row in self.rows]
+        known = {row[at] for row, is_whole in zip(self.rows, whole, strict=True) if is_whole}
+        numeric = bool(known) and all(map(is_number, known))
+        for row, is_whole, end in zip(self.rows, whole, self.lines, strict=True):
+            for line in [] if is_whole else self._lines_within(row, at):
+                cells = [cell.strip() for cell in line.split(self.delimiter)]
+                is_row = len(cells) == len(self.header)
+                if is_row and (cells[at] in known or (numeric and is_number(cells[at]))):
+                    raise UserError(
+                        f"csv: {self.path}: a cell that ends in line {end} goes over several "
+                        f"lines and has rows in it, such as {brief(line)}; close its quote"
+                    )
+
+    def _lines_within(self, row: list[str], at: int) -> list[str]:
+        """The lines of cells that go over several, as far as they tell of column `at`."""
+        lines = []
+        for i, cell in enumerate(row):
+            first, *others = cell.split("\n")
+            if others:
+                lines += others
+                lines += [self.delimiter.join([*row[:i], first])] * (at > i)
+                lines += [self.delimiter.join([others[-1], *row[i + 1 :]])] * (at < i)
+        return lines
+
+    def plain(self, name: str) -> list[str]:
+        """A column with a point before decimals, and nothing where one stands between thousands."""
+        cells = self.cells(name)
+        if self.decimal == ".":
+            return cells
+        return ["" if "." in cell else cell.replace(",", ".") for cell in cells]
+
+    def singles(self, name: str) -> Float32[np.ndarray, " rows"]:
+        """A column of finite numbers in float32; refuses what float32 can hardly tell apart."""
+        numbers = self.numbers(name)
+        low, high = float(numbers.min()), float(numbers.max())
+        if 0 < high - low < _FINEST * max(abs(low), abs(high)):
+            raise UserError(
+                f"csv: {self.path}, column {name!r}: float32 can hardly tell numbers from "
+                f"{low:.15g} to {high:.15g} apart; subtract {low:.15g} from all of them, or set "
+                "standardize=True if it is a feature"
+            )
+        return numbers.astype(np.float32)
+
+    def numbers(self, name: str) -> Float64[np.ndarray, " rows"]:
+        """A column of finite numbers."""
+        written, cells = self.cells(name), self.plain(name)
+        wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
+        if wrong:
+            first = written[wrong[0]]
+            cell = brief(first) if first else "an empty cell"
+            remedy = "correct them or leave the column out"
+            if self.decimal == "," and "." in first:
+                remedy = "with decimal=',' write them without points, or leave decimal out"
+            elif "," in first and is_number(first.replace(",", "")):
+                remedy = "set decimal=',' if that is what the comma is, or remove the commas"
+            raise UserError(
+                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"finite number ({len(wrong)} cells are not); {remedy}"
+            )
+        return np.array(cells, np.float64)
+
+    def whole_numbers(self, name: str) -> Int64[np.ndarray, " rows"]:
+        """A column of whole numbers, of up to 18 digits."""
+        cells = self.cells(name)
+        wrong = [i for i, cell in enumerate(cells) if not _INTEGER.fullmatch(cell)]
+        if wrong:
+            cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
+            raise UserError(
+                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"whole number ({len(wrong)} cells are not); correct them"
+            )
+        return np.array([int(cell) for cell in cells], np.int64)
+
+    def texts(self, name: str) -> np.ndarray:
+        """A column of texts; refuses empty ones."""
+        return np.array(self._filled(name, "text"), object)
+
+    def labels(
+        self, name: str, what: str = "label"
+    ) -> tuple[Int32[np.ndarray, " rows"], tuple[str, ...]]:
+        """A column of labels, and the names of the classes unless they are whole numbers."""
+        cells = [*map(user_files.same_name, self._filled(name, what))]
+        if all(_WHOLE.fullmatch(cell) for cell in cells) and not any("-" in c for c in cells):
+            return np.array([int(cell) for cell in cells], np.int32), ()
+        classes = sorted(set(cells))
+        self._check_names(name, Counter(cells))
+        number = {name: i for i, name in enumerate(classes)}
+        return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
+
+    def _check_names(self, name: str, counts: Mapping[str, int]) -> None:
+        """Refuse names that are certainly not classes of their own, and tell of those that may be.
+
+        A missing value among numbers, and one number written in two ways, are refused.
+        """
+        where = f"csv: {self.path}, column {name!r}"
+        missing = [cell for cell in counts if cell.lower() in MISSING]
+        others = [cell for cell in counts if cell not in missing]
+        numeric = all(map(is_number, others))
+        if missing and others:
+            told = f"{where}: {sum(counts[cell] for cell in missing)} cells are {brief(missing)}"
+            if numeric:
+                raise UserError(f"{told}, the others numbers; remove these rows")
+            _log.warning("%s, which is a class like the others; remove these rows if not", told)
+        alike: dict[Any, list[str]] = {}
+        for cell in others:
+            alike.setdefault(float(cell) if numeric else cell.casefold(), []).append(cell)
+        for same in alike.values():
+            if len(same) > 1 and numeric:
+                raise UserError(f"{where}: {brief(same)} are one number; write it in one way")
+            if len(same) > 1:
+                _log.warning(
+                    "%s: classes %s differ in case alone; write them alike if they are one",
+                    *(where, brief(same)),
+                )
+
+    def _filled(self, name: str, what: str) -> list[str]:
+        cells = self.cells(name)
+        if isinstance(cells[0], parquet.Unread):
+            raise UserError(
+                f"csv: {self.path}, column {name!r}: is {cells[0]} in each row, no {what}; store "
+                "it as text, or leave the column out"
+            )
+        if "" in cells:
+            where = self._where(cells.index(""))
+            raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
+        return cells
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number that float32 can hold; Python's 1_000 is refused."""
+    try:
+        return "_" not in cell and abs(float(cell)) <= _LARGEST
+    except ValueError:
+        return False
