@@ -152,10 +152,12 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     smaller = min(1.0, _LARGEST / max(height, width))
     size = tuple(32 * math.ceil(float(side) * smaller / 32) for side in (height, width))
     objects, classes = int(np.sum(train["labels"] >= 0)), splits["train"].classes
-    notes = (
+    notes: tuple[str, ...] = (
         f"{source}: images with boxes, {counted(splits)}; usually {height:.0f}×{width:.0f} pixels",
         f"{objects:,} boxes to train on, of {len(classes)} classes: {named(classes)}",
     )
+    if all((np.sum(table.columns["labels"] >= 0, 1) == 1).all() for table in splits.values()):
+        notes += ("each image has one object; the task localization needs less than a detector",)
     held = {} if len(splits["train"]) < 5_000 else {"lazy": True}
     settings = {"path": path, "size": size, **settings, "degenerate": "drop", **held}
     return Recognized(source, settings, splits, notes)

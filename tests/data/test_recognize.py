@@ -61,6 +61,7 @@ def test_coco_in_its_own_layout_and_in_roboflows(tmp_path):
     assert own.settings["train"] == ("annotations/instances_train2017.json", "train2017")
     assert own.settings["validation"] == ("annotations/instances_val2017.json", "val2017")
     assert own.settings["test"] is None and own.settings["size"] == (64, 96)
+    assert "each image has one object; the task localization" in own.notes[-1]
     for split in ("train", "valid", "test"):
         boxes(tmp_path / "roboflow", split)
     other = recognize(str(tmp_path / "roboflow"))

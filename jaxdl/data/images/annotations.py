@@ -122,6 +122,13 @@ def tables(
     }
     if not sum(len(each.labels) for each in boxes["train"]):
         raise UserError(f"{splits['train'].where}: no image has an object; add annotations")
+    for role, part in boxes.items():
+        if not sum(len(each.labels) for each in part):
+            _log.warning(
+                "%s: no image has an object, so that its precision cannot be told; if they have "
+                "some, check where its annotations are",
+                splits[role].where,
+            )
     most = max(len(each.labels) for part in boxes.values() for each in part)
     images = sum(map(len, boxes.values()))
     # Every image has room for as many objects as the one with the most.

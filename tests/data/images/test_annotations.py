@@ -139,10 +139,11 @@ def test_dropping_is_of_degenerate_boxes_only(refuses):
         made("drop", train=split([((5, 5, 50, 9), 0)]))
 
 
-def test_refuses_splits_with_nothing_in_them(refuses):
+def test_refuses_splits_with_nothing_in_them(refuses, caplog):
     sound = split([((1, 2, 3, 4), 0)])
     with refuses("test: no images"):
         made(train=sound, test=split(role="test"))
     with refuses("train: no image has an object"):
         made(train=split([], []), test=sound)
     made(train=sound, test=split([], role="test"))
+    assert "test: no image has an object, so that its precision cannot be told" in caplog.text
