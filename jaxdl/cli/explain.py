@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import (
+    PICTURES,
     Subcommands,
     add_finished_run,
     add_force,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from jaxdl.inference.explain import Explainer, Strongest
     from jaxdl.inference.loaded import LoadedRun
 
-_DRAWN = (".png", ".pdf", ".svg")
 _UNITS = 9  # that are shown unless they are named
 _MOST_UNITS = 36
 _MOST_IMAGES = 20
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> list[int] | None:
     """Refuse options before anything is loaded; the units that are asked for."""
     if options.figure is not None:
-        check_creatable(options.figure, "--figure", _DRAWN, options.force)
+        check_creatable(options.figure, "--figure", PICTURES, options.force)
     searches = options.layer is not None and not options.images
     for option, value in (("--units", options.units), ("--split", options.split)):
         if value is not None and not searches:

@@ -43,6 +43,7 @@ class Version(argparse.Action):
 
 
 Subcommands = argparse._SubParsersAction  # of the main parser
+PICTURES = (".png", ".pdf", ".svg")  # suffixes of files that are drawn to
 
 CONFIG_HELP = (
     "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxdl.caches import keep_programs
 from jaxdl.cli.options import (
+    PICTURES,
     Subcommands,
     add_finished_run,
     add_force,
@@ -22,7 +23,6 @@ from jaxdl.terminal import say, stream
 if TYPE_CHECKING:
     from jaxdl.tasks.answer import Answer
 
-_DRAWN = (".png", ".pdf", ".svg")
 _MOST_DRAWN = 100  # images in a figure
 _TEXT = 200  # characters of a text that are repeated
 
@@ -102,7 +102,7 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name}: expected 0 to 1, got {value}")
     if options.figure is not None:
-        check_creatable(options.figure, "--figure", _DRAWN, options.force)
+        check_creatable(options.figure, "--figure", PICTURES, options.force)
     if options.output is not None and _form(options):
         check_creatable(options.output, "--output", force=options.force)
 

@@ -9,11 +9,10 @@ from jaxdl.data import Folds
 from jaxdl.data.folds import refuse_leakage
 from jaxdl.errors import UserError
 from jaxdl.sweeps.grid import Sweep
-from jaxdl.training.build import build_task, load_splits
+from jaxdl.training.build import MANY_CLASSES, build_task, load_splits
 
 _log = logging.getLogger("jaxdl")
 
-_MANY = 1 << 16  # classes, where their number is not known
 _AFTER_READING = ("transforms", "augment", "views")  # keys of config.data
 
 
@@ -28,7 +27,7 @@ def check_folds(sweep: Sweep) -> None:
     seen = list[tuple[dict[str, Any], str | None]]()
     for config in sweep.points.values() if sweep.folds else ():
         node = {k: v for k, v in config["data"].items() if k not in _AFTER_READING}
-        column = getattr(build_task(config["task"], _MANY), "input", None)
+        column = getattr(build_task(config["task"], MANY_CLASSES), "input", None)
         if (node, column) in seen:
             continue
         seen.append((node, column))

@@ -61,7 +61,7 @@ _HOW = ("augment", "cache", "clips", "crop", "data_dir", "lazy", "size", "transf
 
 # Sizes that a model leaves to the data, and the token columns that they are of.
 _VOCABULARIES = {"vocabulary": "tokens", "source_vocabulary": "source"}
-_MANY = 1 << 16  # classes, where their number is not known
+MANY_CLASSES = 1 << 16  # where their number is not known
 
 
 def read_config(
@@ -145,7 +145,7 @@ def build_experiment(
     figures = {name: cfg.find(name, FIGURES, "config.figures") for name in settings.figures}
     trackers = listeners.named(settings.logging, TRACKERS, Tracker, "config.logging")
     callbacks = listeners.named(settings.callbacks, {}, Callback, "config.callbacks")
-    task = build_task(settings.task, _MANY)
+    task = build_task(settings.task, MANY_CLASSES)
     if training.carry and not task.continues:
         raise UserError(
             "config.training.carry: a text goes on from batch to batch, other examples do not; it "
@@ -164,7 +164,7 @@ def build_experiment(
     splits = load_splits(settings.data)
     if "classes" not in settings.task:
         splits = with_class_names(splits, task.label)
-        task = build_task(settings.task, len(splits["train"].classes) or _MANY)
+        task = build_task(settings.task, len(splits["train"].classes) or MANY_CLASSES)
     elif not shared.twin:  # a twin need not have the classes of its original
         require_classes(splits["train"], settings.task["classes"], "config.task.classes")
     for table in splits.values():
