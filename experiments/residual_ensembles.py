@@ -53,6 +53,7 @@ from jaxdl.training.evaluation import evaluate, make_evaluation, transformed
 
 _BATCH = 128  # training images of which a gradient is taken
 _STEM = "conv1"  # the first layer
+_LABELS = 9  # of blocks along an axis
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,8 @@ def draw(findings: Sequence[Findings], path: Path) -> None:
     resnet = findings[0]
     names = resnet.blocks.names
     single.set(xlabel="deleted block (dotted: none)", ylabel="test error", ylim=(0, 1))
-    single.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    shown = range(0, len(names), math.ceil(len(names) / _LABELS))
+    single.set_xticks(shown, [names[i] for i in shown], rotation=30, ha="right", fontsize=8)
     several.set(xlabel="deleted blocks, chosen at random", ylabel="test error", ylim=(0, 1))
     order.plot(*zip(*resnet.shuffled, strict=True), "o", color=BLUE, alpha=0.6)
     order.set(xlabel="Kendall's tau of the new order", ylabel="test error", ylim=(0, 1))
