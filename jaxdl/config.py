@@ -76,7 +76,10 @@ def read(file: Any) -> dict[str, Any]:
             f"{brief(file)}"
         )
     path, argument = _locate(os.fspath(file))
-    config = plain(_get_config(path, argument), "config")
+    try:
+        config = plain(_get_config(path, argument), "config")
+    except RecursionError:
+        raise UserError(f"--config {path}: a part of the config contains itself") from None
     if not isinstance(config, dict):
         raise UserError(f"--config {path}: get_config() must return a ConfigDict, got {config!r}")
     return config
@@ -326,6 +329,11 @@ def _get_config(path: Path, argument: str | None) -> Any:
         return module.get_config(argument) if argument else module.get_config()
     except UserError:
         raise
+    except SystemExit as stop:  # else exit() there would end us, with whatever status it says
+        line = _line_in(stop, path)
+        raise UserError(
+            f"--config {path}{line}: ends the program; get_config() must return a ConfigDict"
+        ) from None
     except Exception as error:  # the file is the user's: whatever it raises is theirs to mend
         line = _line_in(error, path)
         message = " ".join(str(error).split())

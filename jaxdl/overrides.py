@@ -54,7 +54,7 @@ def _override(
     config: dict[str, Any], text: str, nodes: Mapping[str, cfg.Selectable], root: Any
 ) -> None:
     key, equals, written = text.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):  # the empty leaf would be lost in silence
         raise UserError(f"--config.{text}: write --config.key.sub=value")
     *parents, leaf = key.split(".")
     node, hint, path = config, root, ""

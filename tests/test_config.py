@@ -125,6 +125,8 @@ def test_another_name_keeps_what_all_take(tmp_path, caplog):
     [
         ("model", r"--config.model: write --config.key.sub=value"),
         ("=3", "write --config.key.sub=value"),
+        ("model.=depth=3", "--config.model.=depth=3: write --config.key.sub=value"),
+        ("model..depth=3", "write --config.key.sub=value"),
         ("model.depth.x=3", "--config.model.depth.x: config.model.depth is 3, not a group"),
         ("model.name=mpl", r"config.model.name: unknown 'mpl'; did you mean 'mlp'"),
         ("model.dropout=nan", r"config.model.dropout: nan is not finite"),
@@ -194,6 +196,11 @@ def test_file_with_an_argument(file):
         ),
         ("def get_config():\n    return {'f': float('nan')}", r"config.f: nan is not finite"),
         ("raise ValueError('two\\nlines')", r"broken.py:1: ValueError: two"),
+        ("exit()", r"broken.py:1: ends the program; get_config\(\) must return"),
+        (
+            "def get_config():\n    d = {}\n    d['a'] = d\n    return d",
+            "broken.py: a part of the config contains itself",
+        ),
         ("\0", r"broken.py"),
     ],
 )

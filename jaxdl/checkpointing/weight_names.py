@@ -146,17 +146,31 @@ def renamed(tensors: Arrays, paths: Iterable[str]) -> dict[str, Any]:
     Tensors of no path keep their names, with slashes for dots, and those that have one of our paths
     for a name, as `jaxdl export` writes them, their axes too. `num_batches_tracked`, which has no
     counterpart here, is left out. Names of torchvision's older files are understood too.
+
+    Raises:
+      UserError: two names are of one path.
     """
     paths = dict.fromkeys(paths)
     path_of = {_older_name(path): path for path in paths} | {
         torch_name(path): path for path in paths
     }
-    return {
-        path: tensor if name in paths else _outputs_last(path, tensor)
-        for name, tensor in tensors.items()
-        if not name.endswith("num_batches_tracked")
-        for path in [path_of.get(name, name.replace(".", "/"))]
-    }
+    named: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if not name.endswith("num_batches_tracked"):
+            path = path_of.get(name, name.replace(".", "/"))
+            if path in named:
+                raise UserError(f"{name} and another of its arrays are both {path}; exclude one")
+            ours = name in paths or _is_flax(name)
+            named[path] = tensor if ours else _outputs_last(path, tensor)
+    return named
+
+
+def _is_flax(name: str) -> bool:
+    """Whether a name is Flax's, with slashes or dots, whose kernels have our axes.
+
+    PyTorch calls none `kernel`.
+    """
+    return re.split(r"[./]", name)[-1] == "kernel"
 
 
 def torch_name(path: str) -> str:

@@ -123,7 +123,10 @@ def _looks_like_a_table(file: Path) -> bool:
 
 
 def _is_yolo(place: Path) -> bool:
-    """Whether a folder has YOLO's description, or images and a list of their classes."""
+    """Whether a folder has YOLO's description, or images with labels, or a list of classes."""
+    if any((place / part / "images").is_dir() and (place / part / "labels").is_dir()
+           for part in ("", "train")):  # fmt: skip
+        return True
     lists = (place / "classes.txt", place / "labels" / "classes.txt")
     has_images = any((place / name).is_dir() for name in ("images", "train/images"))
     beside = place.is_dir() and bool(user_files.below(place, pixels.SUFFIXES, deep=False))
@@ -151,7 +154,8 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     height, width = np.median(train["extent"] / train["scale"][:, None], axis=0)
     smaller = min(1.0, _LARGEST / max(height, width))
     size = tuple(32 * math.ceil(float(side) * smaller / 32) for side in (height, width))
-    objects, classes = int(np.sum(train["labels"] >= 0)), splits["train"].classes
+    objects = int(np.sum((train["labels"] >= 0) & ~train["crowd"]))
+    classes = splits["train"].classes
     notes: tuple[str, ...] = (
         f"{source}: images with boxes, {counted(splits)}; usually {height:.0f}×{width:.0f} pixels",
         f"{objects:,} boxes to train on, of {len(classes)} classes: {named(classes)}",

@@ -15,6 +15,9 @@ from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
 from jaxdl.training.precision import Precision
 
+# Endings of the names of metrics of which less is better, whatever a config says.
+_ERRORS = ("loss", "error", "mse", "mae", "nll", "perplexity", "bits_per_character", "divergence",
+           "cross_entropy")  # fmt: skip
 Node = Mapping[str, Any]  # of a config: a name, and the arguments of what it stands for
 Duration = Mapping[str, Any]  # dict(steps=…) or dict(epochs=…)
 
@@ -25,11 +28,15 @@ class Best:
 
     Args:
       metric: of an evaluation, such as 'validation/accuracy'.
-      smaller: whether smaller is better.
+      smaller: whether smaller is better; of a loss or an error it always is.
     """
 
     metric: str
     smaller: bool = False
+
+    def __post_init__(self) -> None:
+        """Look for the least loss, never for the largest."""
+        object.__setattr__(self, "smaller", self.smaller or self.metric.endswith(_ERRORS))
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
         """Whether the metrics are better than a value: NaN never, else anything than None."""
@@ -47,13 +54,17 @@ class Target:
       metric: one of the final metrics, such as 'test/accuracy'.
       value: the published value.
       source: where it was published.
-      smaller: whether smaller is better.
+      smaller: whether smaller is better; of a loss or an error it always is.
     """
 
     metric: str
     value: float
     source: str
     smaller: bool = False
+
+    def __post_init__(self) -> None:
+        """Be content with a small loss, never with a large one."""
+        object.__setattr__(self, "smaller", self.smaller or self.metric.endswith(_ERRORS))
 
     def met(self, metrics: Mapping[str, float]) -> bool:
         """Whether the metrics are at least as good.
@@ -134,12 +145,6 @@ class Training:
             raise UserError(
                 "config.training.patience: waits for a better value of config.training.best, which "
                 "is not set; name its metric: --config.training.best.metric=validation/accuracy"
-            )
-        best = self.best if self.patience else None
-        if best and best.metric.endswith("/loss") and not best.smaller:
-            raise UserError(
-                "config.training.patience: would wait for a larger loss; set "
-                "config.training.best.smaller=true"
             )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise UserError(

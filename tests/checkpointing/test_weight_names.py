@@ -42,6 +42,13 @@ def test_kernels_under_our_own_names_keep_their_axes(small):
     filled = fill(renamed(ours, ours), *other((params, model_state), seed=2))
     assert not filled.fresh and not filled.unused
     jax.tree.map(np.testing.assert_array_equal, (filled.params, filled.model_state), small)
+    dotted = {path.replace("/", "."): array for path, array in ours.items()}  # Flax's, joined so
+    kernels = {path: array for path, array in renamed(dotted, ours).items() if "kernel" in path}
+    assert kernels
+    for path, array in kernels.items():
+        np.testing.assert_array_equal(array, ours[path])
+    with pytest.raises(UserError, match="another of its arrays are both conv1/kernel; exclude one"):
+        renamed({**ours, "conv1.weight": ours["conv1/kernel"]}, ours)
 
 
 def test_one_rule_names_everything():

@@ -13,7 +13,7 @@ from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import run_loop, train
 from jaxdl.training.measure import Measure
-from jaxdl.training.settings import Best, Training
+from jaxdl.training.settings import Best, Target, Training
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -136,13 +136,19 @@ def test_no_number_is_better_than_none_and_nan_is_no_number():
     assert best.better({"loss": 3.0}, None) and not best.better({"loss": float("nan")}, 3.0)
 
 
+@pytest.mark.parametrize("metric", ["validation/loss", "test/drive1/mae", "validation/nll"])
+def test_a_smaller_loss_or_error_is_the_better_one_whatever_is_said(metric):
+    assert Best(metric).better({metric: 1.0}, 2.0) and not Best(metric).better({metric: 2.0}, 1.0)
+    target = Target(metric, 1.5, "here")
+    assert target.met({metric: 1.0}) and not target.met({metric: 2.0})
+    assert not Best("validation/accuracy").smaller
+
+
 def test_what_cannot_be(refuses):
     with refuses("config.training.patience: expected at least 1, got 0"):
         Training(patience=0, best=Best("validation/loss", smaller=True))
     with refuses("config.training.patience", "config.training.best", "is not set"):
         Training(patience=2)
-    with refuses("would wait for a larger loss; set config.training.best.smaller=true"):
-        Training(patience=2, best=Best("validation/loss"))
 
 
 def test_the_test_split_should_not_decide():

@@ -120,10 +120,15 @@ def tables(
     boxes = {
         role: _clipped(split, len(classes), degenerate, outside) for role, split in splits.items()
     }
-    if not sum(len(each.labels) for each in boxes["train"]):
+    if not any(len(each.labels) for each in boxes["train"]):
         raise UserError(f"{splits['train'].where}: no image has an object; add annotations")
+    if all(each.crowd.all() for each in boxes["train"]):
+        raise UserError(
+            f"{splits['train'].where}: all objects are marked as a crowd, or as difficult, from "
+            "which nothing is learnt; correct the marks"
+        )
     for role, part in boxes.items():
-        if not sum(len(each.labels) for each in part):
+        if not any(len(each.labels) for each in part):
             _log.warning(
                 "%s: no image has an object, so that its precision cannot be told; if they have "
                 "some, check where its annotations are",

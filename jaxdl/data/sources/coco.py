@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections import Counter
@@ -280,6 +281,7 @@ def _objects(
         where = f"coco: {file} image {_called(entry)}"
         by_id[_key(entry["id"])] = Objects(where, _shape(entry, where) or _UNSTATED)
     label = {category: i for i, category in enumerate(categories)}
+    _refuse_corners(document["annotations"], file)
     for place, entry in enumerate(document["annotations"]):
         where = f"coco: {file} annotation {_called(entry) if 'id' in entry else f'[{place}]'}"
         image, category = _key(entry.get("image_id")), _key(entry.get("category_id"))
@@ -318,6 +320,28 @@ def _shape(entry: _Entry, where: str) -> Size | None:
     if min(height, width) < 1:
         raise UserError(f"{where}: {height}×{width} pixels (height × width); correct it")
     return height, width
+
+
+_HUGE = 1e9  # no image has so many pixels
+
+
+def _refuse_corners(entries: list[_Entry], file: Path) -> None:
+    """Refuse boxes that are [x₁, y₁, x₂, y₂], as their areas tell."""
+    known: list[tuple[list[float], float]] = []
+    for entry in entries:
+        numbers = [*box, entry.get("area")] if isinstance(box := entry.get("bbox"), list) else []
+        if len(numbers) == 5 and all(type(n) in (int, float) and abs(n) < _HUGE for n in numbers):
+            known.append((numbers[:4], numbers[4]))
+    as_they_are = [math.isclose(box[2] * box[3], area, rel_tol=0.01) for box, area in known]
+    as_corners = [
+        math.isclose((box[2] - box[0]) * (box[3] - box[1]), area, rel_tol=0.01)
+        for box, area in known
+    ]
+    if known and all(as_corners) and not all(as_they_are):
+        raise UserError(
+            f"coco: {file}: by their areas the boxes are corners, and bbox must be "
+            "[x, y, width, height]; correct them"
+        )
 
 
 def _corners(box: Any, where: str) -> tuple[float, float, float, float]:

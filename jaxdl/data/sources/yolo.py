@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
+_log = logging.getLogger("jaxdl")
 _PIXELS = 10  # a box is not so many times as large as its image, unless it is in pixels
 
 
@@ -87,10 +89,12 @@ def yolo(
             folders = {"train": [_unsplit(root)]}
             test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
     keypoints = "kpt_shape" in document
-    given = {role: _images(root, parts, role).paths for role, parts in folders.items()}
+    given = {role: _images(root, parts, role, names).paths for role, parts in folders.items()}
     parts = fill_up(given, lambda path: path, test_fraction, validation_fraction, "yolo")
     images = {role: EncodedFiles(root, paths) for role, paths in parts.items()}
     box_files.require_disjoint(images, "yolo")
+    for role, encoded in images.items():
+        _tell_bare(encoded, role)
     splits = {
         role: Annotated(
             encoded,
@@ -229,7 +233,7 @@ def _class_names(root: Path) -> Path:
     return beside if beside.is_file() and not usual.is_file() else usual
 
 
-def _images(root: Path, places: list[str], role: str) -> EncodedFiles:
+def _images(root: Path, places: list[str], role: str, names: tuple[str, ...]) -> EncodedFiles:
     """The images in folders and lists; refuses two with the same labels, and labels without one."""
     paths: list[str] = []
     for place in places:
@@ -240,7 +244,7 @@ def _images(root: Path, places: list[str], role: str) -> EncodedFiles:
             name = printable(str(root / place), 300)
             raise UserError(f"yolo: no folder or list {name}; correct `{role}` in data.yaml")
         paths += [str(file.relative_to(root)) for file in user_files.below(root / place, SUFFIXES)]
-        _require_images(root, Path(place), paths)
+        _require_images(root, Path(place), paths, names)
     labels: dict[Path, str] = {}
     for path in paths:
         other = labels.setdefault(_labels(Path(path)), path)
@@ -256,12 +260,22 @@ def _listed(root: Path, file: Path) -> Sequence[str]:
     return box_files.listed(root, [name for name, _ in names], [where for _, where in names]).paths
 
 
-def _require_images(root: Path, folder: Path, images: list[str]) -> None:
-    """Refuse labels in the folder beside one of images that belong to none of these."""
+def _require_images(root: Path, folder: Path, images: list[str], names: tuple[str, ...]) -> None:
+    """Refuse labels in the folder beside one of images that belong to none of these.
+
+    A list of the classes may lie there, as LabelImg writes one; it must be that of the names.
+    """
     known = {user_files.same_name(str(_labels(Path(path)))) for path in images}
     for file in user_files.below(root / _labels(folder / "x").parent, (".txt",)):
         name = user_files.same_name(str(file.relative_to(root)))
-        if name not in known and file.name != "classes.txt":
+        if file.name == "classes.txt":
+            if file.stat().st_size and (own := _lines(file)) != names:
+                raise UserError(
+                    f"yolo: {file}: its classes are {brief(own)}, those of the data "
+                    f"{brief(names)}; make them the same, in the same order, or remove the file if "
+                    "the numbers in its labels are those of the data"
+                )
+        elif name not in known:
             raise UserError(f"yolo: {file} has no image; add the image or remove the file")
 
 
@@ -274,9 +288,25 @@ def _labels(image: Path) -> Path:
     return Path(*parts)
 
 
-def _objects(images: EncodedFiles, i: int, keypoints: bool) -> Objects:
+def _labels_of(images: EncodedFiles, i: int) -> Path:
+    """The text file of an image, which need not exist."""
     name = str(_labels(Path(images.paths[i])))
-    file = images.root / (user_files.spelt(images.root, name) or name)
+    return images.root / (user_files.spelt(images.root, name) or name)
+
+
+def _tell_bare(images: EncodedFiles, role: str) -> None:
+    """Say how many images have no text file, and so no objects."""
+    bare = [file for i in range(len(images)) if not (file := _labels_of(images, i)).is_file()]
+    if bare:
+        _log.warning(
+            "yolo: %s %s: %d of %d images have no text file, and so no objects; if they have, the "
+            "first belongs at %s",
+            *(images.root, role, len(bare), len(images), bare[0]),
+        )
+
+
+def _objects(images: EncodedFiles, i: int, keypoints: bool) -> Objects:
+    file = _labels_of(images, i)
     with user_files.reading("yolo", file):
         return _read_objects(images, i, file, keypoints)
 

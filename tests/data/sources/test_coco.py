@@ -103,6 +103,12 @@ def twice(kind):
     return lambda document: document[kind].append(dict(document[kind][0]))
 
 
+def corners(document):
+    for each in document["annotations"]:
+        x, y, width, height = each["bbox"]
+        each.update(bbox=[x, y, x + width, y + height], area=width * height)
+
+
 BAD = {
     "outside": (put(("annotations", 0), bbox=[30, 6, 16, 10]), "annotation 101", "outside"),
     "no area": (put(("annotations", 2), bbox=[3, 6, 0, 10]), "annotation 103", "no area"),
@@ -130,6 +136,10 @@ BAD = {
     "no categories": (lambda d: d["categories"].clear(), "no categories"),
     "no images": (lambda d: (d["images"].clear(), d["annotations"].clear()), "no images"),
     "no objects": (lambda d: d["annotations"].clear(), "no image has an object"),
+    "corners": (corners, "by their areas the boxes are corners"),
+    "all a crowd": (
+        lambda d: [each.update(iscrowd=1) for each in d["annotations"]], "marked as a crowd",
+    ),
     "no list": (lambda d: d.pop("annotations"), "has no 'annotations'"),
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """YOLO's text files, sound and not."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ def test_a_description_names_classes_and_folders(data, names):
     splits = yolo(path, (60, 80), lazy=True)
     assert {role: len(table) for role, table in splits.items()} == {"train": 3, "validation": 1}
     assert splits["train"].classes == ("cat", "dog") and set(splits["train"].lazy) == {"image"}
+
+
+def test_images_without_labels_are_told_and_lists_of_classes_agree(data, refuses, caplog):
+    path = data()
+    load("yolo", path=path, size=(60, 80))
+    assert "train: 1 of 2 images have no text file, and so no objects" in caplog.text
+    (Path(path) / "labels" / "val" / "classes.txt").write_text("dog\ncat\n")
+    with refuses("val/classes.txt: its classes are ('dog', 'cat'), those of the data"):
+        load("yolo", path=path, size=(60, 80))
 
 
 def test_a_description_may_have_another_name(data, tmp_path):
