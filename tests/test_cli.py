@@ -295,6 +295,9 @@ def test_overrides_need_a_config(run, tmp_path):
     assert status == 2 and "needs --config FILE" in err
     status, _, err = run("train", "--workdir", tmp_path, "--config.seed=1")
     assert status == 2 and "holds no run" in err
+    for words in (("--config.seed", "--config.data.path=x"), ("--config.seed",)):
+        status, _, err = run("train", "--workdir", tmp_path, *words)
+        assert status == 2 and "--config.seed: has no value; write --config.seed=value" in err
 
 
 def test_python_m_jaxdl_without_tensorflow(config, tmp_path):

@@ -61,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         keep_freed_memory()
     set_up(hooks=arguments is None)
-    words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
-    options = make_parser().parse_args(words)
     try:
+        words, overrides = _split(sys.argv[1:] if arguments is None else arguments)
+        options = make_parser().parse_args(words)
         _require_directory()
         overridable = hasattr(options, "overrides_run") or getattr(options, "config", None)
         if overrides and not overridable:
@@ -124,7 +124,10 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif "=" in word:
             overrides.append(word.removeprefix("--config."))
         else:  # --config.key value
-            overrides.append(f"{word.removeprefix('--config.')}={next(rest, '')}")
+            value = next(rest, "")
+            if not value or value.startswith("--"):
+                raise UserError(f"{word}: has no value; write {word}=value")
+            overrides.append(f"{word.removeprefix('--config.')}={value}")
     return words, overrides
 
 
