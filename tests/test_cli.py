@@ -166,7 +166,7 @@ WRONG = {
     "no such data set": (["--config.data.source=tfds", "--config.data.dataset=mnits"], "mnist"),
     "no such column": (["--config.task.input=pixels"], "no column 'pixels'; it has"),
     "no module": (["--config.model.name=nowhere:Net"], "cannot import 'nowhere'"),
-    "an override without a value": (["--config.seed"], "expected"),
+    "an override without a value": (["--config.seed"], "has no value"),
     "negative seed": (["--config.seed=-1"], "config.seed: expected at least 0"),
     "a number for a group": (
         ["--config.optimizer.learning_rate.peak=1"],
