@@ -223,14 +223,10 @@ class Program:
     def _fused(self, fusion: Instruction, operands: list[Instruction]) -> float:
         """What a fusion reads and writes: of arrays of which it takes or sets parts, only these."""
         inner = self.computations[_called(fusion, "calls")[0]]
-        parameters = {
-            int(i.text[1 : i.text.index(")")]): i.name
-            for i in inner.values()
-            if i.opcode == "parameter"
-        }
+        parameters = _parameters(inner)
         total = 0.0
         for number, operand in enumerate(operands):
-            users = list(_users(inner, parameters[number]))
+            users = list(self._users(inner, parameters[number]))
             if all(by.opcode in _PARTS | {"dynamic-update-slice"} for by in users):
                 parts = [s for by in users if by.opcode in _PARTS for s in by.shapes]
                 total += min(operand.nbytes, _read(operand, tuple(parts)))
@@ -247,6 +243,28 @@ class Program:
             else:
                 total += shape.nbytes
         return total
+
+    def _users(self, computation: Computation, name: str) -> Iterator[Instruction]:
+        """What uses a value, other than to see it in another shape; within fusions too."""
+        for each in computation.values():
+            if name not in each.operands:
+                continue
+            if each.opcode == "bitcast":
+                yield from self._users(computation, each.name)
+            elif each.opcode == "fusion":
+                inner = self.computations[_called(each, "calls")[0]]
+                places = _parameters(inner)
+                within = [
+                    by
+                    for number, operand in enumerate(each.operands)
+                    if operand == name
+                    for by in self._users(inner, places[number])
+                ]
+                yield from within or [each]  # where it is seen in another shape alone, all of it
+            elif each.opcode == "dynamic-update-slice" and name != each.operands[0]:
+                yield Instruction(each.name, each.shapes, "update", each.operands, "", each.root)
+            else:
+                yield each
 
 
 def _instruction(line: str) -> Instruction | None:
@@ -296,16 +314,13 @@ def _read(array: Instruction, parts: tuple[Shape, ...]) -> float:
     return 0 if on_chip else sum(Shape(s.dtype, s.sizes).nbytes for s in parts)
 
 
-def _users(computation: Computation, name: str) -> Iterator[Instruction]:
-    """What uses a value, other than to see it in another shape."""
-    for each in computation.values():
-        if name in each.operands:
-            if each.opcode == "bitcast":
-                yield from _users(computation, each.name)
-            elif each.opcode == "dynamic-update-slice" and name != each.operands[0]:
-                yield Instruction(each.name, each.shapes, "update", each.operands, "", each.root)
-            else:
-                yield each
+def _parameters(computation: Computation) -> dict[int, str]:
+    """The names of its parameters, by their numbers."""
+    return {
+        int(i.text[1 : i.text.index(")")]): i.name
+        for i in computation.values()
+        if i.opcode == "parameter"
+    }
 
 
 def _group(each: Instruction) -> int:

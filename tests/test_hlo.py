@@ -117,6 +117,38 @@ def test_what_is_moved():
     assert program.traffic == rows + gathered + reduced + product
 
 
+NESTED = """\
+HloModule nested
+
+%inner (p: f32[784,8], i: s32[]) -> f32[8] {
+  %p = f32[784,8]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %row = f32[1,8]{1,0} dynamic-slice(%p, %i, %zero), dynamic_slice_sizes={1,8}
+  ROOT %flat = f32[8]{0} bitcast(%row)
+}
+
+%outer (p: f32[784,8], i: s32[]) -> f32[8] {
+  %p = f32[784,8]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %taken = f32[8]{0} fusion(%p, %i), kind=kLoop, calls=%inner
+  ROOT %twice = f32[8]{0} add(%taken, %taken)
+}
+
+ENTRY %main (a: f32[784,8], i: s32[]) -> f32[8] {
+  %a = f32[784,8]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %r = f32[8]{0} fusion(%a, %i), kind=kOutput, calls=%outer
+}
+"""
+
+
+def test_of_an_array_a_fusion_within_a_fusion_reads_no_more_than_its_part():
+    assert Program.of(NESTED).traffic == 2 * 8 * 4 + 4  # a row, the result, and the index
+    whole = NESTED.replace("dynamic-slice(%p, %i, %zero)", "copy(%p)")
+    assert Program.of(whole).traffic == 784 * 8 * 4 + 8 * 4 + 4
+
+
 SLICED = """\
 HloModule sliced
 
