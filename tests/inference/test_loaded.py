@@ -205,12 +205,12 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
     assert [a[0].name for a in loaded.answers(["very good", "so bad"], top=1)] == ["pos", "neg"]
     assert len(loaded.predict(["good " * 40] * 3)) == 3  # longer than any in training
     lines = tmp_path / "lines.txt"
-    lines.write_text("good film\n\nbad film\n")
+    lines.write_text("good film\n\nbad\x0cfilm\n")  # a form feed ends no line
     words = ("--workdir", opinions, "--top", "1", "--csv")
     status, out, err = call("predict", *words, "very good", "--lines", lines)
     assert (status, err) == (0, "")
     assert [row.split(",")[:2] for row in out.splitlines()[1:]] == [
-        ["very good", "pos"], ["good film", "pos"], ["bad film", "neg"],
+        ["very good", "pos"], ["good film", "pos"], [r"bad\x0cfilm", "neg"],
     ]  # fmt: skip
     for asked, told in (
         ([lines], f"is a file; give its lines as texts by --lines {lines}"),
@@ -258,6 +258,9 @@ def test_other_classes_are_refused(opinions, call, tmp_path):
     path = write_csv(tmp_path / "o.csv", {"text": ("good", "bad"), "kind": ("up", "down")})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
     assert status == 2 and "its classes are ('down', 'up'), those of the run ('neg', 'pos')" in err
+    path = write_csv(tmp_path / "n.csv", {"text": ("good", "bad"), "kind": (0, 1)})
+    status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
+    assert status == 2 and "called by numbers, those of the run ('neg', 'pos')" in err
 
 
 def test_reprs_are_short(run):

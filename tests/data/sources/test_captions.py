@@ -75,6 +75,14 @@ def test_captions_of_an_image_stay_together(album):
     assert len(seen) == 50
 
 
+def test_an_image_by_two_spellings_of_its_path_is_one(album):
+    lines = [f"{i}.png,one\n./{i}.png,two\n" for i in range(10)]
+    path = album("image,caption\n" + "".join(lines), "a.csv")
+    splits = captions(path, size=4, validation_fraction=0.0, test_fraction=0.5)
+    seen = [{*table.columns["image"][:, 0, 0, 0].tolist()} for table in splits.values()]
+    assert [len(each) for each in seen] == [5, 5] and not seen[0] & seen[1]
+
+
 def test_grey_transparent_and_wide_images(album, tmp_path):
     stripes = np.zeros((4, 12, 3), np.uint8)
     stripes[:, 4:8] = 200
