@@ -170,7 +170,7 @@ def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], N
     lowered = experiment.devices.lowered_step(experiment.step, state, batch)
     arithmetic = Arithmetic.of(lowered, experiment.devices)
     if arithmetic is not None:
-        say(f"compute     {arithmetic.an_example(experiment.order.batch_size)}")
+        say(f"compute     {arithmetic.per_example(experiment.order.batch_size)}")
     memory, free = Memory.of(lowered.compile()), free_memory()
     say(f"memory      {memory}{f'; {mib(free)} are free' if free else ''}")
     # On a CPU the devices share the memory of the machine.

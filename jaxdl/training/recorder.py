@@ -177,7 +177,7 @@ class Recorder:
         self._speed.arithmetic = arithmetic
         told = [f"{count(state.params):,} parameters", str(Memory.of(program))]
         if arithmetic is not None:
-            told.insert(1, arithmetic.an_example(self.experiment.order.batch_size))
+            told.insert(1, arithmetic.per_example(self.experiment.order.batch_size))
         self.progress.say(f"{'; '.join(told)}; compiled in {duration(self.timing.compiling)}")
 
         def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:

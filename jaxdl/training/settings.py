@@ -36,7 +36,7 @@ class Best:
 
     def __post_init__(self) -> None:
         """Look for the least loss, never for the largest."""
-        object.__setattr__(self, "smaller", self.smaller or self.metric.endswith(_ERRORS))
+        _minimize_errors(self)
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
         """Whether the metrics are better than a value: NaN never, else anything than None."""
@@ -64,7 +64,7 @@ class Target:
 
     def __post_init__(self) -> None:
         """Be content with a small loss, never with a large one."""
-        object.__setattr__(self, "smaller", self.smaller or self.metric.endswith(_ERRORS))
+        _minimize_errors(self)
 
     def met(self, metrics: Mapping[str, float]) -> bool:
         """Whether the metrics are at least as good.
@@ -289,6 +289,11 @@ class Settings:
           UserError: a key is unknown, missing or ill-typed.
         """
         return cfg.call(cls, config, "config")
+
+
+def _minimize_errors(node: Best | Target) -> None:
+    """Set `smaller` where the metric is a loss or an error, whatever was given."""
+    object.__setattr__(node, "smaller", node.smaller or node.metric.endswith(_ERRORS))
 
 
 def _measured(name: str, metrics: Mapping[str, float], path: str, hidden: str = "\0") -> float:

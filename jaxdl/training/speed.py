@@ -57,7 +57,7 @@ class Arithmetic:
         kind = devices.mesh.devices.flat[0].device_kind
         return cls(flops, devices.mesh.size, chip_of(kind)) if flops else None
 
-    def an_example(self, examples: int) -> str:
+    def per_example(self, examples: int) -> str:
         """`1.234 MFLOP an example and training step`, of a step of so many."""
         mega = sum(self.flops.values()) / examples / 1e6
         return f"{mega:,.3f} MFLOP an example and training step"

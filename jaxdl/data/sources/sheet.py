@@ -120,12 +120,14 @@ class Sheet:
 
     def _begins_with_a_row(self) -> bool:
         """Whether the header is like the rows: numbers above numbers, and names that recur."""
+        if not any(map(is_number, self.header)):  # as nearly always, so the cells are not looked at
+            return False
         columns = [*zip(*self.rows, strict=False)][: len(self.header)]
         like = [
             is_number(name) if all(map(is_number, cells)) else name in cells
             for name, cells in zip(self.header, columns, strict=False)
         ]
-        return bool(like) and all(like) and any(map(is_number, self.header))
+        return all(like)
 
     @cached_property
     def _place(self) -> dict[str, int]:

@@ -93,12 +93,10 @@ def yolo(
     parts = fill_up(given, lambda path: path, test_fraction, validation_fraction, "yolo")
     images = {role: EncodedFiles(root, paths) for role, paths in parts.items()}
     box_files.require_disjoint(images, "yolo")
-    for role, encoded in images.items():
-        _tell_bare(encoded, role)
     splits = {
         role: Annotated(
             encoded,
-            [_objects(encoded, i, keypoints) for i in range(len(encoded))],
+            _objects(encoded, role, keypoints),
             f"yolo: {root} {role}",
             upright=True,
         )
@@ -294,21 +292,20 @@ def _labels_of(images: EncodedFiles, i: int) -> Path:
     return images.root / (user_files.spelt(images.root, name) or name)
 
 
-def _tell_bare(images: EncodedFiles, role: str) -> None:
-    """Say how many images have no text file, and so no objects."""
-    bare = [file for i in range(len(images)) if not (file := _labels_of(images, i)).is_file()]
-    if bare:
+def _objects(images: EncodedFiles, role: str, keypoints: bool) -> list[Objects]:
+    """The objects of each image; warns of images that have no text file, and so none."""
+    files = [_labels_of(images, i) for i in range(len(images))]
+    if unlabelled := [file for file in files if not file.is_file()]:
         _log.warning(
             "yolo: %s %s: %d of %d images have no text file, and so no objects; if they have, the "
             "first belongs at %s",
-            *(images.root, role, len(bare), len(images), bare[0]),
+            *(images.root, role, len(unlabelled), len(images), unlabelled[0]),
         )
-
-
-def _objects(images: EncodedFiles, i: int, keypoints: bool) -> Objects:
-    file = _labels_of(images, i)
-    with user_files.reading("yolo", file):
-        return _read_objects(images, i, file, keypoints)
+    objects = []
+    for i, file in enumerate(files):
+        with user_files.reading("yolo", file):
+            objects.append(_read_objects(images, i, file, keypoints))
+    return objects
 
 
 def _read_objects(images: EncodedFiles, i: int, file: Path, keypoints: bool) -> Objects:
