@@ -26,7 +26,9 @@ def main(folders: list[str]) -> None:
     columns = {name: [r["metrics"][name] for r in results] for name in results[0]["metrics"]}
     columns["wall_seconds"] = [result["wall_seconds"] for result in results]
     columns["examples_per_second"] = [result["examples_per_second"] for result in results]
-    for name, values in columns.items():
+    for name, given in columns.items():
+        if not (values := [value for value in given if value is not None]):
+            continue
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         each = ", ".join(f"{value:.5g}" for value in values)
         say(f"{name:24} {statistics.mean(values):.5g} ± {spread:.2g}   ({each})")

@@ -273,7 +273,8 @@ def call(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> 
     try:
         return thing(**arguments)
     except UserError as error:
-        raise UserError(str(error) if "config." in str(error) else f"{path}: {error}") from None
+        named = str(error).startswith("config.")  # it says itself which setting it is about
+        raise UserError(str(error) if named else f"{path}: {error}") from None
 
 
 def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -368,6 +369,10 @@ def plain(value: Any, path: str = "config") -> Any:
         raise UserError(f"{path}: {value} is not finite; give a number")
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and not value.ndim:
+        return plain(value.item(), path)
     raise UserError(
         f"{path}: {value!r} cannot be kept in config.json; give a number, a string, or the "
         "name of a callable as 'package.module:thing'"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _MESSAGE = 4_000  # characters of an error at most
@@ -65,13 +66,20 @@ def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
     return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
-def some(faults: Sequence[str], most: int = 4) -> str:
-    """The first of several faults in one line, and how many more there are."""
-    more = f"; and {len(faults) - most} more" if len(faults) > most else ""
-    return "; ".join(faults[:most]) + more
+def some(items: Collection[object], most: int = 4, between: str = "; ") -> str:
+    """The first of several faults, or names, in one line, and how many more there are."""
+    shown = between.join(str(item) for item in itertools.islice(items, most))
+    more = f"{between}and {len(items) - most:,} more" if len(items) > most else ""
+    return shown + more
 
 
-def first_line(error: Exception, most: int | None = None) -> str:
+def reason(error: BaseException, most: int | None = None) -> str:
+    """What an exception says in its first line, after its type where it is not ours."""
+    said = getattr(error, "fault", None) or first_line(error, most)
+    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+
+
+def first_line(error: BaseException, most: int | None = None) -> str:
     """The first line of an exception's message, or else its type; `most` characters at most."""
     return str(error).strip().partition("\n")[0][:most] or type(error).__name__
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import UserError, first_line, printable
+from jaxdl.errors import UserError, printable, reason
 
 _log = logging.getLogger("jaxdl")
 
@@ -262,12 +262,9 @@ class Secondary:
             function(*args)
         except Exception as error:  # figures of users can raise anything
             self._full = isinstance(error, Unwritable | OSError)
-            reason = error.fault if isinstance(error, Unwritable) else first_line(error)
-            if not isinstance(error, UserError):
-                reason = f"{type(error).__name__}: {reason}"
-            if reason not in self._told:
-                self._told.add(reason)
-                _log.warning("%s: %s; the run goes on without", self._what, reason)
+            if (why := reason(error)) not in self._told:
+                self._told.add(why)
+                _log.warning("%s: %s; the run goes on without", self._what, why)
 
 
 def _create(path: Path) -> int:

@@ -348,7 +348,7 @@ def _flops(computation: Computation, each: Instruction) -> Counter:
         return Counter({left.dtype: 2 * math.prod(outputs) * summed})
     if each.opcode == "convolution":
         return _convolution(each, *(computation[name].shapes[0] for name in each.operands[:2]))
-    if function := each.attribute(r'custom_call_target="jaxdl_onednn_(\w+)"'):
+    if function := each.attribute(r'custom_call_target="jaxdl_onednn_(\w+(?:ward|_gradient))"'):
         return _onednn(function, each, *(computation[name].shapes[0] for name in each.operands))
     return Counter()
 

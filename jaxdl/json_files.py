@@ -96,6 +96,8 @@ def strict(value: Any) -> Any:
     """The value as strict JSON has it: a number that is not finite becomes null."""
     if isinstance(value, Mapping):
         return {name: strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -13,6 +13,7 @@ import logging
 import sys
 import traceback
 import warnings
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +25,19 @@ LINE = 10_000  # characters of a line at most; a table of metrics may be long
 def say(line: object = "") -> None:
     """Print one line, with control characters escaped."""
     print(printable(line, LINE))
+
+
+def aligned(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """The lines of a table; columns are to the left but for these, which are to the right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, strict=True)
+        padded = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(cells)]
+        return "  ".join(padded).rstrip()
+
+    return [line(row) for row in rows]
 
 
 def stream(text: str) -> None:

@@ -1,14 +1,14 @@
-"""Parameter paths: how they are spelt, and first-match rules on them."""
+"""Paths of parameters and settings: how they are spelt, and first-match rules on them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, some
 
 
 def spell(path: Any) -> str:
@@ -19,6 +19,16 @@ def spell(path: Any) -> str:
 def flatten(tree: Any) -> dict[str, Any]:
     """Path -> leaf, in the order of `jax.tree.leaves`."""
     return {spell(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def leaves(mapping: Any, key: Callable[[Any], str] = str) -> Iterator[tuple[str, Any]]:
+    """The dotted path and the value of each leaf of nested mappings, as of a config."""
+    if not isinstance(mapping, Mapping) or not mapping:
+        yield "", mapping
+        return
+    for name, value in mapping.items():
+        for path, leaf in leaves(value, key):
+            yield f"{key(name)}.{path}".rstrip("."), leaf
 
 
 def paths(tree: Any) -> list[str]:
@@ -57,6 +67,6 @@ def first_match(patterns: Sequence[str], names: Sequence[str], path: str, rest: 
         raise UserError(f"{path}: none covers {names[matches.index(None)]!r}; end with {rest}")
     for i, pattern in enumerate(patterns):
         if i not in matches:
-            first = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise UserError(f"{path}[{i}]: {pattern!r} decides for no parameter; there are {first}")
+            there = some(names, 8, ", ")
+            raise UserError(f"{path}[{i}]: {pattern!r} decides for no parameter; there are {there}")
     return [i for i in matches if i is not None]

@@ -6,8 +6,11 @@ import fractions
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -354,3 +357,11 @@ def test_durations():
 )
 def test_words_stand_for_a_tuple_of_strings_where_one_is_annotated(text, hint, value):
     assert overrides._parse(text, hint, None) == value
+
+
+def test_numbers_of_numpy_and_paths_are_kept_as_json_has_them():
+    kept = cfg.plain({"steps": np.int64(5), "rate": np.float32(0.5), "path": Path("a") / "b.csv"})
+    assert kept == {"steps": 5, "rate": 0.5, "path": os.path.join("a", "b.csv")}
+    assert [type(value) for value in kept.values()] == [int, float, str]
+    with pytest.raises(UserError, match=r"config\.x: inf is not finite"):
+        cfg.plain({"x": np.float32("inf")})

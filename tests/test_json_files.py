@@ -115,3 +115,8 @@ def test_a_damaged_line_is_named(tmp_path, line):
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     with pytest.raises(UserError, match=r"a\.jsonl line 2: "):
         list(json_files.read_lines(tmp_path / "a.jsonl", dict[str, int]))
+
+
+def test_what_is_not_finite_is_null_however_deep(tmp_path):
+    json_files.write_json(tmp_path / "a.json", {"m": [1.0, float("nan"), (float("inf"),)]})
+    assert json_files.read(tmp_path / "a.json") == {"m": [1.0, None, [None]]}

@@ -34,7 +34,7 @@ from jaxdl.checkpointing.manifest import (
     saved_steps,
     verify,
 )
-from jaxdl.errors import UserError, first_line, some
+from jaxdl.errors import UserError, first_line, reason, some
 from jaxdl.files import refuse_special, replace_text, special
 from jaxdl.tree import flatten
 
@@ -51,7 +51,8 @@ class Checkpoints:
     Args:
       folder: of the checkpoints; made when the first is saved.
       keep: how many of the newest to keep, at least 1; the best is kept too.
-      best: restore and read the best one instead of the newest.
+      best: restore and read the best one instead of the newest: its step, or True where the notes
+        of the newest have it.
       check: called before each change; raises a `UserError` if this process may no longer write.
       saved: called with the step and the folder of each checkpoint that is safely on disk, by the
         thread that saves or waits.
@@ -64,7 +65,7 @@ class Checkpoints:
         self,
         folder: Path,
         keep: int = 3,
-        best: bool = False,
+        best: int | bool = False,
         check: Callable[[], None] = lambda: None,
         saved: Callable[[int, Path], None] = lambda step, folder: None,
     ) -> None:
@@ -85,7 +86,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
         """Save a state in the background; returns once it is copied.
 
-        A step that is already saved is not saved again.
+        A step of which there is a sound checkpoint is not saved again.
 
         Args:
           step: of the state.
@@ -96,7 +97,7 @@ class Checkpoints:
           UserError: this save cannot begin, or the one before it failed.
         """
         self.wait()
-        if step == self._newest:
+        if step == self._newest or (step in self.steps() and not verify(self.folder / str(step))):
             return
         self._check()
         _hush_orbax()
@@ -199,7 +200,7 @@ class Checkpoints:
         for step in reversed(steps):
             damage = verify(self.folder / str(step))
             if damage is None:
-                return self._best_of(step) if self._best else step
+                return step if self._best is False else self._best_of(step)
             _log.warning("%s; trying the checkpoint before it", damage)
         if steps:
             raise UserError(
@@ -209,8 +210,10 @@ class Checkpoints:
         return None
 
     def _best_of(self, newest: int) -> int:
-        """The best step, as the newest sound checkpoint notes it."""
-        step = best_step(contents(self.folder / str(newest))["notes"])
+        """The best step, as it was given, or as the newest sound checkpoint notes it."""
+        step: int | None = self._best
+        if step is True:
+            step = best_step(contents(self.folder / str(newest))["notes"])
         if step is None:
             raise UserError(
                 f"{self.folder}: no best checkpoint; config.training.best names the metric that "
@@ -261,13 +264,13 @@ class Checkpoints:
     def _unwritable(self, error: Exception) -> UserError:
         if isinstance(error, UserError):
             return UserError(f"cannot save a checkpoint: {error}")
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        if number := _OS_ERROR.search(reason):  # TensorStore puts much text before it
-            reason = os.strerror(int(number[1]))
+        why = reason(error)
+        if number := _OS_ERROR.search(why):  # TensorStore puts much text before it
+            why = os.strerror(int(number[1]))
         elif isinstance(error, OSError):
-            reason = error.strerror or reason
+            why = error.strerror or why
         return UserError(
-            f"{self.folder}: cannot save a checkpoint ({reason}); make room and run again"
+            f"{self.folder}: cannot save a checkpoint ({why}); make room and run again"
         )
 
     def _seal(

@@ -22,7 +22,7 @@ from jaxdl.checkpointing.manifest import contents, saved_steps, verify
 from jaxdl.checkpointing.run_directory import Result, logged
 from jaxdl.errors import UserError, printable
 from jaxdl.files import refuse_links
-from jaxdl.terminal import say
+from jaxdl.terminal import aligned, say
 
 Say = Callable[[str], None]
 
@@ -131,9 +131,8 @@ def _list(entries: Sequence[Entry], say: Say) -> None:
         )
         for path, dtype, shape in entries
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for path, kind, size in rows:
-        say(f"  {path:{widths[0]}}  {kind:{widths[1]}}  {size:>{widths[2]}}")
+    for line in aligned(rows, right=(2,)):
+        say(f"  {line}")
 
 
 def _sum_up(entries: Sequence[Entry], say: Say) -> None:

@@ -49,6 +49,7 @@ class Notes:
     """The notes beside a state, as far as they are read again."""
 
     wall_seconds: float = 0.0
+    evaluated: bool = True
     best: Best | None = None
     origin: dict[str, dict[str, Any]] = field(default_factory=dict)
     diverged: dict[str, str] = field(default_factory=dict)

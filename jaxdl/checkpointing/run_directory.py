@@ -107,7 +107,7 @@ class Result:
     step: int
     metrics: dict[str, float | None]
     examples: dict[str, int]
-    examples_per_second: float
+    examples_per_second: float | None
     target: Target | None
     met: bool | None
     best: Best | None = None
@@ -168,6 +168,16 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+    @property
+    def best_wanted(self) -> int | bool:
+        """What `Checkpoints` is to read: the best one, of a run that has finished by its step.
+
+        After a signal in the last evaluation only the result knows which it is.
+        """
+        finished = self.result() if self.best else None
+        best = finished.get("best") if finished else None
+        return best["step"] if best else self.best
 
     @property
     def checkpoints(self) -> Path:

@@ -68,7 +68,8 @@ _CONVERT = (
 _DOWNLOAD = "download it again"
 # The first digits of its SHA-256, as in resnet18-f37072fd.pth (torch.hub, `check_hash`). Decimal
 # ones alone may be a date or a number of steps.
-_PUBLISHED = re.compile(r"-(?=\d*[a-f])([0-9a-f]{8,64})\.\w+")
+# As torchvision writes them, or whole; a few digits elsewhere may be of a commit or a run.
+_PUBLISHED = re.compile(r"-(?=\d*[a-f])([0-9a-f]{8,64}(?=\.pth?$)|[0-9a-f]{64}(?=\.))")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:

@@ -8,14 +8,14 @@ One rule translates a module that is named as in PyTorch: the path `layer1/0/con
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, some
 from jaxdl.tree import flatten, spell
 from jaxdl.types import ModelState, Params
 
@@ -49,7 +49,7 @@ class Filled(NamedTuple):
     unused: Sequence[str]
 
     def __str__(self) -> str:
-        fresh = f" ({_listed(self.fresh)})" if self.fresh else ""
+        fresh = f" ({some(self.fresh, _NAMED, ', ')})" if self.fresh else ""
         counts = f"{len(self.loaded)} loaded, {len(self.fresh)} fresh{fresh}"
         return f"{counts}, {len(self.unused)} unused"
 
@@ -87,7 +87,7 @@ def fill(
     leaves = flat(params, model_state)
     for pattern in exclude:
         if not any(re.search(pattern, path) for path in {**leaves, **arrays}):
-            raise UserError(f"exclude: {pattern!r} matches none of {_listed(leaves)}")
+            raise UserError(f"exclude: {pattern!r} matches none of {some(leaves, _NAMED, ', ')}")
     excluded = {path for path in {**leaves, **arrays} if any(re.search(p, path) for p in exclude)}
     faults = {
         "missing": [path for path in leaves if strict and path not in {*excluded, *arrays}],
@@ -99,7 +99,9 @@ def fill(
         ],
     }
     if any(faults.values()):
-        counts = "; ".join(f"{len(v)} {kind}: {_listed(v)}" for kind, v in faults.items() if v)
+        counts = "; ".join(
+            f"{len(v)} {kind}: {some(v, _NAMED, ', ')}" for kind, v in faults.items() if v
+        )
         raise UserError(
             f"does not fit config.model, {counts}; name what is to start fresh or be left out in "
             "config.init_from.exclude, as ('^fc/',)"
@@ -110,7 +112,9 @@ def fill(
         if path in arrays and path not in excluded
     }
     if not loaded:
-        raise UserError(f"none of its arrays is in config.model, which has {_listed(leaves)}")
+        raise UserError(
+            f"none of its arrays is in config.model, which has {some(leaves, _NAMED, ', ')}"
+        )
     return Filled(
         _put(loaded, params),
         {name: _put(loaded, tree) for name, tree in model_state.items()},
@@ -218,6 +222,5 @@ def _show(x: Any) -> str:
     return f"{np.dtype(x.dtype).name}{list(x.shape)}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+def _listed(names: Collection[str]) -> str:
+    return some(names, _NAMED, ", ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_force, check_creatable
+from jaxdl.cli.options import PICTURES, Subcommands, add_force, check_creatable
 from jaxdl.terminal import say
 
 
@@ -24,8 +24,7 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Print how runs differ, and draw their curves."""
     if options.figure:
-        suffixes = (".png", ".svg", ".pdf")
-        check_creatable(options.figure, "--figure", suffixes, options.force)
+        check_creatable(options.figure, "--figure", PICTURES, options.force)
     from jaxdl.figures import save
     from jaxdl.reports.compare import curves, lines
     from jaxdl.reports.told import chosen_metric, runs_of

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_finished_run, build, existing_run
+from jaxdl.cli.options import Subcommands, add_finished_run, build, existing_run, require_split
 from jaxdl.errors import UserError, printable
 from jaxdl.terminal import say
 
@@ -76,11 +76,6 @@ def _other(options: argparse.Namespace, folder: Path, overrides: list[str]) -> t
 
 def _chosen(split: str | None, splits: Collection[str]) -> Collection[str]:
     """The split that is asked for; by default all but 'train', or, of one alone, that."""
-    from jaxdl.errors import suggestion
-
     if split is None:
         return [name for name in splits if name != "train"] or splits
-    if split not in splits:
-        told = suggestion(split, splits, "the data has")
-        raise UserError(f"--split: unknown {split!r}; {told}")
-    return [split]
+    return [require_split(split, splits)]

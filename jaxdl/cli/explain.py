@@ -16,9 +16,10 @@ from jaxdl.cli.options import (
     add_force,
     check_creatable,
     existing_run,
+    require_split,
 )
 from jaxdl.errors import UserError, printable
-from jaxdl.terminal import say
+from jaxdl.terminal import aligned, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,11 +113,11 @@ def _network(options: argparse.Namespace, explainer: Explainer) -> None:
 
     filters = None if options.figure is None else explainer.filters()
     fields = explainer.receptive_fields([*explainer.layers])
-    width = max([5, *map(len, explainer.layers)])
-    say(f"{'layer':{width}}  outputs        sees, of the image")
+    rows = [["layer", "outputs", "sees, of the image"]]
     for name, shape in explainer.layers.items():
-        size = "×".join(map(str, fields[name].size))
-        say(f"{name:{width}}  {'×'.join(map(str, shape)):13}  {size}")
+        rows.append([name, *("×".join(map(str, sizes)) for sizes in (shape, fields[name].size))])
+    for line in aligned(rows):
+        say(line)
     if filters is not None:
         save(filter_grid(filters), Path(options.figure))
         name = next(iter(explainer.kernels))
@@ -184,14 +185,9 @@ def _maps(options: argparse.Namespace, loaded: LoadedRun) -> None:
 
 def _split(name: str | None, splits: Mapping[str, Any]) -> str:
     """The split that is asked for; by default the last of those that are there."""
-    from jaxdl.config import suggestion
-
     if name is None:
         return next(s for s in ("test", "validation", *splits) if s in splits)
-    if name not in splits:
-        told = suggestion(name, splits, "the data has")
-        raise UserError(f"--split: unknown {printable(name)!r}; {told}")
-    return name
+    return require_split(name, splits)
 
 
 def _commonest(loaded: LoadedRun, table: Any, found: Strongest) -> list[str]:

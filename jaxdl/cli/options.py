@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import __version__
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, brief, suggestion
 from jaxdl.files import local, local_run, special
 from jaxdl.terminal import complain, say
 
@@ -49,6 +49,18 @@ CONFIG_HELP = (
     "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "
     "often as you like"
 )
+
+
+def require_split(name: str, splits: Collection[str]) -> str:
+    """The split that is asked for.
+
+    Raises:
+      UserError: the data has none of this name.
+    """
+    if name not in splits:
+        told = suggestion(name, splits, "the data has")
+        raise UserError(f"--split: unknown {brief(name)}; {told}")
+    return name
 
 
 def add_config(command: Parser, *, required: bool = False) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxdl.cli.options import Subcommands, add_force, check_creatable
+from jaxdl.errors import some
 from jaxdl.terminal import say
 
 
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     from jaxdl.reports.told import runs_of
 
     told = runs_of(options.runs)
-    names = ", ".join(each.name for each in told[:4]) + (", …" if len(told) > 4 else "")
+    names = some([each.name for each in told], between=", ")
     sweeps = [Path(name) for name in options.runs if (Path(name) / "sweep.json").exists()]
     text = page(told, options.title or names, options.metric, sweeps)
     replace_text(make_parent(Path(options.output)), text)

@@ -21,7 +21,7 @@ from jaxdl.data.clips import Clips, clip
 from jaxdl.data.folds import Folds
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.lazy import LazyImages
-from jaxdl.data.places import located
+from jaxdl.data.places import brought_here
 from jaxdl.data.sources import SOURCES
 from jaxdl.data.synthetic.twins import TWINS, twin_of
 from jaxdl.data.table import Lazy, Table
@@ -66,7 +66,7 @@ def load(
             )
         source = SOURCES[source]
     if source in SOURCES.values() and not twin:
-        settings = located(source.__name__, settings)
+        settings = brought_here(source.__name__, settings)
     splits = twin_of(source, settings) if twin else source(**settings)
     if not isinstance(splits, dict) or not all(isinstance(t, Table) for t in splits.values()):
         raise UserError(

@@ -9,19 +9,24 @@ from jaxdl.errors import UserError
 from jaxdl.files import local
 from jaxdl.remote import local_path
 
-_ROLES = ("train", "validation", "test")
-_PLACES = {"arrays": _ROLES, "captions": ("path", "images")}  # settings that may be addresses
+_PLACES = {"arrays": ("train", "validation", "test"), "captions": ("path", "images")}
 
 
-def located(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def places_of(source: str) -> tuple[str, ...]:
+    """The settings of one of our sources that name files or folders, or their addresses."""
+    return _PLACES.get(source, ("path",))
+
+
+def brought_here(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one of our sources, with paths of this machine for addresses.
 
     Raises:
       UserError: an address cannot be read, or is in a setting that names no place of its own.
     """
-    places = _PLACES.get(source, ("path",))
     return {
-        name: _located(source, name, value, settings) if name in places else _here(name, value)
+        name: _brought(source, name, value, settings)
+        if name in places_of(source)
+        else _here(name, value)
         for name, value in settings.items()
     }
 
@@ -33,7 +38,7 @@ def needs_folder(source: str, path: str, settings: Mapping[str, Any]) -> bool:
     return source == "yolo" and path.lower().endswith((".yaml", ".yml"))
 
 
-def _located(source: str, name: str, value: Any, settings: Mapping[str, Any]) -> Any:
+def _brought(source: str, name: str, value: Any, settings: Mapping[str, Any]) -> Any:
     if not isinstance(value, str):
         return value
     try:

@@ -22,7 +22,8 @@ from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
-from jaxdl.data.sources.yolo import yolo
+from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable
 from jaxdl.remote import local_path
@@ -31,6 +32,8 @@ _LOOKED_AT = 50  # images, for their size and colors
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
 _LINES = 20  # of a text, that are looked at
+_FEW = 20  # images, of which none is held out
+_VOC_IMAGES = ("images", "jpegimages", "imgs")  # folders
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAYS = "has arrays; set config.data.source=arrays and config.data.train to its path"
@@ -68,6 +71,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """The same of a path of this machine."""
     place = Path(path).expanduser()
+    if (inner := _only_folder(place)) is not None:  # as many archives are unpacked
+        return _recognize(str(Path(path, inner.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
     table = _table_at(place)
@@ -79,8 +84,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         )
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
-    if (place / "Annotations").is_dir():
-        return _boxes("voc", path, _voc_lists(place))
+    if (folders := _voc_folders(place)) is not None:
+        return _boxes("voc", path, folders | _voc_lists(place))
     if place.suffix == ".json":
         raise UserError(f"{path}: is a file of annotations; name its folder, which has the images")
     if place.is_dir() and (pairs := usual_pairs(place)):
@@ -88,22 +93,45 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         return _boxes("coco", path, usual)
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
+        if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
+            raise UserError(
+                f"{path}: its texts are called as its images are; if they are YOLO's labels, name "
+                "the classes in classes.txt, one on each line; captions need a file of all"
+            )
         if len(pictures) >= len(texts):
+            if not pictures and any(entry.is_file() for entry in place.iterdir()):
+                raise UserError(
+                    f"{path}: neither images nor .txt files are in it; of other texts give a "
+                    f"pattern, such as '{path}/*.md'"
+                )
             return _images(path, texts)
     if remedy := _OTHERS.get(place.suffix.lower()):
         raise UserError(f"{path}: {remedy}")
     if place.is_file() and _looks_like_a_table(place):
-        raise UserError(f"{path}: its lines have equally many tabs; if it is a table, call it .tsv")
+        raise UserError(
+            f"{path}: each line has as many tabs, commas or semicolons as the others; if it is a "
+            "table, write a header above it and call it .tsv or .csv"
+        )
     return _text(path)
+
+
+def _only_folder(place: Path) -> Path | None:
+    """The folder that is all that a folder holds, if that has folders in turn."""
+    entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
+    if len(entries) != 1 or ROLES.get(entries[0].name.lower()):
+        return None
+    return entries[0] if any(each.is_dir() for each in _entries(entries[0])) else None
+
+
+def _entries(place: Path) -> list[Path]:
+    return [*place.iterdir()] if place.is_dir() else []
 
 
 def _table_at(place: Path) -> Path | None:
     """The table that a path is, or the only one in a folder without anything else to read."""
     if place.suffix.lower() in TABLES and place.is_file():
         return place
-    if not place.is_dir():
-        return None
-    entries = [entry for entry in place.iterdir() if user_files.is_data(entry.name)]
+    entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
     if not tables or any(entry.is_dir() for entry in entries):
         return None
@@ -116,10 +144,15 @@ def _table_at(place: Path) -> Path | None:
 
 
 def _looks_like_a_table(file: Path) -> bool:
-    """Whether the first lines of a text have tabs, all equally many."""
-    lines = user_files.read(file, "text").split("\n")[:_LINES]
-    tabs = {line.count("\t") for line in lines if line.strip()}
-    return len(lines) > 1 and len(tabs) == 1 and tabs != {0}
+    """Whether the first lines of a text have equally many tabs, or several commas, within."""
+    lines = [line.strip() for line in user_files.read(file, "text").split("\n")[:_LINES]]
+    lines = [line for line in lines if line]
+
+    def columns(sign: str) -> int:
+        counts = {line.count(sign) for line in lines}
+        return 1 + counts.pop() if len(counts) == 1 else 1
+
+    return len(lines) > 1 and (columns("\t") > 1 or max(columns(","), columns(";")) > 2)
 
 
 def _is_yolo(place: Path) -> bool:
@@ -127,19 +160,42 @@ def _is_yolo(place: Path) -> bool:
     if any((place / part / "images").is_dir() and (place / part / "labels").is_dir()
            for part in ("", "train")):  # fmt: skip
         return True
-    lists = (place / "classes.txt", place / "labels" / "classes.txt")
-    has_images = any((place / name).is_dir() for name in ("images", "train/images"))
-    beside = place.is_dir() and bool(user_files.below(place, pixels.SUFFIXES, deep=False))
-    return (place / "data.yaml").is_file() or (
-        any(file.is_file() for file in lists) and (has_images or beside)
+    if not place.is_dir():
+        return False
+    has_images = any((place / name).is_dir() for name in ("images", "train/images", DARKNET))
+    beside = bool(user_files.below(place, pixels.SUFFIXES, deep=False))
+    return description_in(place) is not None or (
+        class_list(place).is_file() and (has_images or beside)
     )
 
 
-def _voc_lists(place: Path) -> dict[str, str | None]:
+def _voc_folders(place: Path) -> dict[str, Any] | None:
+    """Where Pascal VOC's annotations and images are, if not as usual; None if there are none."""
+    notes = user_files.below(place, (".xml",))
+    if not notes or b"<annotation" not in user_files.content(notes[0])[:1_000]:
+        return None
+    parts = notes[0].relative_to(place).parts
+    folder, settings = parts[0] if len(parts) > 1 else ".", dict[str, Any]()
+    if folder.lower() != "annotations":
+        return settings  # beside the images, in one folder or in those of splits
+    if folder != "Annotations":
+        settings["annotations"] = folder
+    if not (place / "JPEGImages").is_dir():
+        named = [each.name for each in place.iterdir() if each.name.lower() in _VOC_IMAGES]
+        settings["images"] = named[0] if named else "."
+    return settings
+
+
+def _voc_lists(place: Path) -> dict[str, Any]:
     """The lists of ImageSets/Main that are there, where they are not all."""
     lists = {file.stem for file in place.glob("ImageSets/Main/*.txt")}
     if not lists or lists >= {"train", "val", "test"}:
         return {}
+    if len(lists) == 1:
+        (name,) = lists
+        alone = {"train": name, "validation": None, "test": None}
+        names = user_files.read(place / f"ImageSets/Main/{name}.txt", "voc").split("\n")
+        return alone | ({"test_fraction": UNSPLIT_TEST} if len(names) > _FEW else {})
     train = "train" if "train" in lists or "trainval" not in lists else "trainval"
     validation = "val" if "val" in lists and train == "train" else None
     return {"train": train, "validation": validation, "test": "test" if "test" in lists else None}

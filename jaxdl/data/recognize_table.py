@@ -13,16 +13,19 @@ from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.parquet import Unread
 from jaxdl.data.sources.sheet import MISSING, NAMELESS, PARQUET, Sheet, is_number
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief, printable, some
 
 Kind = Literal["class", "number"]
 _ROLES = {"class": "label", "number": "target"}
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
+_CLASS_NAMES = ("label", "class")  # of a column whose whole numbers are classes
+_SENTENCE, _PROSE = 4, 7  # words on average: more than a name, and than a date or an address
+_LOOKED_AT = 10_000  # characters, for the delimiter
 _USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
 _NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
 _GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
-    r"(.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|session|"
-    r"recording|speaker|author|animal|group)([ _-]?(id|nr|no|number))?",
+    r"(?:.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|"
+    r"session|recording|speaker|author|animal|group)([ _-]?(?:id|nr|no|number))?",
     re.I,
 )
 _FEWEST_GROUPS = 5  # of which a split can be made
@@ -42,7 +45,7 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
       UserError: it cannot be read, or no column can be predicted.
     """
     sheet, settings = _sheet(path)
-    texts = [name for name in sheet.header if _is_text(sheet.cells(name))]
+    texts = [name for name in sheet.header if _words(sheet.cells(name)) >= _SENTENCE]
     why = "as --target says"
     if target is None:
         target, why = _guessed(sheet, texts), "by its name or place; see --target and --kind"
@@ -87,11 +90,22 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
 
 
 def _delimiter(path: str) -> str:
-    """What stands most often in the first line, outside quotes; or what Excel's own line says."""
-    first = user_files.read(Path(path), "csv").partition("\n")[0]
-    if re.fullmatch(r"sep=.", first):
-        return first[-1]
-    return max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count)
+    """What divides the first lines into equally many cells, and the header into most.
+
+    A file's suffix, or Excel's own first line, says it outright.
+    """
+    text = user_files.read(Path(path), "csv")
+    if re.match(r"sep=.\n", text):
+        return text[4]
+    if path.lower().endswith(".tsv"):
+        return "\t"
+    lines = re.sub(r'"[^"]*"', "", text[:_LOOKED_AT]).split("\n")[:-1] or [text]
+
+    def cells(sign: str) -> tuple[bool, int]:
+        counts = {line.count(sign) for line in lines if line.strip()}
+        return len(counts) == 1, lines[0].count(sign)
+
+    return max("\t;|,", key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def _has_decimal_commas(sheet: Sheet) -> bool:
@@ -117,10 +131,11 @@ def _texts(column: str, settings: dict[str, Any]) -> Recognized:
     return Recognized("csv", settings, splits, tuple(notes))
 
 
-def _is_text(cells: list[str]) -> bool:
-    """Whether cells are sentences rather than names or numbers."""
-    words = sum(cell.count(" ") for cell in cells)
-    return words >= 3 * len(cells) and not isinstance(cells[0], Unread)
+def _words(cells: list[str]) -> float:
+    """How many words a cell has, on average; 0 where it cannot be read."""
+    if isinstance(cells[0], Unread):
+        return 0.0
+    return 1 + sum(cell.count(" ") for cell in cells) / len(cells)
 
 
 def _guessed(sheet: Sheet, texts: list[str]) -> str | None:
@@ -144,8 +159,11 @@ def _role(sheet: Sheet, name: str) -> str:
     if different < 2:
         raise UserError(f"{where} has only one value; --target names another")
     if all(map(is_number, cells)):
+        most = len(cells) // 2 if name.lower() in _CLASS_NAMES else _CLASSES
         whole = all(re.fullmatch(r"-?\d{1,2}", cell) for cell in cells)
-        return "label" if whole and different <= _CLASSES else "target"
+        if name.lower() in _CLASS_NAMES or {*map(float, cells)} == {0.0, 1.0}:
+            whole = all(float(cell).is_integer() for cell in cells)
+        return "label" if whole and different <= max(2, most) else "target"
     if all(is_number(_DRESSED.sub("", cell)) for cell in cells):
         dressed = next(cell for cell in cells if not is_number(cell))
         raise UserError(
@@ -163,9 +181,11 @@ def _role(sheet: Sheet, name: str) -> str:
 def _group(sheet: Sheet, target: str) -> str | None:
     """The column that says, by its name, whose each row is, where several rows are one's."""
     for name in sheet.header:
-        if name != target and _GROUPED.fullmatch(name):
+        if name != target and (match := _GROUPED.fullmatch(name)):
             cells = sheet.cells(name)
-            if "" not in cells and _FEWEST_GROUPS <= len({*cells}) < len(cells):
+            numbers = not match[2] and all(map(is_number, cells))  # `persons` may count them
+            fewest = max(_FEWEST_GROUPS, len(cells) // 20) if numbers else _FEWEST_GROUPS
+            if "" not in cells and fewest <= len({*cells}) < len(cells):
                 return name
     return None
 
@@ -175,19 +195,36 @@ def _inputs(
 ) -> dict[str, str]:
     """Set what is predicted from, a text or numbers; the columns that are left out, and why."""
     others = [name for name in sheet.header if name not in taken]
-    if texts and "label" in settings:
-        settings |= {"text": tuple(texts[:1]), "features": ()}
-        return {name: "not the text" for name in others if name != texts[0]}
     left_out = {name: reason for name in others if (reason := _why_not(sheet, name))}
     numbers = [name for name in others if name not in left_out]
+    if "label" in settings and (text := _text(sheet, texts, left_out, numbers)):
+        settings |= {"text": (text,), "features": ()}
+        return {name: "not the text" for name in others if name != text}
     if not numbers:
+        why = some([f"{printable(name)!r}: {reason}" for name, reason in left_out.items()])
         raise UserError(
-            f"{sheet.path}: no column of numbers to predict {taken[0]!r} from; name another column "
-            "with --target, or turn names into numbers"
+            f"{sheet.path}: no column of numbers to predict {taken[0]!r} from ({why}); fill the "
+            "gaps, turn names into numbers, or name another column with --target"
         )
     settings |= {"features": tuple(numbers)} if left_out else {}
     settings["standardize"] = True
     return left_out
+
+
+def _text(
+    sheet: Sheet, texts: list[str], left_out: Mapping[str, str], numbers: list[str]
+) -> str | None:
+    """The text to predict from: sentences, or without numbers any words that hardly recur.
+
+    Beside numbers a few words are rather a name, a date or an address.
+    """
+    words = {name: _words(sheet.cells(name)) for name in left_out}
+    if numbers:
+        texts = [name for name in texts if words.get(name, 0) >= _PROSE]
+    elif not texts:
+        varied = [n for n in words if 2 * len({*sheet.cells(n)}) > len(sheet.rows) > 0]
+        texts = [name for name in varied if words[name] >= 2]
+    return texts[0] if texts else None
 
 
 def _why_not(sheet: Sheet, name: str) -> str:
@@ -201,7 +238,11 @@ def _why_not(sheet: Sheet, name: str) -> str:
     if not wrong:
         return ""
     missing = sum(cell.lower() in MISSING for cell in wrong)
-    return f"{missing:,} gaps" if missing == len(wrong) else f"not numbers: {brief(wrong[0])}"
+    if missing == len(wrong):
+        return f"{missing:,} gaps"
+    written = next(cell for cell in sheet.cells(name) if cell.lower() not in MISSING)
+    first = next((cell for cell in wrong if cell.lower() not in MISSING), written)
+    return f"not numbers: {brief(first)}"
 
 
 def _meaning(number: bool, splits: Mapping[str, Table]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxdl.data.table import Table
-from jaxdl.errors import printable
+from jaxdl.errors import printable, some
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ def counted(splits: Mapping[str, Table]) -> str:
 
 def named(names: Any, most: int = 8) -> str:
     """The first of some names, and how many more there are."""
-    listed = ", ".join(printable(name or "''", 60) for name in names[:most])
-    return listed + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return some([printable(name or "''", 60) for name in names], most, ", ")
 
 
 def unseen(splits: Mapping[str, Table], column: str) -> str:

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from jaxdl.data.table import Lazy, Table
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, printable, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -103,10 +103,9 @@ def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table
 def require_classes(table: Table, count: int, setting: str) -> None:
     """Refuse a number of classes that is not that of the classes that the source names."""
     if table.classes and len(table.classes) != count:
-        names = ", ".join(printable(name, 40) for name in table.classes[:4])
-        more = ", …" if len(table.classes) > 4 else ""
+        names = some([printable(name, 40) for name in table.classes], between=", ")
         raise UserError(
-            f"{table.where}: {len(table.classes)} classes ({names}{more}), but {setting}={count}; "
+            f"{table.where}: {len(table.classes)} classes ({names}), but {setting}={count}; "
             f"set it to {len(table.classes)}, or leave it out"
         )
 

@@ -26,8 +26,10 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
     metrics = formatted(result["metrics"])
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
     counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
-    speed = f"{result['examples_per_second']:,.0f} training examples/s"
-    sentences = [f"{counted} at step {result['step']:,}; {speed}"]
+    counted += f" at step {result['step']:,}"
+    if (rate := result["examples_per_second"]) is not None:  # this start has trained
+        counted += f"; {rate:,.0f} training examples/s"
+    sentences = [counted]
     if stopped := result.get("stopped_early"):
         said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
         if kept := result["best"]:

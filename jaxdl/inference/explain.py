@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from jaxdl.errors import UserError, brief, near, printable
+from jaxdl.errors import UserError, brief, near, printable, some
 from jaxdl.inference.class_maps import Maps, attribute, inside
 from jaxdl.inference.inputs import kind_of
 from jaxdl.inference.predictor import Predictor, in_the_middle
@@ -165,9 +165,7 @@ class Explainer:
         """
         if name in self.layers:
             return self.layers[name]
-        listed = [*self.layers]
-        more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-        told = f"{', '.join(listed[:_NAMED]) or 'none'}{more}"
+        told = some(self.layers, _NAMED, ", ") or "none"
         hint = near(name, self.layers, most=3)
         raise UserError(f"layer: unknown {brief(name)}; {hint}the network has {told}")
 

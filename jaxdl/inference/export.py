@@ -49,7 +49,7 @@ from safetensors.numpy import save
 from jaxdl import kernels
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.checkpointing.weight_names import flat, to_torch
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, reason
 from jaxdl.files import refuse_links, replace_bytes, unwritable
 from jaxdl.inference.inputs import columns_read
 from jaxdl.inference.restored import RestoredRun
@@ -168,8 +168,7 @@ def _exported(
         raise
     except Exception as error:  # JAX raises many types for what it cannot export
         remedy = "; --batch N, for N examples a call, may work" if batch is None else ""
-        fault = f"({type(error).__name__}: {first_line(error)}){remedy}"
-        raise UserError(f"config.model: cannot be exported {fault}") from error
+        raise UserError(f"config.model: cannot be exported ({reason(error)}){remedy}") from error
 
 
 @contextlib.contextmanager

@@ -85,7 +85,8 @@ class RestoredRun:
           UserError: nothing was saved, or all checkpoints are damaged.
         """
         with self.precision.enabled():
-            saved = Checkpoints(self.directory.checkpoints, best=self.directory.best).read()
+            directory = self.directory
+            saved = Checkpoints(directory.checkpoints, best=directory.best_wanted).read()
         return State(
             step=saved["step"],
             seed=saved["seed"],

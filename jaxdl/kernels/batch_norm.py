@@ -7,8 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
+
+from jaxdl.kernels import onednn
+from jaxdl.kernels.onednn import Saved
 
 Features = Float[Array, "batch *space channels"]
 PerChannel = Float[Array, " channels"]
@@ -28,10 +33,12 @@ def batch_norm_training(
 
         y = γ x̂ + β,  x̂ = (x - μ) r,  r = 1 / √(σ² + ε)
 
-    The gradient, with n values a channel and the gradients of μ and σ² included, is
+    The gradient, with n values a channel, is
 
         dβ = Σ dy,  dγ = Σ dy x̂
-        dx = a dy + b x + c,  a = γ r,  b = (2 dσ² - a r dγ) / n,  c = (dμ - a dβ) / n - b μ
+        dx = a dy + b x + c,  a = γ r,  b = -a r dγ / n,  c = -a dβ / n - b μ
+
+    and through the statistics, where a loss depends on them, (2 dσ² (x - μ) + dμ) / n besides.
 
     In groups, each with its own μ and σ², b and c are those of the group; dβ and dγ are summed over
     groups.
@@ -69,53 +76,173 @@ def batch_norm_inference(
     return _affine(x, *_line(mean, var, scale, bias, epsilon), relu)
 
 
+# ---- Training, by XLA or oneDNN; x is (groups, rows, channels)
+
+Slopes = tuple[jax.Array, jax.Array, jax.Array]  # of x, and of scale and bias by each group
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _training(x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: Any) -> Any:
-    """As `batch_norm_training`, of x (groups, rows, channels)."""
-    return _training_fwd(x, scale, bias, epsilon, relu, axis)[0]
+    """As `batch_norm_training`; means and variances are (groups, 1, channels)."""
+    y, saved = _forward(x, scale, bias, epsilon, relu, axis)
+    return y, saved.mean, saved.var
 
 
-def _training_fwd(
-    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None
-) -> Any:
-    n = x.shape[1] * _devices(axis)
-    mean, square = (total / n for total in _over(axis, _sums(x, x)))
-    var = jnp.maximum(square - mean * mean, 0)
-    a, c = _line(mean, var, scale, bias, epsilon)
-    return (_affine(x, a, c, relu), mean, var), (x, scale, bias, mean, var, a, c)
+def _training_fwd(x: Any, scale: Any, bias: Any, epsilon: float, relu: bool, axis: Any) -> Any:
+    x, scale, bias = (each and each.value for each in (x, scale, bias))
+    y, saved = _forward(x, scale, bias, epsilon, relu, axis)
+    return (y, saved.mean, saved.var), (x, scale, bias, saved)
 
 
 def _training_bwd(
     epsilon: float, relu: bool, axis: str | None, residuals: Any, cotangents: Any
 ) -> Any:
-    x, scale, bias, mean, var, a, intercept = residuals
-    dy, dmean, dvar = cotangents
-    n = x.shape[1] * _devices(axis)
-    if relu:
-        dy = jnp.where(_affine(x, a, intercept, False) > 0, dy, 0)
-    r = lax.rsqrt(var + epsilon)
-
-    def slopes(dbias: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return dbias, (product - mean * dbias) * r
-
-    here = _sums(dy, x)
-    if len(x) > 1:  # without it XLA makes one sum of the groups' sums, and reads dy a second time
-        here = lax.optimization_barrier(here)
-    *sums, dmean, dvar = _over(axis, (*here, dmean, dvar))
-    dbias, dscale = slopes(*sums)
-    b = (2 * dvar - a * r * dscale) / n
-    c = (dmean - a * dbias) / n - b * mean
-    dx = (dy.astype(a.dtype) * a + x.astype(a.dtype) * b + c).astype(x.dtype)
-    # The parameters' gradients are of this device's share; they are summed with all others.
-    dbias, dscale = (jnp.sum(v, (0, 1)) for v in slopes(*here))
+    x, scale, bias, saved = residuals
+    dy, dmean, dvar = (_dense(each) for each in cotangents)
+    dx, dscale, dbias = _gradient(dy, x, scale, bias, saved, epsilon, relu, axis)
+    if not all(isinstance(each, SymbolicZero) for each in cotangents[1:]):
+        n = x.shape[1] * _devices(axis)
+        dmean, dvar = (total / n for total in _over(axis, (dmean, dvar)))
+        dx = (dx + 2 * dvar * (x.astype(saved.mean.dtype) - saved.mean) + dmean).astype(x.dtype)
     return (
         dx,
-        None if scale is None else dscale.astype(scale.dtype),
-        None if bias is None else dbias.astype(bias.dtype),
+        None if scale is None else jnp.sum(dscale, (0, 1)).astype(scale.dtype),
+        None if bias is None else jnp.sum(dbias, (0, 1)).astype(bias.dtype),
     )
 
 
-_training.defvjp(_training_fwd, _training_bwd)
+_training.defvjp(_training_fwd, _training_bwd, symbolic_zeros=True)
+
+
+def _dense(cotangent: Any) -> jax.Array:
+    zero = isinstance(cotangent, SymbolicZero)
+    return jnp.zeros(cotangent.shape, cotangent.dtype) if zero else cotangent
+
+
+def _forward(
+    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None
+) -> tuple[jax.Array, Saved]:
+    """As the platform computes it fastest."""
+    if axis is not None or not onednn.pays_normalising(x):
+        return _xla_forward(x, scale, bias, epsilon, relu, axis)
+    mask = onednn.mask_of(x, relu)
+
+    def cpu(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, Saved]:
+        return _onednn_forward(x, scale, bias, epsilon, relu)
+
+    def default(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, Saved]:
+        y, saved = _xla_forward(x, scale, bias, epsilon, relu)
+        return y, saved._replace(mask=jnp.zeros(mask.shape, mask.dtype))
+
+    return lax.platform_dependent(x, scale, bias, cpu=cpu, default=default)
+
+
+def _gradient(
+    dy: jax.Array,
+    x: jax.Array,
+    scale: Any,
+    bias: Any,
+    saved: Saved,
+    epsilon: float,
+    relu: bool,
+    axis: str | None,
+) -> Slopes:
+    """Likewise, without what goes through the statistics that are returned."""
+    if saved.mask is None:
+        return _xla_gradient(dy, x, scale, bias, saved, epsilon, relu, axis)
+
+    def cpu(*arrays: Any) -> Slopes:
+        return _onednn_gradient(*arrays, epsilon, relu)
+
+    default = functools.partial(_xla_gradient, epsilon=epsilon, relu=relu)
+    return lax.platform_dependent(dy, x, scale, bias, saved, cpu=cpu, default=default)
+
+
+def _xla_forward(
+    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None = None
+) -> tuple[jax.Array, Saved]:
+    n = x.shape[1] * _devices(axis)
+    mean, square = (total / n for total in _over(axis, _sums(x, x)))
+    var = jnp.maximum(square - mean * mean, 0)
+    return _affine(x, *_line(mean, var, scale, bias, epsilon), relu), Saved(mean, var, None)
+
+
+def _xla_gradient(
+    dy: jax.Array,
+    x: jax.Array,
+    scale: Any,
+    bias: Any,
+    saved: Saved,
+    epsilon: float,
+    relu: bool,
+    axis: str | None = None,
+) -> Slopes:
+    mean = saved.mean
+    a, intercept = _line(mean, saved.var, scale, bias, epsilon)
+    n = x.shape[1] * _devices(axis)
+    if relu:
+        dy = jnp.where(_affine(x, a, intercept, False) > 0, dy, 0)
+    r = lax.rsqrt(saved.var + epsilon)
+    here = _sums(dy, x)
+    if len(x) > 1:  # without it XLA makes one sum of the groups' sums, and reads dy a second time
+        here = lax.optimization_barrier(here)
+
+    def slopes(dbias: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return (product - mean * dbias) * r, dbias
+
+    dscale, dbias = slopes(*_over(axis, here))
+    b = -a * r * dscale / n
+    c = -a * dbias / n - b * mean
+    dx = (dy.astype(a.dtype) * a + x.astype(a.dtype) * b + c).astype(x.dtype)
+    return dx, *slopes(*here)  # of this device's share; they are summed with all others
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _onednn_forward(
+    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool
+) -> tuple[jax.Array, Saved]:
+    return onednn.normalise(x, *_parameters(x, scale, bias), epsilon, relu)
+
+
+@_onednn_forward.defjvp
+def _onednn_forward_jvp(epsilon: float, relu: bool, primals: Any, tangents: Any) -> Any:
+    """Gradients of gradients are what XLA can differentiate again."""
+    y, saved = _onednn_forward(*primals, epsilon, relu)
+    pure = functools.partial(_xla_forward, epsilon=epsilon, relu=relu)
+    dy, dsaved = jax.jvp(pure, primals, tangents)[1]
+    no_slope = np.zeros(onednn.mask_of(primals[0], relu).shape, jax.dtypes.float0)
+    return (y, saved), (dy, dsaved._replace(mask=no_slope))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6))
+def _onednn_gradient(
+    dy: jax.Array,
+    x: jax.Array,
+    scale: Any,
+    bias: Any,
+    saved: Saved,
+    epsilon: float,
+    relu: bool,
+) -> Slopes:
+    return onednn.normalise_gradient(dy, x, _parameters(x, scale, bias)[0], saved, epsilon, relu)
+
+
+@_onednn_gradient.defjvp
+def _onednn_gradient_jvp(epsilon: float, relu: bool, primals: Any, tangents: Any) -> Any:
+    pure = functools.partial(_xla_gradient, epsilon=epsilon, relu=relu)
+    slopes = jax.jvp(pure, primals, tangents)[1]
+    return _onednn_gradient(*primals, epsilon, relu), slopes
+
+
+def _parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+    """Scale and bias as oneDNN takes them."""
+    shape = x.shape[-1:]
+    scale = jnp.ones(shape) if scale is None else scale
+    bias = jnp.zeros(shape) if bias is None else bias
+    return scale.astype(jnp.float32), bias.astype(jnp.float32)
+
+
+# ---- Their parts
 
 
 def _devices(axis: str | None) -> int:

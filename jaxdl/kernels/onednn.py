@@ -1,9 +1,10 @@
-"""oneDNN's convolutions on the CPU, through XLA's foreign function interface.
+"""oneDNN's convolutions and batch norm on the CPU, through XLA's foreign function interface.
 
-An optional extra (`pip install -e '.[onednn]'`): oneDNN is faster than XLA's own where
-channels are few, and for the kernel's gradient. `onednn.cc` is compiled against the installed JAX
-and oneDNN once, by the local C++ compiler, and kept in the user's cache folder. Nothing needs it:
-if it is absent, cannot be built, or `JAXDL_ONEDNN=0`, XLA computes instead.
+An optional extra (`pip install -e '.[onednn]'`): oneDNN convolves faster than XLA where channels
+are few, and for the kernel's gradient, and reads a batch that it normalises fewer times. The
+sources, `onednn_*.cc`, are compiled against the installed JAX and oneDNN once, by the local C++
+compiler, and kept in the user's cache folder. Nothing needs it: if it is absent, cannot be built,
+or `JAXDL_ONEDNN=0`, XLA computes instead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,17 +34,22 @@ import numpy as np
 from jaxdl import caches
 from jaxdl.kernels.geometry import Geometry, Shape, sizes
 
-SOURCE = Path(__file__).with_suffix(".cc")
+HEADER = Path(__file__).with_suffix(".h")
+SOURCES = [HEADER.with_name(f"onednn_{name}.cc") for name in ("convolution", "batch_norm")]
 TARGETS = {
-    name: f"jaxdl_onednn_{name}" for name in ("forward", "input_gradient", "kernel_gradient")
-}
+    name: f"jaxdl_onednn_{name}"
+    for name in (
+        "forward", "input_gradient", "kernel_gradient", "batch_norm", "batch_norm_gradient"
+    )
+}  # fmt: skip
 PACKAGES = {  # and a file of each, from which the others are located
     "onednn-cpu-gomp": "libdnnl.so.3",
     "onednn-devel-cpu-gomp": "oneapi/dnnl/dnnl.hpp",
 }
 
-# Multiplications below which a call costs more than it saves.
+# Below these a call costs more than it saves: multiplications, and numbers to be normalised.
 _LEAST = 1_000_000
+_LEAST_NORMALISED = 100_000
 
 _portable = ContextVar("portable", default=False)
 
@@ -61,19 +68,27 @@ def portable() -> Iterator[None]:
 
 
 def pays(name: str, a: jax.Array, b: jax.Array, shape: Shape) -> bool:
-    """Whether oneDNN is available and faster for `name`, one of a convolution's functions.
+    """Whether oneDNN is available and faster for `name`, one of a convolution's functions."""
+    outputs, kernel = sizes(name, a, b, shape)
+    return math.prod(outputs) * math.prod(kernel[:3]) >= _LEAST and _takes(a.dtype)
+
+
+def pays_normalising(x: jax.Array) -> bool:
+    """Whether oneDNN is available and faster for the batch norm of x (groups, rows, channels)."""
+    return x.size >= _LEAST_NORMALISED and _takes(x.dtype) and _mask_bytes(x) >= 0
+
+
+def _takes(dtype: jnp.dtype) -> bool:
+    """Whether oneDNN is available for arrays of this type.
 
     It computes float32, and bfloat16 on a CPU that multiplies it, on the one CPU device of a
     process: XLA does not divide a foreign call among several.
     """
-    outputs, kernel = sizes(name, a, b, shape)
-    if a.dtype not in (jnp.float32, jnp.bfloat16):
-        return False
-    if math.prod(outputs) * math.prod(kernel[:3]) < _LEAST:
+    if dtype not in (jnp.float32, jnp.bfloat16):
         return False
     if jax.default_backend() != "cpu" or jax.device_count() != 1 or not available():
         return False
-    return a.dtype == jnp.float32 or has_bfloat16()
+    return dtype == jnp.float32 or has_bfloat16()
 
 
 def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geometry) -> jax.Array:
@@ -98,8 +113,68 @@ def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geom
     )
 
 
+class Saved(NamedTuple):
+    """What the gradient of a batch that was normalised needs beside the batch.
+
+    Attributes:
+      mean: of each group, (groups, 1, channels), in float32 or wider.
+      var: biased, likewise.
+      mask: where a ReLU's results are positive, in oneDNN's own order, (groups, bytes); None
+        without oneDNN.
+    """
+
+    mean: jax.Array
+    var: jax.Array
+    mask: jax.Array | None
+
+
+def normalise(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, relu: bool
+) -> tuple[jax.Array, Saved]:
+    """`jaxdl.kernels.batch_norm` of x (groups, rows, channels); not differentiable.
+
+    Args:
+      x: float32 or bfloat16.
+      scale, bias: float32, (channels,).
+      epsilon: added to the variance.
+      relu: apply max(0, ·) to the result.
+    """
+    groups, _, channels = x.shape
+    statistics = jax.ShapeDtypeStruct((groups, 1, channels), jnp.float32)
+    results = (jax.ShapeDtypeStruct(x.shape, x.dtype), statistics, statistics, mask_of(x, relu))
+    call = jax.ffi.ffi_call(TARGETS["batch_norm"], results, vmap_method="sequential")
+    y, *saved = call(x, scale, bias, epsilon=np.float32(epsilon), relu=relu)
+    return y, Saved(*saved)
+
+
+def mask_of(x: jax.Array, relu: bool) -> jax.ShapeDtypeStruct:
+    """The shape and type of the mask of x (groups, rows, channels)."""
+    return jax.ShapeDtypeStruct((len(x), _mask_bytes(x) if relu else 0), jnp.uint8)
+
+
+def normalise_gradient(
+    dy: jax.Array, x: jax.Array, scale: jax.Array, saved: Saved, epsilon: float, relu: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The gradients of x, and of scale and bias by each group, (groups, 1, channels)."""
+    parameters = jax.ShapeDtypeStruct(saved.mean.shape, jnp.float32)
+    results = (jax.ShapeDtypeStruct(x.shape, x.dtype), parameters, parameters)
+    call = jax.ffi.ffi_call(TARGETS["batch_norm_gradient"], results, vmap_method="sequential")
+    dx, dscale, dbias = call(dy, x, scale, *saved, epsilon=np.float32(epsilon), relu=relu)
+    return dx, dscale, dbias
+
+
+def _mask_bytes(x: jax.Array) -> int:
+    """The bytes of a group's mask, or -1 where oneDNN has no such batch norm."""
+    handlers = _loaded()
+    assert handlers is not None
+    function = handlers.jaxdl_onednn_mask_bytes
+    function.argtypes = ctypes.c_bool, ctypes.c_int64, ctypes.c_int64
+    function.restype = ctypes.c_int64
+    return function(x.dtype == jnp.bfloat16, *x.shape[1:])
+
+
 def available() -> bool:
-    """Whether `convolve` works here; builds what it needs when first asked.
+    """Whether oneDNN works here; builds what it needs when first asked.
 
     Logs one warning if oneDNN is installed and cannot be used.
     """
@@ -136,7 +211,7 @@ def _loaded() -> ctypes.CDLL | None:
         handlers = _load(built)
     except _Unusable as why:
         logging.getLogger("jaxdl").warning(
-            "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, convolutions are XLA's own", why
+            "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, XLA computes alone", why
         )
         return None
     for target in TARGETS.values():
@@ -173,7 +248,7 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _built(library: Path, include: Path) -> Path | None:
-    """The compiled `onednn.cc`: one for each version of all that goes into it.
+    """The compiled sources: one for each version of all that goes into it.
 
     None if there is no usable cache folder, of which `caches.usable` has warned.
     """
@@ -182,10 +257,11 @@ def _built(library: Path, include: Path) -> Path | None:
     command = [
         *compiler, "-O2", "-std=c++17", "-shared", "-fPIC", "-w",
         f"-I{jax.ffi.include_dir()}", f"-I{include}",
-        str(SOURCE), str(library), f"-Wl,-rpath,{library.parent}",
+        *map(str, SOURCES), str(library), f"-Wl,-rpath,{library.parent}",
     ]  # fmt: skip
     oneDNN = metadata.version("onednn-cpu-gomp")
-    made_of = [SOURCE.read_text(), jaxlib.__version__, version, oneDNN, *command]
+    sources = [path.read_text() for path in (HEADER, *SOURCES)]
+    made_of = [*sources, jaxlib.__version__, version, oneDNN, *command]
     folder = caches.usable("onednn")
     if folder is None:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl.errors import printable
 from jaxdl.figures.canvas import NAME, canvas
 from jaxdl.reports.told import Rows, Told, differences, results, table
+from jaxdl.terminal import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,11 +27,10 @@ def lines(told: Sequence[Told]) -> Iterator[str]:
     yield from _table("result", *table(told, results(told)))
 
 
-def _table(title: str, heads: list[str], rows: Rows) -> Iterator[str]:
-    cells = [[title, *map(printable, heads)], *([printable(name), *row] for name, row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
+def _table(title: str, heads: list[str], rows: Rows) -> list[str]:
+    return aligned(
+        [[title, *map(printable, heads)], *([printable(name), *row] for name, row in rows)]
+    )
 
 
 def curves(told: Sequence[Told], metric: str) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ from jaxdl.figures import drawn
 from jaxdl.reports.compare import curves
 from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown, table
 from jaxdl.sweeps.report import cell
+from jaxdl.tree import leaves
 
 _LONGEST = 2_000  # characters of a value
 _STYLE = """
@@ -162,17 +163,9 @@ def _figure(png: bytes, caption: str) -> str:
 def _details(name: str, value: Any) -> Iterator[str]:
     """A value in full, folded away."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
-    rows = [(key, [shown(leaf, _LONGEST)]) for key, leaf in _leaves(value)]
+    rows = [(key, [shown(leaf, _LONGEST)]) for key, leaf in leaves(value)]
     whole = _table([], rows) if len(text) < 200_000 else "<p>Too large to be shown.</p>"
     yield f"<details><summary>{_text(name)}</summary>{whole}</details>"
-
-
-def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}".lstrip("."))
-    else:
-        yield path, value
 
 
 def _table(heads: Sequence[str], rows: Rows) -> str:

@@ -13,6 +13,7 @@ from jaxdl.errors import UserError, printable
 from jaxdl.files import local_run, refuse_links
 from jaxdl.sweeps.grid import Sweep
 from jaxdl.sweeps.search import SEARCH
+from jaxdl.tree import leaves
 
 _SHOWN = 40  # characters of a value in a table
 _FACTS = ("step", "seed", "parameters", "wall_seconds")  # of a result
@@ -154,11 +155,11 @@ def differences(told: Sequence[Told]) -> Rows:
     """The keys of the configs that are not alike, and whether the data is."""
     aside = ("logging", "callbacks")  # nobody who is told of a run changes it
     configs = [{k: v for k, v in each.config.items() if k not in aside} for each in told]
-    leaves = [_leaves(config) for config in configs]
-    keys = dict.fromkeys(key for each in leaves for key in each)
-    rows = [(key, [shown(each.get(key, _ABSENT)) for each in leaves]) for key in keys]
+    found = [dict(leaves(config)) for config in configs]
+    keys = dict.fromkeys(key for each in found for key in each)
+    rows = [(key, [shown(each.get(key, _ABSENT)) for each in found]) for key in keys]
     unlike = sorted((key, cells) for key, cells in rows if len({*cells}) > 1)
-    digests = [_leaves(each.data.get("sha256")) for each in told]
+    digests = [dict(leaves(each.data.get("sha256"))) for each in told]
     for split in dict.fromkeys(name for each in digests for name in each):
         cells = [shown(each.get(split, _ABSENT))[:12] for each in digests]
         if len({*cells}) > 1:
@@ -202,16 +203,6 @@ class _Absent:
 
 
 _ABSENT = _Absent()
-
-
-def _leaves(config: Any, path: str = "") -> dict[str, Any]:
-    """Dotted path -> value of each leaf of a config."""
-    if not isinstance(config, Mapping) or not config:
-        return {path: config}
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= _leaves(value, f"{path}.{key}".lstrip("."))
-    return found
 
 
 def shown(value: Any, most: int = _SHOWN) -> str:

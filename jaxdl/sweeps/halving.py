@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import json_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
@@ -60,6 +61,18 @@ class _Place:
     member: int | None
     step: int = 0
     diverged: bool = False
+
+
+@dataclass
+class _Notes:
+    """What is noted beside a checkpoint: the counters below, and who is where."""
+
+    steps: int
+    left: int
+    drawn: int
+    lines: int
+    places: list[_Place]
+    wall_seconds: float
 
 
 def run_halving(folder: Path, search: Search, say: Callable[[str], None] = say) -> None:
@@ -189,6 +202,8 @@ class Halving:
         return tree["states"], jax.device_put(carried, sharding), tree["best"]
 
     def _resume(self, notes: Mapping[str, Any]) -> None:
+        if reason := json_files.fault(notes, _Notes):
+            raise UserError(f"{self._checkpoints.folder}: {reason}; {json_files.RESTORE}")
         self._steps, self._left = notes["steps"], notes["left"]
         self._drawn, self._lines = notes["drawn"], notes["lines"]
         self._places = [_Place(**place) for place in notes["places"]]

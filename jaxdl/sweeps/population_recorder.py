@@ -163,10 +163,10 @@ class PopulationRecorder:
 
     def finish(self, states: State, steps: int) -> dict[int, str]:
         """Write each member's checkpoint, result and figures; returns the diverged members."""
-        examples = steps * self.experiment.order.batch_size * len(self.recorders)
-        rate = examples / max(1e-9, self.timing.training)
-        number = len(self.recorders)
-        self.progress.say(f"{number} runs in one program: {rate:,.0f} training examples/s")
+        number, examples = len(self.recorders), steps * self.experiment.order.batch_size
+        if steps:
+            rate = number * examples / max(1e-9, self.timing.training)
+            self.progress.say(f"{number} runs in one program: {rate:,.0f} training examples/s")
         for i in self.going:
             recorder, state = self.recorders[i], self._member(states, i)
             save = functools.partial(recorder.save, int(state.step), state)

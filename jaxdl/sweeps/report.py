@@ -11,6 +11,7 @@ import numpy as np
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import printable
 from jaxdl.sweeps.grid import Sweep
+from jaxdl.terminal import aligned
 
 
 def table_row(sweep: Sweep, folder: Path, point: str, diverged: Collection[str]) -> dict[str, Any]:
@@ -55,17 +56,15 @@ def printed(
         cells = [cell(row["metrics"].get(name)) for name in metrics]
         diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
         rows.append([printable(row["point"] or "all"), f"{row['runs']}{diverged}", *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    return [
+        *aligned(rows),
+        f"mean ± sample standard deviation over {over}; diverged runs are left out",
     ]
-    return [*lines, f"mean ± sample standard deviation over {over}; diverged runs are left out"]
 
 
 def cell(metric: Mapping[str, Any] | None) -> str:
-    """The mean and the standard deviation of a metric; 'nan' where every run has diverged."""
-    if metric is None:
+    """The mean and the standard deviation of a metric; 'nan' where a run has none, or none is."""
+    if metric is None or metric["mean"] is None or not np.isfinite(metric["mean"]):
         return "nan"
     std = "" if metric["std"] is None else f" ± {metric['std']:.2g}"
     return f"{metric['mean']:.4g}{std}"

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.checkpointing.run_directory import Locked, Run
-from jaxdl.errors import Diverged, UserError, first_line
+from jaxdl.errors import Diverged, UserError, reason
 from jaxdl.figures import save
 from jaxdl.figures.search import search_figure
 from jaxdl.files import Secondary, refuse_special
@@ -180,10 +180,9 @@ class Trials:
             raise
         except Exception as error:  # Optuna, SQLAlchemy and drivers raise types of their own
             where = self.search.storage or self.folder / "study"
-            reason = first_line(error.__cause__ or error, 200)  # type: ignore[arg-type]
             raise UserError(
-                f"--storage {where}: cannot be used ({type(error).__name__}: {reason}); name one "
-                "as SQLAlchemy does, such as sqlite:///study.db"
+                f"--storage {where}: cannot be used ({reason(error.__cause__ or error, 200)}); "
+                "name one as SQLAlchemy does, such as sqlite:///study.db"
             ) from None
 
     def _distribution(self, draw: Draw) -> Any:

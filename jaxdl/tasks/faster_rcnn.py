@@ -72,8 +72,10 @@ class FasterRCNN(Detection):
         self._check_outputs(outputs)
         anchors, logits, deltas, _ = joined(outputs.levels)
         chance = outputs.chance
-        if chance is None:  # in evaluation the same anchors each time
-            chance = box.chances(jax.random.key(0), (len(deltas), len(anchors)))
+        if chance is None:  # in evaluation the same anchors each time, and of each image
+            chance = jnp.broadcast_to(
+                box.chances(jax.random.key(0), (1, len(anchors))), (len(deltas), len(anchors))
+            )
         boxes, labels, crowd = (jnp.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
         truth = boxes, labels, crowd
         first = functools.partial(self._first_stage, anchors)

@@ -8,12 +8,13 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxdl.errors import UserError
 from jaxdl.trackers.base import EVALUATION, TRAINING, Tracker
+from jaxdl.tree import leaves
 
 _SECONDS = 1.0  # between two requests with metrics
 _MOST = 500  # metrics of a request
@@ -63,9 +64,9 @@ class MLflow(Tracker):
             )
             tags = {**self._tags, "jaxdl.folder": str(folder.absolute())}
             id = self._client.create_run(place, tags=tags, run_name=folder.name).info.run_id
-            leaves = [Param(name, value[:_LONGEST]) for name, value in _leaves(config)]
-            for i in range(0, len(leaves), 100):  # of a request
-                self._client.log_batch(id, params=leaves[i : i + 100])
+            settings = [Param(k, str(v)[:_LONGEST]) for k, v in leaves(config, key=_allowed)]
+            for i in range(0, len(settings), 100):  # of a request
+                self._client.log_batch(id, params=settings[i : i + 100])
         else:
             self._client.update_run(id, status="RUNNING")
         self._id = id
@@ -121,14 +122,5 @@ class MLflow(Tracker):
         self._client.set_terminated(self._id, "FINISHED" if result is not None else "KILLED")
 
 
-def _allowed(name: str) -> str:
-    return _NOT_ALLOWED.sub("_", name)
-
-
-def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted path and text of each value of a config."""
-    if isinstance(config, Mapping) and config:
-        for key, value in config.items():
-            yield from _leaves(value, f"{path}.{_allowed(str(key))}".lstrip("."))
-    else:
-        yield path, str(config)
+def _allowed(name: object) -> str:
+    return _NOT_ALLOWED.sub("_", str(name))

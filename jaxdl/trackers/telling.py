@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl import json_files
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, reason
 from jaxdl.files import Unwritable
 from jaxdl.json_files import write_json
 from jaxdl.trackers.base import EVALUATION, Tracker, kind_of
@@ -138,10 +138,7 @@ class Trackers:
             tell(*values)
         except Exception as error:  # theirs can raise anything
             self._lost.add(name)
-            reason = error.fault if isinstance(error, Unwritable) else first_line(error)
-            if not isinstance(error, UserError):
-                reason = f"{type(error).__name__}: {reason}"
-            _log.warning("config.logging: %s: %s; the run goes on without", name, reason)
+            _log.warning("config.logging: %s: %s; the run goes on without", name, reason(error))
             if name in self._known:
                 self._known[name].follows = False
                 self._write()

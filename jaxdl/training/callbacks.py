@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import first_line
+from jaxdl.errors import reason
 
 _log = logging.getLogger("jaxdl")
 
@@ -62,10 +62,9 @@ class Callbacks:
             except Exception as error:  # it is the user's own
                 self._callbacks.remove(callback)
                 name, where = type(callback).__name__, _place(error)
-                reason = f"{type(error).__name__}: {first_line(error)}"
                 _log.warning(
                     "callback %s.%s%s: %s; it is not called again, and the run goes on",
-                    *(name, hook, where, reason),
+                    *(name, hook, where, reason(error)),
                 )
 
 

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, reason
 from jaxdl.kernels import TARGETS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
-from jaxdl.terminal import say
+from jaxdl.terminal import aligned, say
 from jaxdl.training.doubts import tell_doubts, tell_overlaps
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.memory import Memory, free_memory, mib
@@ -222,11 +222,7 @@ def _table(params: Any) -> list[str]:
         (path, _show(leaf), f"{leaf.size:,}", _cut(leaf.sharding))
         for path, leaf in flatten(params).items()
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        f"  {p:{widths[0]}}  {shape:{widths[1]}}  {n:>{widths[2]}}  {cut}".rstrip()
-        for p, shape, n, cut in rows
-    ]
+    return [f"  {line}" for line in aligned(rows, right=(2,))]
 
 
 def _cut(sharding: Any) -> str:
@@ -242,7 +238,7 @@ def _traced(function: Callable[[], Any], what: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # Flax and JAX raise many types where something does not fit
-        raise UserError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+        raise UserError(f"{what}: {reason(error)}") from error
 
 
 def _show(x: Any) -> str:

@@ -17,20 +17,19 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxdl import config as cfg
+from jaxdl.data.places import places_of
 from jaxdl.durations import OTHER_UNIT, Clock, in_steps
 from jaxdl.errors import UserError
 from jaxdl.schedules import SCHEDULES
 from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
 
-_PLACES = ("path", "data_dir")  # of config.data
 _NOT_OF_A_RUN = ("twin", "logging", "callbacks")
-_ARRAYS = ("train", "validation", "test")  # likewise, of the source `arrays`
 
 Config = Mapping[str, Any]
 
 
-def located(config: Config) -> dict[str, Any]:
+def with_absolute_paths(config: Config) -> dict[str, Any]:
     """The config, whose data has absolute paths, if it is there."""
     data = _node(config, "data")
     paths = {
@@ -155,4 +154,5 @@ def _without(config: Config, name: str, keys: Collection[str]) -> dict[str, Any]
 
 
 def _places(data: Mapping[str, Any]) -> tuple[str, ...]:
-    return (*_PLACES, *(_ARRAYS if data.get("source") == "arrays" else ()))
+    """The settings of `config.data` that name files or folders, its source's and TFDS's."""
+    return (*places_of(str(data.get("source"))), "data_dir")

@@ -201,7 +201,7 @@ class Experiment:
         if not self.training.carry:
             return None
         carry = step.initialize_carry(
-            self.model, state.params, state.model_state, size, self.precision
+            self.model, state.eval_params, state.model_state, size, self.precision
         )
         return self.devices.replicate(carry)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, reason
 from jaxdl.json_files import strict
 from jaxdl.parallel.processes import leads
 from jaxdl.trackers import Trackers
@@ -54,7 +54,7 @@ def _made(thing: type, arguments: Mapping[str, Any], where: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # the class is the user's
-        raise UserError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
+        raise UserError(f"{where}: {reason(error)}") from error
 
 
 class Listeners:

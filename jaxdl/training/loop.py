@@ -52,7 +52,7 @@ class Trainee(Protocol):
       checkpoints: where `save` saves to.
       progress: shows how far it is.
       timing: what the time is spent on.
-      evaluated: whether what `start` returns was evaluated, if due; a signal may have prevented it.
+      evaluated: False if a signal cut off the evaluation of what `start` returns; it is made first.
     """
 
     experiment: Experiment

@@ -23,11 +23,10 @@ class Measure:
     """
 
     def __init__(self, experiment: Experiment, state: State) -> None:
-        self.experiment, size = experiment, experiment.training.eval_batch_size
-        self._carry = experiment.fresh_carry(state, size)
-        self._local = experiment.devices.local(size)
+        self.experiment = experiment
+        self._local = experiment.devices.local(experiment.training.eval_batch_size)
         batch = experiment.abstract_eval_batch((*experiment.eval_splits, "train")[0])
-        arguments = replace(state, carry=self._carry), batch
+        arguments = self._begun(state), batch
         self._evaluation = experiment.devices.compiled(experiment.evaluation, *arguments)
         self._generation = None
         if experiment.scores_text:
@@ -36,15 +35,19 @@ class Measure:
     def __call__(self, state: State) -> tuple[dict[str, float], dict[str, Any]]:
         """The report on every split: its numbers, and its tables such as a confusion matrix."""
         experiment, reports = self.experiment, dict[str, Any]()
-        state = replace(state, carry=self._carry)
-        size, local = experiment.training.eval_batch_size, self._local
+        state, size = self._begun(state), experiment.training.eval_batch_size
         for split in experiment.eval_splits:
             table = experiment.splits[split]
             programs, task = (self._evaluation, self._generation), experiment.task
-            found = report(*programs, task, state, table, size, self._place, local)
+            found = report(*programs, task, state, table, size, self._place, self._local)
             reports |= {f"{split}/{name}": value for name, value in found.items()}
         numbers = {name: value for name, value in reports.items() if isinstance(value, float)}
         return numbers, {name: value for name, value in reports.items() if name not in numbers}
+
+    def _begun(self, state: State) -> State:
+        """The state, with the carry of sequences that have not begun, which it may have learnt."""
+        size = self.experiment.training.eval_batch_size
+        return replace(state, carry=self.experiment.fresh_carry(state, size))
 
     def _place(self, batch: Any) -> Any:
         alive()
@@ -61,7 +64,7 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
       UserError: nothing was saved, or nothing that is sound.
     """
     with experiment.precision.enabled():
-        checkpoints = Checkpoints(run.checkpoints, best=run.best)
+        checkpoints = Checkpoints(run.checkpoints, best=run.best_wanted)
         restored = checkpoints.restore(experiment.abstract_state)
         if restored is None:
             raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")

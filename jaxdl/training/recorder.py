@@ -256,13 +256,12 @@ class Recorder:
     def _refuse(self, step: int, values: dict[str, float]) -> None:
         """Raise `Diverged` for a step that is not finite; earlier checkpoints stay."""
         self.checkpoints.wait()
-        rows = self.experiment.order.rows(step)
-        named = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+        rows = some(self.experiment.order.rows(step), 8, ", ")
         seen = ", ".join(f"{name} {value}" for name, value in values.items())
         saved = self.checkpoints.steps()
         newest = f"newest checkpoint: step {saved[-1]}" if saved else "nothing was saved yet"
         raise Diverged(
-            f"step {step + 1}: not finite ({seen}) after the batch of training examples {named}; "
+            f"step {step + 1}: not finite ({seen}) after the batch of training examples {rows}; "
             f"lower the learning rate, set config.optimizer.clip_norm, or run `jaxdl check` on "
             f"the data; {newest}"
         )
@@ -342,6 +341,7 @@ class Recorder:
     def _result(self, state: State, steps: int) -> dict[str, Any]:
         experiment, target, timing = self.experiment, self.experiment.target, self.timing
         training = max(1e-9, timing.training)
+        rate = round(steps * experiment.order.batch_size / training, 1)
         return {
             "step": int(state.step),
             "metrics": self.metrics,
@@ -354,7 +354,7 @@ class Recorder:
             "seed": experiment.seed,
             "parameters": count(state.params),
             "wall_seconds": round(timing.wall, 3),
-            "examples_per_second": round(steps * experiment.order.batch_size / training, 1),
+            "examples_per_second": rate if steps else None,  # of this start
             "data_wait_share": round(self.loader.waited / training, 4),
             "compile_seconds": round(timing.compiling, 3),
             "params_sha256": digest(jax.device_get(state.params)),

@@ -78,7 +78,7 @@ def train_run(
       UserError: the directory holds another config, or the config or data cannot be.
       SystemExit: a signal asked to stop; all was saved.
     """
-    config = resolved(continuation.located(config))
+    config = resolved(continuation.with_absolute_paths(config))
     before = continuation.length(config)
     if extend:
         before = continuation.length(run.config())

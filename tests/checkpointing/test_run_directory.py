@@ -125,7 +125,7 @@ RESULT = {
         ({"metrics": 3}, "metrics is 3"),
         ({"step": 10**400}, "step"),
         ({"examples": {"test": "3"}}, "examples.test"),
-        ({"examples_per_second": None}, "examples_per_second"),
+        ({"examples_per_second": "fast"}, "examples_per_second"),
         ({"target": {"metric": "test/loss"}}, "target is {"),
     ],
 )

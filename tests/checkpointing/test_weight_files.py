@@ -576,7 +576,8 @@ def test_a_file_is_what_the_digits_in_its_name_say(tmp_path, refuses):
 
 
 @pytest.mark.parametrize(
-    "name", ["a-20240131.pth", "step-00012000.pt", "a-beef.pth", "a_f37072fd.pt"]
+    "name",
+    ["a-20240131.pth", "step-00012000.pt", "a-beef.pth", "a_f37072fd.pt", "r-3f9a2c1b.safetensors"],
 )
 def test_dates_steps_and_words_in_a_name_are_not_checked(tmp_path, name):
     save_file({"w": NUMBERS}, tmp_path / name)

@@ -226,7 +226,7 @@ def wrong(folder):
         ("some.json", None, "name its folder"),
         ("packed.csv.gz", None, "is packed; unpack it"),
         ("book.xlsx", None, "is a spreadsheet; save it as CSV"),
-        ("tabs.txt", None, "if it is a table, call it .tsv"),
+        ("tabs.txt", None, "if it is a table"),
         ("two", None, "has 2 tables, a.csv, b.csv; name the one to learn from"),
         ("*.none", None, "no file matches"),
     ]
@@ -255,3 +255,155 @@ def test_sizes_are_the_median_of_what_is_there(tmp_path):
             for j in range(8):
                 draw(tmp_path / kind / f"{i}-{j}.png", (side, side))
     assert np.isclose(recognize(str(tmp_path)).settings["size"], 20, atol=10)
+
+
+# ---- As people and tools write them
+
+
+def test_a_class_of_one_image_is_in_the_train_split(tmp_path, caplog):
+    pets(tmp_path)
+    for i in range(12):
+        draw(tmp_path / f"rare{i}" / f"{i}.png")
+    found = recognize(str(tmp_path))
+    assert len({*found.splits["train"].columns["label"].tolist()}) == 14
+    assert "all are in the train split" in caplog.text
+
+
+def test_folders_of_texts_that_are_called_as_splits_are_those(tmp_path):
+    for part, word in {"train": "abc ", "valid": "cab ", "test": "bca "}.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "one.txt").write_text(word * 40)
+        (tmp_path / part / "empty.txt").write_text("")
+    found = recognize(str(tmp_path)).splits
+    assert {r: t.columns["text"].tolist() for r, t in found.items()} == {
+        "train": ["abc " * 40],
+        "validation": ["cab " * 40],
+        "test": ["bca " * 40],
+    }
+
+
+def test_the_end_of_the_only_line_does_not_keep_all_for_training(tmp_path):
+    (tmp_path / "line.txt").write_text("to be or not to be " * 60 + "\n")
+    assert {*recognize(str(tmp_path / "line.txt")).splits} == {"train", "validation"}
+
+
+def test_labels_beside_images_are_not_prose(tmp_path, refuses):
+    for i in range(30):
+        draw(tmp_path / "obj_train_data" / f"{i}.png")
+        (tmp_path / "obj_train_data" / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with refuses("classes.txt"):
+        recognize(str(tmp_path))
+    (tmp_path / "obj.names").write_text("ball\n")
+    found = recognize(str(tmp_path))
+    assert found.source == "yolo" and found.splits["train"].classes == ("ball",)
+
+
+def test_roboflows_yolo_without_its_test_split_and_another_name(tmp_path, caplog):
+    for part in ("train", "valid"):
+        draw(tmp_path / part / "images" / f"{part}.png")
+        (tmp_path / part / "labels").mkdir()
+        (tmp_path / part / "labels" / f"{part}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    description = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [a]\n"
+    (tmp_path / "balls.yaml").write_text(description)
+    found = recognize(str(tmp_path))
+    assert {*found.splits} == {"train", "validation"} and "goes on without" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("notes", "pictures"),
+    [("annotations", "images"), ("train", "train"), (".", "."), ("Annotations", "images")],
+)
+def test_voc_as_tools_write_it(tmp_path, notes, pictures):
+    for i in range(30):
+        draw(tmp_path / pictures / f"{i}.png", (40, 30))
+        (tmp_path / notes).mkdir(exist_ok=True)
+        (tmp_path / notes / f"{i}.xml").write_text(
+            f"<annotation><filename>{i}.png</filename><size><width>40</width><height>30</height>"
+            "</size><object><name>ball</name><bndbox><xmin>3</xmin><ymin>3</ymin><xmax>20</xmax>"
+            "<ymax>20</ymax></bndbox></object></annotation>"
+        )
+    found = recognize(str(tmp_path))
+    assert found.source == "voc" and found.splits["train"].classes == ("ball",)
+
+
+def test_coco_with_capitals_and_in_any_folder(tmp_path):
+    boxes(tmp_path / "capitals", "Train")
+    boxes(tmp_path / "capitals", "Valid")
+    assert {*recognize(str(tmp_path / "capitals")).splits} == {"train", "validation"}
+    boxes(tmp_path / "fifty", "data", name="labels.json")
+    assert recognize(str(tmp_path / "fifty")).source == "coco"
+
+
+def test_the_one_folder_that_an_archive_unpacks_to(tmp_path):
+    pets(tmp_path / "pets" / "pets-v2")
+    assert recognize(str(tmp_path / "pets")).settings["path"].endswith("pets/pets-v2")
+
+
+def test_what_lies_beside_images_is_told_and_left_out(tmp_path, caplog):
+    pets(tmp_path / "train")
+    pets(tmp_path / "val")
+    (tmp_path / "val" / "owl").mkdir()
+    (tmp_path / "train" / "cat" / "0.json").write_text("{}")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "notes.csv").write_text("a\n")
+    found = recognize(str(tmp_path))
+    assert len(found.splits["train"]) == 40 and "left out what is no image" in caplog.text
+
+
+def test_numbers_beside_a_name_or_date_are_learnt_from(table):
+    rows = [f"Fri Mar {i} 00:00:00 2024,{i},{'rain' if i % 2 else 'sun'}" for i in range(1, 30)]
+    assert recognize(table("date,temp,label", *rows)).settings["features"] == ("temp",)
+
+
+def test_a_few_words_are_a_text_where_nothing_else_is(table):
+    rows = [f"great phone {i},{'pos' if i % 3 else 'neg'}" for i in range(30)]
+    assert recognize(table("review,label", *rows)).settings["text"] == ("review",)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "role"),
+    [
+        ("label", range(26), "label"),
+        ("y2", ("0.0", "1.0"), "label"),
+        ("class", ("1.0", "2.0", "3.0"), "label"),
+        ("y2", range(26), "target"),
+        ("label", ("0.5", "1.5"), "target"),
+    ],
+)
+def test_whole_numbers_in_a_column_of_labels_are_classes(table, name, values, role):
+    rows = [f"{i * 0.1:.1f},{value}" for i in range(4) for value in values]
+    assert recognize(table(f"a,{name}", *rows)).settings[role] == name
+
+
+def test_a_few_persons_are_no_group(table):
+    rows = [f"{1 + i % 7},{i * 0.5},{'ab'[i % 2]}" for i in range(200)]
+    assert "group" not in recognize(table("household,income,label", *rows)).settings
+
+
+def test_truths_are_numbers_and_gaps_are_told(table, refuses):
+    rows = [f"{['Yes', 'No'][i % 2]},{i},{'ab'[i % 2]}" for i in range(20)]
+    assert "features" not in recognize(table("smoker,age,label", *rows)).settings
+    with refuses("'age': 20 gaps", "fill the gaps"):
+        recognize(table("age,label", *(f",{'ab'[i % 2]}" for i in range(20)), name="u.csv"))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "name"),
+    [
+        ("size, m2\tprice\tkind", "{i}\t{i}.5\t{c}", "t.tsv"),
+        ("Länge (cm, außen);Breite (cm, außen);Art", "{i};2{i};{c}", "t.csv"),
+        ("a,b,c,,", "{i},2{i},{c},,", "t.csv"),  # as spreadsheets write it
+        ("0,1,2", "{i}.5,2{i},{c}", "t.csv"),  # pandas, of an array
+        ('"a","b","c"', '"{i}",{i},2{i},"{c}"', "t.csv"),  # R's write.table
+    ],
+)
+def test_tables_of_other_tools(table, header, row, name):
+    rows = [row.format(i=i, c="xy"[i % 2]) for i in range(1, 30)]
+    found = recognize(table(header, *rows, *([",,,,"] if ",," in header else []), name=name))
+    assert "label" in found.settings and found.splits["train"].classes == ("x", "y")
+
+
+def test_cells_without_a_header_are_no_prose(tmp_path, refuses):
+    (tmp_path / "iris.data").write_text("5.1,3.5,1.4,setosa\n6.0,2.2,4.0,virginica\n" * 9)
+    with refuses("write a header"):
+        recognize(str(tmp_path / "iris.data"))

@@ -15,8 +15,9 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.progress import Progress
 from jaxdl.training.build import build_experiment
+from jaxdl.training.experiment import Experiment
 from jaxdl.training.loop import Pace, save_due, train
-from jaxdl.training.measure import measure
+from jaxdl.training.measure import Measure, measure
 from jaxdl.training.recorder import Recorder
 from jaxdl.training.start import train_run
 
@@ -305,3 +306,17 @@ def test_a_run_and_its_data_may_move(tmp_path, monkeypatch, call):
     assert status == 2 and "the data has changed since this run began" in said
     status, _, said = call("evaluate", "--workdir", "there/run", "--config.seed=3")
     assert status == 2 and "--config.seed=3: is the run's own" in said
+
+
+def test_evaluation_begins_with_what_the_measured_state_has_learnt(monkeypatch):
+    begun, fresh = [], Experiment.fresh_carry
+
+    def noted(self, state, size):
+        begun.append(state)
+        return fresh(self, state, size)
+
+    monkeypatch.setattr(Experiment, "fresh_carry", noted)
+    experiment = build_experiment(CARRIED)
+    measured = Measure(experiment, experiment.init())
+    measured(later := experiment.init())
+    assert begun[-1] is later

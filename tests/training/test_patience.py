@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from jaxdl import load
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
@@ -122,6 +123,23 @@ def test_a_signal_during_the_last_evaluation_does_not_move_it(scripted, tmp_path
         with pytest.raises(SystemExit):
             go_on(run)
     assert go_on(run)["stopped_early"]["step"] == 21
+
+
+def test_a_best_one_that_a_signal_cut_off_is_the_best_for_all(scripted, tmp_path, monkeypatch):
+    run, measured = begun(tmp_path, steps=12), Measure.__call__
+
+    def measure(self, state):
+        if state.step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measured(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Measure, "__call__", measure)
+        with pytest.raises(SystemExit):
+            go_on(run)
+    result = go_on(run)
+    assert result["best"]["step"] == 12 and result["examples_per_second"] is None
+    assert load(tmp_path, best=True).parts.state.step == 12
 
 
 @pytest.mark.slow

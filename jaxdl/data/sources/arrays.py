@@ -72,7 +72,35 @@ def arrays(
     }
     fractions = {"test": test_fraction, "validation": validation_fraction}
     require_unused(fractions, tables, "arrays")
+    tables = _with_classes(tables)
     return tables | _parts(tables["train"], fractions, seed, group)
+
+
+def _with_classes(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables, in which labels that are names are numbers, and the names are the classes."""
+    labels = {role: table.columns.get("label", np.empty(0)) for role, table in tables.items()}
+    named = {role: x for role, x in labels.items() if x.dtype.kind in "UO" and x.ndim == 1}
+    if not named or len(named) < len(tables):
+        return {**tables}
+    classes = sorted({*map(str, named["train"])})
+    number = {name: i for i, name in enumerate(classes)}
+    for role, column in named.items():
+        if unknown := sorted({*map(str, column)} - number.keys()):
+            raise UserError(
+                f"{tables[role].where}: label {brief(unknown[0])} is in the {role} split alone; "
+                "add examples of it to the train split"
+            )
+    return {
+        role: replace(
+            table,
+            columns={
+                **table.columns,
+                "label": np.array([number[str(name)] for name in named[role]], np.int32),
+            },
+            classes=tuple(classes),
+        )
+        for role, table in tables.items()
+    }
 
 
 def _parts(

@@ -30,7 +30,7 @@ from jaxdl.errors import UserError, brief, printable, some
 
 _log = logging.getLogger("jaxdl")
 _Entry = dict[str, Any]
-_SPLIT = "(?<![a-z])(?:train|val|test)"  # in the name of a split's file or folder
+_SPLIT = re.compile("(?<![a-z])(?:train|val|test)", re.I)  # in the name of a split's file or folder
 _ROLES = {"train": "train", "val": "validation", "test": "test"}
 _Image = tuple[Path, str, Objects]  # its folder, its path in there, and its objects
 _UNSTATED = (0, 0)  # the size of an image that its entry does not tell
@@ -150,7 +150,7 @@ def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
     folders = [
         folder
         for folder in root.iterdir()
-        if folder.is_dir() and (folder.name == "annotations" or re.search(_SPLIT, folder.name))
+        if folder.is_dir() and (folder.name.lower() == "annotations" or _SPLIT.search(folder.name))
     ]
     files = [
         file
@@ -167,7 +167,7 @@ def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
             if re.search("instances|coco", file.name):
                 raise
             continue
-        words = {*re.findall(_SPLIT, str(file.relative_to(root)))}
+        words = {word.lower() for word in _SPLIT.findall(str(file.relative_to(root)))}
         role = _ROLES[min(words)] if len(words) == 1 else "train"
         if role in found:
             raise UserError(
@@ -186,11 +186,11 @@ def usual_pairs(root: Path) -> dict[str, tuple[str, str]]:
 
 
 def _folder_of(images: list[_Entry], file: Path, root: Path) -> str:
-    """The usual folder that holds the first image."""
+    """The usual folder that holds the first image, or any in `root`."""
     stem = file.stem.removeprefix("instances_")
     usual = [file.parent, root / stem, root / "images" / stem, root / "images", root]
     first = str(images[0].get("file_name")) if images else ""
-    for folder in usual:
+    for folder in (*usual, *sorted(path for path in root.iterdir() if path.is_dir())):
         if first and os.path.isfile(folder / first):
             return str(folder.relative_to(root))
     raise UserError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.data.splits import NAMES, ROLES
-from jaxdl.errors import UserError, brief, first_line, suggestion
+from jaxdl.errors import UserError, brief, first_line, reason, suggestion
 
 BLOCK = 1000  # examples read at a time
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")  # what can be a name on the hub
@@ -71,9 +71,7 @@ def quietly(where: str) -> Iterator[None]:
             f"({first_line(error)}); correct the path, or load it where there is network"
         ) from None
     except Exception as error:  # whatever the hub, Arrow and Parquet raise
-        raise UserError(
-            f"{where}: cannot be read ({type(error).__name__}: {first_line(error)}); correct it"
-        ) from None
+        raise UserError(f"{where}: cannot be read ({reason(error)}); correct it") from None
     finally:
         log.setLevel(level)
         if shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,13 @@ from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources.box_files import inside
 from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
-from jaxdl.data.user_files import is_data, same_name
+from jaxdl.data.user_files import below, is_data, same_name
 from jaxdl.errors import UserError, brief, some
 
 _log = logging.getLogger("jaxdl")
 
+# Suffixes of what lies beside images, and is none.
+_BESIDE = (".txt", ".json", ".xml", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml", ".log", ".ini")
 _Labelled = Sequence[tuple[str, str]]  # each image's path below the root, and its class
 
 
@@ -90,6 +92,7 @@ def images(
         given = {"train": _labelled(root)}
         test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
     parts = fill_up(given, lambda item: item[0], test_fraction, validation_fraction, "images")
+    parts = _each_class_in_train(parts, given.keys() - {"train"})
     classes = tuple(sorted({name for _, name in parts["train"]}))
     if skip:
         parts = _without_damaged(root, parts, channels, skip)
@@ -97,6 +100,31 @@ def images(
     return {
         role: _table(root, role, files, classes, seen, channels) for role, files in parts.items()
     }
+
+
+def _each_class_in_train(
+    parts: Mapping[str, _Labelled], given: Collection[str]
+) -> dict[str, _Labelled]:
+    """The splits, but images of a class of which the hash left none in train are all there.
+
+    Args:
+      parts: by role.
+      given: the roles that have folders, whose images stay.
+    """
+    known, moved = {name for _, name in parts["train"]}, dict[str, _Labelled]()
+    for role in parts.keys() - given - {"train"}:
+        moved[role] = [item for item in parts[role] if item[1] not in known]
+    strays = [item for items in moved.values() for item in items]
+    if not strays:
+        return {**parts}
+    names = sorted({name for _, name in strays})
+    _log.warning(
+        "images: so few images are of %s that all are in the train split",
+        some([brief(name) for name in names], between=", "),
+    )
+    gone = {*strays}
+    left = {role: [item for item in parts[role] if item not in gone] for role in moved}
+    return {**parts, **left, "train": sorted([*parts["train"], *strays])}
 
 
 def _by_folder(root: Path, splits: Mapping[str, str] | None) -> dict[str, _Labelled]:
@@ -107,6 +135,7 @@ def _by_folder(root: Path, splits: Mapping[str, str] | None) -> dict[str, _Label
     splits_of = [folder for folder in folders if folder.name.lower() in ROLES]
     if "train" not in {ROLES[folder.name.lower()] for folder in splits_of}:
         return {}
+    folders = [f for f in folders if f in splits_of or below(Path(f), SUFFIXES)]
     if len(splits_of) < len(folders):
         stranger = next(folder for folder in folders if folder not in splits_of)
         raise UserError(
@@ -140,14 +169,24 @@ def _labelled(root: Path, split: str = "") -> _Labelled:
         if stray.suffix.lower() in SUFFIXES:
             raise UserError(
                 f"images: {stray} is not in the folder of a class; move it there"
-                + (", or set splits={} if the folders are classes" if split else "")
+                + (
+                    f", or set splits={{'train': 'train'}} to leave {split} out, or splits={{}} if "
+                    "the folders are classes"
+                    if split
+                    else ""
+                )
             )
     classes = _visible(folder, os.DirEntry.is_dir)
     if not classes:
         raise UserError(f"images: {folder} has no folders; each class needs one with its images")
-    labelled = []
+    labelled, others = [], list[str]()
     for each in classes:
         entries = _visible(Path(each), lambda entry: True)
+        beside = {e for e in entries if e.name.lower().endswith(_BESIDE) and e.is_file()}
+        entries = [e for e in entries if e not in beside]
+        others += [e.path for e in beside]
+        if not entries and ROLES.get(split.lower(), "train") != "train":
+            continue
         if not entries:
             raise UserError(f"images: {each.path} is empty; add images of its class or remove it")
         for file in entries:
@@ -158,6 +197,9 @@ def _labelled(root: Path, split: str = "") -> _Labelled:
                        f"splits={{'train': {each.name!r}, …}}")
                 )  # fmt: skip
             labelled.append((os.path.join(split, each.name, file.name), same_name(each.name)))
+    if others:
+        told = some(sorted(others), 3, ", ")
+        _log.warning("images: left out what is no image by its name: %s", told)
     return labelled
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, Int32, Int64
 
 from jaxdl.data import user_files
 from jaxdl.data.sources import parquet
-from jaxdl.errors import UserError, brief, near, printable
+from jaxdl.errors import UserError, brief, near, printable, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -29,6 +29,7 @@ _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007
 NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?|__index_level_\d+__")
 # What stands for a value that is not there, in lower case.
 MISSING = frozenset({"", "na", "n/a", "<na>", "nan", "null", "none", "?", "-"})
+_TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
 _NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "level_0", "nr", "no"})
 _LARGEST = float(np.finfo(np.float32).max)
 # Of the largest number, the range of a column below which float32 has less than 8 of its 24 bits
@@ -90,18 +91,21 @@ class Sheet:
                 message if message.startswith("csv") else f"csv: {path} {message}"
             ) from None
         header = [*map(user_files.same_name, rows[0])] if rows else []
-        sheet = cls(path, header, rows[1:], lines[1:], delimiter, decimal)
+        header, rows, lines = _without_blanks(header, rows[1:], lines[1:])
+        sheet = cls(path, header, rows, lines, delimiter, decimal)
         sheet._check()
         return sheet
 
     def _check(self) -> None:
         if not self.rows:
             raise UserError(f"csv: {self.path} has no rows; it needs a header line and a row")
-        if all(is_number(name) for name in self.header):
+        # As pandas names the columns of an array.
+        counted = len(self.header) > 2 and self.header == [*map(str, range(len(self.header)))]
+        if not counted and all(is_number(name) for name in self.header):
             raise UserError(
                 f"csv: {self.path} starts with numbers; its first line must be a header"
             )
-        if self._begins_with_a_row():
+        if not counted and self._begins_with_a_row():
             raise UserError(
                 f"csv: {self.path} starts with a row ({brief(self.header)}), not with the names of "
                 "the columns; write a first line with names"
@@ -154,9 +158,10 @@ class Sheet:
         used = predicted + inputs + texts + groups
         for name in used:
             if name not in self._place:
+                there = some([*map(printable, self.header)], 20, ", ")
                 raise UserError(
                     f"csv: {self.path} has no column {name!r}; {near(name, self.header)}it has "
-                    f"{_listed(self.header)} (delimiter and spelling right?)"
+                    f"{there} (delimiter and spelling right?)"
                 )
         if not inputs + texts or len(set(used)) < len(used):
             by = f", in groups by {group!r}" if groups else ""
@@ -209,7 +214,8 @@ class Sheet:
         A line within a cell is a row if it has as many cells as the header, and in this column a
         value that other rows have, too, or a number if theirs are numbers. The first and the last
         are taken with the cells of the row before and after them, where this column is not one of
-        those.
+        those. If the first is too short for a row, the quote is no forgotten one, and the cell a
+        text of several lines.
         """
         if self.unit == "row":
             return
@@ -232,18 +238,21 @@ class Sheet:
         lines = []
         for i, cell in enumerate(row):
             first, *others = cell.split("\n")
-            if others:
+            before = self.delimiter.join([*row[:i], first])
+            if others and before.count(self.delimiter) + 1 >= len(row):
                 lines += others
-                lines += [self.delimiter.join([*row[:i], first])] * (at > i)
+                lines += [before] * (at > i)
                 lines += [self.delimiter.join([others[-1], *row[i + 1 :]])] * (at < i)
         return lines
 
     def plain(self, name: str) -> list[str]:
-        """A column with a point before decimals, and nothing where one stands between thousands."""
+        """A column with a point before decimals and a blank between thousands, and 1 for true."""
         cells = self.cells(name)
+        if {cell.lower() for cell in cells} <= _TRUTHS.keys():
+            return [_TRUTHS[cell.lower()] for cell in cells]
         if self.decimal == ".":
             return cells
-        return ["" if "." in cell else cell.replace(",", ".") for cell in cells]
+        return [cell.replace(".", " ").replace(",", ".") for cell in cells]
 
     def singles(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers in float32; refuses what float32 can hardly tell apart."""
@@ -342,9 +351,27 @@ class Sheet:
         return cells
 
 
-def _listed(names: list[str], most: int = 20) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
+def _without_blanks(
+    header: list[str], rows: list[list[str]], lines: list[int]
+) -> tuple[list[str], list[list[str]], list[int]]:
+    """Without rows and columns that hold nothing, not even a name, as spreadsheets write them.
+
+    R gives row names no header: where all rows have a cell more than it, that is the first.
+    """
+    kept = [
+        (row, line)
+        for row, line in zip(rows, lines, strict=True)
+        if any(row) or len(row) > len(header)
+    ]
+    rows, lines = [row for row, _ in kept], [line for _, line in kept]
+    if rows and header and {len(row) for row in rows} == {len(header) + 1} and header[-1]:
+        header = ["", *header]
+    empty = [not any("".join(row[i : i + 1]) for row in rows) for i in range(len(header))]
+    blank = {i for i, name in enumerate(header) if not name and empty[i]}
+    if blank:
+        header = [name for i, name in enumerate(header) if i not in blank]
+        rows = [[cell for i, cell in enumerate(row) if i not in blank] for row in rows]
+    return header, rows, lines
 
 
 def is_number(cell: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.splits import ROLES, require_fractions
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief
+from jaxdl.errors import UserError, brief, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -27,7 +27,9 @@ def text(
 
     All files, in the order of their names, are one long text: first the train split, then the
     validation split, then the test split, as in char-rnn (Karpathy 2015). A file that a border
-    falls into gives a document to both splits.
+    falls into gives a document to both splits. Where all files of a folder are in folders with the
+    names of splits, such as train/ and test/, these are the splits, and only what is missing is
+    held out of train.
 
     Args:
       path: a file, a folder with .txt files in it or below, or a pattern such as 'plays/*.txt'.
@@ -44,9 +46,29 @@ def text(
     """
     require_fractions("text", test_fraction, validation_fraction)
     files = user_files.find(path, ".txt", "text")
-    _tell_of_splits(files)
-    texts = [_read(file, encoding) for file in files]
-    return split(texts, validation_fraction, test_fraction, f"text: {path}")
+    given = _by_folder(Path(path).expanduser(), files)
+    if not given:
+        _tell_of_splits(files)
+    documents = {
+        role: _documents(part, encoding) for role, part in (given or {"train": files}).items()
+    }
+    where = f"text: {path}"
+    validation = 0.0 if "validation" in documents else validation_fraction
+    test = 0.0 if "test" in documents else test_fraction
+    return split(documents.pop("train"), validation, test, where) | {
+        role: Table({"text": np.array(texts, object)}, f"{where} {role}")
+        for role, texts in documents.items()
+    }
+
+
+def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split, where all are in folders that are called after splits."""
+    given: dict[str, list[Path]] = {}
+    for file in files:
+        within = file.relative_to(root).parts if root.is_dir() else (file.name,)
+        role = ROLES.get(within[0].lower()) if len(within) > 1 else None
+        given.setdefault(role or "", []).append(file)
+    return {} if "" in given or "train" not in given else given
 
 
 def _tell_of_splits(files: Sequence[Path]) -> None:
@@ -95,10 +117,21 @@ def _between(texts: list[str], start: int, stop: int) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
+def _documents(files: Sequence[Path], encoding: str) -> list[str]:
+    """The texts of files; those of several that hold nothing are left out."""
+    texts = {file: _read(file, encoding) for file in files}
+    blank = [file for file, document in texts.items() if not document.strip()]
+    if len(blank) == len(files):
+        size = blank[0].stat().st_size
+        raise UserError(f"text: {blank[0]} has only blanks ({size} bytes); remove it")
+    if blank:
+        _log.warning("text: left out files that hold nothing: %s", some(blank, between=", "))
+    return [document for file, document in texts.items() if file not in blank]
+
+
 def _read(file: Path, encoding: str) -> str:
+    """A document, without the line end of its last line if it has no other line."""
     with user_files.reading("text", file):
         document = user_files.read(file, "text", encoding)
-    if not document.strip():
-        size = file.stat().st_size
-        raise UserError(f"text: {file} has only blanks ({size} bytes); remove it")
-    return document
+    single = document.endswith("\n") and document.count("\n") == 1
+    return document[:-1] if single else document

@@ -28,6 +28,7 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
+DARKNET = "obj_train_data"  # the folder of images and labels that CVAT writes
 _PIXELS = 10  # a box is not so many times as large as its image, unless it is in pixels
 
 
@@ -51,9 +52,10 @@ def yolo(
     box around it is taken. An image without this file has no objects.
 
     The names of the classes, and the folders of images if they are elsewhere below the folder, or
-    text files that list images, are read from data.yaml (`names`, `train`, `val`, `test`; `nc`
-    where classes have no names); without it, the names are read from classes.txt, one on each line,
-    which may be among the labels. Images are rotated as their Exif note says.
+    text files that list images, are read from data.yaml, or the only other YAML file in the folder
+    (`names`, `train`, `val`, `test`; `nc` where classes have no names); without it, the names are
+    read from classes.txt, one on each line, which may be among the labels, or from Darknet's
+    obj.names. Images are rotated as their Exif note says.
 
     Args:
       path: the folder, or a YAML file in it if that is not called data.yaml.
@@ -76,15 +78,16 @@ def yolo(
     """
     require_size("yolo", size)
     place = Path(path).expanduser()
-    description = place if place.suffix in (".yaml", ".yml") else place / "data.yaml"
-    root = box_files.folder(str(description.parent), "yolo")
-    if description.is_file():
+    named = place.suffix in (".yaml", ".yml")
+    root = box_files.folder(str(place.parent if named else place), "yolo")
+    description = place if named else description_in(root)
+    if description is not None and description.is_file():
         with user_files.reading("yolo", description):
             document = _read(description)
             names, folders = _names(document, description), _named_folders(document, description)
     else:
         document = {}
-        names, folders = _lines(_class_names(root)), _usual_folders(root)
+        names, folders = _lines(class_list(root)), _usual_folders(root)
         if not folders:
             folders = {"train": [_unsplit(root)]}
             test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
@@ -103,6 +106,18 @@ def yolo(
         for role, encoded in images.items()
     }
     return tables(splits, names, size, degenerate, lazy, outside)
+
+
+def description_in(root: Path) -> Path | None:
+    """The data.yaml of a folder, or the only other YAML file in it that names classes."""
+    if (usual := root / "data.yaml").is_file():
+        return usual
+    found = []
+    for file in user_files.below(root, (".yaml", ".yml"), deep=False):
+        with suppress(UserError):
+            if "names" in _read(file):
+                found.append(file)
+    return found[0] if len(found) == 1 else None
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -171,13 +186,23 @@ def _named_folders(document: Mapping[str, Any], file: Path) -> dict[str, list[st
             raise UserError(
                 f"yolo: {file}: {(named or keys)[0]} must be a folder, or a list of folders"
             )
-        if parts:
+        if parts and role == "test" and not any(_is_there(file, base, part) for part in parts):
+            _log.warning("yolo: %s: test: no %s; goes on without", file, brief(parts[0]))
+        elif parts:
             where = f"yolo: {file}: {named[0]}"
             paths = [_place(base, part, where, file.parent) for part in parts]
             folders[role] = list(dict.fromkeys(paths))
     if "train" not in folders:
         raise UserError(f"yolo: {file}: no `train`; add the folder of its images")
     return folders
+
+
+def _is_there(file: Path, base: str, part: str) -> bool:
+    """Whether a folder or list that a description names exists."""
+    try:
+        return os.path.exists(file.parent / _place(base, part, "", file.parent))
+    except UserError:
+        return False
 
 
 def _place(base: str, part: str, where: str, root: Path) -> str:
@@ -217,7 +242,7 @@ def _usual_folders(root: Path) -> dict[str, list[str]]:
 
 def _unsplit(root: Path) -> str:
     """The folder of the images of data that is not split."""
-    for name in ("images", "."):
+    for name in ("images", DARKNET, "."):
         if user_files.below(root / name, SUFFIXES, deep=name != "."):
             return name
     raise UserError(
@@ -225,10 +250,10 @@ def _unsplit(root: Path) -> str:
     )
 
 
-def _class_names(root: Path) -> Path:
+def class_list(root: Path) -> Path:
     """The file with the names of the classes; LabelImg puts it beside the labels."""
-    usual, beside = root / "classes.txt", root / "labels" / "classes.txt"
-    return beside if beside.is_file() and not usual.is_file() else usual
+    files = [root / name for name in ("classes.txt", "labels/classes.txt", "obj.names")]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def _images(root: Path, places: list[str], role: str, names: tuple[str, ...]) -> EncodedFiles:

@@ -20,7 +20,7 @@ from jaxtyping import Int, Int32
 from numpy.typing import ArrayLike
 
 from jaxdl import json_files
-from jaxdl.errors import UserError, first_line
+from jaxdl.errors import UserError, reason
 
 PAD = 0
 
@@ -286,13 +286,13 @@ def from_json(data: Mapping[str, Any]) -> Vocabulary:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     try:
         kind = _KINDS[fields.pop("kind")]
-        if reason := json_files.fault(fields, kind):
-            raise ValueError(reason)
+        if why := json_files.fault(fields, kind):
+            raise ValueError(why)
         vocabulary = kind(**fields)
         len(vocabulary)  # sentencepiece reads its model
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {first_line(error, 200)}"
-        raise UserError(f"vocabulary: not written by to_json ({reason}); restore it") from None
+        why = reason(error, 200)
+        raise UserError(f"vocabulary: not written by to_json ({why}); restore it") from None
     return vocabulary
 
 

@@ -124,3 +124,14 @@ def test_fractions_of_one_file(saved, refuses):
         arrays(path, test_fraction=0.2, group="patient")
     with refuses("test_fraction=0.2", "has a test split"):
         arrays(path, test=saved("b.npz", x=np.arange(3)), test_fraction=0.2)
+
+
+def test_labels_that_are_names_are_classes(saved, refuses):
+    x, names = np.arange(12.0).reshape(6, 2), np.array([*"babbab"])
+    train = saved("a.npz", x=x, label=names)
+    splits = arrays(train=train, test=saved("b.npz", x=x[:2], label=names[:2]))
+    validate(splits)
+    assert splits["test"].classes == ("a", "b")
+    assert splits["train"].columns["label"].tolist() == [1, 0, 1, 1, 0, 1]
+    with refuses("label 'c' is in the test split alone"):
+        arrays(train=train, test=saved("c.npz", x=x[:1], label=np.array(["c"])))

@@ -324,3 +324,11 @@ def test_names_of_columns_in_either_unicode_form_and_tabs(sheet):
     for delimiter in ("tab", "\\t", "\t"):
         table = csv(path, label="y", features=("caf\u00e9",), delimiter=delimiter, test_fraction=0)
         assert table["train"].columns["features"].tolist() == [[1], [2]]
+
+
+def test_a_review_of_several_lines_may_look_like_a_row(sheet):
+    review = '"Room {} was clean.\nBreakfast cheap, good\nWould come again.",good'
+    rows = [review.format(i) for i in range(9)] + ["bad one,poor", "a bad two,poor"]
+    path = sheet("\n".join(["review,sentiment", *rows]))
+    splits = csv(path, text=("review",), features=(), label="sentiment")
+    assert sum(map(len, splits.values())) == 11

@@ -2,32 +2,18 @@
 // function interface on the CPU: NHWC images, HWIO kernels, float32 or bfloat16 (which is summed in
 // float32), any stride, padding, dilation and number of groups.
 //
-// oneDNN compiles a primitive for a shape and wants the kernel in an order of its own. Both are
-// settled once a shape, in a plan; a call then reorders the kernel and runs. One call runs at a
-// time, on all of OpenMP's threads: two at once would only fight for them.
+// oneDNN wants the kernel in an order of its own, which a plan settles; a call then reorders the
+// kernel and runs.
 
-#include <cstdint>
-#include <cstdlib>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <unordered_map>
-#include <vector>
+#include "onednn.h"
 
-#include "oneapi/dnnl/dnnl.hpp"
-#include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
-using dnnl::memory;
+using namespace jaxdl;
 
 namespace {
 
 enum class Direction { kForward, kInputGradient, kKernelGradient };
 
-using Numbers = ffi::Span<const int64_t>;
 using Dimensions = memory::dims;
-using Type = memory::data_type;
 
 struct Plan {
   dnnl::primitive convolution;
@@ -35,39 +21,6 @@ struct Plan {
   memory::desc images, kernel, outputs, scratch;
   memory::desc given;  // the kernel in XLA's order
   bool reordered = false;
-};
-
-// Like all that lives as long as the process, never destroyed: XLA's threads may outlive `main`.
-dnnl::engine& Engine() {
-  static dnnl::engine& engine = *new dnnl::engine(dnnl::engine::kind::cpu, 0);
-  return engine;
-}
-
-// Memory for whatever runs, as much as the largest plan needs. Held until the process ends.
-class Workspace {
- public:
-  char* Reserve(size_t size) {
-    if (size > size_) {
-      memory_.reset();
-      size_ = Aligned(size);
-      memory_.reset(static_cast<char*>(std::aligned_alloc(kAlignment, size_)));
-      if (!memory_) {
-        size_ = 0;
-        throw std::bad_alloc();
-      }
-    }
-    return memory_.get();
-  }
-
-  static size_t Aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
-
- private:
-  static constexpr size_t kAlignment = 64;  // bytes of a cache line and of a vector
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  std::unique_ptr<char, Free> memory_;
-  size_t size_ = 0;
 };
 
 // Images and outputs are (batch, height, width, channels) in memory; oneDNN names axes NCHW.
@@ -141,10 +94,8 @@ std::unique_ptr<Plan> MakePlan(Direction direction, Type type, Numbers images, N
 }
 
 void Run(const Plan& plan, Direction direction, void* images, void* kernel, void* outputs) {
-  static dnnl::stream& stream = *new dnnl::stream(Engine());
-  static Workspace& workspace = *new Workspace;
   const size_t scratch_size = Workspace::Aligned(plan.scratch.get_size());
-  char* work = workspace.Reserve(scratch_size + plan.kernel.get_size());
+  char* work = Workspace::Reserve(scratch_size + plan.kernel.get_size());
 
   const memory x(plan.images, Engine(), images), y(plan.outputs, Engine(), outputs);
   const memory given(plan.given, Engine(), kernel);
@@ -164,48 +115,38 @@ void Run(const Plan& plan, Direction direction, void* images, void* kernel, void
   }
   const bool writes_kernel = direction == Direction::kKernelGradient;
   if (plan.reordered && !writes_kernel) {
-    plan.reorder.execute(stream, {{DNNL_ARG_FROM, given}, {DNNL_ARG_TO, k}});
+    plan.reorder.execute(Stream(), {{DNNL_ARG_FROM, given}, {DNNL_ARG_TO, k}});
   }
-  plan.convolution.execute(stream, arguments);
+  plan.convolution.execute(Stream(), arguments);
   if (plan.reordered && writes_kernel) {
-    plan.reorder.execute(stream, {{DNNL_ARG_FROM, k}, {DNNL_ARG_TO, given}});
+    plan.reorder.execute(Stream(), {{DNNL_ARG_FROM, k}, {DNNL_ARG_TO, given}});
   }
-  stream.wait();
+  Stream().wait();
 }
 
-// Finds or makes the plan, and runs it.
 ffi::Error Convolve(Direction direction, ffi::AnyBuffer& images, ffi::AnyBuffer& kernel,
                     ffi::AnyBuffer& outputs, Numbers strides, Numbers pads, Numbers dilation,
                     int64_t groups) {
-  static std::mutex& one_at_a_time = *new std::mutex;
-  static auto& plans = *new std::map<std::vector<int64_t>, std::unique_ptr<Plan>>;
-
-  const ffi::DataType given = images.element_type();
+  Type type;
   for (const ffi::AnyBuffer* buffer : {&images, &kernel, &outputs}) {
-    if (buffer->element_type() != given || buffer->dimensions().size() != 4 ||
-        (given != ffi::DataType::F32 && given != ffi::DataType::BF16)) {
+    if (!Taken(*buffer, type) || buffer->element_type() != images.element_type() ||
+        buffer->dimensions().size() != 4) {
       return ffi::Error::InvalidArgument(
           "oneDNN convolution: takes float32 or bfloat16 of four axes");
     }
   }
-  const Type type = given == ffi::DataType::F32 ? Type::f32 : Type::bf16;
   std::vector<int64_t> key = {static_cast<int64_t>(direction), static_cast<int64_t>(type), groups};
   for (Numbers part : {images.dimensions(), kernel.dimensions(), outputs.dimensions(), strides,
                        pads, dilation}) {
     key.insert(key.end(), part.begin(), part.end());
   }
-  const std::lock_guard<std::mutex> lock(one_at_a_time);
-  try {
-    std::unique_ptr<Plan>& plan = plans[key];
-    if (!plan) {
-      plan = MakePlan(direction, type, images.dimensions(), kernel.dimensions(),
-                      outputs.dimensions(), strides, pads, dilation, groups);
-    }
-    Run(*plan, direction, images.untyped_data(), kernel.untyped_data(), outputs.untyped_data());
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(std::string("oneDNN convolution: ") + error.what());
-  }
-  return ffi::Error::Success();
+  const auto make = [&] {
+    return MakePlan(direction, type, images.dimensions(), kernel.dimensions(),
+                    outputs.dimensions(), strides, pads, dilation, groups);
+  };
+  return RunPlanned<Plan>("convolution", key, make, [&](const Plan& plan) {
+    Run(plan, direction, images.untyped_data(), kernel.untyped_data(), outputs.untyped_data());
+  });
 }
 
 ffi::Error Forward(ffi::AnyBuffer images, ffi::AnyBuffer kernel, ffi::Result<ffi::AnyBuffer> outputs,
