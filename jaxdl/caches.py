@@ -18,7 +18,7 @@ _log = logging.getLogger("jaxdl")
 
 
 def folder(name: str) -> Path:
-    """The folder of a cache: 'data', 'onednn' or 'xla'. It may not exist yet.
+    """The folder of a cache, such as 'data' or 'xla'. It may not exist yet.
 
     Raises:
       RuntimeError: the user has no home folder.

@@ -20,8 +20,8 @@ _LONGEST = 200  # characters of a dotted name
 class FromRun(str):
     """A text with a colon in a file of a run, which somebody else may have written.
 
-    `find` imports what it names only if its module is among `trust`. The text knows this itself,
-    and keeps it in copies and pickles, so that none of the functions that a config goes through can
+    `config.find` imports what it names only if its module is among `trust`. The text knows this
+    itself, and keeps it in copies and pickles, so that no function that a config goes through can
     forget to hand it on: what nobody consented to is refused, also where a user's own model builds
     nodes of its own.
 
@@ -45,7 +45,7 @@ def modules(config: Any) -> frozenset[str]:
 
 
 def imported(name: str, path: str) -> Any:
-    """What a dotted name stands for; see `find`."""
+    """What a dotted name stands for; see `jaxdl.config.find`."""
     run = name if isinstance(name, FromRun) else None
     path = path if run is None else f"{run.file}: {path}"
     parts = re.fullmatch(_NAME, name)

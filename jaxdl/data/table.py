@@ -126,7 +126,10 @@ class Table:
                 )
         lengths = {name: len(column) for name, column in self.columns.items()}
         if len(set(lengths.values())) != 1:
-            raise UserError(f"{self.where}: columns must have one length, got {lengths}")
+            raise UserError(
+                f"{self.where}: columns must have one length, got {lengths}; "
+                "store each split in a file of its own, and what is no column elsewhere"
+            )
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -1,10 +1,10 @@
 """Figures of a run: functions of `FinishedRun` that return a Matplotlib figure.
 
-They know results only: numbers, tables, and functions that give predictions, but not the model or
-JAX. To add one, write such a function in the file of its subject and add it to `FIGURES`, or keep
-it in your own code and name it in the config as `'package.module:function'`. What it needs of a
-run, so that it is known before training, is in `needs`. A figure that needs
-neither `result` nor `history` may be named in `PREVIEWS` too, and is drawn at every evaluation.
+They know results only: numbers, tables, and functions that give predictions, but not the model. To
+add one, write such a function in the file of its subject and add it to `FIGURES`, or keep it in
+your own code and name it in the config as `'package.module:function'`. What it needs of a run, so
+that it is known before training, is in `needs`. A figure that needs neither `result` nor `history`
+may be named in `PREVIEWS` too, and is drawn at every evaluation.
 """
 
 from __future__ import annotations

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = 24  # characters of a name where there are several
 BLUE, RED, GREEN, GREY = "#2b6cb0", "#c53030", "#2f855a", "#718096"
+
+
+def smoothed(steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], np.ndarray]:
+    """Running means over a 25th of the points, and the steps at which they end."""
+    width = max(1, len(values) // 25)
+    return steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid")
 
 
 def canvas(panels: int, side: float = 4.0) -> tuple[Figure, Any]:

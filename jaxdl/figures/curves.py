@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jaxdl.figures.canvas import RED, canvas
+from jaxdl.figures.canvas import RED, canvas, smoothed
 from jaxdl.figures.finished import FinishedRun
 
 if TYPE_CHECKING:
@@ -65,9 +63,7 @@ def _plot(ax: Any, label: str, steps: list[int], values: list[float]) -> None:
         ms=3,
     )
     if noisy:
-        width = max(1, len(steps) // 25)
-        smooth = np.convolve(values, np.ones(width) / width, "valid")
-        ax.plot(steps[width - 1 :], smooth, color=ax.lines[-1].get_color(), lw=1.8)
+        ax.plot(*smoothed(steps, values), color=ax.lines[-1].get_color(), lw=1.8)
 
 
 def _series(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:

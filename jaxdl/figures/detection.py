@@ -35,7 +35,7 @@ def detections(run: FinishedRun) -> Figure:
     Raises:
       UserError: the task is not detection.
     """
-    split = ("train", *run.eval_splits)[-1]
+    split = run.last_split
     table = run.splits[split]
     batch = table[np.arange(min(_IMAGES, len(table)))]
     predicted = run.predict(batch) if {*_COLUMNS} <= {*batch} else None

@@ -40,3 +40,8 @@ class FinishedRun(NamedTuple):
     result: Mapping[str, Any]
     tables: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
+
+    @property
+    def last_split(self) -> str:
+        """The last split that is evaluated, usually 'test'; 'train' where none is."""
+        return ("train", *self.eval_splits)[-1]

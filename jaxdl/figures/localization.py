@@ -37,7 +37,7 @@ def localizations(run: FinishedRun) -> Figure:
 
     from jaxdl.boxes import paired_iou
 
-    split = ("train", *run.eval_splits)[-1]
+    split = run.last_split
     table = run.splits[split]
     batch = table[np.arange(min(_IMAGES, len(table)))]
     predicted = run.predict(batch)

@@ -81,7 +81,7 @@ def _show(axes: Iterable[Any], images: Iterable[np.ndarray]) -> None:
 
 def _outputs(run: FinishedRun, most: int, figure: str) -> tuple[Table, Any, Any]:
     """The last evaluated split, its first examples, and what the model makes of them."""
-    table = run.splits[("train", *run.eval_splits)[-1]]
+    table = run.splits[run.last_split]
     batch = table[np.arange(min(most, len(table)))]
     outputs = run.predict(batch)
     if not isinstance(outputs, dict) or "reconstruction" not in outputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from jaxdl.kernels.batch_norm import batch_norm_inference, batch_norm_training
 from jaxdl.kernels.convolution import conv
-from jaxdl.kernels.onednn import TARGETS, portable
+from jaxdl.kernels.onednn import FOREIGN_CALLS, portable
 from jaxdl.kernels.pooling import (
     adaptive_average_pool,
     channels_first,
@@ -22,7 +22,7 @@ from jaxdl.kernels.roi_align import roi_align
 
 __all__ = [
     "CELLS",
-    "TARGETS",
+    "FOREIGN_CALLS",
     "Weights",
     "adaptive_average_pool",
     "add_relu",

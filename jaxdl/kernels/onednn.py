@@ -36,7 +36,7 @@ from jaxdl.kernels.geometry import Geometry, Shape, sizes
 
 HEADER = Path(__file__).with_suffix(".h")
 SOURCES = [HEADER.with_name(f"onednn_{name}.cc") for name in ("convolution", "batch_norm")]
-TARGETS = {
+FOREIGN_CALLS = {
     name: f"jaxdl_onednn_{name}"
     for name in (
         "forward", "input_gradient", "kernel_gradient", "batch_norm", "batch_norm_gradient"
@@ -58,7 +58,7 @@ _portable = ContextVar("portable", default=False)
 def portable() -> Iterator[None]:
     """Within, programs are traced without oneDNN, so that they also run in other processes.
 
-    oneDNN's functions are registered under `TARGETS` in this process alone.
+    oneDNN's functions are registered under `FOREIGN_CALLS` in this process alone.
     """
     token = _portable.set(True)
     try:
@@ -101,7 +101,7 @@ def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geom
       geometry: of the convolution. oneDNN always computes in full precision.
     """
     call = jax.ffi.ffi_call(
-        TARGETS[name], jax.ShapeDtypeStruct(shape, a.dtype), vmap_method="sequential"
+        FOREIGN_CALLS[name], jax.ShapeDtypeStruct(shape, a.dtype), vmap_method="sequential"
     )
     return call(
         a,
@@ -142,7 +142,7 @@ def normalise(
     groups, _, channels = x.shape
     statistics = jax.ShapeDtypeStruct((groups, 1, channels), jnp.float32)
     results = (jax.ShapeDtypeStruct(x.shape, x.dtype), statistics, statistics, mask_of(x, relu))
-    call = jax.ffi.ffi_call(TARGETS["batch_norm"], results, vmap_method="sequential")
+    call = jax.ffi.ffi_call(FOREIGN_CALLS["batch_norm"], results, vmap_method="sequential")
     y, *saved = call(x, scale, bias, epsilon=np.float32(epsilon), relu=relu)
     return y, Saved(*saved)
 
@@ -158,7 +158,7 @@ def normalise_gradient(
     """The gradients of x, and of scale and bias by each group, (groups, 1, channels)."""
     parameters = jax.ShapeDtypeStruct(saved.mean.shape, jnp.float32)
     results = (jax.ShapeDtypeStruct(x.shape, x.dtype), parameters, parameters)
-    call = jax.ffi.ffi_call(TARGETS["batch_norm_gradient"], results, vmap_method="sequential")
+    call = jax.ffi.ffi_call(FOREIGN_CALLS["batch_norm_gradient"], results, vmap_method="sequential")
     dx, dscale, dbias = call(dy, x, scale, *saved, epsilon=np.float32(epsilon), relu=relu)
     return dx, dscale, dbias
 
@@ -214,7 +214,7 @@ def _loaded() -> ctypes.CDLL | None:
             "oneDNN: %s; until then, or with JAXDL_ONEDNN=0, XLA computes alone", why
         )
         return None
-    for target in TARGETS.values():
+    for target in FOREIGN_CALLS.values():
         handler = jax.ffi.pycapsule(getattr(handlers, target))
         jax.ffi.register_ffi_target(target, handler, platform="cpu")
     return handlers

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxdl.errors import printable
-from jaxdl.figures.canvas import NAME, canvas
+from jaxdl.figures.canvas import NAME, canvas, smoothed
 from jaxdl.reports.told import Rows, Told, differences, results, table
 from jaxdl.terminal import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_POINTS = 25  # that a running mean takes a share of
 _LEGEND = 12  # runs
 
 
@@ -38,7 +35,7 @@ def curves(told: Sequence[Told], metric: str) -> Figure:
     figure, (loss, measured) = canvas(2)
     for each in told:
         label = printable(each.name, NAME)
-        loss.plot(*_smooth(*each.series("loss")), label=label)
+        loss.plot(*smoothed(*each.series("loss")), label=label)
         measured.plot(*each.series(metric), marker="o", ms=3, label=label)
     positive = all(min(each.series("loss")[1], default=0) > 0 for each in told)
     scale = "log" if positive else "linear"
@@ -47,11 +44,3 @@ def curves(told: Sequence[Told], metric: str) -> Figure:
     if len(told) <= _LEGEND:
         measured.legend(frameon=False)
     return figure
-
-
-def _smooth(steps: list[int], values: list[float]) -> tuple[Sequence[int], Sequence[float]]:
-    """Running means over a 25th of the points."""
-    width = max(1, len(values) // _POINTS)
-    if width == 1:
-        return steps, values
-    return steps[width - 1 :], np.convolve(values, np.ones(width) / width, "valid").tolist()

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, reason
-from jaxdl.kernels import TARGETS
+from jaxdl.kernels import FOREIGN_CALLS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
@@ -208,7 +208,7 @@ def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str
             platforms=[platform],
             # Only this machine will run it, so its own targets need be stable no longer than that.
             disabled_checks=[
-                jax.export.DisabledSafetyCheck.custom_call(t) for t in TARGETS.values()
+                jax.export.DisabledSafetyCheck.custom_call(t) for t in FOREIGN_CALLS.values()
             ],
         )
         lowered = functools.partial(export, state, batch)

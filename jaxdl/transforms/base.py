@@ -99,7 +99,8 @@ def find_column(batch: Batch, column: str, name: str) -> Array:
       UserError: the batch does not have it.
     """
     if column not in batch:
-        raise UserError(f"{name}: no column {column!r}; the batch has {', '.join(sorted(batch))}")
+        there = ", ".join(sorted(batch))
+        raise UserError(f"{name}: no column {column!r}; the batch has {there}: set column to one")
     return batch[column]
 
 

@@ -89,7 +89,7 @@ def close(got, expected):
 def test_the_three_functions_are_those_of_lax(case):
     x, kernel, geometry = case
     given = arguments(*arrays(x, kernel), geometry)
-    assert given.keys() == PLAIN.keys() == EIGEN.keys() < onednn.TARGETS.keys()
+    assert given.keys() == PLAIN.keys() == EIGEN.keys() < onednn.FOREIGN_CALLS.keys()
     for name, (a, b, shape) in given.items():
         close(
             onednn.convolve(name, a, b, shape, geometry),
@@ -223,7 +223,7 @@ def targets(kind=jnp.float32, batch=16):
         jax.grad(lambda x, k: jnp.sum(conv(x, k, (1, 1), "SAME", dimension_numbers=NHWC)), (0, 1))
     )
     text = slopes.lower(x, kernel).as_text()
-    return {name for name, target in onednn.TARGETS.items() if target in text}
+    return {name for name, target in onednn.FOREIGN_CALLS.items() if target in text}
 
 
 @needed
@@ -273,7 +273,7 @@ def test_an_export_must_name_it(always):
     step = jax.jit(jax.grad(loss_by(conv), (0, 1)))
     with pytest.raises(ValueError, match="custom calls"):
         jax.export.export(step, platforms=["cpu"])(x, kernel)
-    allowed = [jax.export.DisabledSafetyCheck.custom_call(t) for t in onednn.TARGETS.values()]
+    allowed = [jax.export.DisabledSafetyCheck.custom_call(t) for t in onednn.FOREIGN_CALLS.values()]
     export = jax.export.export(step, platforms=["cpu"], disabled_checks=allowed)(x, kernel)
     jax.tree.map(close, export.call(x, kernel), step(x, kernel))
 

@@ -77,7 +77,7 @@ WRONG = [
     (("nowhere",), "nowhere: holds no run (no config.json)"),
     (("slow", "slow"), "slow: comes twice; name it once"),
     (("slow", "--metric", "test/acuracy"), "no 'test/acuracy'; did you mean 'test/accuracy'?"),
-    (("slow", "--figure", "a.jpg"), "--figure a.jpg: name a file that ends in .png or .svg"),
+    (("slow", "--figure", "a.jpg"), "--figure a.jpg: name a file that ends in .png or .pdf"),
     (("slow", "--figure", "slow"), "--figure slow: is a directory"),
 ]
 

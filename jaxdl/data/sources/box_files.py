@@ -131,7 +131,8 @@ def require_disjoint(splits: Mapping[str, EncodedFiles], source: str) -> None:
             if other != role:
                 raise UserError(
                     f"{source}: {file} is both in the {other} and the {role} split; splits must "
-                    "be disjoint"
+                    f"be disjoint: leave {role} out, and a share of train is held out by its "
+                    "fraction"
                 )
 
 
