@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _GRACE = 5.0  # seconds for the process to end by itself
-_PATIENCE = 10.0  # seconds to wait for a future after a signal
+_TIMEOUT = 10.0  # seconds to wait for a future after a signal
 _GLANCE = 0.2  # seconds between two checks for a signal
 
 _current: StopSignal | None = None
@@ -146,7 +146,7 @@ def result(future: Future[T]) -> T:
     Raises:
       Stopped: a signal came, and the future is still not done.
     """
-    left = _PATIENCE
+    left = _TIMEOUT
     while not future.done() and _current is not None:
         wait([future], _GLANCE)
         left -= _GLANCE if _current.asked else 0

@@ -97,7 +97,7 @@ class Checkpoints:
           UserError: this save cannot begin, or the one before it failed.
         """
         self.wait()
-        if step == self._newest or (step in self.steps() and not verify(self.folder / str(step))):
+        if step == self._newest or self._has(step):
             return
         self._check()
         _hush_orbax()
@@ -120,6 +120,11 @@ class Checkpoints:
             self._seal, checkpointer, partial, step, best_step(description["notes"]), began
         )
         self._newest, self._saved = step, time.perf_counter()
+
+    def _has(self, step: int) -> bool:
+        """Whether a sound checkpoint is there that this process alone may have written earlier."""
+        written = jax.process_count() == 1 and step in self.steps()
+        return written and verify(self.folder / str(step)) is None
 
     def overdue(self) -> bool:
         """Whether a save is due, where the config does not say how often.

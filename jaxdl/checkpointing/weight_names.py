@@ -8,7 +8,7 @@ One rule translates a module that is named as in PyTorch: the path `layer1/0/con
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -220,7 +220,3 @@ def _cast(path: str, array: Any, leaf: Any) -> np.ndarray:
 
 def _show(x: Any) -> str:
     return f"{np.dtype(x.dtype).name}{list(x.shape)}"
-
-
-def _listed(names: Collection[str]) -> str:
-    return some(names, _NAMED, ", ")

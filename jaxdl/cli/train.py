@@ -32,7 +32,7 @@ def add(commands: Subcommands) -> None:
         "--process", type=int, metavar="I", help="number of this process, 0 to N - 1"
     )
     command.add_argument(
-        "--patience",
+        "--timeout",
         type=int,
         default=600,
         metavar="SECONDS",
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         raise UserError("--processes: needs --distributed HOST:PORT, the address of process 0")
     with contextlib.ExitStack() as stack:
         if options.distributed is not None:
-            team = options.distributed, options.processes, options.process, options.patience
+            team = options.distributed, options.processes, options.process, options.timeout
             stack.enter_context(processes.joined(*team))
         result, before = train_in(
             options.workdir,

@@ -26,12 +26,12 @@ from jaxdl.terminal import complain
 
 _STDERR = 2
 _GOODBYE = 10  # seconds to wait for the others when a signal ends this process
-_patience: int | None = None  # seconds, once joined; a process joins at most once
+_timeout: int | None = None  # seconds, once joined; a process joins at most once
 
 
 @contextlib.contextmanager
 def joined(
-    address: str, number: int | None = None, index: int | None = None, patience: int = 600
+    address: str, number: int | None = None, index: int | None = None, timeout: int = 600
 ) -> Iterator[None]:
     """Make this process one of several, until the block ends.
 
@@ -39,14 +39,14 @@ def joined(
       address: HOST:PORT of process 0; 'auto' asks the cluster: Slurm, Open MPI, Kubernetes or TPU.
       number: of processes; by default the cluster says.
       index: of this one, from 0; by default the cluster says.
-      patience: seconds without progress until a process prints the stacks of all threads and ends.
+      timeout: seconds without progress until a process prints the stacks of all threads and ends.
 
     Raises:
       UserError: no cluster is found, the others do not come, or one of them fails.
     """
-    global _patience
-    _check(address, number, index, patience)
-    _patience = patience
+    global _timeout
+    _check(address, number, index, timeout)
+    _timeout = timeout
     # We handle SIGTERM ourselves: the processes agree on a step to stop at, see `agreed`.
     jax.config.update("jax_enable_preemption_service", False)
     alive()
@@ -55,13 +55,13 @@ def joined(
             None if address == "auto" else address,
             number,
             index,
-            initialization_timeout=patience,
-            heartbeat_timeout_seconds=max(10, patience // 3),
-            shutdown_timeout_seconds=patience,
+            initialization_timeout=timeout,
+            heartbeat_timeout_seconds=max(10, timeout // 3),
+            shutdown_timeout_seconds=timeout,
         )
     except (ValueError, RuntimeError) as error:
         faulthandler.cancel_dump_traceback_later()
-        _patience = None
+        _timeout = None
         raise UserError(
             f"--distributed {address}: cannot join ({first_line(error)}); outside of Slurm, "
             "Open MPI, Kubernetes and TPU pods give --distributed HOST:PORT --processes N "
@@ -78,13 +78,13 @@ def joined(
 
 def leads() -> bool:
     """Whether this process writes: it is the first, or the only one."""
-    return _patience is None or jax.process_index() == 0
+    return _timeout is None or jax.process_index() == 0
 
 
 def alive() -> None:
-    """Tell the watchdog that there is progress: the `patience` of `joined` starts again."""
-    if _patience is not None:
-        faulthandler.dump_traceback_later(_patience, file=_STDERR, exit=True)
+    """Tell the watchdog that there is progress: the `timeout` of `joined` starts again."""
+    if _timeout is not None:
+        faulthandler.dump_traceback_later(_timeout, file=_STDERR, exit=True)
 
 
 def agreed(pace: int, asked: int, save: bool) -> tuple[int, int, bool]:
@@ -126,12 +126,12 @@ def compare(seen: Mapping[str, Any]) -> None:
             )
 
 
-def _check(address: str, number: int | None, index: int | None, patience: int) -> None:
+def _check(address: str, number: int | None, index: int | None, timeout: int) -> None:
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
         raise UserError(f"--distributed {address}: give HOST:PORT of process 0, or nothing")
-    if patience < 1:
-        raise UserError(f"--patience: expected at least 1 second, got {patience}")
+    if timeout < 1:
+        raise UserError(f"--timeout: expected at least 1 second, got {timeout}")
     if number is not None and number < 1:
         raise UserError(f"--processes: expected at least 1, got {number}")
     if index is not None and (number is None or not 0 <= index < number):

@@ -38,7 +38,7 @@ _SCHEMES = {
     "http": _Scheme("aiohttp", "a link that needs none"),
 }  # fmt: skip
 _LINKS = ("http", "https")  # of one file: they list no folders
-_PATIENCE = 20  # seconds for the first answer
+_TIMEOUT = 20  # seconds for the first answer
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id", "Last-Modified", "updated", "created")
 # Types of errors, here or among their causes, by the words of their libraries.
 _NO_NETWORK = {"ClientConnectionError", "ConnectError", "ConnectionError", "ConnectTimeoutError",
@@ -188,10 +188,10 @@ def _soon(address: str, scheme: str, ask: Callable[[], _Answer]) -> _Answer:
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        answer, error = answers.get(timeout=_PATIENCE)
+        answer, error = answers.get(timeout=_TIMEOUT)
     except queue.Empty:
         raise UserError(
-            f"{address}: no answer within {_PATIENCE} seconds; check the network, and the "
+            f"{address}: no answer within {_TIMEOUT} seconds; check the network, and the "
             f"credentials: {_SCHEMES[scheme].credentials}"
         ) from None
     if error is not None:

@@ -140,6 +140,13 @@ def test_training_past_a_damaged_checkpoint_replaces_it(folder):
     assert Checkpoints(folder).restore(like())[1] == {"again": True}
 
 
+def test_a_sound_checkpoint_of_an_earlier_start_is_not_written_again(folder):
+    again = Checkpoints(folder)
+    again.save(2, state(7))
+    again.wait()
+    assert names(folder) == ["1", "2"] and int(again.read()["step"]) == 2
+
+
 def test_a_damaged_checkpoint_never_outlives_a_sound_one(folder):
     shutil.move(folder / "2", folder / "9")  # its manifest is then of another
     checkpoints = Checkpoints(folder, keep=1)

@@ -392,6 +392,7 @@ def test_truths_are_numbers_and_gaps_are_told(table, refuses):
     [
         ("size, m2\tprice\tkind", "{i}\t{i}.5\t{c}", "t.tsv"),
         ("Länge (cm, außen);Breite (cm, außen);Art", "{i};2{i};{c}", "t.csv"),
+        ("a,b,c", "{i},2{i},{c},", "t.csv"),
         ("a,b,c,,", "{i},2{i},{c},,", "t.csv"),  # as spreadsheets write it
         ("0,1,2", "{i}.5,2{i},{c}", "t.csv"),  # pandas, of an array
         ('"a","b","c"', '"{i}",{i},2{i},"{c}"', "t.csv"),  # R's write.table

@@ -47,13 +47,13 @@ def start(words, devices, log):
 class Team:
     """Processes of one run, and what they print."""
 
-    def __init__(self, tmp_path, number, patience=60, **last):
+    def __init__(self, tmp_path, number, timeout=60, **last):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
         self.workdir = tmp_path / "run"
         self.logs = [(tmp_path / f"{i}.log").open("w+") for i in range(number)]
-        team = ("--distributed", address, "--processes", str(number), "--patience", str(patience))
+        team = ("--distributed", address, "--processes", str(number), "--timeout", str(timeout))
         self.processes = []
         for i, log in enumerate(self.logs):
             overrides = last if i == number - 1 else {}
@@ -129,7 +129,7 @@ WRONG = {
         "--process 2: with --processes N, give 0 to N - 1",
     ),
     "none": (["--distributed", "h:1", "--processes", "0", "--process", "0"], "--processes: expect"),
-    "patience": (["--distributed", "--patience", "0"], "--patience: expected at least 1 second"),
+    "timeout": (["--distributed", "--timeout", "0"], "--timeout: expected at least 1 second"),
     "alone": (["--processes", "2"], "--processes: needs --distributed"),
 }
 
@@ -153,7 +153,7 @@ def test_four_come_to_the_same(alone, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_where_one_is_killed_the_other_ends_and_all_resume(alone, tmp_path, killed):
     for _ in range(3):
-        with Team(tmp_path, 2, patience=60) as team:
+        with Team(tmp_path, 2, timeout=60) as team:
             saved = sorted(int(p.name) for p in (team.workdir / "checkpoints").glob("[0-9]*"))
             team.until(saved[-1] + 40 if saved else 20)
             time.sleep(random.random())
@@ -167,7 +167,7 @@ def test_where_one_is_killed_the_other_ends_and_all_resume(alone, tmp_path, kill
 @pytest.mark.slow
 @pytest.mark.parametrize("stalled", [0, 1])
 def test_where_one_stalls_the_other_ends(tmp_path, stalled):
-    with Team(tmp_path, 2, patience=40) as team:
+    with Team(tmp_path, 2, timeout=40) as team:
         team.until(20)
         team.processes[stalled].send_signal(signal.SIGSTOP)
         assert team.processes[1 - stalled].wait(60) not in (0, None)

@@ -221,7 +221,7 @@ def test_data_that_never_comes_is_not_waited_for_after_a_signal(undisturbed, tmp
         return make(feed, step, n)
 
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "_PATIENCE", 0.1)
+        patch.setattr(signals, "_TIMEOUT", 0.1)
         patch.setattr(DeviceLoader, "make", hang)
         with pytest.raises(SystemExit) as stopped:
             train(run)

@@ -6,7 +6,7 @@ import pytest
 
 from jaxdl import config as cfg
 from jaxdl.training.build import build_experiment, read_config
-from jaxdl.training.continuation import lasting
+from jaxdl.training.continuation import lasting, with_absolute_paths
 
 
 @pytest.fixture
@@ -105,3 +105,14 @@ def test_a_run_goes_on_whatever_its_twin_would_be():
 def test_a_wrong_limit_is_one_line(refuses, override, line):
     with refuses(line):
         build_experiment(read_config("imagenet_resnet18", ["data.twin=true", override]))
+
+
+def test_all_places_of_the_data_are_kept_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "texts.csv", "a.npz"):
+        (tmp_path / name).mkdir()
+    data = {"source": "captions", "path": "texts.csv", "images": "photos", "encoding": "a.npz"}
+    kept = with_absolute_paths({"data": data})["data"]
+    assert kept == data | {n: str(tmp_path / data[n]) for n in ("path", "images")}
+    kept = with_absolute_paths({"data": {"source": "arrays", "train": "a.npz"}})["data"]
+    assert kept["train"] == str(tmp_path / "a.npz")

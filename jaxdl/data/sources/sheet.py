@@ -356,7 +356,8 @@ def _without_blanks(
 ) -> tuple[list[str], list[list[str]], list[int]]:
     """Without rows and columns that hold nothing, not even a name, as spreadsheets write them.
 
-    R gives row names no header: where all rows have a cell more than it, that is the first.
+    Where all rows have a cell more than the header, it is an empty one at their ends, or, as R
+    writes it, the name of the row.
     """
     kept = [
         (row, line)
@@ -364,8 +365,11 @@ def _without_blanks(
         if any(row) or len(row) > len(header)
     ]
     rows, lines = [row for row, _ in kept], [line for _, line in kept]
-    if rows and header and {len(row) for row in rows} == {len(header) + 1} and header[-1]:
-        header = ["", *header]
+    if {len(row) for row in rows} == {len(header) + 1}:
+        if not any(row[-1] for row in rows):
+            rows = [row[:-1] for row in rows]
+        elif len({row[0] for row in rows}) == len(rows):
+            header = ["", *header]
     empty = [not any("".join(row[i : i + 1]) for row in rows) for i in range(len(header))]
     blank = {i for i, name in enumerate(header) if not name and empty[i]}
     if blank:
