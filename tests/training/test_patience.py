@@ -110,11 +110,12 @@ def test_a_kill_does_not_move_it(scripted, tmp_path, monkeypatch, at):
     assert [line["step"] for line in run.history() if "loss" in line] == list(range(1, 22))
 
 
-def test_a_signal_during_the_last_evaluation_does_not_move_it(scripted, tmp_path, monkeypatch):
-    run, measured = begun(tmp_path), Measure.__call__
+def stop_during_the_evaluation_at(step, run, monkeypatch):
+    """Train until then; the evaluation is cut off."""
+    measured = Measure.__call__
 
     def measure(self, state):
-        if state.step == 21:
+        if state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return measured(self, state)
 
@@ -122,21 +123,15 @@ def test_a_signal_during_the_last_evaluation_does_not_move_it(scripted, tmp_path
         patch.setattr(Measure, "__call__", measure)
         with pytest.raises(SystemExit):
             go_on(run)
+
+
+def test_a_signal_during_the_last_evaluation_does_not_move_it(scripted, tmp_path, monkeypatch):
+    stop_during_the_evaluation_at(21, run := begun(tmp_path), monkeypatch)
     assert go_on(run)["stopped_early"]["step"] == 21
 
 
 def test_a_best_one_that_a_signal_cut_off_is_the_best_for_all(scripted, tmp_path, monkeypatch):
-    run, measured = begun(tmp_path, steps=12), Measure.__call__
-
-    def measure(self, state):
-        if state.step == 12:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return measured(self, state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Measure, "__call__", measure)
-        with pytest.raises(SystemExit):
-            go_on(run)
+    stop_during_the_evaluation_at(12, run := begun(tmp_path, steps=12), monkeypatch)
     result = go_on(run)
     assert result["best"]["step"] == 12 and result["examples_per_second"] is None
     assert load(tmp_path, best=True).parts.state.step == 12
