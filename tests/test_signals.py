@@ -19,7 +19,7 @@ from jaxdl.signals import Stopped, StopSignal, result
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(signals, "_PATIENCE", 0.1)
+    monkeypatch.setattr(signals, "_TIMEOUT", 0.1)
     monkeypatch.setattr(signals, "_GLANCE", 0.05)
 
 

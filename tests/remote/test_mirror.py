@@ -255,7 +255,7 @@ def test_the_extra_is_named_where_it_is_missing(package, monkeypatch, refuses):
 
 
 def test_storage_that_gives_no_answer_is_not_waited_for(there, monkeypatch, refuses):
-    monkeypatch.setattr(storage, "_PATIENCE", 0.05)
+    monkeypatch.setattr(storage, "_TIMEOUT", 0.05)
     done = threading.Event()
     monkeypatch.setattr(type(there), "info", lambda self, path: done.wait())
     with refuses("memory://bucket/a: no answer within 0.05 seconds; check the network, and"):

@@ -280,7 +280,7 @@ def test_a_run_that_diverges_stops_no_other(call, sweep, tmp_path):
     assert status == 0 and "2 runs: 2 finished before" in again and "step 1" not in again
 
 
-@pytest.mark.parametrize("how", ["--together", "--in-turn"])
+@pytest.mark.parametrize("how", ["--together", pytest.param("--in-turn", marks=pytest.mark.slow)])
 def test_where_all_diverge_the_status_says_so(sweep, tmp_path, how):
     rate = "--config.optimizer.learning_rate=1e38"
     status, out, error = sweep("a", *SGD, "--seeds", 2, rate, how)

@@ -256,7 +256,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(undisturbed, tmp_path):
 
 @pytest.mark.parametrize(
     "size",
-    ["24k", "250k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("40k", "700k"))],
+    ["24k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("40k", "250k", "700k"))],
 )
 def test_a_disk_that_runs_full_keeps_the_checkpoints_that_fitted(undisturbed, tmp_path, size):
     """A small file system of its own, that has room for some of the checkpoints."""

@@ -179,7 +179,12 @@ def test_kill_and_start_again_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "training", [{"on_device": False}, {"accumulate": 5, "batch_size": 50}, {"eval_batch_size": 7}]
+    "training",
+    [
+        {"on_device": False},
+        {"accumulate": 5, "batch_size": 50},
+        pytest.param({"eval_batch_size": 7}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_way_of_computing_does_not_change_the_result(undisturbed, tmp_path, training):
     result, _ = undisturbed
