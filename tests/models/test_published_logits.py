@@ -22,7 +22,10 @@ NETWORKS = {
 
 
 # GoogLeNet as in training, for its auxiliary heads; batch norm by the batch is then tested too.
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "vgg11" else n for n in NETWORKS],
+)
 def test_logits(name):
     (size, gain), model = CASES[name], functional(NETWORKS[name])
     x = images(size)

@@ -507,7 +507,9 @@ BUCKETED = {
 }
 
 
-@pytest.mark.parametrize("name", BUCKETED)
+@pytest.mark.parametrize(
+    "name", ["classes", "language", pytest.param("translation", marks=pytest.mark.slow)]
+)
 def test_bucketed_is_the_plain_step_in_one_program(name):
     task, module, columns = BUCKETED[name]
     model, rng = jaxdl.functional(module), np.random.default_rng(0)
