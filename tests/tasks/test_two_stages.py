@@ -118,6 +118,12 @@ def test_a_sample_is_of_half_positive_anchors_by_chance():
     assert np.sum(one < 0) == 4  # a step raises these
 
 
+def test_in_evaluation_an_image_s_loss_does_not_depend_on_its_place_in_the_batch():
+    few = jax.jit(FasterRCNN(CLASSES, samples=8).training_metrics)
+    losses = few(regions(3), batch(LABELS, LABELS, LABELS))["objectness_loss"]
+    assert losses[0] == losses[1] == losses[2]
+
+
 def test_in_training_the_model_is_given_the_truth():
     truth = batch(LABELS)
     truth["boxes"][0, 0] = [0.5, 0.25, 1001, 900]
