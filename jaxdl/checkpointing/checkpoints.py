@@ -122,9 +122,13 @@ class Checkpoints:
         self._newest, self._saved = step, time.perf_counter()
 
     def _has(self, step: int) -> bool:
-        """Whether a sound checkpoint is there that this process alone may have written earlier."""
-        written = jax.process_count() == 1 and step in self.steps()
-        return written and verify(self.folder / str(step)) is None
+        """Whether a sound checkpoint of this step is there.
+
+        Several processes save together: none of them may return early, as one might that sees files
+        which another does not see yet.
+        """
+        found = jax.process_count() == 1 and step in self.steps()
+        return found and verify(self.folder / str(step)) is None
 
     def overdue(self) -> bool:
         """Whether a save is due, where the config does not say how often.

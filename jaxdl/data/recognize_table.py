@@ -159,11 +159,13 @@ def _role(sheet: Sheet, name: str) -> str:
     if different < 2:
         raise UserError(f"{where} has only one value; --target names another")
     if all(map(is_number, cells)):
-        most = len(cells) // 2 if name.lower() in _CLASS_NAMES else _CLASSES
-        whole = all(re.fullmatch(r"-?\d{1,2}", cell) for cell in cells)
-        if name.lower() in _CLASS_NAMES or {*map(float, cells)} == {0.0, 1.0}:
-            whole = all(float(cell).is_integer() for cell in cells)
-        return "label" if whole and different <= max(2, most) else "target"
+        if {*map(float, cells)} == {0.0, 1.0}:
+            return "label"
+        if name.lower() in _CLASS_NAMES:
+            whole, most = all(float(cell).is_integer() for cell in cells), max(2, len(cells) // 2)
+        else:
+            whole, most = all(re.fullmatch(r"-?\d{1,2}", cell) for cell in cells), _CLASSES
+        return "label" if whole and different <= most else "target"
     if all(is_number(_DRESSED.sub("", cell)) for cell in cells):
         dressed = next(cell for cell in cells if not is_number(cell))
         raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,8 @@ def batch_norm_training(
     """
     groups = 1 if group is None else len(x) // group
     rows = x.reshape(groups, -1, x.shape[-1])
-    y, mean, var = _training(rows, scale, bias, epsilon, relu, axis if group is None else None)
+    options = _Options(epsilon, relu, axis if group is None else None)
+    y, mean, var = _training(rows, scale, bias, options)
     return y.reshape(x.shape), mean[:, 0], var[:, 0]
 
 
@@ -81,28 +82,34 @@ def batch_norm_inference(
 Slopes = tuple[jax.Array, jax.Array, jax.Array]  # of x, and of scale and bias by each group
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _training(x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: Any) -> Any:
+class _Options(NamedTuple):
+    """Those of `batch_norm_training`; no axis where groups have statistics of their own."""
+
+    epsilon: float
+    relu: bool
+    axis: str | None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _training(x: jax.Array, scale: Any, bias: Any, options: _Options) -> Any:
     """As `batch_norm_training`; means and variances are (groups, 1, channels)."""
-    y, saved = _forward(x, scale, bias, epsilon, relu, axis)
+    y, saved = _forward(x, scale, bias, options)
     return y, saved.mean, saved.var
 
 
-def _training_fwd(x: Any, scale: Any, bias: Any, epsilon: float, relu: bool, axis: Any) -> Any:
+def _training_fwd(x: Any, scale: Any, bias: Any, options: _Options) -> Any:
     x, scale, bias = (each and each.value for each in (x, scale, bias))
-    y, saved = _forward(x, scale, bias, epsilon, relu, axis)
+    y, saved = _forward(x, scale, bias, options)
     return (y, saved.mean, saved.var), (x, scale, bias, saved)
 
 
-def _training_bwd(
-    epsilon: float, relu: bool, axis: str | None, residuals: Any, cotangents: Any
-) -> Any:
+def _training_bwd(options: _Options, residuals: Any, cotangents: Any) -> Any:
     x, scale, bias, saved = residuals
     dy, dmean, dvar = (_dense(each) for each in cotangents)
-    dx, dscale, dbias = _gradient(dy, x, scale, bias, saved, epsilon, relu, axis)
+    dx, dscale, dbias = _gradient(dy, x, scale, bias, saved, options)
     if not all(isinstance(each, SymbolicZero) for each in cotangents[1:]):
-        n = x.shape[1] * _devices(axis)
-        dmean, dvar = (total / n for total in _over(axis, (dmean, dvar)))
+        n = x.shape[1] * _devices(options.axis)
+        dmean, dvar = (total / n for total in _over(options.axis, (dmean, dvar)))
         dx = (dx + 2 * dvar * (x.astype(saved.mean.dtype) - saved.mean) + dmean).astype(x.dtype)
     return (
         dx,
@@ -119,70 +126,53 @@ def _dense(cotangent: Any) -> jax.Array:
     return jnp.zeros(cotangent.shape, cotangent.dtype) if zero else cotangent
 
 
-def _forward(
-    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None
-) -> tuple[jax.Array, Saved]:
-    """As the platform computes it fastest."""
-    if axis is not None or not onednn.pays_normalising(x):
-        return _xla_forward(x, scale, bias, epsilon, relu, axis)
-    mask = onednn.mask_of(x, relu)
+def _forward(x: jax.Array, scale: Any, bias: Any, options: _Options) -> tuple[jax.Array, Saved]:
+    """By oneDNN where that is faster, or else by XLA."""
+    if options.axis is not None or not onednn.pays_normalising(x):
+        return _xla_forward(x, scale, bias, options)
+    mask = onednn.mask_of(x, options.relu)
 
-    def cpu(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, Saved]:
-        return _onednn_forward(x, scale, bias, epsilon, relu)
+    def cpu(*arrays: Any) -> tuple[jax.Array, Saved]:
+        return _onednn_forward(*arrays, options)
 
     def default(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, Saved]:
-        y, saved = _xla_forward(x, scale, bias, epsilon, relu)
+        y, saved = _xla_forward(x, scale, bias, options)
         return y, saved._replace(mask=jnp.zeros(mask.shape, mask.dtype))
 
     return lax.platform_dependent(x, scale, bias, cpu=cpu, default=default)
 
 
 def _gradient(
-    dy: jax.Array,
-    x: jax.Array,
-    scale: Any,
-    bias: Any,
-    saved: Saved,
-    epsilon: float,
-    relu: bool,
-    axis: str | None,
+    dy: jax.Array, x: jax.Array, scale: Any, bias: Any, saved: Saved, options: _Options
 ) -> Slopes:
-    """Likewise, without what goes through the statistics that are returned."""
+    """By whichever computed `saved`, without what goes through the returned statistics."""
     if saved.mask is None:
-        return _xla_gradient(dy, x, scale, bias, saved, epsilon, relu, axis)
+        return _xla_gradient(dy, x, scale, bias, saved, options)
 
     def cpu(*arrays: Any) -> Slopes:
-        return _onednn_gradient(*arrays, epsilon, relu)
+        return _onednn_gradient(*arrays, options)
 
-    default = functools.partial(_xla_gradient, epsilon=epsilon, relu=relu)
+    default = functools.partial(_xla_gradient, options=options)
     return lax.platform_dependent(dy, x, scale, bias, saved, cpu=cpu, default=default)
 
 
-def _xla_forward(
-    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool, axis: str | None = None
-) -> tuple[jax.Array, Saved]:
-    n = x.shape[1] * _devices(axis)
-    mean, square = (total / n for total in _over(axis, _sums(x, x)))
+def _xla_forward(x: jax.Array, scale: Any, bias: Any, options: _Options) -> tuple[jax.Array, Saved]:
+    n = x.shape[1] * _devices(options.axis)
+    mean, square = (total / n for total in _over(options.axis, _sums(x, x)))
     var = jnp.maximum(square - mean * mean, 0)
-    return _affine(x, *_line(mean, var, scale, bias, epsilon), relu), Saved(mean, var, None)
+    line = _line(mean, var, scale, bias, options.epsilon)
+    return _affine(x, *line, options.relu), Saved(mean, var, None)
 
 
 def _xla_gradient(
-    dy: jax.Array,
-    x: jax.Array,
-    scale: Any,
-    bias: Any,
-    saved: Saved,
-    epsilon: float,
-    relu: bool,
-    axis: str | None = None,
+    dy: jax.Array, x: jax.Array, scale: Any, bias: Any, saved: Saved, options: _Options
 ) -> Slopes:
     mean = saved.mean
-    a, intercept = _line(mean, saved.var, scale, bias, epsilon)
-    n = x.shape[1] * _devices(axis)
-    if relu:
+    a, intercept = _line(mean, saved.var, scale, bias, options.epsilon)
+    n = x.shape[1] * _devices(options.axis)
+    if options.relu:
         dy = jnp.where(_affine(x, a, intercept, False) > 0, dy, 0)
-    r = lax.rsqrt(saved.var + epsilon)
+    r = lax.rsqrt(saved.var + options.epsilon)
     here = _sums(dy, x)
     if len(x) > 1:  # without it XLA makes one sum of the groups' sums, and reads dy a second time
         here = lax.optimization_barrier(here)
@@ -190,48 +180,41 @@ def _xla_gradient(
     def slopes(dbias: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
         return (product - mean * dbias) * r, dbias
 
-    dscale, dbias = slopes(*_over(axis, here))
+    dscale, dbias = slopes(*_over(options.axis, here))
     b = -a * r * dscale / n
     c = -a * dbias / n - b * mean
     dx = (dy.astype(a.dtype) * a + x.astype(a.dtype) * b + c).astype(x.dtype)
     return dx, *slopes(*here)  # of this device's share; they are summed with all others
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _onednn_forward(
-    x: jax.Array, scale: Any, bias: Any, epsilon: float, relu: bool
+    x: jax.Array, scale: Any, bias: Any, options: _Options
 ) -> tuple[jax.Array, Saved]:
-    return onednn.normalise(x, *_parameters(x, scale, bias), epsilon, relu)
+    return onednn.normalise(x, *_parameters(x, scale, bias), options.epsilon, options.relu)
 
 
 @_onednn_forward.defjvp
-def _onednn_forward_jvp(epsilon: float, relu: bool, primals: Any, tangents: Any) -> Any:
+def _onednn_forward_jvp(options: _Options, primals: Any, tangents: Any) -> Any:
     """Gradients of gradients are what XLA can differentiate again."""
-    y, saved = _onednn_forward(*primals, epsilon, relu)
-    pure = functools.partial(_xla_forward, epsilon=epsilon, relu=relu)
-    dy, dsaved = jax.jvp(pure, primals, tangents)[1]
-    no_slope = np.zeros(onednn.mask_of(primals[0], relu).shape, jax.dtypes.float0)
+    y, saved = _onednn_forward(*primals, options)
+    dy, dsaved = jax.jvp(functools.partial(_xla_forward, options=options), primals, tangents)[1]
+    no_slope = np.zeros(onednn.mask_of(primals[0], options.relu).shape, jax.dtypes.float0)
     return (y, saved), (dy, dsaved._replace(mask=no_slope))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(5, 6))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
 def _onednn_gradient(
-    dy: jax.Array,
-    x: jax.Array,
-    scale: Any,
-    bias: Any,
-    saved: Saved,
-    epsilon: float,
-    relu: bool,
+    dy: jax.Array, x: jax.Array, scale: Any, bias: Any, saved: Saved, options: _Options
 ) -> Slopes:
-    return onednn.normalise_gradient(dy, x, _parameters(x, scale, bias)[0], saved, epsilon, relu)
+    scale, _ = _parameters(x, scale, bias)
+    return onednn.normalise_gradient(dy, x, scale, saved, options.epsilon, options.relu)
 
 
 @_onednn_gradient.defjvp
-def _onednn_gradient_jvp(epsilon: float, relu: bool, primals: Any, tangents: Any) -> Any:
-    pure = functools.partial(_xla_gradient, epsilon=epsilon, relu=relu)
-    slopes = jax.jvp(pure, primals, tangents)[1]
-    return _onednn_gradient(*primals, epsilon, relu), slopes
+def _onednn_gradient_jvp(options: _Options, primals: Any, tangents: Any) -> Any:
+    slopes = jax.jvp(functools.partial(_xla_gradient, options=options), primals, tangents)[1]
+    return _onednn_gradient(*primals, options), slopes
 
 
 def _parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
@@ -242,7 +225,7 @@ def _parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Arr
     return scale.astype(jnp.float32), bias.astype(jnp.float32)
 
 
-# ---- Their parts
+# ---- What these are made of
 
 
 def _devices(axis: str | None) -> int:

@@ -370,8 +370,8 @@ def _without_blanks(
             rows = [row[:-1] for row in rows]
         elif len({row[0] for row in rows}) == len(rows):
             header = ["", *header]
-    empty = [not any("".join(row[i : i + 1]) for row in rows) for i in range(len(header))]
-    blank = {i for i, name in enumerate(header) if not name and empty[i]}
+    nameless = [i for i, name in enumerate(header) if not name]
+    blank = {i for i in nameless if not any("".join(row[i : i + 1]) for row in rows)}
     if blank:
         header = [name for i, name in enumerate(header) if i not in blank]
         rows = [[cell for i, cell in enumerate(row) if i not in blank] for row in rows]

@@ -49,9 +49,8 @@ def text(
     given = _by_folder(Path(path).expanduser(), files)
     if not given:
         _tell_of_splits(files)
-    documents = {
-        role: _documents(part, encoding) for role, part in (given or {"train": files}).items()
-    }
+        given = {"train": files}
+    documents = {role: _documents(part, encoding) for role, part in given.items()}
     where = f"text: {path}"
     validation = 0.0 if "validation" in documents else validation_fraction
     test = 0.0 if "test" in documents else test_fraction
