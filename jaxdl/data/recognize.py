@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.sheet import TABLES
+from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
+from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
@@ -51,9 +53,9 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     """Read what a path names, by the source for it.
 
     Args:
-      path: of a folder of images in folders by class, of a COCO, YOLO or Pascal VOC data set, of
-        texts or with a table; or a table (.csv, .tsv, .parquet), a YOLO description (.yaml), a
-        text, or a pattern of texts; or an address of one.
+      path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
+        set, of texts or with a table; or a table (.csv, .tsv, .parquet), a YOLO description
+        (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
@@ -98,6 +100,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                 f"{path}: its texts are called as its images are; if they are YOLO's labels, name "
                 "the classes in classes.txt, one on each line; captions need a file of all"
             )
+        if _texts_of_classes(place) > len(pictures):
+            return _text_folders(path)
         if len(pictures) >= len(texts):
             if not pictures and any(entry.is_file() for entry in place.iterdir()):
                 raise UserError(
@@ -153,6 +157,19 @@ def _looks_like_a_table(file: Path) -> bool:
         return 1 + counts.pop() if len(counts) == 1 else 1
 
     return len(lines) > 1 and (columns("\t") > 1 or max(columns(","), columns(";")) > 2)
+
+
+def _texts_of_classes(place: Path) -> int:
+    """How many texts are in folders by class, several in each; 0 if others are not there."""
+    train = [each for each in _entries(place) if ROLES.get(each.name.lower()) == "train"]
+    folder = train[0] if train else place
+    depths, classes = Counter[int](), Counter[str]()
+    for file in user_files.below(folder, TEXTS):
+        parts = file.relative_to(folder).parts
+        depths[len(parts)] += 1
+        classes[parts[0]] += len(parts) == 2
+    several = sum(count > 1 for count in classes.values()) > 1
+    return depths[2] if several and depths.keys() <= {1, 2} and depths[1] < depths[2] else 0
 
 
 def _is_yolo(place: Path) -> bool:
@@ -231,6 +248,7 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
       texts: that lie in it, too.
     """
     splits = images(path, crop=Crop(size=32))
+    each = _each_class(path, splits)
     column = splits["train"].columns["image"]
     places = np.unique(np.linspace(0, len(column) - 1, _LOOKED_AT).astype(int))
     files = [column.encoded.root / column.encoded.paths[i] for i in places]
@@ -239,13 +257,8 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
     height, width = np.median([image.shape[:2] for image in looked], axis=0)
     grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
     side = int(min(height, width))
-    classes = splits["train"].classes
-    if len(classes) < 2:
-        raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
-    counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
-    each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
     notes: tuple[str, ...] = (
-        f"images: {counted(splits)}, in {len(classes)} classes: {named(each)}",
+        f"images: {counted(splits)}, {each}",
         f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
     )
     if texts:
@@ -257,6 +270,27 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
         seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
         settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
     return Recognized("images", settings | ({"channels": 1} if grey else {}), splits, notes)
+
+
+def _each_class(path: str, splits: Mapping[str, Table]) -> str:
+    """`in 2 classes: cat 20, dog 20`."""
+    classes = splits["train"].classes
+    if len(classes) < 2:
+        raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
+    counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
+    each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
+    return f"in {len(classes)} classes: {named(each)}"
+
+
+def _text_folders(path: str) -> Recognized:
+    """Texts in folders by class."""
+    splits = text_folders(path)
+    notes = (
+        f"texts: {counted(splits)}, {_each_class(path, splits)}",
+        "predicts the folder of a text; to continue all of them as one text, set "
+        "config.data.source=text",
+    )
+    return Recognized("text_folders", {"path": path}, splits, notes)
 
 
 def _text(path: str) -> Recognized:

@@ -169,7 +169,7 @@ def _classified_texts(data: Recognized) -> FirstConfig:
     n, classes = len(data.splits["train"]), _classes(data)
     batch, rare = _batch(n, 64), 2 if n >= 1_000 else 1
     tokens = {
-        "text": data.settings["text"][0],
+        "text": _text_column(data),
         "by": "words",
         "lower": True,
         "min_count": rare,
@@ -200,7 +200,7 @@ def _classified_texts(data: Recognized) -> FirstConfig:
 
 
 def _language_model(data: Recognized) -> FirstConfig:
-    column = data.settings.get("text", ("text",))[0]
+    column = _text_column(data)
     characters = sum(map(len, data.splits["train"].columns[column]))
     window = 50
     batch = _batch(characters // window, 50, part=20)
@@ -263,6 +263,11 @@ def _detector(data: Recognized) -> FirstConfig:
     return FirstConfig(
         f"Boxes around objects of {classes} classes.", config, why | _lengths(n, batch)
     )
+
+
+def _text_column(data: Recognized) -> str:
+    """The column to learn: the one that the settings name, or that of a source of texts."""
+    return data.settings.get("text", ("text",))[0]
 
 
 def _classes(data: Recognized) -> int:

@@ -282,6 +282,43 @@ def test_folders_of_texts_that_are_called_as_splits_are_those(tmp_path):
     }
 
 
+def reviews(folder, splits=("",), suffix=".txt"):
+    for split in splits:
+        for kind in ("neg", "pos"):
+            (folder / split / kind).mkdir(parents=True)
+            for i in range(20):
+                (folder / split / kind / f"{i}{suffix}").write_text(f"a film that is {kind} {i}")
+
+
+def test_folders_of_texts_by_class_are_classes(tmp_path):
+    reviews(tmp_path / "split", ("train", "test"))
+    for name in ("README", "imdbEr.txt", "train/urls_pos.txt"):  # as in the reviews of Maas et al.
+        (tmp_path / "split" / name).write_text("a note")
+    found = recognize(str(tmp_path / "split"))
+    assert (found.source, found.settings) == ("text_folders", {"path": str(tmp_path / "split")})
+    assert {role: len(table) for role, table in found.splits.items()} == {"train": 40, "test": 40}
+    reviews(tmp_path / "flat")
+    reviews(tmp_path / "bare", suffix="")
+    for name in ("flat", "bare"):
+        found = recognize(str(tmp_path / name))
+        assert found.source == "text_folders" and {*found.splits} == {"train", "test"}
+        assert "in 2 classes: neg 20, pos 20" in found.notes[0]
+
+
+def test_texts_that_are_not_all_in_folders_by_class_are_one_text(tmp_path):
+    reviews(tmp_path / "deep" / "a")
+    reviews(tmp_path / "loose")
+    for i in range(50):
+        (tmp_path / "loose" / f"{i}.txt").write_text("a film that is 12 pos neg")
+    (tmp_path / "books").mkdir()
+    for name in ("emma", "persuasion"):
+        (tmp_path / "books" / name).mkdir()
+        (tmp_path / "books" / name / "all.txt").write_text("once upon a time " * 50)
+    (tmp_path / "deep" / "b").mkdir()
+    for name in ("deep", "loose", "books"):
+        assert recognize(str(tmp_path / name)).source == "text"
+
+
 def test_the_end_of_the_only_line_does_not_keep_all_for_training(tmp_path):
     (tmp_path / "line.txt").write_text("to be or not to be " * 60 + "\n")
     assert {*recognize(str(tmp_path / "line.txt")).splits} == {"train", "validation"}

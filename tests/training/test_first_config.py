@@ -52,6 +52,13 @@ def text(folder):
     (folder / "a.txt").write_text("once upon a time\n" * 100)
 
 
+def text_folders(folder):
+    for i in range(60):
+        file = folder / ("good" if i % 2 else "bad") / f"{i}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{file.parent.name} is what I call it")
+
+
 KINDS = {
     "small images": images(12),
     "large images": images(80),
@@ -61,6 +68,7 @@ KINDS = {
     "texts of classes": table("said,kind", lambda i: f'"this is what {i} says",{i % 2}'),
     "rows of text": table("said", lambda i: '"this is what they all say"'),
     "text": text,
+    "folders of texts": text_folders,
 }
 
 
@@ -83,7 +91,10 @@ def test_what_it_writes_can_be_trained(kind, init, tmp_path):
     check_shapes(build_experiment(config))
 
 
-@pytest.mark.parametrize(("kind", "metric"), [("classes", "accuracy"), ("a number", "r2")])
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("classes", "accuracy"), ("a number", "r2"), ("folders of texts", "accuracy")],
+)
 def test_it_trains_to_its_end(kind, metric, init, call, tmp_path):
     KINDS[kind](tmp_path / "data")
     assert init("data", "--output", "mine.py")[0] == 0

@@ -18,6 +18,7 @@ from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.huggingface import huggingface
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.piano_rolls import piano_rolls
+from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.tfds import tfds
 from jaxdl.data.sources.tfds_boxes import tfds_boxes
@@ -51,6 +52,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         polynomial,
         shapes,
         text,
+        text_folders,
         tfds,
         tfds_boxes,
         tunes,

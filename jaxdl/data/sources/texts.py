@@ -50,13 +50,13 @@ def text(
     if not given:
         _tell_of_splits(files)
         given = {"train": files}
-    documents = {role: _documents(part, encoding) for role, part in given.items()}
+    texts = {role: [*documents(part, encoding).values()] for role, part in given.items()}
     where = f"text: {path}"
-    validation = 0.0 if "validation" in documents else validation_fraction
-    test = 0.0 if "test" in documents else test_fraction
-    return split(documents.pop("train"), validation, test, where) | {
-        role: Table({"text": np.array(texts, object)}, f"{where} {role}")
-        for role, texts in documents.items()
+    validation = 0.0 if "validation" in texts else validation_fraction
+    test = 0.0 if "test" in texts else test_fraction
+    return split(texts.pop("train"), validation, test, where) | {
+        role: Table({"text": np.array(each, object)}, f"{where} {role}")
+        for role, each in texts.items()
     }
 
 
@@ -116,21 +116,31 @@ def _between(texts: list[str], start: int, stop: int) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def _documents(files: Sequence[Path], encoding: str) -> list[str]:
-    """The texts of files; those of several that hold nothing are left out."""
-    texts = {file: _read(file, encoding) for file in files}
+def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dict[Path, str]:
+    """The texts of files; those of several that hold nothing are left out, and told.
+
+    Args:
+      files: one at least.
+      encoding: theirs, by Python's name for it.
+      source: the name of the source that reads them, for messages.
+
+    Raises:
+      UserError: one cannot be read, or none holds anything.
+    """
+    texts = {file: _read(file, encoding, source) for file in files}
     blank = [file for file, document in texts.items() if not document.strip()]
     if len(blank) == len(files):
         size = blank[0].stat().st_size
-        raise UserError(f"text: {blank[0]} has only blanks ({size} bytes); remove it")
+        raise UserError(f"{source}: {blank[0]} has only blanks ({size} bytes); remove it")
     if blank:
-        _log.warning("text: left out files that hold nothing: %s", some(blank, between=", "))
-    return [document for file, document in texts.items() if file not in blank]
+        told = some(blank, between=", ")
+        _log.warning("%s: left out files that hold nothing: %s", source, told)
+    return {file: document for file, document in texts.items() if document.strip()}
 
 
-def _read(file: Path, encoding: str) -> str:
+def _read(file: Path, encoding: str, source: str) -> str:
     """A document, without the line end of its last line if it has no other line."""
-    with user_files.reading("text", file):
-        document = user_files.read(file, "text", encoding)
+    with user_files.reading(source, file):
+        document = user_files.read(file, source, encoding)
     single = document.endswith("\n") and document.count("\n") == 1
     return document[:-1] if single else document

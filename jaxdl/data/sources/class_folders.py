@@ -1,0 +1,233 @@
+"""Files in folders by class: which file is of which class, and in which split."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxdl.data.sources.box_files import inside
+from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
+from jaxdl.data.user_files import below, is_data, same_name
+from jaxdl.errors import UserError, brief, some
+
+_log = logging.getLogger("jaxdl")
+
+Labelled = Sequence[tuple[str, str]]  # each file's path below the root, and its class
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Files in `root/train/CLASS/…`, `root/test/CLASS/…`, `root/val/CLASS/…`, or `root/CLASS/…`.
+
+    Attributes:
+      root: the folder.
+      source: the name of the source that reads it, for messages.
+      noun: what a file is, such as 'image'.
+      suffixes: of files that are certainly such.
+      takes: whether a file in the folder of a class is such, by its name; others are left out, and
+        told.
+      strays: whether such files may lie beside the folders; they are left out, too.
+      unlabelled: names of folders, in lower case, that are of no class; they are left out.
+    """
+
+    root: Path
+    source: str
+    noun: str
+    suffixes: tuple[str, ...]
+    takes: Callable[[str], bool]
+    strays: bool = False
+    unlabelled: tuple[str, ...] = ()
+
+    def split(
+        self,
+        splits: Mapping[str, str] | None,
+        test_fraction: float | None,
+        validation_fraction: float | None,
+    ) -> dict[str, Labelled]:
+        """The files of each split, by its folder or else by a hash of their paths.
+
+        Args:
+          splits: role -> folder; {} if all folders are classes; by default those with usual names.
+          test_fraction: expected share of the test split, where there is no folder for it. By
+            default 0.2 of `root/CLASS/…`, and 0 of `root/train/…`.
+          validation_fraction: likewise for the validation split; by default 0.
+
+        Raises:
+          UserError: a folder is missing or empty, there are no classes, or a fraction is wrong.
+        """
+        given = self._by_folder(splits)
+        if not given:
+            given = {"train": self._labelled()}
+            test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+        parts = fill_up(
+            given, lambda item: item[0], test_fraction, validation_fraction, self.source
+        )
+        return self._each_class_in_train(parts, given.keys() - {"train"})
+
+    def _each_class_in_train(
+        self, parts: Mapping[str, Labelled], given: Collection[str]
+    ) -> dict[str, Labelled]:
+        """The splits, but files of a class of which the hash left none in train are all there.
+
+        Args:
+          parts: by role.
+          given: the roles that have folders, whose files stay.
+        """
+        known, moved = {name for _, name in parts["train"]}, dict[str, Labelled]()
+        for role in parts.keys() - given - {"train"}:
+            moved[role] = [item for item in parts[role] if item[1] not in known]
+        strays = [item for items in moved.values() for item in items]
+        if not strays:
+            return {**parts}
+        names = sorted({name for _, name in strays})
+        _log.warning(
+            "%s: so few %ss are of %s that all are in the train split",
+            self.source,
+            self.noun,
+            some([brief(name) for name in names], between=", "),
+        )
+        gone = {*strays}
+        left = {role: [item for item in parts[role] if item not in gone] for role in moved}
+        return {**parts, **left, "train": sorted([*parts["train"], *strays])}
+
+    def _by_folder(self, splits: Mapping[str, str] | None) -> dict[str, Labelled]:
+        """The splits that have folders, by role; empty if the folders are classes."""
+        if splits is not None:
+            return {role: self._labelled(folder) for role, folder in self._named(splits).items()}
+        folders = self._visible(self.root, os.DirEntry.is_dir)
+        splits_of = [folder for folder in folders if folder.name.lower() in ROLES]
+        if "train" not in {ROLES[folder.name.lower()] for folder in splits_of}:
+            return {}
+        folders = [f for f in folders if f in splits_of or below(Path(f), self.suffixes)]
+        if len(splits_of) < len(folders):
+            stranger = next(folder for folder in folders if folder not in splits_of)
+            raise UserError(
+                f"{self.source}: {stranger.path} is next to {self.root / splits_of[-1].name}; the "
+                f"folders must be either all splits ({', '.join(ROLES)}) or all classes: set "
+                "splits={} if they are classes, or name those that are splits, "
+                "splits={'train': …}"
+            )
+        named: dict[str, Labelled] = {}
+        for folder in splits_of:
+            role = ROLES[folder.name.lower()]
+            if role in named:
+                raise UserError(f"{self.source}: {folder.path} is a second {role} split; keep one")
+            named[role] = self._labelled(folder.name)
+        return named
+
+    def _named(self, splits: Mapping[str, str]) -> Mapping[str, str]:
+        """The folders of splits that the user names; refuses other roles."""
+        if splits and not {"train"} <= {*splits} <= {*NAMES}:
+            raise UserError(
+                f"{self.source}: splits={brief(dict(splits))}; name the folder of 'train', and of "
+                "'validation' and 'test' if there are such, or write {} if all folders are classes"
+            )
+        where = f"{self.source}: splits"
+        return {role: inside(folder, where) for role, folder in splits.items()}
+
+    def _labelled(self, split: str = "") -> Labelled:
+        """The files in the class folders of a split, in alphabetical order."""
+        folder = self.root / split
+        others = self._beside(folder, split)
+        classes = self._visible(folder, os.DirEntry.is_dir)
+        others += [each.path for each in classes if each.name.lower() in self.unlabelled]
+        classes = [each for each in classes if each.path not in others]
+        if not classes:
+            leave = ", or name the splits that have such, splits={'train': …}" if split else ""
+            raise UserError(
+                f"{self.source}: {folder} has no folders; each class needs one with its "
+                f"{self.noun}s{leave}"
+            )
+        labelled = []
+        for each in classes:
+            files, beside = self._files(Path(each), split)
+            others += beside
+            name = same_name(each.name)
+            labelled += [(os.path.join(split, each.name, file), name) for file in files]
+        if others:
+            told = some(sorted(others), 3, ", ")
+            _log.warning(
+                "%s: left out what is no %s of a class by its name: %s",
+                *(self.source, self.noun, told),
+            )
+        return labelled
+
+    def _files(self, folder: Path, split: str) -> tuple[list[str], list[str]]:
+        """The names of the files in the folder of a class, and the paths of what else is in it."""
+        entries = self._visible(folder, lambda entry: True)
+        beside = [e.path for e in entries if not self.takes(e.name) and e.is_file()]
+        entries = [e for e in entries if self.takes(e.name) or not e.is_file()]
+        if not entries and ROLES.get(split.lower(), "train") == "train":
+            raise UserError(
+                f"{self.source}: {folder} is empty; add {self.noun}s of its class or remove it"
+            )
+        for file in entries:
+            if file.is_dir():
+                raise UserError(
+                    f"{self.source}: {file.path} is a folder in that of a class, which holds "
+                    f"{self.noun}s; move it"
+                    + ("" if split else f", or, if {folder.name} is a split, name it: "
+                       f"splits={{'train': {folder.name!r}, …}}")
+                )  # fmt: skip
+        return [file.name for file in entries], beside
+
+    def _beside(self, folder: Path, split: str) -> list[str]:
+        """The files beside the folders of classes that would be examples in one of them."""
+        strays = [Path(e) for e in self._visible(folder, os.DirEntry.is_file)]
+        strays = [stray for stray in strays if stray.suffix.lower() in self.suffixes]
+        if strays and not self.strays:
+            raise UserError(
+                f"{self.source}: {strays[0]} is not in the folder of a class; move it there"
+                + (
+                    f", or set splits={{'train': 'train'}} to leave {split} out, or splits={{}} if "
+                    "the folders are classes"
+                    if split
+                    else ""
+                )
+            )
+        return [*map(str, strays)]
+
+    def _visible(
+        self, folder: Path, kind: Callable[[os.DirEntry[str]], bool]
+    ) -> list[os.DirEntry[str]]:
+        """The entries of a kind, by name. Their kind is known; a `Path` would ask the disk."""
+        if not folder.is_dir():
+            raise UserError(
+                f"{self.source}: no folder {folder}; give one with a folder for each class"
+            )
+        with os.scandir(folder) as entries:
+            matches = [entry for entry in entries if is_data(entry.name) and kind(entry)]
+        return sorted(matches, key=lambda entry: entry.name)
+
+    def require_examples(self, parts: Mapping[str, Labelled], classes: Sequence[str]) -> None:
+        """Refuse a class without a file in the train split, and an empty split.
+
+        Args:
+          parts: the files that can be read, by role.
+          classes: of all files.
+
+        Raises:
+          UserError: with the class or the split.
+        """
+        if empty := sorted({*classes} - {name for _, name in parts["train"]}):
+            raise UserError(
+                f"{self.source}: class {empty[0]!r} has no readable {self.noun} in the train split "
+                f"({self.root})"
+            )
+        known = {*classes}
+        for role, files in parts.items():
+            if not files:
+                raise UserError(
+                    f"{self.source}: no {self.noun} of {self.root} is in the {role} split; raise "
+                    f"its fraction, set it to 0, or add {self.noun}s"
+                )
+            for name, count in Counter(name for _, name in files).items():
+                if name not in known:
+                    raise UserError(
+                        f"{self.source}: class {name!r} has {count} {self.noun}s in the {role} "
+                        f"split but none in the train split ({self.root}); add some there"
+                    )
