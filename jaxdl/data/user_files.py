@@ -185,6 +185,8 @@ def find(path: str, suffix: str, what: str) -> list[Path]:
 def read(file: Path, what: str, encoding: str | None = None) -> str:
     r"""The text of a file, without a byte order mark, its line ends '\n'.
 
+    A mark of UTF-16 or UTF-32, as Excel's "Unicode text" begins with, says what the encoding is.
+
     Args:
       file: the file.
       what: the name of the reader, for the message.
@@ -195,6 +197,8 @@ def read(file: Path, what: str, encoding: str | None = None) -> str:
     """
     try:
         encoded = content(file.expanduser())
+        if codecs.lookup(encoding or "utf-8").name == "utf-8":
+            encoding = _marked(encoded) or encoding
         document = encoded.decode(encoding or "utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise UserError(f"{what}: cannot read {file}: {error.strerror}") from None
@@ -247,17 +251,25 @@ def cells(
         ) from None
 
 
+def _marked(content: bytes) -> str | None:
+    """The encoding that a byte order mark names; not UTF-8, which needs none."""
+    return next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+
+
 def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str:
     place = f"byte {error.start}" if isinstance(error, UnicodeDecodeError) else "its content"
-    marked = [name for mark, name in _MARKS.items() if content.startswith(mark)]
+    marked = _marked(content)
+    if marked and marked == encoding:
+        return f"begins as {marked} does, but is not: {place}; write it once more, in UTF-8"
     if not marked and b"\0" in content:
         return (
             f"is not text: {place} is not {encoding or 'UTF-8'}, and some bytes are 0; leave it out"
         )
-    likely = marked or [name for name in ("utf-8", "cp1252", "latin-1") if _fits(content, name)]
+    usual = (name for name in ("utf-8", "cp1252", "latin-1") if _fits(content, name))
+    likely = marked or next(usual)
     if encoding is None:
-        return f"is not UTF-8: {place}; convert it, it may be {likely[0]}"
-    return f"is not {encoding}: {place}; try encoding={likely[0]!r}"
+        return f"is not UTF-8: {place}; convert it, it may be {likely}"
+    return f"is not {encoding}: {place}; try encoding={likely!r}"
 
 
 def _fits(content: bytes, encoding: str) -> bool:

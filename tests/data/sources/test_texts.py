@@ -88,7 +88,18 @@ def test_encodings_and_line_ends(write, encoding, setting):
     assert read == ["Grüße\nan\nalle\n"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "cp1252", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_says_the_encoding(write, encoding, refuses):
+    for mark, order in (("", ""), ("\ufeff", "-le"), ("\ufeff", "-be")):
+        path = write((mark + "Grüße\r\nan alle").encode(encoding + order))
+        assert documents(text(path, validation_fraction=0.0), "train") == ["Grüße\nan alle"]
+    with refuses("is not ascii", f"try encoding={encoding!r}"):
+        text(write("Grüße".encode(encoding)), encoding="ascii")
+    with refuses(f"begins as {encoding} does, but is not", "in UTF-8"):
+        text(write("Grüße".encode(encoding)[:-1]))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 def test_the_encoding_to_try_is_the_one(write, encoding, refuses):
     sentence = "Grüße\x81 an alle" if encoding == "latin-1" else "Grüße an alle"
     path = write(sentence.encode(encoding))
