@@ -99,6 +99,7 @@ def _delimiter(path: str) -> str:
         return text[4]
     if path.lower().endswith(".tsv"):
         return "\t"
+    text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
     lines = re.sub(r'"[^"]*"', "", text[:_LOOKED_AT]).split("\n")[:-1] or [text]
 
     def cells(sign: str) -> tuple[bool, int]:

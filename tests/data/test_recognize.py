@@ -125,6 +125,17 @@ def test_what_is_no_number_is_left_out_and_told(table):
     assert "id (numbers the rows), city (not numbers: 'a'), gaps (1 gaps)" in found.notes[2]
 
 
+def test_notes_above_a_table_do_not_say_how_it_is_divided(table, tmp_path):
+    rows = [row.replace(",", ";") for row in NUMBERS]
+    found = recognize(table("# a, b, and c\n# by me, in May, 3 times\n\na;b;c;d", *rows))
+    assert found.settings["delimiter"] == ";" and found.settings["target"] == "d"
+    assert "target" in recognize(table("#;b;c;d", *rows)).settings
+    content = (tmp_path / "t.csv").read_text().replace(";", "\t")
+    (tmp_path / "u.csv").write_text(content, "utf-16")
+    found = recognize(str(tmp_path / "u.csv"))
+    assert found.settings["delimiter"] == "\t" and "encoding" not in found.settings
+
+
 def test_decimal_commas_are_read_and_dressed_numbers_are_no_classes(table, refuses):
     rows = [f"{i},5;{i % 4};1{i}1,5" for i in range(30)]
     found = recognize(table("area;rooms;price", *rows))

@@ -80,11 +80,10 @@ class Sheet:
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
         rows, lines = [], []
         try:
-            text = user_files.read(Path(path), "csv", encoding)
-            named = re.match(r"sep=.\n", text)  # Excel's own line, before the header
-            for line, row in user_files.cells(text[named.end() :] if named else text, delimiter):
+            above, text = below_notes(user_files.read(Path(path), "csv", encoding), delimiter)
+            for line, row in user_files.cells(text, delimiter):
                 rows.append([cell.strip() for cell in row])
-                lines.append(line + bool(named))
+                lines.append(line + above)
         except UserError as error:
             message = str(error)
             raise UserError(
@@ -349,6 +348,30 @@ class Sheet:
             where = self._where(cells.index(""))
             raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
         return cells
+
+
+def below_notes(text: str, delimiter: str) -> tuple[int, str]:
+    """How many lines are above the header of a table, and the text from there on.
+
+    Such are Excel's own `sep=;`, and comments: lines that begin with #. A last one with as many
+    cells as the line after it is the header, if no blank follows the # or numbers are in that line:
+    numpy.savetxt writes such headers, and columns are called `#`.
+
+    Args:
+      text: of the file.
+      delimiter: between two cells.
+    """
+    lines = text.split("\n")
+    if re.fullmatch("sep=.", lines[0]):
+        return 1, text[len(lines[0]) + 1 :]
+    rows = (i for i, line in enumerate(lines) if line.strip() and not line.startswith("#"))
+    above = next(rows, 0)
+    if above and lines[above - 1].startswith("#"):
+        last, cells = lines[above - 1], lines[above].split(delimiter)
+        is_row = any(is_number(cell.replace(",", ".")) for cell in cells)
+        alike = last.count(delimiter) + 1 == len(cells) > 1
+        above -= alike and (is_row or not last.startswith("# "))
+    return above, "\n".join(lines[above:])
 
 
 def _without_blanks(

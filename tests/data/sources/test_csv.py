@@ -152,6 +152,34 @@ def test_excels_own_line_names_the_delimiter(sheet, refuses):
         csv(sheet("sep=;\na;b\n1;2\nx;4\n"), target="b", delimiter=";")
 
 
+NOTED = "# kept since 2020, in °C, by 3\n\n#\n"
+
+
+@pytest.mark.parametrize("header", ["a,b,c", "#,b,c", "# a,b,c", "#a,b,c"])
+def test_comments_above_the_header_are_passed_over(sheet, refuses, header):
+    rows = "\n".join(f"{i},{i % 4},{i / 2}" for i in range(10))
+    splits = csv(sheet(f"{NOTED}{header}\n{rows}\n"), target="c", test_fraction=0.0)
+    assert len(splits["train"]) == 10
+    assert [each.name for each in splits["train"].features] == header.split(",")[:2]
+    with refuses("line 6, column 'b': 'x'"):
+        csv(sheet(f"{NOTED}{header}\n1,1,1\n2,x,1\n"), target="c")
+
+
+def test_comments_with_as_many_commas_as_the_header_are_no_header(sheet):
+    path = sheet("# by me, for you\nword,kind\n" + "hello,a\ncheers,b\n" * 5)
+    assert len(csv(path, label="kind", text=("word",), test_fraction=0.0)["train"]) == 10
+    path = sheet("#word,kind\n" + "hello,a\ncheers,b\n" * 5)
+    assert len(csv(path, label="kind", text=("#word",), test_fraction=0.0)["train"]) == 10
+
+
+def test_a_table_in_utf_16_as_excel_writes_it(sheet):
+    text = "größe\tpreis\r\n" + "".join(f"{i}\t{i / 2}\r\n" for i in range(10))
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        splits = csv(sheet(text, encoding), target="preis", delimiter="tab")
+        assert [each.name for each in splits["train"].features] == ["größe"]
+        assert len(splits["train"]) == 8
+
+
 def test_csv_of_texts(sheet):
     """A user's own reviews, ready for a classifier of sequences."""
     rows = [f'"Film {i}, ""{word}"".",{i % 2}' for i, word in enumerate(["bad", "good"] * 20)]
