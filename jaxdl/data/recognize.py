@@ -14,9 +14,10 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
-from jaxdl.data.places import needs_folder
+from jaxdl.data.places import needs_folder, places_of
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, named, unseen
+from jaxdl.data.sources.arrays import all_splits, arrays, read_npz
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.sheet import TABLES
@@ -26,7 +27,7 @@ from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST
-from jaxdl.data.table import Table
+from jaxdl.data.table import Table, described
 from jaxdl.errors import UserError, printable
 from jaxdl.remote import local_path
 
@@ -38,11 +39,11 @@ _FEW = 20  # images, of which none is held out
 _VOC_IMAGES = ("images", "jpegimages", "imgs")  # folders
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
-_ARRAYS = "has arrays; set config.data.source=arrays and config.data.train to its path"
+_ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
 _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
     **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
-    **dict.fromkeys((".npz", ".npy"), _ARRAYS),
+    ".npy": _ARRAY,
     ".jsonl": "is JSON lines; write it as CSV or Parquet, or read it by Hugging Face datasets",
     ".arrow": "is Arrow; set config.data.source=huggingface and config.data.path to it",
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
@@ -54,8 +55,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet), a YOLO description
-        (.yaml), a text, or a pattern of texts; or an address of one.
+        set, of texts or with a table; or a table (.csv, .tsv, .parquet), arrays (.npz), a YOLO
+        description (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
@@ -66,8 +67,9 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     found = _recognize(here, target, kind)
     if here == path:
         return found
-    below = found.settings["path"].removeprefix(here)
-    return replace(found, settings={**found.settings, "path": path.rstrip("/") + below})
+    name = places_of(found.source)[0]
+    below = found.settings[name].removeprefix(here)
+    return replace(found, settings={**found.settings, name: path.rstrip("/") + below})
 
 
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
@@ -109,6 +111,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                     f"pattern, such as '{path}/*.md'"
                 )
             return _images(path, texts)
+    if place.suffix.lower() == ".npz":
+        return _arrays(path)
     if remedy := _OTHERS.get(place.suffix.lower()):
         raise UserError(f"{path}: {remedy}")
     if place.is_file() and _looks_like_a_table(place):
@@ -270,6 +274,31 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
         seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
         settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
     return Recognized("images", settings | ({"channels": 1} if grey else {}), splits, notes)
+
+
+def _arrays(path: str) -> Recognized:
+    """Arrays of inputs and outputs, of which a part is held out if they are not split."""
+    found = read_npz(Path(path).expanduser())
+    given = all_splits(found, path) or {"train": Table(found, path)}
+    columns, settings = given["train"].columns, dict[str, Any](train=path)
+    pairs = (("image", "label"), ("features", "label"), ("features", "target"))
+    if not any({*pair} <= columns.keys() for pair in pairs):
+        raise UserError(
+            f"{path}: has the arrays {named(found)}; call the inputs image or features, "
+            "and the outputs label, or target of features, or set config.data.source=arrays, "
+            "config.data.train to its path, and the task's columns"
+        )
+    shape: tuple[int, ...] = columns["image"].shape if "image" in columns else ()
+    if len(shape) == 3:
+        settings["grey"] = ("image",)
+    elif len(shape) == 4 and shape[1] in (1, 3) and shape[3] > 4:
+        settings["channels_first"] = ("image",)
+    if len(given) == 1:
+        settings["test_fraction"] = UNSPLIT_TEST
+    splits = arrays(**settings)
+    train = splits["train"].columns
+    each = [f"{printable(k)} {described(v.dtype, v.shape[1:])}" for k, v in train.items()]
+    return Recognized("arrays", settings, splits, (f"arrays: {counted(splits)}, {named(each)}",))
 
 
 def _each_class(path: str, splits: Mapping[str, Table]) -> str:

@@ -87,8 +87,10 @@ def first_config(data: Recognized) -> FirstConfig:
 
 
 def _images(data: Recognized) -> FirstConfig:
-    train, size = data.splits["train"], data.settings.get("size")
-    classes, n, grey = len(train.classes), len(train), data.settings.get("channels") == 1
+    train, shape = data.splits["train"], data.splits["train"].columns["image"].shape
+    n, classes = len(train), _classes(data)
+    grey = data.settings.get("channels", shape[-1]) == 1
+    size = None if "crop" in data.settings else min(shape[1:3])
     batch = _batch(n, 64)
     augment: tuple[dict[str, Any], ...] = () if grey else ({"name": "random_flip"},)
     why = {"data.augment": "leave it out if a mirrored image is of another class"}
@@ -106,13 +108,13 @@ def _images(data: Recognized) -> FirstConfig:
         model = {"name": "cifar_resnet", "depth": 20, "outputs": classes}
         why["model.name"] = "made for images of this size; jaxdl describe cifar_resnet"
         epochs = _epochs(n, batch, 4_000, 10, 60)
-    if size is not None:
+    if "size" in data.settings:
         why["data.size"] = "the images' own, in pixels"
     config = {
         "data": {
             "source": data.source,
             **data.settings,
-            "transforms": (_PIXELS,),
+            "transforms": (_pixels(train.columns["image"]),),
             **({"augment": augment} if augment else {}),
         },
         "model": model,
@@ -122,6 +124,14 @@ def _images(data: Recognized) -> FirstConfig:
         "figures": ("confusion",),
     }
     return FirstConfig(f"Images of {classes} classes.", config, why | _lengths(n, batch))
+
+
+def _pixels(images: Any) -> dict[str, Any]:
+    """The transform that brings pixels near 0, by what they are where they are not bytes."""
+    if images.dtype == np.uint8:
+        return _PIXELS
+    mean, std = float(f"{images.mean():.3g}"), float(f"{images.std():.3g}")
+    return {"name": "standardize", "mean": mean, "std": std or 1.0}
 
 
 def _table(data: Recognized) -> FirstConfig:

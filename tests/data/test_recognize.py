@@ -268,6 +268,24 @@ def test_sizes_are_the_median_of_what_is_there(tmp_path):
     assert np.isclose(recognize(str(tmp_path)).settings["size"], 20, atol=10)
 
 
+def test_arrays_by_keras_names_and_by_ours(tmp_path, refuses, caplog):
+    label = np.arange(40) % 10
+    grey, colour = np.zeros((40, 28, 28), np.uint8), np.zeros((40, 3, 32, 32), np.uint8)
+    mnist, cifar = str(tmp_path / "mnist.npz"), str(tmp_path / "cifar.npz")
+    np.savez(mnist, x_train=grey, y_train=label, x_test=grey[:20], y_test=label[:20])
+    np.savez(cifar, image=colour, label=label[:, None])
+    found = recognize(mnist)
+    assert (found.source, found.settings) == ("arrays", {"train": mnist, "grey": ("image",)})
+    assert found.notes == ("arrays: 40 train, 20 test, image uint8 28×28×1, label int64",)
+    found = recognize(cifar)
+    assert found.settings["channels_first"] == ("image",) and len(found.splits["test"]) == 8
+    assert found.splits["train"].columns["image"].shape == (32, 32, 32, 3)
+    assert not caplog.messages
+    np.savez(mnist, a=grey, b=label)
+    with refuses("has the arrays a, b; call the inputs image or features"):
+        recognize(mnist)
+
+
 # ---- As people and tools write them
 
 

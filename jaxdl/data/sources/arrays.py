@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from jaxdl.data.splits import partition, require_unused
+from jaxdl.data.splits import ROLES, partition, require_unused
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief
 
 _log = logging.getLogger("jaxdl")
+# What others call inputs and outputs, in lower case.
+_USUAL = dict.fromkeys(("x", "image", "images", "data", "features", "inputs"), "x")
+_USUAL |= dict.fromkeys(("y", "label", "labels", "target", "targets"), "y")
 _UNPACKED = 2**30  # bytes that any archive may unpack to;
 _EXPANSION = 100  # a larger one may unpack to this many times its size
 
@@ -35,10 +38,13 @@ def arrays(
     """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
 
     Each array is a column; its first axis is the examples. Nothing is unpickled. Arrays in memory
-    need no source: make a `Table({'image': …, 'label': …})` of them.
+    need no source: make a `Table({'image': …, 'label': …})` of them. One archive of all splits has
+    arrays such as x_train, y_train, x_test and y_test, as Keras' have, or train_images,
+    train_labels, …; the column is then `image`, or `features` (N, D), and `label`, or `target` of
+    floats. Labels (N, 1) become (N,).
 
     Args:
-      train: path of the train split's .npz file.
+      train: path of the train split's .npz file, or of that of all splits.
       test: path of the test split's .npz file; None for no test split.
       validation: path of the validation split's .npz file; None for no validation split.
       channels_first: columns of images that are (N, channels, height, width), as PyTorch has them;
@@ -53,9 +59,10 @@ def arrays(
         patient: all rows of one come into the same split.
 
     Raises:
-      UserError: a file is missing, is not an archive of arrays, or is named for two splits; a
+      UserError: a file is missing, is not an archive of arrays, is named for two splits, or beside
+        one that has all; a
         column of `channels_first` or `grey` is missing or does not have its axes; `group` is no
-        column of whole numbers; or a fraction is out of range, or of a split that has a file.
+        column of whole numbers; or a fraction is out of range, or of a split that is there.
     """
     files = {"train": train, "validation": validation, "test": test}
     paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
@@ -66,14 +73,59 @@ def arrays(
             raise UserError(
                 f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
             )
+    columns = {role: read_npz(path) for role, path in paths.items()}
+    tables = all_splits(columns["train"], train)
+    if tables and len(paths) > 1:
+        raise UserError(
+            f"arrays: {train} has the splits {', '.join(tables)}; leave the other files out"
+        )
+    tables = tables or {role: Table(columns[role], str(path)) for role, path in paths.items()}
     tables = {
-        role: _channels_last(_with_channel(Table(read_npz(path), str(path)), grey), channels_first)
-        for role, path in paths.items()
+        role: _channels_last(_with_channel(_flat(table), grey), channels_first)
+        for role, table in tables.items()
     }
     fractions = {"test": test_fraction, "validation": validation_fraction}
     require_unused(fractions, tables, "arrays")
     tables = _with_classes(tables)
     return tables | _parts(tables["train"], fractions, seed, group)
+
+
+def all_splits(columns: Mapping[str, np.ndarray], where: str) -> dict[str, Table]:
+    """The splits of an archive that has them all, by the names of its arrays; {} of another.
+
+    Args:
+      columns: its arrays, such as x_train (N, …) and y_train (N,).
+      where: the archive, for messages.
+    """
+    splits: dict[str, dict[str, np.ndarray]] = {}
+    for name, column in columns.items():
+        words = name.lower().split("_")
+        roles = [ROLES[word] for word in words if word in ROLES]
+        kinds = [_USUAL[word] for word in words if word in _USUAL]
+        if len(words) != 2 or not roles or not kinds:
+            return {}
+        splits.setdefault(roles[0], {})[_column_of(kinds[0], column)] = column
+    if "train" not in splits or sum(map(len, splits.values())) < len(columns):
+        return {}
+    return {role: Table(arrays, f"{where} {role}") for role, arrays in splits.items()}
+
+
+def _column_of(kind: str, array: np.ndarray) -> str:
+    """What we call inputs or outputs of this shape."""
+    if kind == "y":
+        return "target" if array.dtype.kind == "f" else "label"
+    images = array.ndim == 4 or (array.ndim == 3 and array.dtype == np.uint8)
+    return "image" if images else "features" if array.ndim == 2 else "x"
+
+
+def _flat(table: Table) -> Table:
+    """The table, whose labels (N, 1), as CIFAR-10 has them, are (N,), and so are targets."""
+    flat = {
+        name: column[:, 0]
+        for name, column in table.columns.items()
+        if name in ("label", "target") and column.shape[1:] == (1,)
+    }
+    return replace(table, columns={**table.columns, **flat})
 
 
 def _with_classes(tables: Mapping[str, Table]) -> dict[str, Table]:

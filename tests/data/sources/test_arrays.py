@@ -34,6 +34,50 @@ def test_arrays(saved):
     np.testing.assert_array_equal(splits["test"].columns["x"], x + 50)
 
 
+NUMBERS = np.arange(6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "names"),
+    [
+        ("x_{}", "y_{}", ("train", "test")),
+        ("X_{}", "Y_{}", ("train", "val", "test")),
+        ("{}_images", "{}_labels", ("train", "val", "test")),
+    ],
+)
+def test_one_archive_of_all_splits(saved, inputs, outputs, names, refuses):
+    image, label = np.zeros((6, 8, 8, 3), np.uint8), NUMBERS[:, None].astype(np.uint8)
+    columns = {inputs.format(n): image[i:] for i, n in enumerate(names)}
+    columns |= {outputs.format(n): label[i:] for i, n in enumerate(names)}
+    path = saved("a.npz", **columns)
+    splits = arrays(path)
+    validate(splits)
+    assert list(splits) == [{"val": "validation"}.get(name, name) for name in names]
+    for i, table in enumerate(splits.values()):
+        np.testing.assert_array_equal(table.columns["label"], NUMBERS[i:])
+        assert table.columns["image"].shape == (6 - i, 8, 8, 3)
+    with refuses("has the splits train, ", "leave the other files out"):
+        arrays(path, test=saved("b.npz", image=image))
+    with refuses("test_fraction=0.5, but the data has a test split"):
+        arrays(path, test_fraction=0.5)
+
+
+def test_what_the_arrays_of_all_splits_are_called(saved):
+    def columns(x, y):
+        return {*arrays(saved("a.npz", x_train=x, y_train=y))["train"].columns}
+
+    images, sounds = np.zeros((6, 8, 8), np.uint8), np.zeros((6, 8, 8), np.float32)
+    assert columns(images, NUMBERS) == {"image", "label"}
+    assert columns(sounds, NUMBERS) == {"x", "label"}
+    assert columns(sounds[:, 0], NUMBERS / 2) == {"features", "target"}
+    splits = arrays(saved("a.npz", x_train=images, y_train=NUMBERS), grey=("image",))
+    assert splits["train"].columns["image"].shape == (6, 8, 8, 1)
+    # Not all are of a split, or two are one column: they stay as they are.
+    for others in ({"z": NUMBERS}, {"data_train": NUMBERS}):
+        kept = arrays(saved("a.npz", x_train=NUMBERS, y_train=NUMBERS, **others))["train"]
+        assert {"x_train", "y_train"} < {*kept.columns}
+
+
 def test_arrays_of_another_byte_order(saved):
     splits = arrays(train=saved("a.npz", x=np.arange(3, dtype=">f4")))
     validate(splits)
