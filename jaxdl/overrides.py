@@ -16,6 +16,8 @@ from jaxdl.signatures import in_words
 
 _log = logging.getLogger("jaxdl")
 
+_EXACT = 2**53  # up to which a float is one whole number
+
 
 def override(
     config: Mapping[str, Any],
@@ -142,14 +144,23 @@ def _parse(text: str, hint: Any, old: Any) -> Any:
     """A text as the type that is annotated; without one, as what it looks like.
 
     There a string stays a string, save for None; quotes make one of anything. One or more words
-    stand for a tuple of strings.
+    stand for a tuple of strings, and 1e3 for 1000 where a whole number is annotated.
     """
     value = _literal(text)
-    readings = [value, text, _words(text)]
+    readings = [value, _whole(value), text, _words(text)]
     if hint is Any:
         hint = str | None if isinstance(old, str) else type(value)
         readings.pop()
     return next((reading for reading in readings if _fits(reading, hint)), value)
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole numbers for floats that are such, such as 1e3, also within."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    if isinstance(value, tuple | list):
+        return type(value)(map(_whole, value))
+    return {k: _whole(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _words(text: str) -> tuple[str, ...] | str:

@@ -95,6 +95,13 @@ def test_overrides_of_every_kind(file, text, path, value):
     assert node == value and type(node) is type(value)
 
 
+def test_a_whole_number_may_be_written_as_a_float(file):
+    model = overridden(file, "model.depth=1e1", "model.hidden=(2e0, 3)")["model"]
+    assert (model["depth"], model["hidden"]) == (10, (2, 3)) and type(model["depth"]) is int
+    assert overridden(file, "model.dropout=1e0")["model"]["dropout"].hex() == (1.0).hex()
+    assert overridden(file, "model.depth=1.5")["model"]["depth"] == 1.5  # to be refused by its type
+
+
 def test_steps_and_epochs_replace_each_other(file):
     assert overridden(file, "training.epochs=2")["training"] == {"epochs": 2, "keep": None}
     assert overridden(file, "training.epochs=2", "training.steps=3")["training"]["steps"] == 3
