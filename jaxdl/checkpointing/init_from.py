@@ -39,7 +39,7 @@ class InitFrom:
       strict: apart from what is excluded, nothing may be missing and nothing left over.
 
     Raises:
-      UserError: a regular expression or a replacement is not valid.
+      UserError: the path is empty, or a regular expression or a replacement is not valid.
     """
 
     path: str
@@ -48,7 +48,12 @@ class InitFrom:
     strict: bool = True
 
     def __post_init__(self) -> None:
-        """Check the regular expressions and their replacements."""
+        """Check the path, and the regular expressions and their replacements."""
+        if not self.path.strip():  # which would be the current folder
+            raise UserError(
+                "path: names nothing; give a weight file or the directory of a run, or leave "
+                "config.init_from out"
+            )
         for i, pattern in enumerate(self.exclude):
             _try(pattern, "", f"exclude[{i}]: {pattern!r} is not a regular expression")
         for i, (pattern, replacement) in enumerate(self.rename):

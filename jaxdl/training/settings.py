@@ -270,9 +270,13 @@ class Settings:
     twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:
-        """Refuse a seed outside its range, and folds of what is read in order."""
+        """Refuse a seed outside its range, no name of weights, and folds of what is in order."""
         if not 0 <= self.seed < 2**32:
             raise UserError(f"config.seed: expected at least 0 and below 2³², got {self.seed}")
+        try:
+            _ = self.start
+        except UserError as error:
+            raise UserError(f"config.init_from: {error}") from None
         if self.training.carry and self.data.get("folds"):
             raise UserError("config.training.carry: goes through texts in order, folds do not")
 
