@@ -65,6 +65,11 @@ class Folds:
           UserError: the train split cannot be divided so.
         """
         whole, place = splits["train"], self.places(splits["train"])
+        if any(each.fill is not None for each in whole.features):
+            raise UserError(
+                f"{whole.where}: gaps are filled by numbers of all folds, the tested one too; "
+                "fill them in the file and leave impute out, or leave folds out"
+            )
         tables = {
             **{role: table for role, table in splits.items() if role != "test"},
             "train": _rows_of(whole, np.flatnonzero(place != self.fold), f"without {self}"),

@@ -242,7 +242,7 @@ def _why_not(sheet: Sheet, name: str) -> str:
         return ""
     missing = sum(cell.lower() in MISSING for cell in wrong)
     if missing == len(wrong):
-        return f"{missing:,} gaps"
+        return f"{missing:,} gaps, which impute='median' fills"
     written = next(cell for cell in sheet.cells(name) if cell.lower() not in MISSING)
     first = next((cell for cell in wrong if cell.lower() not in MISSING), written)
     return f"not numbers: {brief(first)}"

@@ -77,11 +77,13 @@ class Feature:
     Attributes:
       name: of the column of the file.
       mean, deviation: what it was standardized by; 0 and 1 where it was not.
+      fill: the number, as in the file, that stands for a gap; None where gaps are refused.
     """
 
     name: str
     mean: float = 0.0
     deviation: float = 1.0
+    fill: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -243,10 +245,16 @@ class Table:
         """The table with its features as another table's are: standardized by the same numbers.
 
         Raises:
-          UserError: they are features of other names.
+          UserError: they are features of other names, or gaps were filled by other numbers.
         """
         if features == self.features:
             return self
+        if any(feature.fill is not None for feature in self.features):
+            raise UserError(
+                f"{self.where}: its gaps are filled by numbers of its own train split, which are "
+                "not those of the run or fold; fill the gaps of the file itself, and leave impute "
+                "out"
+            )
         names = [[feature.name for feature in each] for each in (self.features, features)]
         if names[0] != names[1]:
             raise UserError(

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.sources.sheet import PARQUET, Sheet
-from jaxdl.data.table import Feature, Lazy, Table, described, standardized
+from jaxdl.data.table import Lazy, Table, described, standardized
 from jaxdl.data.text.tokens import tokenize
 from jaxdl.errors import UserError, brief, suggestion
 from jaxdl.inference.images import as_clips, encoded, image_columns
@@ -123,7 +123,7 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
             columns[text] = sheet.texts(text)
         elif name == "features" and features:
             sheet.require([], features, [])
-            columns |= {feature: sheet.numbers(feature) for feature in features}
+            columns |= {each.name: sheet.numbers(each.name, each.fill) for each in run.features}
         elif len(shape) == 1 and shape[0] == len(sheet.header):  # their names are not known
             columns[name] = np.stack([sheet.singles(each) for each in sheet.header], 1)
         elif not shape:
@@ -142,7 +142,7 @@ def _standardizes(run: RestoredRun) -> bool:
     """Whether features are not as in the file."""
     if not run.features:  # a run of jaxdl 0.1 does not know by what
         return bool(run.config["data"].get("standardize"))
-    return any(feature != Feature(feature.name) for feature in run.features)
+    return any((each.mean, each.deviation) != (0, 1) for each in run.features)
 
 
 def _agreeing(run: RestoredRun, table: Table) -> Table:

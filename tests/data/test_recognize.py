@@ -122,7 +122,10 @@ def test_what_is_no_number_is_left_out_and_told(table):
     found = recognize(table("id;city;gaps;size;kind", *(r.replace(",", ";") for r in rows)))
     assert found.settings["features"] == ("size",) and found.settings["delimiter"] == ";"
     assert found.settings["label"] == "kind" and found.splits["train"].classes == ("x", "y", "z")
-    assert "id (numbers the rows), city (not numbers: 'a'), gaps (1 gaps)" in found.notes[2]
+    assert (
+        "id (numbers the rows), city (not numbers: 'a'), gaps (1 gaps, which impute='median' fills)"
+        in found.notes[2]
+    )
 
 
 def test_notes_above_a_table_do_not_say_how_it_is_divided(table, tmp_path):

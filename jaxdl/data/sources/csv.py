@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 from jaxdl.data import user_files
 from jaxdl.data.sources.sheet import Sheet
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Feature, Table, standardized
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable, some
+
+_log = logging.getLogger("jaxdl")
 
 
 def csv(
@@ -28,6 +33,7 @@ def csv(
     encoding: str = "utf-8",
     decimal: Literal[".", ","] = ".",
     group: str | None = None,
+    impute: Literal["mean", "median"] | None = None,
 ) -> dict[str, Table]:
     """A CSV file with a header line and columns of numbers or text, split at random.
 
@@ -52,6 +58,9 @@ def csv(
       group: a column that says which rows belong together, such as that of the patient: all rows
         of one come into the same split. It is kept under its own name, (N,) int32, for
         `--folds-by`; names are numbered in alphabetical order.
+      impute: fill the gaps of features (empty cells, NA, NaN, null and the like) with the mean or
+        the median of what the train split has in their column, in every split; told. By default
+        they are refused.
 
     Raises:
       UserError: the file cannot be read, does not have a column that is named, has a cell that is
@@ -66,18 +75,24 @@ def csv(
     with user_files.reading("csv", path):
         sheet = Sheet.read(path, delimiter, encoding, decimal)
         columns, classes, names = _columns(
-            sheet, target, label, features, text, group, exact=standardize
+            sheet, target, label, features, text, group, None if impute is None else math.nan
         )
     groups = None if group is None else columns[group]
     rows = partition(
         len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}", groups
     )
     made = tuple(map(Feature, names))
-    if standardize and not names:
-        raise UserError(f"csv: {path}: standardize=True, but no column is a feature; leave it out")
+    if (standardize or impute) and not names:
+        setting = "standardize=True" if standardize else f"impute={impute!r}"
+        raise UserError(f"csv: {path}: {setting}, but no column is a feature; leave it out")
+    if impute:
+        made = _filled(columns["features"], made, rows["train"], impute, path)
     if standardize:
-        numbers = standardization(columns["features"][rows["train"]])
-        made = tuple(map(Feature, names, *(each.tolist() for each in numbers)))
+        made = _standardizing(columns["features"][rows["train"]], made)
+    elif names:
+        for name, column in zip(names, columns["features"].T, strict=True):
+            sheet.require_distinct(name, column)
+    if names:
         columns["features"] = standardized(columns["features"], made)
     return {
         role: Table(
@@ -97,11 +112,11 @@ def _columns(
     features: tuple[str, ...] | None,
     text: tuple[str, ...],
     group: str | None,
-    exact: bool,
+    gap: float | None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
     """The columns of `csv` before they are split, the classes, and the names of the features.
 
-    Features that are `exact` are float64.
+    Features are float64, and `gap` where they are missing; None refuses that.
     """
     predicted = [name for name in (target, label) if name is not None]
     inputs = [name for name in sheet.header if name not in (*predicted, *text, group)]
@@ -111,8 +126,7 @@ def _columns(
         sheet.require_single_rows(name)
     columns = {name: sheet.texts(name) for name in text}
     if inputs:
-        read = sheet.numbers if exact else sheet.singles
-        columns["features"] = np.stack(list(map(read, inputs)), 1)
+        columns["features"] = np.stack([sheet.numbers(name, gap) for name in inputs], 1)
     classes: tuple[str, ...] = ()
     if group is not None:
         columns[group], _ = sheet.labels(group, "group")
@@ -121,6 +135,44 @@ def _columns(
     if label is not None:
         columns["label"], classes = sheet.labels(label)
     return columns, classes, inputs
+
+
+def _filled(
+    values: Float64[np.ndarray, "examples features"],
+    features: tuple[Feature, ...],
+    train: Int[np.ndarray, " rows"],
+    by: Literal["mean", "median"],
+    path: str,
+) -> tuple[Feature, ...]:
+    """Fill the gaps, which are NaN, in place; the features with what fills theirs."""
+    gaps, made = np.isnan(values), []
+    for i, feature in enumerate(features):
+        known = values[train, i][~gaps[train, i]]
+        if not len(known):
+            raise UserError(
+                f"csv: {path}, column {feature.name!r}: the train split has gaps alone, so "
+                f"impute={by!r} has no number for them; leave the column out by features=…"
+            )
+        made.append(
+            replace(feature, fill=float(known.mean() if by == "mean" else np.median(known)))
+        )
+        values[gaps[:, i], i] = made[-1].fill
+    told = [
+        f"{printable(each.name)!r} {count} by {each.fill:.6g}"
+        for each, count in zip(made, gaps.sum(0).tolist(), strict=True)
+        if count
+    ]
+    if told:
+        _log.warning("csv: %s: gaps filled by the train split's %s: %s", path, by, some(told))
+    return tuple(made)
+
+
+def _standardizing(
+    train: Float64[np.ndarray, "examples features"], features: tuple[Feature, ...]
+) -> tuple[Feature, ...]:
+    """The features with the numbers that standardize them, those of the train split."""
+    numbers = zip(features, *(each.tolist() for each in standardization(train)), strict=True)
+    return tuple(replace(each, mean=mean, deviation=scale) for each, mean, scale in numbers)
 
 
 def standardization(

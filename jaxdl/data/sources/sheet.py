@@ -247,8 +247,9 @@ class Sheet:
     def plain(self, name: str) -> list[str]:
         """A column with a point before decimals and a blank between thousands, and 1 for true."""
         cells = self.cells(name)
-        if {cell.lower() for cell in cells} <= _TRUTHS.keys():
-            return [_TRUTHS[cell.lower()] for cell in cells]
+        values = {cell.lower() for cell in cells} - MISSING
+        if values and values <= _TRUTHS.keys():
+            return [_TRUTHS.get(cell.lower(), cell) for cell in cells]
         if self.decimal == ".":
             return cells
         return [cell.replace(".", " ").replace(",", ".") for cell in cells]
@@ -256,6 +257,11 @@ class Sheet:
     def singles(self, name: str) -> Float32[np.ndarray, " rows"]:
         """A column of finite numbers in float32; refuses what float32 can hardly tell apart."""
         numbers = self.numbers(name)
+        self.require_distinct(name, numbers)
+        return numbers.astype(np.float32)
+
+    def require_distinct(self, name: str, numbers: Float64[np.ndarray, " rows"]) -> None:
+        """Refuse numbers of a column that float32 can hardly tell apart."""
         low, high = float(numbers.min()), float(numbers.max())
         if 0 < high - low < _FINEST * max(abs(low), abs(high)):
             raise UserError(
@@ -263,17 +269,28 @@ class Sheet:
                 f"{low:.15g} to {high:.15g} apart; subtract {low:.15g} from all of them, or set "
                 "standardize=True if it is a feature"
             )
-        return numbers.astype(np.float32)
 
-    def numbers(self, name: str) -> Float64[np.ndarray, " rows"]:
-        """A column of finite numbers."""
+    def numbers(self, name: str, gap: float | None = None) -> Float64[np.ndarray, " rows"]:
+        """A column of finite numbers.
+
+        Args:
+          name: of the column.
+          gap: what stands for a value that is missing, such as an empty cell or NA; by default such
+            are refused.
+        """
         written, cells = self.cells(name), self.plain(name)
         wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
+        if gap is not None:
+            gaps = {i for i in wrong if cells[i].lower() in MISSING}
+            wrong = [i for i in wrong if i not in gaps]
+            cells = [str(gap) if i in gaps else cell for i, cell in enumerate(cells)]
         if wrong:
             first = written[wrong[0]]
             cell = brief(first) if first else "an empty cell"
             remedy = "correct them or leave the column out"
-            if self.decimal == "," and "." in first:
+            if all(cells[i].lower() in MISSING for i in wrong):
+                remedy = "impute='median' fills gaps of features, else remove the rows"
+            elif self.decimal == "," and "." in first:
                 remedy = "with decimal=',' write them without points, or leave decimal out"
             elif "," in first and is_number(first.replace(",", "")):
                 remedy = "set decimal=',' if that is what the comma is, or remove the commas"

@@ -152,6 +152,48 @@ def test_excels_own_line_names_the_delimiter(sheet, refuses):
         csv(sheet("sep=;\na;b\n1;2\nx;4\n"), target="b", delimiter=";")
 
 
+def test_gaps_are_filled_by_the_train_split_alone(sheet, caplog):
+    gaps = ["", "NA", "NaN", "null", "n/a", "?"] + [str(i * i) for i in range(54)]
+    rows = "\n".join(f"{gap},{i},{i}" for i, gap in enumerate(gaps))
+    path = sheet(f"a,b,c\n{rows}\n")
+    for by, statistic in (("mean", np.mean), ("median", np.median)):
+        splits = csv(path, target="c", impute=by)
+        train = splits["train"].columns
+        fill = splits["train"].features[0].fill
+        known = train["features"][:, 0][train["target"] >= 6]
+        assert fill == pytest.approx(statistic(known))
+        assert f"filled by the train split's {by}: 'a' 6 by {fill:.6g}" in caplog.messages[-1]
+        for table in splits.values():
+            filled = table.columns["features"][table.columns["target"] < 6, 0]
+            np.testing.assert_array_equal(filled, np.float32(fill))
+        scaled = csv(path, target="c", impute=by, standardize=True)["train"]
+        np.testing.assert_allclose(scaled.columns["features"].mean(0), 0, atol=1e-6)
+    # The test split's numbers change nothing.
+    tested = splits["test"].columns["target"].astype(int)
+    rows = "\n".join(f"{1e6 if i in tested and i > 5 else g},{i},{i}" for i, g in enumerate(gaps))
+    again = csv(sheet(f"a,b,c\n{rows}\n"), target="c", impute="median")
+    assert again["train"].features == splits["train"].features
+
+
+def test_gaps_that_nothing_fills_are_refused(sheet, refuses):
+    path = sheet("a,b,flag\n1,2,yes\n,3,no\n4,,\n")
+    with refuses("line 3, column 'a': an empty cell", "(1 cells are not)", "impute='median'"):
+        csv(path, target="b", features=("a",), test_fraction=0.0)
+    with refuses("line 4, column 'b': an empty cell", "remove the rows"):
+        csv(path, target="b", features=("a",), impute="mean", test_fraction=0.0)
+    with refuses("column 'b': the train split has gaps alone"):
+        csv(sheet("a,b\n1,\n2,NA\n"), target="a", impute="mean", test_fraction=0.0)
+    with refuses("line 2, column 'b': 'x'"):
+        csv(sheet("a,b\n1,x\n2,NA\n"), target="a", impute="mean", test_fraction=0.0)
+    splits = csv(sheet("a,b\n1,yes\n2,\n3,no\n"), target="a", impute="mean", test_fraction=0.0)
+    np.testing.assert_array_equal(splits["train"].columns["features"], [[1], [0.5], [0]])
+    with refuses("gaps are filled by numbers of all folds"):
+        Folds(2).apply(splits)
+    other = csv(sheet("a,b\n1,7\n2,\n3,8\n"), target="a", impute="mean", test_fraction=0.0)
+    with refuses("its gaps are filled by numbers of its own train split"):
+        other["train"].with_features(splits["train"].features)
+
+
 NOTED = "# kept since 2020, in °C, by 3\n\n#\n"
 
 
