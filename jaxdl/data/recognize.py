@@ -44,7 +44,6 @@ _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
     **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
     ".npy": _ARRAY,
-    ".jsonl": "is JSON lines; write it as CSV or Parquet, or read it by Hugging Face datasets",
     ".arrow": "is Arrow; set config.data.source=huggingface and config.data.path to it",
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
 }
@@ -55,8 +54,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet), arrays (.npz), a YOLO
-        description (.yaml), a text, or a pattern of texts; or an address of one.
+        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl), arrays (.npz),
+        a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 

@@ -11,7 +11,7 @@ from jaxdl.data import user_files
 from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.parquet import Unread
-from jaxdl.data.sources.sheet import MISSING, NAMELESS, PARQUET, Sheet, is_number
+from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
 
@@ -77,7 +77,7 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
 def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
     """The cells of a table, and the settings that they are read by."""
     settings: dict[str, Any] = {"path": path}
-    if path.lower().endswith(PARQUET):
+    if path.lower().endswith(TYPED):
         return Sheet.read(path), settings
     delimiter = _delimiter(path)
     if delimiter != ",":

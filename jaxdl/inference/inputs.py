@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl.data.sources.sheet import PARQUET, Sheet
+from jaxdl.data.sources.sheet import TYPED, Sheet
 from jaxdl.data.table import Lazy, Table, described, standardized
 from jaxdl.data.text.tokens import tokenize
 from jaxdl.errors import UserError, brief, suggestion
@@ -106,7 +106,7 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
       UserError: the file cannot be read, lacks a column, or has a cell that is not a number.
     """
     data = run.config["data"]
-    spelt = () if path.lower().endswith(PARQUET) else ("delimiter", "encoding", "decimal")
+    spelt = () if path.lower().endswith(TYPED) else ("delimiter", "encoding", "decimal")
     written = {k: data[k] for k in spelt if k in data}
     sheet = Sheet.read(path, **written)
     features, columns = [each.name for each in run.features], dict[str, Any]()

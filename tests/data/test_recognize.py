@@ -185,6 +185,17 @@ def test_columns_of_text(table):
     assert alone.settings["text"] == ("review",) and "label" not in alone.settings
 
 
+def test_json_lines(tmp_path):
+    said = [{"text": f"this film is {'abc'[i % 2]} {i}", "label": i % 2} for i in range(30)]
+    numbers = [{"id": i, "tags": ["a"], "size": i / 7, "price": i * 1.5} for i in range(30)]
+    found = []
+    for name, records in (("said.jsonl", said), ("numbers.jsonl", numbers)):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, records)))
+        found.append(recognize(str(tmp_path / name)).settings)
+    assert (found[0]["text"], found[0]["label"]) == (("text",), "label")
+    assert (found[1]["features"], found[1]["target"]) == (("size",), "price")
+
+
 def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
     table("a,b,c,d", *NUMBERS)
     found = recognize(str(tmp_path))

@@ -91,6 +91,18 @@ def test_what_it_writes_can_be_trained(kind, init, tmp_path):
     check_shapes(build_experiment(config))
 
 
+def test_arrays_by_keras_names(init, tmp_path):
+    images, labels = RNG.integers(0, 256, (64, 28, 28), np.uint8), np.arange(64)[:, None] % 10
+    for x, grey in ((images, ("image",)), (images[..., None] / np.float32(255), None)):
+        splits = {"x_train": x, "y_train": labels, "x_test": x[:32], "y_test": labels[:32]}
+        np.savez(tmp_path / "a.npz", **splits)
+        assert init("a.npz", "--force")[0] == 0
+        config = cfg.read("my_config.py")
+        assert config["data"].get("grey") == grey
+        assert (config["data"]["transforms"][0]["std"] == 64) == (x.dtype == np.uint8)
+        check_shapes(build_experiment(config))
+
+
 @pytest.mark.parametrize(
     ("kind", "metric"),
     [("classes", "accuracy"), ("a number", "r2"), ("folders of texts", "accuracy")],

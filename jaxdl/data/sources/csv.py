@@ -1,4 +1,4 @@
-"""Tables of comma-separated values, or in Parquet, split at random."""
+"""Tables of comma-separated values, in Parquet or in JSON lines, split at random."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def csv(
     """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
-      path: of the file. One that ends in .parquet is a table in Parquet, of the same.
+      path: of the file. One that ends in .parquet is a table in Parquet, one that ends in .jsonl
+        or .ndjson has a JSON object in each line, of the same.
       target: the column to regress on; becomes `target` (N,) float32.
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers are taken
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and

@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
 from jaxdl.data import user_files
-from jaxdl.data.sources import parquet
+from jaxdl.data.sources import json_lines, parquet
 from jaxdl.errors import UserError, brief, near, printable, some
 
 _log = logging.getLogger("jaxdl")
 
-PARQUET = ".parquet"
-TABLES = (".csv", ".tsv", PARQUET)  # suffixes
+_PARQUET = ".parquet"
+TYPED = (_PARQUET, ".jsonl", ".ndjson")  # suffixes of tables whose cells have types
+TABLES = (".csv", ".tsv", *TYPED)
 
 _INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
@@ -39,14 +40,14 @@ _FINEST = 2.0**-16
 
 @dataclass(frozen=True)
 class Sheet:
-    """The cells of a CSV file.
+    """The cells of a table.
 
     Attributes:
       path: the file.
       header: the columns' names.
       rows: the cells of each row, one for each column.
       lines: the line of the file in which each row ends.
-      delimiter: between two cells.
+      delimiter: between two cells; empty where the cells have types.
       decimal: before the decimals of a number.
       unit: what is counted: 'line', or 'row' where there are no lines.
     """
@@ -64,17 +65,13 @@ class Sheet:
         cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
     ) -> Sheet:
         """Read a file; refuse what is not a table, naming the line."""
-        if path.lower().endswith(PARQUET):
+        if path.lower().endswith(TYPED):
             if (delimiter, encoding, decimal) != (",", "utf-8", "."):
                 raise UserError(
-                    f"csv: {path}: delimiter, encoding and decimal are of text, and this is "
-                    "Parquet; leave them out"
+                    f"csv: {path}: delimiter, encoding and decimal are of CSV, and this is none; "
+                    "leave them out"
                 )
-            header, rows = parquet.cells(path)
-            header = [*map(user_files.same_name, header)]
-            sheet = cls(path, header, rows, [*range(1, len(rows) + 1)], delimiter, decimal, "row")
-            sheet._check()
-            return sheet
+            return cls._read_typed(path)
         delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
         if len(delimiter) != 1 or delimiter in "\r\n":
             raise UserError(f"csv: delimiter={delimiter!r}; it must be one character")
@@ -92,6 +89,19 @@ class Sheet:
         header = [*map(user_files.same_name, rows[0])] if rows else []
         header, rows, lines = _without_blanks(header, rows[1:], lines[1:])
         sheet = cls(path, header, rows, lines, delimiter, decimal)
+        sheet._check()
+        return sheet
+
+    @classmethod
+    def _read_typed(cls, path: str) -> Sheet:
+        """Read a file whose cells have types, as if they were text."""
+        if path.lower().endswith(_PARQUET):
+            unit, (header, rows) = "row", parquet.cells(path)
+            lines = [*range(1, len(rows) + 1)]
+        else:
+            unit, (header, rows, lines) = "line", json_lines.cells(path)
+        header = [*map(user_files.same_name, header)]
+        sheet = cls(path, header, rows, lines, delimiter="", decimal=".", unit=unit)
         sheet._check()
         return sheet
 
@@ -216,7 +226,7 @@ class Sheet:
         those. If the first is too short for a row, the quote is no forgotten one, and the cell a
         text of several lines.
         """
-        if self.unit == "row":
+        if not self.delimiter:
             return
         at = self._place[name]
         whole = [not any("\n" in cell for cell in row) for row in self.rows]

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -192,6 +194,41 @@ def test_gaps_that_nothing_fills_are_refused(sheet, refuses):
     other = csv(sheet("a,b\n1,7\n2,\n3,8\n"), target="a", impute="mean", test_fraction=0.0)
     with refuses("its gaps are filled by numbers of its own train split"):
         other["train"].with_features(splits["train"].features)
+
+
+def test_json_lines_are_a_table(tmp_path, refuses):
+    path = tmp_path / "t.jsonl"
+
+    def write(*lines):
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    records = [
+        {"text": f'a, "b"\n{i}', "kind": "xy"[i % 2], "size": i / 2, "ok": i > 3, "seen": None}
+        for i in range(10)
+    ]
+    splits = csv(
+        write("", *map(json.dumps, records)),
+        label="kind",
+        text=("text",),
+        features=("size", "ok"),
+        test_fraction=0.0,
+    )
+    columns, classes = splits["train"].columns, splits["train"].classes
+    assert columns["text"].tolist() == [each["text"] for each in records] and classes == ("x", "y")
+    wanted = [[each["size"], each["ok"]] for each in records]
+    np.testing.assert_array_equal(columns["features"], wanted)
+    for line, told in {
+        "[1]": "line 2: it is [1], not an object",
+        '{"a": 1': "line 2:",
+        '{"a": 1, "b": null}': "line 2, column 'b': an empty cell",
+        '{"a": 1}': "line 2, column 'b': an empty cell",
+        '{"a": 1, "b": [2]}': "column 'b'",
+    }.items():
+        with refuses("csv", "t.jsonl", told):
+            csv(write('{"a": 1, "b": 2}', line), target="a", features=("b",), test_fraction=0.0)
+    with refuses("delimiter, encoding and decimal are of CSV"):
+        csv(str(path), target="a", delimiter=";")
 
 
 NOTED = "# kept since 2020, in °C, by 3\n\n#\n"

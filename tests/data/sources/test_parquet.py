@@ -83,7 +83,7 @@ def test_init_takes_a_table(file):
         (
             {},
             {"delimiter": ";"},
-            "delimiter, encoding and decimal are of text, and this is Parquet",
+            "delimiter, encoding and decimal are of CSV, and this is none",
         ),
         ({}, {"target": "prise"}, "has no column 'prise'; did you mean 'price'?"),
         ({name: [] for name in COLUMNS}, {}, "has no rows"),
