@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import combinations
@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from jaxdl.data.table import Lazy, Table
-from jaxdl.errors import UserError, printable, some
+from jaxdl.errors import UserError, brief, printable, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -98,6 +98,24 @@ def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table
         role: replace(table, classes=tuple(map(str, values.tolist())))
         for role, table in splits.items()
     }
+
+
+def tell_alike(classes: Iterable[str], where: str) -> None:
+    """Tell of classes whose names differ in case alone, such as Dog and dog.
+
+    Args:
+      classes: their names.
+      where: what they are of, for the message.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(name.casefold(), []).append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            _log.warning(
+                "%s: classes %s differ in case alone; write them alike if they are one",
+                *(where, brief(same)),
+            )
 
 
 def require_classes(table: Table, count: int, setting: str) -> None:

@@ -28,6 +28,7 @@ from jaxdl.data.images.canvas import Canvases
 from jaxdl.data.images.frame import Size, scaling
 from jaxdl.data.images.lazy import Encoded
 from jaxdl.data.table import Table
+from jaxdl.data.validation import tell_alike
 from jaxdl.errors import UserError
 
 Degenerate = Literal["refuse", "drop"]
@@ -117,6 +118,7 @@ def tables(
         its image, or without area; all boxes are within one pixel, as shares are; a label is not
         a class; or an image is missing, damaged, or not of the shape that its annotations have.
     """
+    tell_alike(classes, splits["train"].where)
     boxes = {
         role: _clipped(split, len(classes), degenerate, outside) for role, split in splits.items()
     }

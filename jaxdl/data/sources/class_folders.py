@@ -12,6 +12,7 @@ from pathlib import Path
 from jaxdl.data.sources.box_files import inside
 from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.user_files import below, is_data, same_name
+from jaxdl.data.validation import tell_alike
 from jaxdl.errors import UserError, brief, some
 
 _log = logging.getLogger("jaxdl")
@@ -218,6 +219,7 @@ class ClassFolders:
                 f"{self.source}: class {empty[0]!r} has no readable {self.noun} in the train split "
                 f"({self.root})"
             )
+        tell_alike(classes, f"{self.source}: {self.root}")
         known = {*classes}
         for role, files in parts.items():
             if not files:

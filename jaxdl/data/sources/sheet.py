@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
 from jaxdl.data import user_files
 from jaxdl.data.sources import json_lines, parquet
+from jaxdl.data.validation import tell_alike
 from jaxdl.errors import UserError, brief, near, printable, some
 
 _log = logging.getLogger("jaxdl")
@@ -352,17 +352,15 @@ class Sheet:
             if numeric:
                 raise UserError(f"{told}, the others numbers; remove these rows")
             _log.warning("%s, which is a class like the others; remove these rows if not", told)
-        alike: dict[Any, list[str]] = {}
+        if not numeric:
+            tell_alike(others, where)
+            return
+        alike: dict[float, list[str]] = {}
         for cell in others:
-            alike.setdefault(float(cell) if numeric else cell.casefold(), []).append(cell)
+            alike.setdefault(float(cell), []).append(cell)
         for same in alike.values():
-            if len(same) > 1 and numeric:
-                raise UserError(f"{where}: {brief(same)} are one number; write it in one way")
             if len(same) > 1:
-                _log.warning(
-                    "%s: classes %s differ in case alone; write them alike if they are one",
-                    *(where, brief(same)),
-                )
+                raise UserError(f"{where}: {brief(same)} are one number; write it in one way")
 
     def _filled(self, name: str, what: str) -> list[str]:
         cells = self.cells(name)

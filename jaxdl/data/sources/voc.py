@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from jaxdl.data.sources import box_files
 from jaxdl.data.sources import voc_xml as xml
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief, printable, some
 
 _log = logging.getLogger("jaxdl")
 _USUAL = ("Annotations", "JPEGImages")  # folders
@@ -114,6 +114,8 @@ def voc(
         role: [_Notes.read(notes_in, stem, where, origin, find) for stem, where in part]
         for role, part in entries.items()
     }
+    if not (root / "ImageSets" / "Main").is_dir():
+        find.tell_unused({each.image for part in notes.values() for each in part}, notes_in)
     encoded = {
         role: box_files.listed(images_in, [n.image for n in part], [n.where for n in part])
         for role, part in notes.items()
@@ -218,6 +220,28 @@ class _Finder:
             if found:
                 return (same or found)[0]
         return named or written
+
+    def tell_unused(self, used: Collection[str], notes: Path) -> None:
+        """Tell of images that no XML file is of: where nothing lists the images, one may be gone.
+
+        Args:
+          used: the images of the XML files of all splits that are read.
+          notes: the folder of all XML files.
+        """
+        images = sorted(name for names in self._images.values() for name in names)
+        others = (name for name in images if name not in used)
+        unused = [name for name in others if not (notes / name).with_suffix(".xml").is_file()]
+        if unused:
+            _log.warning(
+                "voc: %s: left out %d of %d images, which have no XML file: %s; one that shows no "
+                "object needs a file without <object>",
+                *(
+                    self._folder,
+                    len(unused),
+                    len(images),
+                    some([printable(name) for name in unused], 3, ", "),
+                ),
+            )
 
 
 def _plain(path: Path) -> str:

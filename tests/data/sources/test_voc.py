@@ -60,6 +60,27 @@ def data(tmp_path, picture):
     return write
 
 
+def test_images_without_an_xml_file_are_told_where_nothing_lists_them(data, caplog, tmp_path):
+    path = data()
+    voc(path, (60, 80))
+    assert not caplog.messages
+    (tmp_path / "Annotations" / "b.xml").unlink()
+    splits = voc(path, (60, 80))
+    assert sum(map(len, splits.values())) == 5
+    (told,) = caplog.messages
+    assert "left out 1 of 6 images, which have no XML file: b.jpg" in told
+    caplog.clear()
+    voc(data({"train": "acdf", "val": "e"}), (60, 80), test=None)
+    assert not caplog.messages
+
+
+def test_classes_that_differ_in_case_alone_are_told(data, caplog):
+    path = data(c=NOTES.format(name="c", objects=an_object("Dog", 2, 3, 9, 9)))
+    splits = voc(path, (60, 80), test=None)
+    assert splits["train"].classes == ("Dog", "cat", "dog")
+    assert "classes ['Dog', 'dog'] differ in case alone" in caplog.text
+
+
 LISTS = {"train": "abc", "val": "d", "test": "ef"}
 
 
