@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST
 from jaxdl.data.table import Table, described
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, brief, printable
 from jaxdl.remote import local_path
 
 _LOOKED_AT = 50  # images, for their size and colors
@@ -37,6 +38,14 @@ _LARGEST = 320  # pixels of the longer side of a canvas for boxes
 _LINES = 20  # of a text, that are looked at
 _FEW = 20  # images, of which none is held out
 _VOC_IMAGES = ("images", "jpegimages", "imgs")  # folders
+# Folders of pictures of classes pixel by pixel, and of the images that these are of.
+_MASKS = re.compile(
+    r"(?:.*[ _-])?(?:masks?|segmentations?|segmentationclass|labelmaps?|trimaps?|annotations?|"
+    r"ground[ _-]?truths?|gt)",
+    re.I,
+)
+_PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
+_OF_MASK = re.compile(r"[ _-](?:masks?|segmentation|seg|labels?|gt)$", re.I)  # end of a name
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
@@ -96,6 +105,7 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         return _boxes("coco", path, usual)
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
+        _refuse_masks(path, place, pictures)
         if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
             raise UserError(
                 f"{path}: its texts are called as its images are; if they are YOLO's labels, name "
@@ -160,6 +170,26 @@ def _looks_like_a_table(file: Path) -> bool:
         return 1 + counts.pop() if len(counts) == 1 else 1
 
     return len(lines) > 1 and (columns("\t") > 1 or max(columns(","), columns(";")) > 2)
+
+
+def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
+    """Refuse images beside masks of the same names: their folders are not classes."""
+
+    def stems(folders: re.Pattern[str]) -> set[str]:
+        return {
+            file.stem
+            for file in pictures
+            if any(map(folders.fullmatch, file.relative_to(place).parts[:-1]))
+        }
+
+    images, masks = stems(_PICTURED), stems(_MASKS)
+    of_images = [name for name in masks if images & {name, _OF_MASK.sub("", name)}]
+    if masks and 2 * len(of_images) >= len(masks):
+        raise UserError(
+            f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
+            "segmentation is not supported. Of images there are classification (a folder for each "
+            "class), detection (boxes of COCO, YOLO or Pascal VOC) and captions"
+        )
 
 
 def _texts_of_classes(place: Path) -> int:

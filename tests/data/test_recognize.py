@@ -300,6 +300,25 @@ def test_arrays_by_keras_names_and_by_ours(tmp_path, refuses, caplog):
         recognize(mnist)
 
 
+def test_images_with_masks_are_no_classes(tmp_path, refuses):
+    layouts = {
+        "plain": ("images", "masks", "{}"),
+        "carvana": ("train_images", "train_masks", "{}_mask"),
+        "splits": ("train/images", "train/masks", "{}"),
+        "ade": ("images/training", "annotations/training", "{}"),
+    }
+    for name, (images, masks, mask) in layouts.items():
+        for i in range(6):
+            draw(tmp_path / name / images / f"{i}.jpg")
+            draw(tmp_path / name / masks / f"{mask.format(i)}.png")
+        with refuses("a mask of each", "segmentation is not supported", "a folder for each class"):
+            recognize(str(tmp_path / name))
+    for kind in ("with_mask", "without_mask", "images"):
+        for i in range(12):
+            draw(tmp_path / "faces" / kind / f"{kind}{i}.png")
+    assert recognize(str(tmp_path / "faces")).source == "images"
+
+
 # ---- As people and tools write them
 
 
