@@ -12,7 +12,12 @@ def get_config() -> ConfigDict:
     """784-1000-500-250-30-250-500-1000-784 with ReLU, without their pretraining."""
     config = ConfigDict()
     config.seed = 0
-    config.data = dict(source="tfds", dataset="mnist", transforms=(dict(name="scale"),))
+    config.data = dict(
+        source="tfds",
+        dataset="mnist",
+        transforms=(dict(name="scale"),),
+        augment=(dict(name="random_crop", padding=1),),
+    )
     config.model = dict(name="autoencoder", code=30, hidden=(1000, 500, 250))
     config.task = dict(name="reconstruction")
     config.optimizer = dict(name="adam", learning_rate=dict(name="cosine", peak=1e-3))

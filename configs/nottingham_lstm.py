@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config = music_lstm.get_config()
     config.data.update(path="nottingham.npz", window=100)
     config.model.update(hidden=400, input_dropout=0.1)
+    config.optimizer.update(name="adamw", weight_decay=0.1)
     config.task.seconds = 0.25
     config.training = dict(
         batch_size=16, epochs=24, carry=True, eval_batch_size=16, evaluate_every=dict(epochs=4)

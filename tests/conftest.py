@@ -3,6 +3,7 @@
 import os
 import tempfile
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,19 @@ _COMPILED = tempfile.TemporaryDirectory()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# Half the time of a compilation: a step of a CNN takes 0.16 s for 0.34 s.
+_FAST_COMPILATION = [
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
+if version("jaxlib").startswith(("0.10.", "0.11.")):  # later ones know it no more
+    _FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")
+
 
 def pytest_configure(config):
     """Compile fast rather than well, except for the trainings of the slow suite."""
     if config.option.markexpr == "not slow":
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FAST_COMPILATION])
 
 
 ROOT = Path(__file__).parent.parent

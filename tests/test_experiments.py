@@ -5,9 +5,11 @@ import importlib.util
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from sklearn.svm import LinearSVC
 
 from jaxdl.cli.main import main
 from jaxdl.errors import UserError
@@ -106,7 +108,7 @@ def test_lecture(root, tmp_path):
 
 @pytest.mark.slow
 def test_coates(root):
-    small = ("--centroids", 16, "--patches", 500, "--iterations", 2, "--epochs", 40)
+    small = ("--centroids", 16, "--patches", 500, "--iterations", 2)
     told = run(root, "coates.py", "--twin", "--examples", 500, *small).splitlines()
     assert told[1].startswith("64 features of 500 training images") and "over 300" in told[-1]
     assert float(told[-1].split()[1]) > 0.4  # chance is 0.1
@@ -166,6 +168,20 @@ def test_k_means_and_whitening_are_scikit_learns(root):
     variances = np.linalg.eigvalsh(np.cov(x.T, bias=True))
     expected = np.sort(variances / (variances + 0.1))
     np.testing.assert_allclose(np.linalg.eigvalsh(np.cov(white.T, bias=True)), expected, rtol=1e-3)
+
+
+def test_svms_are_scikit_learns(root):
+    study = module(root, "coates.py")
+    random = np.random.default_rng(0)
+    x, label = random.normal(size=(90, 4)), random.integers(0, 3, 90)
+    x[:, 0] += label
+    start = np.zeros((5, 3))
+    ours = study.train_svms(jnp.asarray(x, jnp.float32), label, 0.1, start, 200)
+    theirs = LinearSVC(C=1 / (0.1 * len(x)), intercept_scaling=1e3, tol=1e-8, max_iter=10**6)
+    theirs.fit(x, label)
+    np.testing.assert_allclose(ours[:-1].T, theirs.coef_, atol=2e-3)
+    np.testing.assert_allclose(ours[-1], theirs.intercept_, atol=2e-3)
+    assert study.accuracy(ours, x, label) == pytest.approx(theirs.score(x, label), abs=0.02)
 
 
 def test_codes_are_summed_over_quadrants(root):
