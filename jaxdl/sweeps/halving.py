@@ -1,19 +1,18 @@
 """Successive halving of a population that trains in one compiled program.
 
 A population has a fixed number of places, and in each a member trains with a setting of its own. At
-each rung (`jaxdl.sweeps.rungs`) it is decided who goes on; the place of a member that does not is
-taken by one with a new setting, from its first step. Shapes stay the same, so nothing is compiled
-again.
+each rung it is decided who goes on (`jaxdl.sweeps.rungs`, where the rule is); the place of a member
+that does not is taken by one with a new setting, from its first step. Shapes stay the same, so
+nothing is compiled again.
 
     search.json, figures/search.png   see `jaxdl.sweeps.search`
-    trace.jsonl                       one JSON object for each member at each rung
+    trace.jsonl                       see `jaxdl.sweeps.trace`
     checkpoints/…                     the states of all places, until the search ends
     best/…                            the best member, an ordinary run
 """
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -33,7 +32,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.figures import save
 from jaxdl.figures.search import search_figure
-from jaxdl.files import Secondary, append_bytes, replace_text
+from jaxdl.files import Secondary
 from jaxdl.progress import Progress, duration
 from jaxdl.signals import StopSignal
 from jaxdl.sweeps import search as searches
@@ -41,8 +40,9 @@ from jaxdl.sweeps.carried import judged, population_of
 from jaxdl.sweeps.draws import shown
 from jaxdl.sweeps.population import member_of
 from jaxdl.sweeps.population_recorder import Quiet
-from jaxdl.sweeps.rungs import TRACE, Record, Rungs, read_trace
+from jaxdl.sweeps.rungs import Bracket, Decision, Place, Rungs
 from jaxdl.sweeps.search import Search
+from jaxdl.sweeps.trace import Record, Trace, read_trace
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.loop import Pace
@@ -55,23 +55,14 @@ _MOST_RUNS = 1_000_000  # that a budget may be of
 
 
 @dataclass
-class _Place:
-    """A place of the population: which member trains there, if any, and how far it is."""
-
-    member: int | None
-    step: int = 0
-    diverged: bool = False
-
-
-@dataclass
 class _Notes:
-    """What is noted beside a checkpoint: the counters below, and who is where."""
+    """What is noted beside a checkpoint: that of the bracket, and of the trace."""
 
     steps: int
     left: int
     drawn: int
+    places: list[Place]
     lines: int
-    places: list[_Place]
     wall_seconds: float
 
 
@@ -112,29 +103,20 @@ class Halving:
     def __init__(self, run: Run, search: Search, say: Callable[[str], None]) -> None:
         self.run, self.search, self._say = run, search, say
         self.base, self._objective = judged(search)
-        self.rungs = Rungs.of(self.base.clock.total, search.eta, search.size)
+        rungs = Rungs.of(self.base.clock.total, search.eta, search.size)
         if not search.size <= search.budget <= _MOST_RUNS:
             raise UserError(
                 f"--budget {search.budget:g}: is in whole runs; expected as many as there are "
                 f"places, {search.size}, to {_MOST_RUNS:,}"
             )
-        self.length = math.floor(search.budget * self.base.clock.total / search.size)
+        length = math.floor(search.budget * self.base.clock.total / search.size)
+        self.bracket, self.trace = Bracket(rungs, search.size, length), Trace(run.folder)
         with self.base.precision.enabled():
             self.population = population_of(search, self.base)
         self._loader = self.base.loader()
         self._checkpoints = Checkpoints(run.checkpoints, keep=1, check=run.check_held)
-        self._places = [_Place(member) for member in range(search.size)]
-        self._drawn, self._lines = search.size, 0  # members, and lines of the trace
-        self._steps, self._left = 0, self.rungs.steps[0]  # made, and to make until an event
-        self._reached: list[dict[int, float]] = [{} for _ in self.rungs.steps]
-        self._best: tuple[int, float] | None = None  # member, and value: the smaller the better
-        self._progress = Progress(self.length, self.base.order.batch_size * search.size)
+        self._progress = Progress(length, self.base.order.batch_size * search.size)
         self._timing = Timing(self._progress)
-
-    @property
-    def _active(self) -> list[_Place]:
-        """The places in which a member trains."""
-        return [place for place in self._places if place.member is not None]
 
     # ---- Training
 
@@ -148,9 +130,10 @@ class Halving:
           UserError: all members have diverged.
           SystemExit: a signal asked to stop; all was saved.
         """
-        rungs = ", ".join(f"{step:,}" for step in self.rungs.steps)
+        bracket = self.bracket
+        rungs = ", ".join(f"{step:,}" for step in bracket.rungs.steps)
         self._say(
-            f"{len(self._places)} places in one program, up to {self.length:,} steps of each; "
+            f"{len(bracket.places)} places in one program, up to {bracket.length:,} steps of each; "
             f"compared at steps {rungs} by {self._objective.metric}"
         )
         with self.base.precision.enabled(), StopSignal() as stop:
@@ -159,19 +142,18 @@ class Halving:
                 states, carried, best = self._start()
                 with self._progress.busy("compiling"):
                     self._compile(states, carried)
-            self._timing.start_training(self._steps)
-            while self._active or self._steps_to_refill() is not None:
+            self._timing.start_training(bracket.steps)
+            while not bracket.over:
                 states = self._train_to_event(states, carried, stop)
                 if stop.asked:
                     self._save(states, best)
                     self._checkpoints.wait()
                     self._progress.say(
-                        f"stopped at step {self._steps:,} and saved; run again to resume"
+                        f"stopped at step {bracket.steps:,} and saved; run again to resume"
                     )
                     raise SystemExit(128 + stop.asked)
                 best = self._decide(states, best)
                 states, carried = self._refill(states, carried)
-                self._left = self._steps_to_event()
                 self._save(states, best)
             self._checkpoints.wait()
             self._loader.close()
@@ -189,36 +171,27 @@ class Halving:
         self._fresh = lambda carried: fresh(carried, start)
         restored = self._checkpoints.restore(like)
         if restored is None:
-            replace_text(self.run.folder / TRACE, "")
+            self.trace.restart(0)
             states = self._fresh(carried)
             blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
             return states, carried, devices.replicate(blank)
         tree, notes = restored
         self._resume(notes)
-        for i, place in enumerate(self._places):
-            if place.member is not None:
-                carried = self._with_row(carried, i, place.member)
-        self._progress.say(f"resumed at step {self._steps:,}")
+        for i, member in self.bracket.active.items():
+            carried = self._with_row(carried, i, member)
+        self._progress.say(f"resumed at step {self.bracket.steps:,}")
         return tree["states"], jax.device_put(carried, sharding), tree["best"]
 
     def _resume(self, notes: Mapping[str, Any]) -> None:
         if reason := json_files.fault(notes, _Notes):
             raise UserError(f"{self._checkpoints.folder}: {reason}; {json_files.RESTORE}")
-        self._steps, self._left = notes["steps"], notes["left"]
-        self._drawn, self._lines = notes["drawn"], notes["lines"]
-        self._places = [_Place(**place) for place in notes["places"]]
+        self.bracket.restore(notes)
         self._timing.earlier = notes["wall_seconds"]
-        lines = (self.run.folder / TRACE).read_text().splitlines(keepends=True)
-        replace_text(self.run.folder / TRACE, "".join(lines[: self._lines]))
-        for record in read_trace(self.run.folder):
-            self._note(record)
-
-    def _note(self, record: Record) -> None:
-        """Take a record into account."""
-        value = math.inf if record.metric is None else self._value(record.metric)
-        self._reached[record.rung][record.member] = value
-        if record.decision == "finished" and (self._best is None or value < self._best[1]):
-            self._best = record.member, value
+        for record in self.trace.restart(notes["lines"]):
+            value = math.inf if record.metric is None else self._value(record.metric)
+            self.bracket.note(
+                Decision(record.member, record.rung, record.step, value, record.decision)
+            )
 
     def _value(self, metric: float) -> float:
         """What is the smaller the better."""
@@ -236,7 +209,7 @@ class Halving:
             donate=(0,),
             results=(sharding, devices.replicated),
         )
-        chosen = np.zeros(len(self._places), bool)
+        chosen = np.zeros(len(self.bracket.places), bool)
         self._choose = devices.compiled(_chosen, states, states, chosen, results=sharding)
         pick = lambda states, i: jax.tree.map(lambda x: x[i], states)  # noqa: E731
         self._pick = devices.compiled(pick, states, np.int32(0))
@@ -245,19 +218,18 @@ class Halving:
 
     def _rows(self, n: int) -> np.ndarray:
         """The rows of the next `n` steps of all places, (steps, members, batch)."""
-        made = {step: self._loader.make(step, n) for step in {p.step for p in self._places}}
-        return np.stack([made[place.step] for place in self._places], axis=1)
+        steps = [place.step for place in self.bracket.places]
+        made = {step: self._loader.make(step, n) for step in {*steps}}
+        return np.stack([made[step] for step in steps], axis=1)
 
     def _train_to_event(self, states: State, carried: Any, stop: StopSignal) -> State:
         """Train all until there is something to decide, or until a signal asks to stop."""
         pace, unread = Pace(self._loader.steps), None
-        while self._left and not stop.asked:
-            n = min(self._left, pace.steps)
+        while self.bracket.left and not stop.asked:
+            n = min(self.bracket.left, pace.steps)
             batches = jax.device_put(self._rows(n), self._spread)
             states, summaries = self._program(states, carried, self._columns, batches, np.int32(n))
-            for place in self._active:
-                place.step += n
-            self._steps, self._left = self._steps + n, self._left - n
+            self.bracket.advance(n)
             if unread:
                 self._read(*unread)
                 pace.tick(unread[0])
@@ -266,107 +238,57 @@ class Halving:
             self._read(*unread)
         return states
 
-    def _steps_to_event(self) -> int:
-        """Steps until a member reaches a rung, or empty places are filled; 0 at the end."""
-        steps = [self.rungs.steps[self.rungs.after(p.step)] - p.step for p in self._active]
-        return min([*steps, *filter(None, [self._steps_to_refill()])], default=0)
-
     def _read(self, n: int, summaries: Mapping[str, Any]) -> None:
         """Note which members have come to numbers that are not finite, and show the progress."""
         losses, norms = (np.asarray(summaries[k], np.float32)[:n] for k in ("loss", "grad_norm"))
         finite = np.isfinite(losses + norms).all(axis=0)
-        for place, sound in zip(self._places, finite, strict=True):
+        for place, sound in zip(self.bracket.places, finite, strict=True):
             place.diverged = place.diverged or not sound
-        going = [i for i, place in enumerate(self._places) if place.member is not None]
-        if going:
+        if going := [*self.bracket.active]:
             # The mean would be that of whoever is about to diverge.
-            self._progress.show(self._steps, float(np.median(losses[-1, going])), 0.0)
+            self._progress.show(self.bracket.steps, float(np.median(losses[-1, going])), 0.0)
 
     # ---- Rungs
 
     def _decide(self, states: State, best: State) -> State:
         """Judge members at rungs, and empty the places of those that end; returns the best."""
         self._timing.stop_training()
-        ended = self._arrivals()
-        values = {i: self._judged(states, i) for i in ended}
-        for i, (rung, value) in values.items():
-            self._reached[rung][self._member(i)] = value
-        for i, (rung, value) in values.items():
-            place, member = self._places[i], self._member(i)
-            decision = "promoted"
-            if not math.isfinite(value):
-                decision = "diverged"
-            elif rung + 1 == len(self.rungs.steps):
-                decision = "finished"
-                if self._best is None or value < self._best[1]:
-                    best = self._pick(states, np.int32(i))
-            elif not self.rungs.promoted(self._reached[rung], [member])[member]:
-                decision = "stopped"
-            metric = None if decision == "diverged" else self._value(value)
-            record = Record(
-                member, self.search.setting(member), rung, place.step, metric, decision, self._steps
-            )
-            self._log(record)
-            if decision != "promoted":
-                self._places[i] = _Place(None)
-        self._timing.start_training(self._steps)
+        values = {i: self._judged(states, i) for i in self.bracket.arrivals()}
+        for i, decision in self.bracket.decide(values).items():
+            self._log(decision)
+            if decision is self.bracket.best:
+                best = self._pick(states, np.int32(i))
+        self._timing.start_training(self.bracket.steps)
         return best
 
-    def _member(self, i: int) -> int:
-        member = self._places[i].member
-        assert member is not None
-        return member
-
-    def _arrivals(self) -> list[int]:
-        """The places whose members are at a rung, or have diverged."""
-        return [
-            i
-            for i, place in enumerate(self._places)
-            if place.member is not None and (place.diverged or place.step in self.rungs.steps)
-        ]
-
-    def _judged(self, states: State, i: int) -> tuple[int, float]:
-        """The rung that the member of a place has reached, and its value there."""
-        place = self._places[i]
-        at_rung = place.step in self.rungs.steps
-        rung = self.rungs.steps.index(place.step) if at_rung else self.rungs.after(place.step)
-        if place.diverged:
-            return rung, math.inf
+    def _judged(self, states: State, i: int) -> float:
+        """The value of the member of a place."""
+        if self.bracket.places[i].diverged:
+            return math.inf
         metrics, _ = self._measure(self._pick(states, np.int32(i)))
         value = self._value(metrics[self._objective.metric])
-        return rung, value if abs(value) < _LARGEST else math.inf  # and where it is NaN
+        return value if abs(value) < _LARGEST else math.inf  # and where it is NaN
 
-    def _log(self, record: Record) -> None:
-        self._note(record)
-        append_bytes(self.run.folder / TRACE, (json.dumps(asdict(record)) + "\n").encode())
-        self._lines += 1
-        if record.decision == "finished":
+    def _log(self, made: Decision) -> None:
+        setting, steps = self.search.setting(made.member), self.bracket.steps
+        metric = None if made.decision == "diverged" else self._value(made.value)
+        self.trace.append(
+            Record(made.member, setting, made.rung, made.step, metric, made.decision, steps)
+        )
+        if made.decision == "finished":
             self._progress.say(
-                f"step {self._steps:,}: member {record.member} has finished, "
-                f"{self._objective.metric} {record.metric:.5g} ({shown(record.setting)})"
+                f"step {steps:,}: member {made.member} has finished, "
+                f"{self._objective.metric} {metric:.5g} ({shown(setting)})"
             )
 
-    def _steps_to_refill(self) -> int | None:
-        """Steps until empty places are filled; None if there are none, or no time is left.
-
-        Places are filled when a multiple of the first rung's steps is reached, so that members come
-        to a rung together, and are compared with one another.
-        """
-        wait = -self._steps % self.rungs.steps[0]
-        full = len(self._active) == len(self._places)
-        in_time = self._steps + wait + self.rungs.steps[-1] <= self.length
-        return None if full or not in_time else wait
-
     def _refill(self, states: State, carried: Any) -> tuple[State, Any]:
-        """Fill empty places with new members, if it is time to."""
-        if self._steps_to_refill() != 0:
+        """Give empty places to new members, if it is time to."""
+        filled = self.bracket.refill()
+        if not filled:
             return states, carried
-        empty = [i for i, place in enumerate(self._places) if place.member is None]
-        for i in empty:
-            self._places[i] = _Place(self._drawn)
-            carried = self._with_row(carried, i, self._drawn)
-            self._drawn += 1
-        chosen = np.isin(np.arange(len(self._places)), empty)
+        for i, member in filled.items():
+            carried = self._with_row(carried, i, member)
+        chosen = np.isin(np.arange(len(self.bracket.places)), [*filled])
         carried = jax.device_put(carried, self.population.shardings[0])
         return self._choose(self._fresh(carried), states, chosen), carried
 
@@ -376,15 +298,9 @@ class Halving:
         return jax.tree.map(lambda all_, one: _put(all_, i, one), carried, row)
 
     def _save(self, states: State, best: State) -> None:
-        notes = {
-            "steps": self._steps,
-            "left": self._left,
-            "drawn": self._drawn,
-            "lines": self._lines,
-            "places": [asdict(place) for place in self._places],
-            "wall_seconds": self._timing.wall,
-        }
-        self._checkpoints.save(self._steps, {"states": states, "best": best}, notes)
+        notes = {"lines": self.trace.lines, "wall_seconds": self._timing.wall}
+        tree = {"states": states, "best": best}
+        self._checkpoints.save(self.bracket.steps, tree, self.bracket.notes() | notes)
 
     def _answer(self, signals: int) -> None:
         if signals == 1:
@@ -397,9 +313,10 @@ class Halving:
 
     def _finish(self, best: State) -> Search:
         """Write the best member as an ordinary run, whose test split is evaluated here, once."""
-        if self._best is None:
+        bracket, winner = self.bracket, self.bracket.best
+        if winner is None:
             raise UserError(f"{self.run.folder}: every member has diverged; draw lower rates")
-        setting = self.search.setting(self._best[0])
+        setting = self.search.setting(winner.member)
         config = self.search.with_setting(setting)
         experiment, run = build_experiment(config, resumed=True), Run(self.run.folder / "best")
         shutil.rmtree(run.folder, ignore_errors=True)  # what a kill in here has left
@@ -414,14 +331,15 @@ class Halving:
             recorder.save(int(best.step), best)
             recorder.checkpoints.wait()
             result = recorder.finish(best, 0)
-        found = {"member": self._best[0], "setting": setting, "place": "best"}
+        found = {"member": winner.member, "setting": setting, "place": "best"}
         search = replace(self.search, best={**found, "metrics": result["metrics"]})
-        rate = self._steps * self.base.order.batch_size * len(self._places)
+        size = len(bracket.places)
+        steps = bracket.steps * size
+        rate = steps * self.base.order.batch_size / max(1e-9, self._timing.training)
         self._say(
-            f"{self._drawn} members took {self._steps:,} steps of {len(self._places)} places, as "
-            f"much as {self._steps * len(self._places) / self.base.clock.total:.1f} whole runs, in "
-            f"{duration(self._timing.wall)}; {rate / max(1e-9, self._timing.training):,.0f} "
-            "training examples/s"
+            f"{bracket.drawn} members took {bracket.steps:,} steps of {size} places, as much as "
+            f"{steps / self.base.clock.total:.1f} whole runs, in "
+            f"{duration(self._timing.wall)}; {rate:,.0f} training examples/s"
         )
         searches.write(self.run, search)
         shutil.rmtree(self.run.checkpoints, ignore_errors=True)

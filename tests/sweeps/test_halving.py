@@ -17,8 +17,9 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.order import ShuffledEpochs
 from jaxdl.figures.search import search_figure
 from jaxdl.sweeps.halving import Halving
-from jaxdl.sweeps.rungs import Rungs, read_trace
+from jaxdl.sweeps.rungs import Bracket, Rungs
 from jaxdl.sweeps.search import Search, write
+from jaxdl.sweeps.trace import Record, read_trace
 from jaxdl.training.build import read_config
 from jaxdl.training.measure import Measure
 
@@ -96,15 +97,41 @@ def test_rungs_ascend_to_the_length_of_a_run(total, eta, places):
 def test_whoever_is_among_the_best_goes_on(values, eta, data):
     values = [math.inf if math.isnan(value) else value for value in values]
     reached = dict(enumerate(values))
-    arrivals = data.draw(st.sets(st.sampled_from(sorted(reached))))
-    going = Rungs((1, 2), eta).promoted(reached, arrivals)
-    assert going.keys() == arrivals
-    for member, goes in going.items():
-        better = sum(
-            v < reached[member] or (v == reached[member] and m < member) for m, v in reached.items()
-        )
-        among = better < max(1, len(values) // eta)
-        assert goes is (among and math.isfinite(reached[member]))
+    member = data.draw(st.sampled_from(sorted(reached)))
+    better = sum(
+        v < reached[member] or (v == reached[member] and m < member) for m, v in reached.items()
+    )
+    among = better < max(1, len(values) // eta)
+    goes = Rungs((1, 2), eta).promoted(reached, member)
+    assert goes is (among and math.isfinite(reached[member]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(2, 4), st.integers(4, 9), st.integers(1, 6), st.data())
+def test_a_bracket_decides_by_the_rule_until_nobody_can_finish(total, eta, size, runs, data):
+    if total < eta:
+        return
+    rungs = Rungs.of(total, eta, size)
+    bracket, records = Bracket(rungs, size, runs * total), []
+    while not bracket.over:
+        assert bracket.left > 0 or bracket.arrivals()
+        bracket.advance(data.draw(st.integers(min(1, bracket.left), bracket.left)))
+        other = Bracket(rungs, size, runs * total)
+        other.restore(bracket.notes())
+        assert other.notes() == bracket.notes()
+        if bracket.left:
+            continue
+        values = {i: data.draw(st.floats(0, 1) | st.just(math.inf)) for i in bracket.arrivals()}
+        for each in bracket.decide(values).values():
+            metric = each.value if math.isfinite(each.value) else None
+            records.append(
+                Record(each.member, {}, each.rung, each.step, metric, each.decision, bracket.steps)
+            )
+        bracket.refill()
+    assert_decided_by_the_rule(records, eta, rungs.steps)
+    whole = [record.metric for record in records if record.decision == "finished"]
+    assert bracket.steps <= runs * total
+    assert bracket.best.value == min(whole) if whole else bracket.best is None
 
 
 def test_the_figure_takes_what_has_diverged():
@@ -151,7 +178,7 @@ def test_members_are_replaced_without_a_new_compilation(call, search, tmp_path, 
         return measure(self, state)
 
     def refilled(self, *rest):
-        events.append(self._steps)
+        events.append(self.bracket.steps)
         return refill(self, *rest)
 
     def finished(self, *rest):
@@ -241,9 +268,14 @@ def test_a_search_that_was_killed_goes_one_rung_again(search, tmp_path, monkeypa
 
     decide, start, decided, begun = Halving._decide, Halving._start, [], []
 
+    def started(self):
+        states = start(self)
+        begun.append(self.bracket.steps)
+        return states
+
     def killed(self, *rest):
         best = decide(self, *rest)
-        decided.append(self._steps)
+        decided.append(self.bracket.steps)
         if len(decided) == 3:
             self._checkpoints.wait()
             raise Killed
@@ -255,7 +287,9 @@ def test_a_search_that_was_killed_goes_one_rung_again(search, tmp_path, monkeypa
         with pytest.raises(Killed):
             search("killed", *HALVING, *PEAK)
     with monkeypatch.context() as patch:
-        patch.setattr(Halving, "_start", lambda self: (start(self), begun.append(self._steps))[0])
+        patch.setattr(
+            Halving, "_start", lambda self: (start(self), begun.append(self.bracket.steps))[0]
+        )
         assert search("killed", *HALVING, *PEAK)[0] == 0
     assert begun == [decided[1]]
     assert_as_whole(tmp_path, "killed")
