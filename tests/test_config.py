@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from jaxdl import config as cfg
 from jaxdl import overrides
+from jaxdl.configs import shipped
 from jaxdl.durations import in_steps
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
@@ -241,7 +242,7 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_shipped_configs_go_by_their_name():
     assert cfg.read("digits_mlp") == cfg.read("configs/digits_mlp.py")
-    assert {"digits_cnn", "mnist_mlp", "bishop_polynomial"} <= set(cfg.shipped())
+    assert {"digits_cnn", "mnist_mlp", "bishop_polynomial"} <= set(shipped())
 
 
 def test_build_calls_what_is_named():

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.configs import LECTURE
+from jaxdl.configs import LECTURE, shipped
 from jaxdl.parallel import mesh as devices
 from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.check import check, check_shapes
@@ -48,12 +47,12 @@ ALIKE = (
 )
 TRACED = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(ALIKE) else name
-    for name in sorted(cfg.shipped())
+    for name in sorted(shipped())
     if name.endswith(LARGE)
 ]
 TRAINED = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(LARGE) else name
-    for name in sorted(cfg.shipped())
+    for name in sorted(shipped())
 ]
 
 
@@ -119,15 +118,15 @@ def test_a_config_of_ones_own_begins_with_a_shipped_one(tmp_path, installed):
         env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     folder = site / "jaxdl" / "configs" if installed else package.parent / "configs"
-    assert done.stdout == f"(64, 64) True {len(cfg.shipped())} {folder}\n", done.stderr
+    assert done.stdout == f"(64, 64) True {len(shipped())} {folder}\n", done.stderr
 
 
-@pytest.mark.parametrize("name", sorted(cfg.shipped()))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_config_says_what_it_is(name):
-    document = (cfg.shipped()[name]).read_text()
+    document = (shipped()[name]).read_text()
     assert document.startswith('"""') and f"jaxdl train --config configs/{name}.py" in document
 
 
 def test_every_config_has_its_place_in_the_lecture():
     placed = [name for names in LECTURE.values() for name in names]
-    assert sorted(placed) == sorted(cfg.shipped())
+    assert sorted(placed) == sorted(shipped())

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import config as cfg
+from jaxdl.configs import shipped
 from jaxdl.overrides import override
 from jaxdl.training.build import NODES
 
@@ -125,7 +126,7 @@ def overrides(words):
     name = option(words, "--config")
     if not name or words[1] not in ("train", "check", "sweep"):
         return []
-    if Path(name).stem not in cfg.shipped():  # of the README itself, or of `init`: small already
+    if Path(name).stem not in shipped():  # of the README itself, or of `init`: small already
         return ["--config.training.steps=2"] if name == "houses.py" else []
     own = [w[len("--config.") :] for w in words if w.startswith("--config.")]
     steps = 3 if "--halving" in words else 2  # rungs are a third of one another
@@ -288,9 +289,9 @@ def test_every_config_and_file_they_name_is_there():
         if (ROOT / readme).exists():
             text = (ROOT / readme).read_text()
             for name in re.findall(r"configs/([a-z]\w*)\.py", text):
-                assert name in cfg.shipped()
+                assert name in shipped()
             for path in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
                 assert (ROOT / Path(readme).parent / path).exists(), f"{readme}: {path}"
             named += text
-    for name in cfg.shipped():
+    for name in shipped():
         assert f"`{name}`" in named, f"{name} is missing from the table of configs"

@@ -55,7 +55,7 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _configs() -> dict[str, object]:
     """What completes `--config`: the names of the shipped configs, and Python files."""
-    from jaxdl.config import shipped
+    from jaxdl.configs import shipped
 
     names = " ".join(shipped())
     bash = f'compgen -W "{names}" -- "$1"; compgen -f -X "!*.py" -- "$1"; compgen -d -- "$1"'

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import SPEED, Run
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, printable, suggestion
 from jaxdl.files import local_run, refuse_links
 from jaxdl.sweeps.grid import Sweep
 from jaxdl.sweeps.search import SEARCH
@@ -192,7 +192,7 @@ def chosen_metric(told: Sequence[Told], asked: str | None) -> str:
         if not each.series(metric)[0]:
             options = sorted({name for line in each.history for name in line} - {"step", "seconds"})
             raise UserError(
-                f"--metric: {each.run.folder} has no {metric!r}; {cfg.suggestion(metric, options)}"
+                f"--metric: {each.run.folder} has no {metric!r}; {suggestion(metric, options)}"
             )
     return metric
 

@@ -9,6 +9,7 @@ import pytest
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
+from jaxdl.configs import shipped
 from jaxdl.data.loader import fetch
 from jaxdl.errors import UserError
 from jaxdl.named_code import FromRun
@@ -190,7 +191,7 @@ def test_what_a_group_loses_is_told(told, override, line):
     assert line in lines and lines.count("\n") == (1 if line else 0)
 
 
-@pytest.mark.parametrize("name", sorted(cfg.shipped()))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_the_resolved_config_holds_all_defaults_and_says_the_same(name):
     raw, config = cfg.read(name), read_config(name)
     Settings.of(config)

@@ -132,4 +132,4 @@ def test_names_of_others_are_written_as_python_has_them(tmp_path):
     names = ("it's", 'a "b"', "back\\slash", "new\nline", '"""', "é中\udcff", "x" * 200)
     made = FirstConfig("A title.", {"data": {"features": names, "n": 1}}, {"data.n": "why " * 40})
     (tmp_path / "c.py").write_text(made.text('jaxdl train --config """\\N{x}.py'))
-    assert cfg.plain(cfg._get_config(tmp_path / "c.py", None))["data"]["features"] == names
+    assert cfg.read(tmp_path / "c.py")["data"]["features"] == names

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from jaxdl import config as cfg
+from jaxdl.configs import shipped
 from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.continuation import lasting, with_absolute_paths
 
@@ -22,7 +23,7 @@ def told(caplog):
     return read
 
 
-@pytest.mark.parametrize("name", sorted(cfg.shipped()))
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_config_is_small_on_its_twin(told, name):
     training = (config := told(name)[0])["training"]
     assert training["steps"] <= 10 and training.get("epochs") is None
