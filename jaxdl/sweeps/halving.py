@@ -45,10 +45,10 @@ from jaxdl.sweeps.search import Search
 from jaxdl.sweeps.trace import Record, Trace, read_trace
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
-from jaxdl.training.loop import Pace
 from jaxdl.training.measure import Measure
-from jaxdl.training.recorder import Recorder, Timing
+from jaxdl.training.recorder import Recorder
 from jaxdl.training.state import State
+from jaxdl.training.timing import Pace, Timing
 
 _LARGEST = 2.0**63  # of a metric: what is beyond has diverged, and no file of ours keeps it
 _MOST_RUNS = 1_000_000  # that a budget may be of

@@ -16,9 +16,10 @@ from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import Diverged, UserError, brief
 from jaxdl.progress import Progress
 from jaxdl.training.measure import Measure
-from jaxdl.training.recorder import Recorder, Timing
+from jaxdl.training.recorder import Recorder
 from jaxdl.training.state import State
 from jaxdl.training.step import Summary
+from jaxdl.training.timing import Timing
 
 if TYPE_CHECKING:
     from jaxdl.sweeps.population import Population

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -20,11 +19,10 @@ from jaxdl.signals import Stopped, StopSignal
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.profile import Profile
-from jaxdl.training.recorder import Recorder, Timing
+from jaxdl.training.recorder import Recorder
 from jaxdl.training.state import State
 from jaxdl.training.step import Summary
-
-_CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progress wait for it
+from jaxdl.training.timing import Pace, Timing
 
 
 @runtime_checkable
@@ -225,33 +223,3 @@ def _answer(trainee: Trainee, stop: StopSignal, pace: Pace, signals: int) -> Non
 
 def _say_stopped(trainee: Trainee, step: int) -> None:
     trainee.progress.say(f"stopped at step {step:,} and saved; run again to resume")
-
-
-class Pace:
-    """How many steps a compiled call should take, from how long they took so far.
-
-    Args:
-      most: the most it can take.
-
-    Attributes:
-      steps: what the next call should take.
-      seconds: what the last call took, 0 before.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._last: float | None = None
-        self.steps, self.seconds = 1, 0.0
-
-    def restart(self) -> None:
-        """Something else took the time since the last tick."""
-        self._last = None
-
-    def tick(self, n: int) -> None:
-        """A call of `n` steps has ended."""
-        now = time.perf_counter()
-        if self._last is not None:
-            self.seconds = now - self._last
-            wanted = int(_CALL_SECONDS * n / max(1e-9, self.seconds))
-            self.steps = max(1, min(wanted, 4 * self.steps, self._most))
-        self._last = now

@@ -32,47 +32,10 @@ from jaxdl.training.memory import Memory
 from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
 from jaxdl.training.step import Summary
+from jaxdl.training.timing import Timing
 from jaxdl.types import Batch, Params
 
 _FINGERPRINT = ("examples", "sha256")  # of the description of the data
-
-
-class Timing:
-    """What the time of a run is spent on.
-
-    Args:
-      progress: shows the rate of training; its clock starts with that of training.
-
-    Attributes:
-      compiling: seconds.
-      earlier: seconds of earlier starts of the same run.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._began = self._since = time.perf_counter()
-        self._trained = 0.0
-        self.compiling = self.earlier = 0.0
-
-    def start_training(self, step: int) -> None:
-        """Training begins, or resumes after something else, at a step."""
-        self._since = time.perf_counter()
-        self._progress.restart(step)
-
-    def stop_training(self) -> None:
-        """Something else begins, such as evaluation."""
-        self._trained += time.perf_counter() - self._since
-        self._since = math.inf
-
-    @property
-    def training(self) -> float:
-        """Seconds of training so far."""
-        return self._trained + max(0.0, time.perf_counter() - self._since)
-
-    @property
-    def wall(self) -> float:
-        """Seconds of the whole run, all starts together."""
-        return self.earlier + time.perf_counter() - self._began
 
 
 class Recorder:

@@ -21,7 +21,7 @@ from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
 from jaxdl.parallel.mesh import Devices
-from jaxdl.training import loop, recorder
+from jaxdl.training import loop, recorder, timing
 from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
@@ -184,7 +184,7 @@ def test_a_run_whose_lock_is_lost_stops_and_deletes_nothing(tmp_path, monkeypatc
             theirs.mkdir(parents=True)
         return take(feed, step, n)
 
-    monkeypatch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
+    monkeypatch.setattr(timing, "_CALL_SECONDS", 0)  # so that a call is one step
     monkeypatch.setattr(DeviceLoader, "take", lose)
     with contextlib.ExitStack() as others:
         with run.locked(), pytest.raises(UserError, match="lock: was deleted or replaced while"):
@@ -295,7 +295,7 @@ def test_resume_is_exact_at_every_step_of_every_task(tmp_path, monkeypatch, name
     for stop_at in range(1, 8):
         run = claimed(tmp_path / str(stop_at), config)
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
-            patch.setattr(loop, "_CALL_SECONDS", 0)  # so that a call is one step
+            patch.setattr(timing, "_CALL_SECONDS", 0)  # so that a call is one step
             patch.setattr(DeviceLoader, "take", signalled(DeviceLoader.take, stop_at))
             train(run)
         assert saved(run.folder)[-1] == stop_at

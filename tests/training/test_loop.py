@@ -16,10 +16,11 @@ from jaxdl.errors import UserError
 from jaxdl.progress import Progress
 from jaxdl.training.build import build_experiment
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import Pace, save_due, train
+from jaxdl.training.loop import save_due, train
 from jaxdl.training.measure import Measure, measure
 from jaxdl.training.recorder import Recorder
 from jaxdl.training.start import train_run
+from jaxdl.training.timing import Pace
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -247,7 +248,7 @@ def test_saving_takes_a_thirtieth_of_the_time_at_most(tmp_path, monkeypatch):
 
 def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("jaxdl.training.loop.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("jaxdl.training.timing.time.perf_counter", lambda: now[0])
     for seconds, expected in ((0.05, 4), (0.0001, 256), (3.0, 1)):
         pace = Pace(256)
         for _ in range(8):
