@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -129,10 +128,10 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
     """
     experiment, loader, timing = trainee.experiment, trainee.loader, trainee.timing
     total, pace = experiment.clock.total, Pace(loader.steps)
-    stop.answer = functools.partial(_answer, trainee, stop, pace)
-    # Several processes must go on together, up to where they agree to stop.
-    giving_up = stop.giving_up if jax.process_count() == 1 else lambda _=False: nullcontext()
-    with giving_up(True):  # nothing to save
+    signals = _Signals(trainee, stop, pace)
+
+    # ---- Start
+    with signals.giving_up(nothing_to_save=True):
         first, state = trainee.start()
         if profile:
             profile.check(first, total)
@@ -140,18 +139,20 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
             call = trainee.compile(state)
         if not trainee.evaluated:
             trainee.evaluate(first, state)
-    step, unread, asked = first, None, 0
-    most = pace.steps
     to_event: Callable[[int], int] = experiment.steps_to_event
     if profile:
         call, to_event = profile.traced(call, first, trainee.progress.say), profile.limit(to_event)
+
+    # ---- Train
+    step, unread, asked = first, None, 0
+    most = pace.steps
     n = min(most, to_event(step))
     timing.start_training(step)
     while step < total and trainee.active and not asked:
         try:
             batches = loader.take(step, n)
         except Stopped:
-            _abandon(trainee, step, state, unread, stop)
+            signals.abandon(step, state, unread)
         state, summaries = call(state, batches, n)
         previous, unread = unread, (step, n, summaries)
         step += n
@@ -163,28 +164,32 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
             pace.tick(previous[1])
         most, asked, save = agreed(pace.steps, stop.asked, save_due(trainee, step))
         evaluate, save = experiment.due("evaluate_every", step), save or bool(asked)
-        if evaluate or save:
-            trainee.record(*unread)
-            unread = None
-            timing.stop_training()
-            if evaluate and not asked:
-                try:
-                    with giving_up():
-                        save = trainee.evaluate(step, state) or save
-                        evaluate = False
-                except Stopped:
-                    asked, save = stop.asked, True
-            if save:
-                trainee.save(step, state, evaluated=not evaluate)
-            if step < total and trainee.active:
-                pace.restart()
-                timing.start_training(step)
+        if not (evaluate or save):
+            continue
+
+        # ---- Evaluate and save
+        trainee.record(*unread)
+        unread = None
+        timing.stop_training()
+        if evaluate and not asked:
+            try:
+                with signals.giving_up():
+                    save = trainee.evaluate(step, state) or save
+                    evaluate = False
+            except Stopped:
+                asked, save = stop.asked, True
+        if save:
+            trainee.save(step, state, evaluated=not evaluate)
+        if step < total and trainee.active:
+            pace.restart()
+            timing.start_training(step)
+
+    # ---- Finish
     loader.close()
     trainee.checkpoints.wait()
     if asked:
-        _say_stopped(trainee, step)
-        raise SystemExit(128 + asked)
-    with giving_up(True):  # nothing to save
+        signals.leave(step, asked)
+    with signals.giving_up(nothing_to_save=True):
         return trainee.finish(state, step - first)
 
 
@@ -195,31 +200,45 @@ def save_due(trainee: Trainee, step: int) -> bool:
     return experiment.due("checkpoint_every", step) or (unset and trainee.checkpoints.overdue())
 
 
-def _abandon(trainee: Trainee, step: int, state: State, unread: Any, stop: StopSignal) -> NoReturn:
-    """Stop after a signal, if the next input does not come; save what this process can."""
-    if jax.process_count() == 1:  # several save together, and the others are not here
+class _Signals:
+    """What a signal makes of a run: what is given up, what is saved, and what is said of it."""
+
+    def __init__(self, trainee: Trainee, stop: StopSignal, pace: Pace) -> None:
+        self._trainee, self._stop, self._pace = trainee, stop, pace
+        stop.answer = self._answer
+
+    def giving_up(self, nothing_to_save: bool = False) -> AbstractContextManager[None]:
+        """A block that a signal interrupts, unless several processes must go on together."""
+        alone = jax.process_count() == 1
+        return self._stop.giving_up(nothing_to_save) if alone else nullcontext()
+
+    def abandon(self, step: int, state: State, unread: Any) -> NoReturn:
+        """Stop if the next input does not come; save what this process can."""
+        if jax.process_count() > 1:  # several save together, and the others are not here
+            raise SystemExit(128 + self._stop.asked)
         if unread:
-            trainee.record(*unread)
-        trainee.save(step, state)
-        trainee.checkpoints.wait()
-        _say_stopped(trainee, step)
-    raise SystemExit(128 + stop.asked)
+            self._trainee.record(*unread)
+        self._trainee.save(step, state)
+        self._trainee.checkpoints.wait()
+        self.leave(step, self._stop.asked)
 
+    def leave(self, step: int, asked: int) -> NoReturn:
+        """End with the status of a signal; all is saved."""
+        self._trainee.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+        raise SystemExit(128 + asked)
 
-def _answer(trainee: Trainee, stop: StopSignal, pace: Pace, signals: int) -> None:
-    """Say what a signal makes happen, when, and what a second one would."""
-    saved = trainee.checkpoints.steps()
-    since = f"the steps since the last checkpoint at step {saved[-1]:,}" if saved else "all steps"
-    when = f", in about {duration(max(1, pace.seconds))}" if pace.seconds else ""
-    after = "without this evaluation" if stop.gives_up else f"after this call{when}"
-    text = f"stopping {after}; press Ctrl-C again to stop now and lose {since}"
-    if stop.nothing_to_save:
-        text = "stopping; no step is lost, run again to resume"
-    elif signals > 1:
-        text = f"stopped; {since} are lost, run again to resume"
-    if signals < 3:
-        trainee.progress.say(text)
-
-
-def _say_stopped(trainee: Trainee, step: int) -> None:
-    trainee.progress.say(f"stopped at step {step:,} and saved; run again to resume")
+    def _answer(self, signals: int) -> None:
+        """Say what a signal makes happen, when, and what a second one would."""
+        stop, seconds, saved = self._stop, self._pace.seconds, self._trainee.checkpoints.steps()
+        since = (
+            f"the steps since the last checkpoint at step {saved[-1]:,}" if saved else "all steps"
+        )
+        when = f", in about {duration(max(1, seconds))}" if seconds else ""
+        after = "without this evaluation" if stop.gives_up else f"after this call{when}"
+        text = f"stopping {after}; press Ctrl-C again to stop now and lose {since}"
+        if stop.nothing_to_save:
+            text = "stopping; no step is lost, run again to resume"
+        elif signals > 1:
+            text = f"stopped; {since} are lost, run again to resume"
+        if signals < 3:
+            self._trainee.progress.say(text)
