@@ -23,6 +23,7 @@ from jaxdl.checkpointing.run_directory import Result, logged
 from jaxdl.errors import UserError, printable
 from jaxdl.files import refuse_links
 from jaxdl.terminal import aligned, say
+from jaxdl.trackers.base import kind_of
 
 Say = Callable[[str], None]
 
@@ -156,10 +157,10 @@ def _total(entries: Iterable[Entry]) -> str:
 
 def _newest(path: Path, damage: list[str]) -> list[dict[str, Any]]:
     """The last lines of training and of evaluation in metrics.jsonl, before any damage."""
-    newest: dict[bool, dict[str, Any]] = {}
+    newest: dict[str, dict[str, Any]] = {}
     try:
         for line in logged(path):
-            newest["loss" in line] = line
+            newest[kind_of(line)] = line
     except UserError as error:
         damage.append(str(error))
     return list(newest.values())

@@ -47,6 +47,7 @@ from jaxdl.files import (
     replace_text,
 )
 from jaxdl.json_files import strict, write_json
+from jaxdl.trackers.base import TRAINING, kind_of
 
 _log = logging.getLogger("jaxdl")
 
@@ -335,7 +336,7 @@ class Run:
         lines = [
             json.dumps(line)
             for line in logged_before
-            if evaluated or line["step"] < step or "loss" in line
+            if evaluated or line["step"] < step or kind_of(line) == TRAINING
         ]
         replace_text(self.out / "metrics.jsonl", "".join(line + "\n" for line in lines))
         self._record_environment()

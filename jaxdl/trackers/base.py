@@ -10,7 +10,7 @@ TRAINING, EVALUATION = "training", "evaluation"  # what the numbers of a step ar
 
 
 def kind_of(values: Mapping[str, Any]) -> str:
-    """What the numbers of a step are of; an evaluation has the losses of splits alone."""
+    """What a line of metrics.jsonl is of; an evaluation has the losses of splits alone."""
     return TRAINING if "loss" in values else EVALUATION
 
 
