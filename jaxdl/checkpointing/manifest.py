@@ -36,12 +36,12 @@ class Manifest:
 
 
 @dataclass
-class Best:
-    """The best checkpoint so far, as the notes have it."""
+class BestCheckpoint:
+    """The best checkpoint so far, as the notes and result.json have it."""
 
     step: int
-    metric: str = ""
-    value: float = 0.0
+    metric: str
+    value: float
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Notes:
 
     wall_seconds: float = 0.0
     evaluated: bool = True
-    best: Best | None = None
+    best: BestCheckpoint | None = None
     origin: dict[str, dict[str, Any]] = field(default_factory=dict)
     diverged: dict[str, str] = field(default_factory=dict)
 

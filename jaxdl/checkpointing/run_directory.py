@@ -33,6 +33,7 @@ from jaxdl import config as cfg
 from jaxdl import json_files
 from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.environment import environment
+from jaxdl.checkpointing.manifest import BestCheckpoint
 from jaxdl.data.table import Feature
 from jaxdl.errors import UserError
 from jaxdl.files import (
@@ -84,15 +85,6 @@ class Target:
 
 
 @dataclass
-class Best:
-    """The best checkpoint, in result.json."""
-
-    step: int
-    metric: str
-    value: float
-
-
-@dataclass
 class StoppedEarly:
     """Where a run stopped before its end, in result.json."""
 
@@ -111,7 +103,7 @@ class Result:
     examples_per_second: float | None
     target: Target | None
     met: bool | None
-    best: Best | None = None
+    best: BestCheckpoint | None = None
     stopped_early: StoppedEarly | None = None
 
 

@@ -29,7 +29,7 @@ from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.inside import class_maps, filter_grid, unit_patches
 from jaxdl.figures.language import captions
 from jaxdl.figures.localization import localizations
-from jaxdl.figures.needs import Known, undrawable
+from jaxdl.figures.needs import PlannedRun, undrawable
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.figures.reconstruction import codes, reconstructions, samples
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FIGURES",
     "PREVIEWS",
+    "FigureFolder",
     "FinishedRun",
-    "Gallery",
-    "Known",
+    "PlannedRun",
     "answers_gallery",
     "boxes_gallery",
     "class_maps",
@@ -90,7 +90,7 @@ FIGURES: dict[str, Callable[[FinishedRun], Figure]] = {
 PREVIEWS = frozenset({"detections", "localizations"})
 
 
-class Gallery(NamedTuple):
+class FigureFolder(NamedTuple):
     """Where the figures of a run go.
 
     Attributes:
@@ -117,16 +117,16 @@ class Gallery(NamedTuple):
         self.publish(name, save(function(run), path))
 
 
-def preview(figures: Figures, run: FinishedRun, gallery: Gallery, step: int) -> None:
+def preview(figures: Figures, run: FinishedRun, folder: FigureFolder, step: int) -> None:
     """Draw those of the figures that are in `PREVIEWS`, as name/step.png, of the results so far."""
     for name in sorted(figures.keys() & PREVIEWS):
-        gallery.draw(figures[name], run, f"{name}/{step:08}")
+        folder.draw(figures[name], run, f"{name}/{step:08}")
 
 
-def draw(figures: Figures, run: FinishedRun, gallery: Gallery) -> None:
+def draw(figures: Figures, run: FinishedRun, folder: FigureFolder) -> None:
     """Draw the learning curves and the given figures, as name.png."""
     for name, function in {"learning_curves": learning_curves, **figures}.items():
-        gallery.draw(function, run, name.rpartition(":")[2])
+        folder.draw(function, run, name.rpartition(":")[2])
 
 
 def drawn(folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jaxdl.tasks import Task
 
 
-class Known(NamedTuple):
+class PlannedRun(NamedTuple):
     """What is known of a run before it is trained.
 
     Attributes:
@@ -46,7 +46,7 @@ class Known(NamedTuple):
 
 
 # figure -> whether it can be drawn, and what it needs
-_NEEDS: dict[str, tuple[Callable[[Known], bool], str]] = {
+_NEEDS: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
     "captions": (
         lambda run: run.measures("written") and run.has("image"),
         "a task that generates text about images",
@@ -113,13 +113,13 @@ def lacking(name: str) -> UserError:
     return UserError(f"config.figures: {name!r} needs {_NEEDS[name][1]}")
 
 
-def undrawable(figures: Iterable[str], known: Known) -> dict[str, str]:
+def undrawable(figures: Iterable[str], run: PlannedRun) -> dict[str, str]:
     """The figures that cannot be drawn, and what they need; a user's own are not known."""
     return {
-        name: _NEEDS[name][1] for name in figures if name in _NEEDS and not _NEEDS[name][0](known)
+        name: _NEEDS[name][1] for name in figures if name in _NEEDS and not _NEEDS[name][0](run)
     }
 
 
-def _has_objects(run: Known) -> bool:
+def _has_objects(run: PlannedRun) -> bool:
     tables = [run.splits[name] for name in run.eval_splits]
     return any((np.asarray(table.columns["labels"]) >= 0).any() for table in tables)

@@ -20,7 +20,7 @@ Line = Mapping[str, Any]  # of metrics.jsonl
 
 
 @dataclass
-class Known:
+class TrackedRun:
     """What trackers.json holds of a tracker.
 
     Attributes:
@@ -48,7 +48,7 @@ class Trackers:
 
     def __init__(self, trackers: Mapping[str, Tracker], folder: Path) -> None:
         self._trackers, self._folder = dict(trackers), folder
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, TrackedRun] = {}
         self._lost: set[str] = set()
         self._free = {name for name, tracker in trackers.items() if tracker.rewinds}  # of the file
 
@@ -61,11 +61,11 @@ class Trackers:
         self._lost.clear()
         path = self._folder / "trackers.json"
         try:
-            saved = json_files.read(path, dict[str, Known]) if path.exists() else {}
+            saved = json_files.read(path, dict[str, TrackedRun]) if path.exists() else {}
         except UserError as error:
             _log.warning("%s (not used: trackers begin new runs)", error)
             saved = {}
-        self._known = {name: Known(**known) for name, known in saved.items()}
+        self._known = {name: TrackedRun(**known) for name, known in saved.items()}
         for known in self._known.values():
             if known.follows:
                 _advance(known.given, before)
@@ -81,7 +81,7 @@ class Trackers:
           kept: the lines of metrics.jsonl.
         """
         for name, tracker in self._trackers.items():
-            known = self._known.setdefault(name, Known())
+            known = self._known.setdefault(name, TrackedRun())
             self._attempt(name, self._begin, tracker, known, config, step, kept)
         self._require_written()
 
@@ -91,7 +91,7 @@ class Trackers:
             self._lost |= self._trackers.keys() - self._free
 
     def _begin(
-        self, tracker: Tracker, known: Known, config: Line, step: int, kept: Iterable[Line]
+        self, tracker: Tracker, known: TrackedRun, config: Line, step: int, kept: Iterable[Line]
     ) -> None:
         known.id = tracker.start(config, known.id, self._folder, step)
         known.follows = True
@@ -104,10 +104,12 @@ class Trackers:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Tell of the numbers of a step."""
         for name, tracker in self._trackers.items():
-            known = self._known.setdefault(name, Known())
+            known = self._known.setdefault(name, TrackedRun())
             self._attempt(name, self._give, tracker, known, step, values)
 
-    def _give(self, tracker: Tracker, known: Known, step: int, values: Mapping[str, Any]) -> None:
+    def _give(
+        self, tracker: Tracker, known: TrackedRun, step: int, values: Mapping[str, Any]
+    ) -> None:
         kind = kind_of(values)
         numbers = {k: float("nan") if v is None else v for k, v in values.items()}
         if numbers and (tracker.rewinds or step > known.given.get(kind, -1)):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.data import Table, duplicates
-from jaxdl.figures import Known, undrawable
+from jaxdl.figures import PlannedRun, undrawable
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 
@@ -68,14 +68,14 @@ def _tell_figures(
             batch = experiment.abstract_batch()
             return jax.eval_shape(experiment.prediction, experiment.abstract_state, batch)
 
-    known = Known(
+    planned = PlannedRun(
         experiment.task,
         experiment.splits,
         experiment.eval_splits,
         {*measured, *written},
         functools.cache(outputs),
     )
-    for name, needs in undrawable(experiment.figures, known).items():
+    for name, needs in undrawable(experiment.figures, planned).items():
         say(f"doubt       figure {name!r} cannot be drawn: it needs {needs}")
 
 

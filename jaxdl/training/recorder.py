@@ -18,7 +18,7 @@ from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
-from jaxdl.figures import FinishedRun, Gallery, draw, preview
+from jaxdl.figures import FigureFolder, FinishedRun, draw, preview
 from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
@@ -199,7 +199,7 @@ class Recorder:
         self.run.log(step, {**self.metrics, **speed}, self.timing.wall)
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
         self._listeners.evaluation(step, self.metrics, self._tables, speed)
-        preview(self.experiment.figures, self._results(state), self._gallery(step), step)
+        preview(self.experiment.figures, self._results(state), self._figure_folder(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
@@ -239,7 +239,7 @@ class Recorder:
         state = experiment.devices.gathered(state)
         result = self._result(state, steps)
         finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(experiment.figures, finished, self._gallery(result["step"]))
+        draw(experiment.figures, finished, self._figure_folder(result["step"]))
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
         write_json(self.run.out / "result.json", result)  # the last: it says that all is done
@@ -254,16 +254,16 @@ class Recorder:
         self._tables = self.run.tables()
         state = self.experiment.devices.gathered(restored[0])
         finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(self.experiment.figures, finished, self._gallery(result["step"]))
+        draw(self.experiment.figures, finished, self._figure_folder(result["step"]))
 
     def close(self) -> None:
         """Tell the trackers of a run that has not finished that it has stopped."""
         self._listeners.close()
 
-    def _gallery(self, step: int) -> Gallery:
+    def _figure_folder(self, step: int) -> FigureFolder:
         """Where figures of a step go."""
         publish = functools.partial(self._listeners.figure, step)
-        return Gallery(self.run.figures, self._figures, publish)
+        return FigureFolder(self.run.figures, self._figures, publish)
 
     def _results(self, state: State) -> FinishedRun:
         """What figures need of the run so far."""

@@ -115,7 +115,9 @@ def mosaic(
             canvas = jnp.where(rectangles(start, stop, (x.shape[1], x.shape[2])), moved, canvas)
             parts.append(objects.rolled(i).moved(factor, shift).seen(start, stop, keep))
             factors.append(factor)
-        together = Objects(*(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True)))
+        together = BatchObjects(
+            *(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        )
         room = objects.labels.shape[1] if limit is None else limit
         mixed = {
             column: canvas,
@@ -147,7 +149,7 @@ def mirrored_pictures(
     }
 
 
-class Objects(NamedTuple):
+class BatchObjects(NamedTuple):
     """The objects of a batch of images, padded with label -1."""
 
     boxes: Float[Array, "batch objects corners=4"]
@@ -158,11 +160,11 @@ class Objects(NamedTuple):
         """The columns of a batch."""
         return self._asdict()
 
-    def rolled(self, by: int) -> Objects:
+    def rolled(self, by: int) -> BatchObjects:
         """The objects of the image `by` places further on in the batch."""
-        return Objects(*(jnp.roll(each, -by, axis=0) for each in self))
+        return BatchObjects(*(jnp.roll(each, -by, axis=0) for each in self))
 
-    def moved(self, factor: Float[Array, " batch"], shift: Float[Array, "batch 2"]) -> Objects:
+    def moved(self, factor: Float[Array, " batch"], shift: Float[Array, "batch 2"]) -> BatchObjects:
         """Scaled, and then shifted (down, right)."""
         boxes = self.boxes * factor[:, None, None] + jnp.tile(shift[:, ::-1], 2)[:, None]
         return self._replace(boxes=boxes)
@@ -172,20 +174,20 @@ class Objects(NamedTuple):
         start: Float[Array, "*#batch 2"],
         stop: Float[Array, "*#batch 2"],
         keep: float,
-    ) -> Objects:
+    ) -> BatchObjects:
         """The parts in a window, from (top, left) to (bottom, right); others are dropped."""
         least, most = (jnp.tile(jnp.atleast_2d(end)[:, ::-1], 2)[:, None] for end in (start, stop))
         boxes = jnp.clip(self.boxes, least, most)
         sides, whole = (each[..., 2:] - each[..., :2] for each in (boxes, self.boxes))
         share = jnp.prod(sides, axis=-1) / jnp.maximum(jnp.prod(whole, axis=-1), 1e-6)
         stays = (self.labels >= 0) & jnp.all(sides >= 1, axis=-1) & (self.crowd | (share >= keep))
-        return Objects(
+        return BatchObjects(
             jnp.where(stays[..., None], boxes, 0),
             jnp.where(stays, self.labels, -1),
             self.crowd & stays,
         )
 
-    def packed(self, room: int) -> Objects:
+    def packed(self, room: int) -> BatchObjects:
         """The first `room` real objects, in their order, padded to `room`."""
         order = jnp.argsort(self.labels < 0, axis=1, stable=True)[:, :room]
         boxes, labels, crowd = (
@@ -193,7 +195,7 @@ class Objects(NamedTuple):
             for each in self
         )
         more = ((0, 0), (0, room - order.shape[1]))
-        return Objects(
+        return BatchObjects(
             jnp.pad(boxes, (*more, (0, 0))),
             jnp.pad(labels, more, constant_values=-1),
             jnp.pad(crowd, more),
@@ -202,10 +204,10 @@ class Objects(NamedTuple):
 
 def _images_and_objects(
     batch: Batch, column: str, name: str
-) -> tuple[Num[Array, "batch height width channels"], Objects]:
+) -> tuple[Num[Array, "batch height width channels"], BatchObjects]:
     for field in ("extent", "scale"):
         find_column(batch, field, name)
-    objects = Objects(*(find_column(batch, field, name) for field in Objects._fields))
+    objects = BatchObjects(*(find_column(batch, field, name) for field in BatchObjects._fields))
     return find_images(batch, column, name), objects
 
 
