@@ -59,7 +59,15 @@ class ShuffledEpochs:
 
     def epochs(self, step: Any) -> Int[Any, " batch"]:
         """The epoch of each row of that batch, counted from 0; `step` may be traced."""
-        return (step * self.batch_size + np.arange(self.batch_size)) // self.examples
+        size, place = self.batch_size, np.arange(self.batch_size, dtype=np.int32)
+        if isinstance(step, int):
+            return (step * size + place.astype(int)) // self.examples
+        # step * size may be beyond an int32. So the quotient is guessed in float32, and corrected
+        # by the remainder, which is small: int32 wraps around, and so the difference is right.
+        whole, part = step // self.examples, step % self.examples
+        guess = (part * (size / self.examples)).astype(step.dtype)
+        rest = part * size + place - guess * self.examples
+        return whole * size + guess + rest // self.examples
 
     @functools.cached_property
     def _epoch(self) -> Callable[[int], np.ndarray]:

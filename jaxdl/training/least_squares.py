@@ -28,6 +28,9 @@ def make_least_squares(
     decomposition of [J; √λ I], never forming JᵀJ, whose condition is the square (Bishop, PRML
     2006, eqs. 1.2, 1.4 and 3.15; λ is the task's `l2`).
 
+    The model is as in evaluation, with or without `freeze_statistics`: nothing is dropped, and
+    running statistics stay as they are.
+
     Raises:
       UserError: the task has no squared error to minimise, or weighs its examples.
     """

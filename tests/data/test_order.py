@@ -50,6 +50,15 @@ def test_a_compiled_step_knows_the_same_epochs(order):
         np.testing.assert_array_equal(compiled(step), order.epochs(step))
 
 
+@pytest.mark.parametrize(("examples", "size"), [(7, 3), (1_281_167, 4096), (2**29 - 1, 8191)])
+def test_a_compiled_step_knows_its_epochs_beyond_what_an_int32_counts(examples, size):
+    order = ShuffledEpochs(examples, size)
+    steps = np.random.default_rng(0).integers(0, 2**31 - 1, 200, np.int32)
+    steps[:2] = 2**31 - 2, 2**31 // size
+    expected = [order.epochs(int(step)) for step in steps]
+    np.testing.assert_array_equal(jax.jit(jax.vmap(order.epochs))(steps), expected)
+
+
 def test_epochs_and_seeds_differ():
     epochs = [tuple(ShuffledEpochs(100, 100, seed).rows(t)) for seed in (0, 1) for t in range(5)]
     assert len(set(epochs)) == 10
