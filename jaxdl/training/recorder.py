@@ -6,7 +6,6 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
-from jaxdl.figures import FigureFolder, FinishedRun, draw, preview
+from jaxdl.figures import FigureFolder, draw, preview
 from jaxdl.files import Secondary
 from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
@@ -26,6 +25,7 @@ from jaxdl.progress import Progress, duration
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.continuation import past
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.for_figures import results_for_figures
 from jaxdl.training.listeners import Listeners
 from jaxdl.training.measure import Measure
 from jaxdl.training.memory import Memory
@@ -33,7 +33,6 @@ from jaxdl.training.speed import Arithmetic, Speed
 from jaxdl.training.state import State, count, digest
 from jaxdl.training.step import Summary
 from jaxdl.training.timing import Timing
-from jaxdl.types import Batch, Params
 
 _FINGERPRINT = ("examples", "sha256")  # of the description of the data
 
@@ -199,7 +198,8 @@ class Recorder:
         self.run.log(step, {**self.metrics, **speed}, self.timing.wall)
         self.progress.show_evaluation(step, self.experiment.headline(self.metrics))
         self._listeners.evaluation(step, self.metrics, self._tables, speed)
-        preview(self.experiment.figures, self._results(state), self._figure_folder(step), step)
+        results = results_for_figures(self.experiment, state, self._tables)
+        preview(self.experiment.figures, results, self._figure_folder(step), step)
         for name, value in self.metrics.items():
             if name.endswith("/loss") and not math.isfinite(value):
                 self._refuse(step - 1, {name: value})
@@ -238,8 +238,7 @@ class Recorder:
             self.metrics, self._tables = self.measure(state)
         state = experiment.devices.gathered(state)
         result = self._result(state, steps)
-        finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(experiment.figures, finished, self._figure_folder(result["step"]))
+        self._draw(state, result)
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
         write_json(self.run.out / "result.json", result)  # the last: it says that all is done
@@ -252,47 +251,21 @@ class Recorder:
         if restored is None:
             raise UserError("no checkpoint is left to draw from")
         self._tables = self.run.tables()
-        state = self.experiment.devices.gathered(restored[0])
-        finished = self._results(state)._replace(result=result, history=self.run.history())
-        draw(self.experiment.figures, finished, self._figure_folder(result["step"]))
+        self._draw(self.experiment.devices.gathered(restored[0]), result)
 
     def close(self) -> None:
         """Tell the trackers of a run that has not finished that it has stopped."""
         self._listeners.close()
 
+    def _draw(self, state: State, result: Mapping[str, Any]) -> None:
+        results = results_for_figures(self.experiment, state, self._tables)
+        finished = results._replace(result=result, history=self.run.history())
+        draw(self.experiment.figures, finished, self._figure_folder(result["step"]))
+
     def _figure_folder(self, step: int) -> FigureFolder:
         """Where figures of a step go."""
         publish = functools.partial(self._listeners.figure, step)
         return FigureFolder(self.run.figures, self._figures, publish)
-
-    def _results(self, state: State) -> FinishedRun:
-        """What figures need of the run so far."""
-        experiment, alone = self.experiment, replace(state, carry=None)
-
-        def predict(batch: Batch) -> Any:
-            batch = experiment.devices.replicate(batch)
-            return jax.device_get(jax.jit(experiment.prediction)(alone, batch))
-
-        def trajectory(steps: int) -> Params:
-            batch = jax.tree.map(jnp.asarray, dict(experiment.splits["train"].columns))
-            _, path = jax.lax.scan(
-                lambda state, _: (experiment.step(state, batch)[0], state.params),
-                experiment.initial(jnp.uint32(experiment.seed)),
-                length=steps,
-            )
-            return jax.device_get(path)
-
-        return FinishedRun(
-            task=experiment.task,
-            splits=experiment.splits,
-            eval_splits=experiment.eval_splits,
-            params=state.params,
-            predict=predict,
-            trajectory=trajectory,
-            result={},
-            tables=self._tables,
-            history=(),
-        )
 
     def _stopped_early(self, step: int) -> dict[str, int] | None:
         """At which step of how many, for want of a better evaluation; None if it did not."""
