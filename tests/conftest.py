@@ -35,6 +35,15 @@ def pytest_configure(config):
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Keep no file's compiled programs for the next: a worker would come to hold 4 GB of them."""
+    import jax  # not above: it reads the environment that is set there
+
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def tfds_dir():
     """Where prepared data sets are; tests on real data are skipped without."""

@@ -173,15 +173,15 @@ def test_k_means_and_whitening_are_scikit_learns(root):
 def test_svms_are_scikit_learns(root):
     study = module(root, "coates.py")
     random = np.random.default_rng(0)
-    x, label = random.normal(size=(90, 4)), random.integers(0, 3, 90)
+    x, label = random.normal(size=(90, 4)).astype(np.float32), random.integers(0, 3, 90)
     x[:, 0] += label
-    start = np.zeros((5, 3))
-    ours = study.train_svms(jnp.asarray(x, jnp.float32), label, 0.1, start, 200)
-    theirs = LinearSVC(C=1 / (0.1 * len(x)), intercept_scaling=1e3, tol=1e-8, max_iter=10**6)
+    x[:, -1] = 1
+    curves, start = study.curvature(x), np.zeros((4, 3))
+    ours = study.train_svms(jnp.asarray(x), label, curves, 0.1, start, 100)
+    theirs = LinearSVC(C=1 / (0.1 * len(x)), fit_intercept=False, tol=1e-8, max_iter=10**6)
     theirs.fit(x, label)
-    np.testing.assert_allclose(ours[:-1].T, theirs.coef_, atol=2e-3)
-    np.testing.assert_allclose(ours[-1], theirs.intercept_, atol=2e-3)
-    assert study.accuracy(ours, x, label) == pytest.approx(theirs.score(x, label), abs=0.02)
+    np.testing.assert_allclose(ours.T, theirs.coef_, atol=2e-3)
+    assert study.accuracy(ours, x, label) == pytest.approx(theirs.score(x, label), abs=0.012)
 
 
 def test_codes_are_summed_over_quadrants(root):

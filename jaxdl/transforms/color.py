@@ -192,10 +192,11 @@ def turn_hue(image: Image, turn: Scalar) -> Image:
     high = jnp.max(image, axis=-1)
     chroma = high - jnp.min(image, axis=-1)
     over = jnp.where(chroma > 0, chroma, 1)  # grey has no hue: any will do
+    # Not `high == red`: a compiler may compute both, each rounded in its own way.
     hue = jnp.where(
-        high == red,
+        (red >= green) & (red >= blue),
         (green - blue) / over,
-        jnp.where(high == green, 2 + (blue - red) / over, 4 + (red - green) / over),
+        jnp.where(green >= blue, 2 + (blue - red) / over, 4 + (red - green) / over),
     )
     place = (hue[..., None] + 6 * turn + jnp.array([5.0, 3.0, 1.0], image.dtype)) % 6
     return high[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
