@@ -70,21 +70,21 @@ def _max_pool(x: Array, windows: _Windows) -> Array:
     return _max_pool_fwd(x, windows)[0]
 
 
-def _max_pool_fwd(x: Array, windows: _Windows) -> tuple[Array, tuple[Array, Array]]:
+def _max_pool_fwd(x: Array, windows: _Windows) -> tuple[Array, Array]:
     y = lax.platform_dependent(
         x,
         cpu=lambda x: functools.reduce(jnp.maximum, _members(x, windows)),
         default=functools.partial(_plain, windows=windows),
     )
-    return y, (x, y)
+    return y, x
 
 
-def _max_pool_bwd(windows: _Windows, saved: tuple[Array, Array], g: Array) -> tuple[Array]:
-    def default(x: Array, y: Array, g: Array) -> Array:
+def _max_pool_bwd(windows: _Windows, x: Array, g: Array) -> tuple[Array]:
+    def default(x: Array, g: Array) -> Array:
         return jax.vjp(functools.partial(_plain, windows=windows), x)[1](g)[0]
 
     cpu = functools.partial(_gradient, windows=windows)
-    return (lax.platform_dependent(*saved, g, cpu=cpu, default=default),)
+    return (lax.platform_dependent(x, g, cpu=cpu, default=default),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
@@ -114,18 +114,20 @@ def _pad(x: Array, pads: tuple[tuple[int, int], tuple[int, int]], value: float) 
     return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=value)
 
 
-def _gradient(x: Array, y: Array, g: Array, windows: _Windows) -> Array:
+def _gradient(x: Array, g: Array, windows: _Windows) -> Array:
     """Pixels that lie alike between strides gather from their windows; then they interleave."""
     size, stride, (tall, wide) = windows
-    members = _members(x, windows)
-    chosen = jnp.full(y.shape, len(members) - 1, jnp.int16)
-    for i, member in reversed(list(enumerate(members[:-1]))):
-        chosen = jnp.where(member == y, jnp.int16(i), chosen)
+    # By order, not by what is equal to the maximum: a compiler may round it in another way.
+    highest, *others = _members(x, windows)
+    chosen = jnp.zeros(g.shape, jnp.int16)
+    for i, member in enumerate(others, 1):
+        chosen = jnp.where(member > highest, jnp.int16(i), chosen)
+        highest = jnp.maximum(highest, member)
     height, width = (-(-n // stride) for n in x.shape[1:3])
     downs, acrosses = (_phases(size, stride, before) for before, _ in (tall, wide))
     # Padded so that the windows of all pixels are slices. Without the barriers XLA would compute
     # the padded arrays once for every member.
-    room = (_room(downs, height, y.shape[1]), _room(acrosses, width, y.shape[2]))
+    room = (_room(downs, height, g.shape[1]), _room(acrosses, width, g.shape[2]))
     chosen, g = lax.optimization_barrier((_pad(chosen, room, -1), _pad(g, room, 0)))
     rows = []
     for down in downs:
