@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
         learning_rate=dict(name="cosine", peak=3e-3, warmup=dict(steps=100)),
         clip_norm=1.0,
     )
-    config.training = dict(batch_size=128, steps=1800, evaluate_every=dict(steps=300))
+    config.training = dict(batch_size=128, steps=3600, evaluate_every=dict(steps=600))
     config.target = dict(
         metric="test/exact_match",
         value=1.0,

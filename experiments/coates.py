@@ -33,7 +33,7 @@ from jaxdl.terminal import say
 
 _SIDE = 6  # pixels of a patch
 _CONTRAST, _WHITENING = 10.0, 0.1  # added to the variance of a patch, of a principal component
-_DECAYS = (1.0, 0.3, 0.1, 3e-2, 1e-2, 3e-3)
+_DECAYS = (0.3, 0.1, 3e-2, 1e-2, 3e-3, 1e-3)
 _BATCH = 500
 _ROWS = 200  # of features that stay in a core's cache from the outputs to the gradient
 
