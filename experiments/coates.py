@@ -8,11 +8,11 @@ is described by how near each of its patches is to each centroid, summed over it
 reached 77.9 % with 1,600 centroids, 68.6 % where a patch has its nearest centroid alone ('hard'),
 and 79.6 % with 4,000. The constants of normalising and whitening are of Coates and Ng (2012).
 
-Features that do not change are computed once, 16 TFLOP for 1,600 centroids, not in each epoch, and
-the least loss of an SVM is one that L-BFGS finds: neither is a config's. SVMs of several weight
-decays are trained; the last fifth of the training images decides among them, and the chosen one is
-trained again on all. The test split is looked at once, and all of it counts. `--examples` takes the
-first so many training images.
+This is a script and not a config: the features never change, so they are computed once (16 TFLOP
+for 1,600 centroids), and the loss of the SVM is convex, so L-BFGS minimises it on all images at
+once. The weight decay is chosen on the last fifth of the training images, and the SVM trained again
+on all. The test split is looked at once, and all of it counts. `--examples` takes the first so many
+training images.
 """
 
 import argparse
@@ -173,7 +173,10 @@ def objective(
 
 
 def curvature(x: np.ndarray) -> np.ndarray:
-    """2xᵀx/N: how much the mean of `squared_hinge` curves where no margin is reached, at most."""
+    """2xᵀx/N, the Hessian of the mean of `squared_hinge` where every margin is below 1.
+
+    Elsewhere it is smaller: an example whose margin is at least 1 adds nothing.
+    """
     return (x.T @ x).astype(np.float64) * (2 / len(x))
 
 
@@ -182,8 +185,8 @@ def train_svms(
 ) -> np.ndarray:
     """The weights at which `objective` is least, by L-BFGS.
 
-    It goes through weights times a root of the `curvature` and the decay, in which all directions
-    curve alike: some 30 steps do in place of many hundred.
+    Preconditioned: with L the Cholesky factor of `curves` (see `curvature`) plus the decay, it
+    searches u = Lᵀw, whose Hessian is near the identity, and needs tens of steps, not hundreds.
     """
     root = cholesky(curves + decay * np.eye(len(curves)), lower=True)
 

@@ -244,7 +244,8 @@ def match(
         `positive`.
       rescue: the best anchors of an object are to find something too, however small the overlap.
     """
-    # Computed once: what is equal below must not be rounded in two ways by a compiler.
+    # XLA may compute a value twice, rounded differently; without the barrier no anchor might equal
+    # the maximum below.
     shared = lax.optimization_barrier(jnp.where(real, box_iou(anchors, boxes), -1.0))
     found, best = jnp.argmax(shared, axis=1), jnp.max(shared, axis=1)
     finds = best >= positive
@@ -339,7 +340,7 @@ def nms(
         left = jnp.where(gone | (order == best), -jnp.inf, left)
         return count + 1, kept.at[count].set(best), left, jnp.max(left)
 
-    scores = lax.optimization_barrier(scores)  # so that the highest is one of them, to the bit
+    scores = lax.optimization_barrier(scores)  # as in `match`: one of them equals the maximum
     start = jnp.int32(0), jnp.zeros(limit, jnp.int32), scores, jnp.max(scores)
     count, kept, _, _ = lax.while_loop(going, keep, start)
     return kept, jnp.arange(limit) < count

@@ -22,7 +22,7 @@ _FAST_COMPILATION = [
     "--xla_backend_optimization_level=0",
     "--xla_cpu_parallel_codegen_split_count=1",
 ]
-if version("jaxlib").startswith(("0.10.", "0.11.")):  # later ones know it no more
+if version("jaxlib").startswith(("0.10.", "0.11.")):  # JAX 0.12 refuses it as unknown
     _FAST_COMPILATION.append("--xla_cpu_use_fusion_emitters=false")
 
 
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Keep no file's compiled programs for the next: a worker would come to hold 4 GB of them."""
+    """Drop compiled programs after each test file; a worker would accumulate 4 GB of them."""
     import jax  # not above: it reads the environment that is set there
 
     yield

@@ -117,7 +117,7 @@ def _pad(x: Array, pads: tuple[tuple[int, int], tuple[int, int]], value: float) 
 def _gradient(x: Array, g: Array, windows: _Windows) -> Array:
     """Pixels that lie alike between strides gather from their windows; then they interleave."""
     size, stride, (tall, wide) = windows
-    # By order, not by what is equal to the maximum: a compiler may round it in another way.
+    # By comparing members, not with the maximum: XLA may compute that again, rounded differently.
     highest, *others = _members(x, windows)
     chosen = jnp.zeros(g.shape, jnp.int16)
     for i, member in enumerate(others, 1):

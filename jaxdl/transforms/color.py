@@ -192,7 +192,7 @@ def turn_hue(image: Image, turn: Scalar) -> Image:
     high = jnp.max(image, axis=-1)
     chroma = high - jnp.min(image, axis=-1)
     over = jnp.where(chroma > 0, chroma, 1)  # grey has no hue: any will do
-    # Not `high == red`: a compiler may compute both, each rounded in its own way.
+    # Not `high == red`: XLA may compute red twice, rounded differently, and then they differ.
     hue = jnp.where(
         (red >= green) & (red >= blue),
         (green - blue) / over,

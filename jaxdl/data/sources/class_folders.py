@@ -67,7 +67,10 @@ class ClassFolders:
         parts = fill_up(
             given, lambda item: item[0], test_fraction, validation_fraction, self.source
         )
-        return self._each_class_in_train(parts, given.keys() - {"train"})
+        parts = self._each_class_in_train(parts, given.keys() - {"train"})
+        classes = sorted({name for _, name in parts["train"]})
+        tell_alike(classes, f"{self.source}: {self.root}")
+        return parts
 
     def _each_class_in_train(
         self, parts: Mapping[str, Labelled], given: Collection[str]
@@ -219,7 +222,6 @@ class ClassFolders:
                 f"{self.source}: class {empty[0]!r} has no readable {self.noun} in the train split "
                 f"({self.root})"
             )
-        tell_alike(classes, f"{self.source}: {self.root}")
         known = {*classes}
         for role, files in parts.items():
             if not files:
