@@ -106,7 +106,7 @@ def _curves(told: Sequence[Told], metric: str | None) -> Iterator[str]:
         yield f"<p>Not drawn: {_text(error)}.</p>"
         return
     png = io.BytesIO()
-    curves(told, drawn).savefig(png, format="png", dpi=120, bbox_inches="tight")
+    curves(told, drawn).savefig(png, format="png", dpi=120)
     yield _figure(png.getvalue(), f"training loss, and {drawn}")
 
 
