@@ -13,8 +13,9 @@ from jaxtyping import Array
 import jaxdl
 from jaxdl.checkpointing.init_from import InitFrom
 from jaxdl.errors import UserError
-from jaxdl.training.build import build_model, build_task, build_transforms, read_config
+from jaxdl.training.build import build_model, build_task, read_config
 from jaxdl.training.settings import Data, Settings
+from jaxdl.training.transforming import Transforms
 from jaxdl.types import ModelState, Params
 
 _CLASSES = 1000  # of ImageNet, as weight files have them
@@ -49,7 +50,9 @@ def of_run(folder: str) -> Network:
     if len(column["shape"]) != 3 or column["shape"][-1] != 3 or run.model.features is None:
         raise UserError(f"{folder}: its model does not take coloured images, {column['shape']}")
     variables = run.state.eval_params, run.state.model_state
-    return _network(Path(folder).name, run.config["model"], run.model, run.transform, variables)
+    return _network(
+        Path(folder).name, run.config["model"], run.model, run.transforms.always, variables
+    )
 
 
 def of_config(name: str, weights: str | None, key: int) -> Network:
@@ -60,7 +63,7 @@ def of_config(name: str, weights: str | None, key: int) -> Network:
     """
     settings = Settings.of(read_config(name))
     model = build_model(settings.model, None, build_task(settings.task, _CLASSES))
-    transform = build_transforms(Data.of(settings.data)[0].transforms, "config.data.transforms")
+    transform = Transforms.of(Data.of(settings.data)[0]).always
     start = jax.random.key(key), (jnp.zeros(_SHAPE),)
     label = Path(name).stem
     if weights is None:

@@ -96,7 +96,8 @@ class Subject:
         """
         run, names = self.run, self.blocks.names
         evaluation = transformed(
-            make_evaluation(run.eval_model, run.task, precision=run.precision), run.views
+            make_evaluation(run.eval_model, run.task, precision=run.precision),
+            run.transforms.evaluation,
         )
 
         def switchable(keep: jax.Array, state: Any, batch: Any) -> Any:

@@ -115,7 +115,7 @@ def outputs(run: RestoredRun, state: Any, batch: Mapping[str, Any]) -> jax.Array
         model, task, precision = run.model, run.task, run.precision
         return forward(model, task, precision, state.eval_params, state, batch, None)[0]
 
-    return transformed(network, run.transform)(state, batch)
+    return transformed(network, run.transforms.always)(state, batch)
 
 
 def part_of(tree: Any, name: str) -> Any:

@@ -97,7 +97,7 @@ def untrained(folder: str, seed: int) -> LoadedRun:
     run = jaxdl.load(folder)
     parts, key = run.parts, jax.random.key(seed)
     blank = {name: np.zeros((1, *c["shape"]), c["dtype"]) for name, c in run.columns.items()}
-    inputs = parts.task.inputs(parts.transform(blank, key))
+    inputs = parts.task.inputs(parts.transforms.always(blank, key))
     params, model_state = parts.model.init(key, inputs)
     parts.state = replace(parts.state, params=params, model_state=model_state, ema=None)
     return run

@@ -102,7 +102,9 @@ def jaxdl_predictions(config: dict[str, Any]) -> Callable[[int], object]:
     experiment = build_experiment(config)
     state, columns = experiment.init(), experiment.splits["train"].columns
     predict = jit(
-        transformed(make_prediction(experiment.model, experiment.task), experiment.transform)
+        transformed(
+            make_prediction(experiment.model, experiment.task), experiment.transforms.always
+        )
     )
     step = 0
 

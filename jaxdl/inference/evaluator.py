@@ -35,14 +35,14 @@ class Evaluator:
     def __init__(self, run: RestoredRun) -> None:
         self._run, task = run, run.task
         evaluation = make_evaluation(run.eval_model, task, precision=run.precision)
-        self._evaluation = jit(transformed(evaluation, run.views))
+        self._evaluation = jit(transformed(evaluation, run.transforms.evaluation))
         self._generation = None
         if isinstance(task, GeneratesText) and task.scores:
             width = run.columns[task.tokens]["shape"][0]
             generation = make_scored_generation(
                 run.model, task, run.vocabularies, width, precision=run.precision
             )
-            self._generation = jit(transformed(generation, run.transform))
+            self._generation = jit(transformed(generation, run.transforms.always))
 
     def __call__(self, data: Any) -> dict[str, Any]:
         """The task's report on examples, each counted once.

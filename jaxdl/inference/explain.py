@@ -122,7 +122,7 @@ class Explainer:
             return found
 
         with self._run.precision.enabled():
-            whole = transformed(outputs, self._run.transform)
+            whole = transformed(outputs, self._run.transforms.always)
             shapes = jax.eval_shape(whole, self._run.state, blank(self._run, 1))
         return {name: shapes[name].shape[1:] for name in order}
 
@@ -285,7 +285,7 @@ class Explainer:
 
         def whole(*words: Any) -> Any:
             (*fixed, state, batch), run = words, self._run
-            program = transformed(functools.partial(function, *fixed), run.transform)
+            program = transformed(functools.partial(function, *fixed), run.transforms.always)
             return program(state, in_the_middle(run, batch))
 
         return jit(whole, static_argnums=tuple(range(settings)))

@@ -130,7 +130,7 @@ def make_program(
             model_state=dict(zip(state.model_state, others, strict=True)),
             opt_state=None,
         )
-        batch = run.transform(batch, state.key("transform"))
+        batch = run.transforms.always(batch, state.key("transform"))
         outputs, *_ = forward(run.model, task, run.precision, params, current, batch, None)
         predicted = task.predict(outputs, batch)
         named = dict(predicted) if isinstance(predicted, Mapping) else {"prediction": predicted}

@@ -39,11 +39,11 @@ class Predictor:
 
     def __init__(self, run: RestoredRun) -> None:
         self._run = run
-        self._outputs = jit(transformed(self._forward, run.views))
-        self._predict = jit(transformed(self._forecast, run.views))
+        self._outputs = jit(transformed(self._forward, run.transforms.evaluation))
+        self._predict = jit(transformed(self._forecast, run.transforms.evaluation))
         self._features = jit(
             lambda names, state, batch: transformed(
-                functools.partial(self._inside, names), run.transform
+                functools.partial(self._inside, names), run.transforms.always
             )(state, batch),
             static_argnums=0,
         )
@@ -57,7 +57,7 @@ class Predictor:
             for name, column in run.columns.items()
         }
         with run.precision.enabled():
-            program = transformed(self._forward, run.views)
+            program = transformed(self._forward, run.transforms.evaluation)
             needed = columns_read(functools.partial(program, run.state), columns)
         # How an image was put on a canvas is asked for when boxes are read.
         return needed | ({*run.columns} & {"extent", "scale"})

@@ -115,7 +115,7 @@ class ReceptiveFields:
     ) -> dict[str, Array]:
         """For each image but the first, which rows (columns) of layers' outputs differ."""
         run, zeros = self._run, jax.tree.map(jnp.asarray, blank(self._run, len(images)))
-        batch = {**run.transform(zeros, state.key("transform")), run.task.input: images}
+        batch = {**run.transforms.always(zeros, state.key("transform")), run.task.input: images}
         assert run.model.inside is not None
         inputs = run.task.inputs(batch)
         _, modules = run.model.inside(state.params, state.model_state, inputs, {}, True)
@@ -134,7 +134,7 @@ def blank(run: RestoredRun, size: int) -> dict[str, np.ndarray]:
 def transformed_shape(run: RestoredRun) -> tuple[int, ...]:
     """Of a batch of one image as the model takes it."""
     with run.precision.enabled():
-        whole = transformed(lambda state, batch: batch[run.task.input], run.transform)
+        whole = transformed(lambda state, batch: batch[run.task.input], run.transforms.always)
         return jax.eval_shape(whole, run.state, blank(run, 1)).shape
 
 

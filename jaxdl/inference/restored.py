@@ -16,11 +16,11 @@ from jaxdl.data.table import Feature
 from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.models import Model
-from jaxdl.training.build import build_model, build_task, build_transforms
+from jaxdl.training.build import build_model, build_task
 from jaxdl.training.evaluation import average_views
 from jaxdl.training.settings import Data, Settings
 from jaxdl.training.state import State
-from jaxdl.transforms import compose
+from jaxdl.training.transforming import Transforms
 
 
 class RestoredRun:
@@ -43,7 +43,7 @@ class RestoredRun:
       training: batch size of evaluation, and whether batches continue one another.
       task, model, precision: as in training and evaluation.
       eval_model: the model, which averages over the views that evaluation sees of an example.
-      transform: of a batch, whatever it is for; `views` before it where it is evaluated.
+      transforms: of batches, on the device.
 
     Raises:
       UserError: the directory is damaged.
@@ -69,12 +69,10 @@ class RestoredRun:
         self.training, self.precision = settings.training, settings.precision
         shared, source = Data.of(settings.data)
         self.tokenize, self.clips = shared.tokenize or {}, shared.clips
-        self.transform = build_transforms(shared.transforms, "config.data.transforms")
-        views = build_transforms(shared.views, "config.data.views")
-        self.views, crop = compose([views, self.transform]), source.get("crop")
+        self.transforms, crop = Transforms.of(shared), source.get("crop")
         self.crop = None if crop is None else cfg.call(Crop, crop, "config.data.crop")
         self.fit: Fit = source.get("fit", Frame.fit)
-        several = bool(shared.views) or (self.crop is not None and self.crop.views > 1)
+        several = self.transforms.several_views or (self.crop is not None and self.crop.views > 1)
         self.eval_model: Model = average_views(self.model) if several else self.model
 
     @functools.cached_property

@@ -38,7 +38,7 @@ class TextGenerator:
             folder = restored.directory.folder
             raise UserError(f"{folder}: its model does not generate text")
         self.task, self.model, self.vocabularies = task, model, restored.vocabularies
-        self._columns, self._transform = restored.columns, restored.transform
+        self._columns, self._transform = restored.columns, restored.transforms.always
         self._fit = restored.fit
         state = restored.state
         self.weights = restored.precision.to_compute(state.eval_params), state.model_state

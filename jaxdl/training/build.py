@@ -30,8 +30,10 @@ from jaxdl.trackers import TRACKERS, Tracker
 from jaxdl.training import listeners, twin
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.experiment import Experiment
+from jaxdl.training.periods import Periods
 from jaxdl.training.settings import Data, Node, Settings, Training
-from jaxdl.transforms import TRANSFORMS, Transform, compose
+from jaxdl.training.transforming import Transforms
+from jaxdl.transforms import TRANSFORMS
 
 _log = logging.getLogger("jaxdl")
 
@@ -156,9 +158,7 @@ def build_experiment(
     if init_from:
         _ = init_from.arrays  # read now, since reading may fail
     shared, _ = Data.of(settings.data)
-    transform = build_transforms(shared.transforms, "config.data.transforms")
-    augment = build_transforms(shared.augment, "config.data.augment")
-    views = build_transforms(shared.views, "config.data.views")
+    transforms = Transforms.of(shared)
 
     # ---- The data, and what depends on it
     splits = load_splits(settings.data)
@@ -171,8 +171,7 @@ def build_experiment(
         task.check(table)
     if training.carry and task.continues:
         splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
-    tells_epochs = any(node.get("alternate") for node in shared.augment)
-    if tells_epochs:
+    if transforms.needs_epochs:
         splits = {**splits, "train": splits["train"].with_rows()}
     train = splits["train"]
     model = build_model(settings.model, train.vocabularies, task, training.ghost_batch_size)
@@ -194,19 +193,13 @@ def build_experiment(
         task=task,
         splits=splits,
         order=order,
-        transform=transform,
-        augment=augment,
-        tells_epochs=tells_epochs,
-        views=views,
-        views_differ=bool(shared.views) or train.views > 1,
+        transforms=transforms,
+        several_views=transforms.several_views or train.views > 1,
         token_lengths=_token_lengths(train, training.buckets),
         optimizer=optim.build(settings.optimizer, clock),
         rate=optim.learning_rate(settings.optimizer, clock),
         clock=clock,
-        every={
-            name: clock.steps(getattr(training, name), f"config.training.{name}")
-            for name in ("log_every", "evaluate_every", "checkpoint_every")
-        },
+        periods=Periods.of(training, clock),
         devices=mesh,
         init_from=init_from,
         target=None if shared.twin else settings.target,  # published for the real data
@@ -278,11 +271,6 @@ def build_model(
             "leave it out"
         )
     return model
-
-
-def build_transforms(nodes: tuple[Node, ...], path: str) -> Transform:
-    """The transforms that nodes name, one after the other, as one function."""
-    return compose([cfg.build(n, TRANSFORMS, f"{path}[{i}]") for i, n in enumerate(nodes)])
 
 
 def load_splits(

@@ -74,7 +74,7 @@ def check_shapes(experiment: Experiment) -> frozenset[str]:
 def _check_model(experiment: Experiment) -> None:
     model, task = experiment.model, experiment.task
     raw = experiment.abstract_batch()
-    batch = jax.eval_shape(lambda b: experiment.transform(b, jax.random.key(0)), raw)
+    batch = jax.eval_shape(lambda b: experiment.transforms.always(b, jax.random.key(0)), raw)
 
     def run(batch: Batch) -> Any:
         inputs = experiment.precision.to_compute(task.inputs(batch))

@@ -35,10 +35,11 @@ from jaxdl.training.evaluation import (
     transformed,
 )
 from jaxdl.training.least_squares import make_least_squares
+from jaxdl.training.periods import Periods
 from jaxdl.training.precision import Precision
 from jaxdl.training.settings import Target, Training
 from jaxdl.training.state import State, digest
-from jaxdl.transforms import Transform, compose
+from jaxdl.training.transforming import Transforms
 from jaxdl.types import Batch
 
 
@@ -48,11 +49,9 @@ class Experiment:
 
     Attributes:
       config: what it was built from.
-      every: the periods of `training`, in steps.
       rate: the learning rate by step, for reporting, where there is one for all parameters.
       token_lengths: to which token columns are cut; empty where they are not.
-      tells_epochs: whether training batches have columns `row` and `epoch`, for `augment`.
-      views_differ: whether evaluation sees several views of an example.
+      several_views: whether evaluation sees several views of an example.
       target: None on a twin, whose figures mean nothing.
       init_from: None where there is a checkpoint to go on from.
       logging: name -> makes a tracker, of a run that is told of.
@@ -67,16 +66,13 @@ class Experiment:
     task: Task
     splits: Mapping[str, Table]
     order: ShuffledEpochs | ContiguousStreams
-    transform: Transform
-    augment: Transform
-    tells_epochs: bool
-    views: Transform
-    views_differ: bool
+    transforms: Transforms
+    several_views: bool
     token_lengths: tuple[int, ...]
     optimizer: Any
     rate: Callable | None
     clock: Clock
-    every: Mapping[str, int | None]
+    periods: Periods
     devices: Devices
     init_from: InitFrom | None
     target: Target | None
@@ -104,8 +100,8 @@ class Experiment:
         if isinstance(self.order, ContiguousStreams):
             plain = combinators.truncated_bptt(plain, self.order.steps_per_epoch)
         plain = self._progressive_resize(self._bucketed(plain))
-        augmented = transformed(plain, compose([self.augment, self.transform]))
-        if self.tells_epochs:
+        augmented = transformed(plain, self.transforms.train)
+        if self.transforms.needs_epochs:
             augmented = combinators.with_epochs(augmented, self.order.epochs)
         return _traced_once(augmented)
 
@@ -113,14 +109,14 @@ class Experiment:
     def evaluation(self) -> Callable[[State, Batch], Any]:
         """(state, batch) -> (sums of the metrics, carry)."""
         plain = make_evaluation(self._eval_model, self.task, precision=self.precision)
-        evaluation = transformed(self._bucketed(plain), compose([self.views, self.transform]))
+        evaluation = transformed(self._bucketed(plain), self.transforms.evaluation)
         return _traced_once(evaluation)
 
     @functools.cached_property
     def prediction(self) -> Callable[[State, Batch], Any]:
         """(state, batch) -> predictions."""
         plain = make_prediction(self._eval_model, self.task, precision=self.precision)
-        return transformed(plain, compose([self.views, self.transform]))
+        return transformed(plain, self.transforms.evaluation)
 
     @property
     def scores_text(self) -> GeneratesText | None:
@@ -137,7 +133,7 @@ class Experiment:
         plain = make_scored_generation(
             self.model, task, train.vocabularies, width, precision=self.precision
         )
-        return transformed(plain, self.transform)
+        return transformed(plain, self.transforms.always)
 
     def run_steps(self, state: State, columns: Any, batches: Any, n: jax.Array) -> Any:
         """`n` steps on what a `DeviceLoader` gives; this is what is compiled."""
@@ -163,7 +159,7 @@ class Experiment:
             model,
             self.task,
             optax.identity() if least_squares else self.optimizer,
-            self.transform(blank, jax.random.key(0)),
+            self.transforms.always(blank, jax.random.key(0)),
             seed,
             precision=self.precision,
             ema=self.training.ema_decay is not None,
@@ -204,32 +200,6 @@ class Experiment:
             self.model, state.eval_params, state.model_state, size, self.precision
         )
         return self.devices.replicate(carry)
-
-    # ---- When
-
-    def due(self, name: str, step: int) -> bool:
-        """Whether an event is due after `step` steps: at each period of `every`, and at the end."""
-        period = self.every[name]
-        return step == self.clock.total or bool(period and step % period == 0)
-
-    def steps_to_event(self, step: int) -> int:
-        """Steps from `step` to the next evaluation, checkpoint or the end."""
-        periods = (self.every[name] for name in ("evaluate_every", "checkpoint_every"))
-        nearest = [period - step % period for period in periods if period]
-        return max(1, min([*nearest, self.clock.total - step]))
-
-    def waited(self, step: int, best: int | None) -> int:
-        """Evaluations of `evaluate_every` after the best one, up to a step.
-
-        It follows from the two steps alone, so that a resumed run counts as one that was never
-        stopped. The evaluation at the end of a run that is extended later is not counted.
-
-        Args:
-          step: at which the last evaluation was.
-          best: at which the best was; None if there is none.
-        """
-        period = self.every["evaluate_every"]
-        return step // period - (best or 0) // period if period else 0
 
     # ---- The data
 
@@ -312,7 +282,7 @@ class Experiment:
     @property
     def _eval_model(self) -> Model:
         """The model, of as many views of an example as evaluation is given."""
-        return average_views(self.model) if self.views_differ else self.model
+        return average_views(self.model) if self.several_views else self.model
 
     def _bucketed(self, function: Callable) -> Callable:
         columns, lengths = tuple(self.splits["train"].vocabularies), self.token_lengths

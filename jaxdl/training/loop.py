@@ -127,7 +127,7 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
     compute: no evaluation, no figure.
     """
     experiment, loader, timing = trainee.experiment, trainee.loader, trainee.timing
-    total, pace = experiment.clock.total, Pace(loader.steps)
+    total, periods, pace = experiment.clock.total, experiment.periods, Pace(loader.steps)
     signals = _Signals(trainee, stop, pace)
 
     # ---- Start
@@ -139,7 +139,7 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
             call = trainee.compile(state)
         if not trainee.evaluated:
             trainee.evaluate(first, state)
-    to_event: Callable[[int], int] = experiment.steps_to_event
+    to_event: Callable[[int], int] = periods.steps_to_event
     if profile:
         call, to_event = profile.traced(call, first, trainee.progress.say), profile.limit(to_event)
 
@@ -163,7 +163,7 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
             trainee.record(*previous)
             pace.tick(previous[1])
         most, asked, save = agreed(pace.steps, stop.asked, save_due(trainee, step))
-        evaluate, save = experiment.due("evaluate_every", step), save or bool(asked)
+        evaluate, save = periods.due(periods.evaluate, step), save or bool(asked)
         if not (evaluate or save):
             continue
 
@@ -195,9 +195,9 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
 
 def save_due(trainee: Trainee, step: int) -> bool:
     """Whether to save after `step` steps; as `Checkpoints.overdue` says if the config does not."""
-    experiment = trainee.experiment
-    unset = experiment.every["checkpoint_every"] is None
-    return experiment.due("checkpoint_every", step) or (unset and trainee.checkpoints.overdue())
+    periods = trainee.experiment.periods
+    unset = periods.save is None
+    return periods.due(periods.save, step) or (unset and trainee.checkpoints.overdue())
 
 
 class _Signals:

@@ -85,7 +85,7 @@ class Recorder:
     def active(self) -> bool:
         """A single run trains to the end, or until its patience is at an end."""
         patience, best = self.experiment.training.patience, self._best
-        waited = self.experiment.waited(self._evaluated_at, best["step"] if best else None)
+        waited = self.experiment.periods.waited(self._evaluated_at, best["step"] if best else None)
         return patience is None or waited < patience
 
     # ---- Start
@@ -180,8 +180,9 @@ class Recorder:
             i = int(np.argmin(finite))
             self._refuse(step + i, {name: float(v[i]) for name, v in values.items()})
         self.checkpoints.settle()
+        periods = self.experiment.periods
         for i in range(n):
-            if self.experiment.due("log_every", step + i + 1):
+            if periods.due(periods.log, step + i + 1):
                 line = {name: float(v[i]) for name, v in values.items()}
                 if self._rate is not None:
                     line["learning_rate"] = float(self._rate(step + i))

@@ -16,6 +16,7 @@ from jaxdl.cli.main import main
 from jaxdl.models import CifarResNet, functional
 from jaxdl.models.resnet import Block
 from jaxdl.training.step import forward
+from jaxdl.training.transforming import Transforms
 from jaxdl.transforms.basic import scale
 
 WIDTHS = {"layer1/0": (16, 1), "layer2/0": (32, 2), "layer3/0": (64, 2)}  # and strides
@@ -52,8 +53,7 @@ def untrained(study, residual, depth=8):
         eval_model=model,
         task=jaxdl.Classification(10),
         precision=jaxdl.Precision(),
-        transform=transform,
-        views=transform,
+        transforms=Transforms(transform, transform, transform, False, False),
         config={"model": {"name": "cifar_resnet"}},
         training=types.SimpleNamespace(eval_batch_size=4),
         directory=types.SimpleNamespace(folder=Path("runs/tiny")),
@@ -104,7 +104,7 @@ def by_hand(subject, without, residual, batch=None):
     """The same from single blocks, and what stands in place of a deleted one."""
     run, names = subject.run, subject.blocks.names
     params, stats = run.state.params, run.state.model_state["batch_stats"]
-    images = run.transform(batch or batch_of(subject), jax.random.key(0))["image"]
+    images = run.transforms.always(batch or batch_of(subject), jax.random.key(0))["image"]
     x = run.model.features(params, run.state.model_state, (images,), ("bn1",))["bn1"]
     for i, name in enumerate(names):
         width, stride = WIDTHS[name]
@@ -140,7 +140,7 @@ def test_a_branch_whose_last_norm_is_zero_is_deleted(with_switches, resnet):
     block = params["layer2"]["0"]
     block = {**block, "bn2": jax.tree.map(jnp.zeros_like, block["bn2"])}
     params = {**params, "layer2": {"0": block}}
-    batch = run.transform(batch_of(resnet), jax.random.key(0))
+    batch = run.transforms.always(batch_of(resnet), jax.random.key(0))
     logits = forward(run.model, run.task, run.precision, params, run.state, batch, None)[0]
     np.testing.assert_allclose(with_switches(resnet, (1,)), logits, rtol=1e-4, atol=1e-5)
 
@@ -157,7 +157,7 @@ def test_the_gradients_through_all_paths_add_up(resnet):
     @jax.jit
     def whole(kernel):
         params = {**state.params, "conv1": {"kernel": kernel}}
-        given = run.transform(batch, jax.random.key(0))
+        given = run.transforms.always(batch, jax.random.key(0))
         y = forward(run.model, run.task, run.precision, params, state, given, None)[0]
         return jnp.mean(run.task.loss(y, batch))
 

@@ -17,6 +17,7 @@ from jaxdl.models.layers import Conv
 from jaxdl.tasks import Classification
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State
+from jaxdl.training.transforming import Transforms
 from jaxdl.transforms import TRANSFORMS
 
 SCALE = TRANSFORMS["scale"]()
@@ -33,7 +34,8 @@ def explainer(module, shape, classes=3, transform=SCALE, **settings):
         directory=SimpleNamespace(folder="runs/net"), config={"model": {"name": "net"}},
         columns={"image": {"dtype": "uint8", "shape": list(shape)}}, classes=(), vocabularies={},
         features=(), tokenize={}, clips=None, crop=None, fit="crop", task=task, model=model,
-        eval_model=model, transform=transform, views=transform, precision=Precision(),
+        eval_model=model, transforms=Transforms(transform, transform, transform, False, False),
+        precision=Precision(),
         state=State(step=jnp.zeros((), jnp.int32), seed=jnp.zeros((), jnp.uint32), params=params,
                     model_state=model_state, opt_state=None),
         **settings,

@@ -159,7 +159,9 @@ def test_without_jaxdl_the_predictions_are_the_same(runs, name):
     columns, got = found(runs, name)
     with restored.precision.enabled():
         program = make_prediction(restored.model, restored.task, precision=restored.precision)
-        expected = jax.jit(transformed(program, restored.transform))(restored.state, columns)
+        expected = jax.jit(transformed(program, restored.transforms.always))(
+            restored.state, columns
+        )
     expected = expected if isinstance(expected, dict) else {"prediction": expected}
     assert set(got) - {"outputs"} == set(expected)
     for key, array in expected.items():

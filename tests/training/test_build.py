@@ -89,8 +89,6 @@ def test_a_text_is_read_as_the_type_that_its_key_has(name, override, value):
         ("digits_mlp", "data.transforms=flatten", """data.transforms="(dict(name='flatten'),)\"""",
          "data.transforms=(dict(name='flatten'),)"),
         ("digits_mlp", "optimiser.name=sgd", "did you mean 'optimizer'", "optimizer.name=sgd"),
-        ("digits_mlp", "training.evaluate_every=5", "expected dict",
-         "training.evaluate_every=dict(steps=5)"),
         ("digits_mlp", "model.activation=gelu", "'relu' or 'tanh' or 'sigmoid'",
          "model.activation=tanh"),
         ("addition_lstm", "model.vocabulary=1", "set it to None", "model.vocabulary=None"),
