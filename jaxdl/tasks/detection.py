@@ -158,6 +158,11 @@ class FCOS(DenseDetection):
         positive = jnp.any(fits, axis=1)
         return Matches(jnp.argmin(size, axis=1), positive, jnp.zeros_like(positive))
 
+    def taught(self, outputs: Levels, boxes: Float[Array, "objects 4"]) -> Bool[Array, " objects"]:
+        """Those that a place is to find."""
+        matches = self.match(outputs, boxes, jnp.ones(len(boxes), bool))
+        return jnp.zeros(len(boxes), bool).at[matches.found].max(matches.positive)
+
     def decode(
         self, deltas: Float[Array, "*anchors 4"], anchors: Float[Array, "*anchors 4"]
     ) -> Float[Array, "*anchors 4"]:
@@ -200,6 +205,11 @@ class RetinaNet(DenseDetection):
         """The object that an anchor overlaps most; and of each object its best anchors."""
         anchors = jnp.concatenate([level.anchors for level in levels])
         return box.match(anchors, boxes, real, self.positive, self.negative, rescue=True)
+
+    def taught(self, outputs: Levels, boxes: Float[Array, "objects 4"]) -> Bool[Array, " objects"]:
+        """Those that an anchor overlaps by more than what is to find nothing."""
+        anchors = jnp.concatenate([level.anchors for level in outputs])
+        return jnp.max(box.box_iou(anchors, boxes), axis=0) >= self.negative
 
     def decode(
         self, deltas: Float[Array, "*anchors 4"], anchors: Float[Array, "*anchors 4"]

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdl import boxes as box
 from jaxdl.data.table import Table
@@ -64,6 +64,12 @@ class Detection(GivesAnswers):
         self, outputs: Any
     ) -> tuple[Float[Array, "batch n"], Float[Array, "batch n corners=4"], Int[Array, "batch n"]]:
         """Score, box and class of what may be a detection; a score of -∞ where there is none."""
+
+    @abstractmethod
+    def taught(
+        self, outputs: Any, boxes: Float[Array, "objects corners=4"]
+    ) -> Bool[Array, " objects"]:
+        """Whether training teaches to find each of an image's objects: its size decides."""
 
     headline = ("AP", "AP50")
 

@@ -91,6 +91,13 @@ class FasterRCNN(Detection):
             "box_loss": box_loss,
         }
 
+    def taught(
+        self, outputs: Any, boxes: Float[Array, "objects corners=4"]
+    ) -> Bool[Array, " objects"]:
+        """Those that an anchor of the first stage overlaps by more than what is to find nothing."""
+        anchors = joined(outputs.levels)[0]
+        return jnp.max(box.box_iou(anchors, boxes), axis=0) >= self.negative
+
     def candidates_of(self, outputs: Any) -> tuple[Array, Array, Array]:
         """Each proposal as each class that it scores above the threshold in."""
         self._check_outputs(outputs)

@@ -10,12 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.boxes import area
 from jaxdl.data import Table, duplicates
 from jaxdl.figures import PlannedRun, undrawable
+from jaxdl.tasks.answer import class_names
+from jaxdl.tasks.detection_base import Detection
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 
 _EXAMPLES = 16  # that are looked at
+_IMAGES, _UNTAUGHT = 200, 0.25  # looked at for objects; the share of a class that is told
 _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 _BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 
@@ -43,6 +47,7 @@ def tell_doubts(
         )
     _tell_figures(experiment, measured, say)
     _tell_range(experiment, say)
+    _tell_sizes(experiment, say)
 
 
 def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
@@ -93,7 +98,7 @@ def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
     raw = train[rows]
     deep = float(np.max(np.abs(np.asarray(raw[name], np.float32)), initial=0)) > 255
     some = jax.tree.map(jnp.asarray, raw)
-    batch = experiment.transform(some, jax.random.key(0))
+    batch = experiment.transforms.always(some, jax.random.key(0))
     largest = float(np.max(np.abs(np.asarray(batch[name], np.float32)), initial=0))
     if largest > (_BEYOND_BYTES if deep else _LARGE):
         say(
@@ -106,3 +111,34 @@ def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
             "it was from 0 to 1 before, take the scale out of config.data.transforms, or set "
             "its by=1"
         )
+
+
+def _tell_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Tell of classes whose objects are of sizes that a detector is not taught to find."""
+    task, train = experiment.task, experiment.splits["train"]
+    if not isinstance(task, Detection):
+        return
+    rows = np.linspace(0, len(train) - 1, min(_IMAGES, len(train))).astype(int)
+    with experiment.precision.enabled():
+        some = jax.tree.map(jnp.asarray, train[rows])
+        batch = experiment.transforms.always(some, jax.random.key(0))
+        inputs = task.inputs({name: column[:1] for name, column in batch.items()})
+
+        @jax.jit
+        def taught(boxes: jax.Array) -> jax.Array:  # anchors are constants: no layer is compiled
+            key, model = jax.random.key(0), experiment.model
+            outputs, _ = model.apply(*model.init(key, inputs), inputs, None, False)
+            return jax.lax.map(lambda boxes: task.taught(outputs, boxes), boxes)
+
+        found = np.asarray(taught(batch["boxes"]))
+    boxes, labels, crowd = (np.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
+    for label, name in enumerate(class_names(train.classes, task.classes)):
+        of_class = (labels == label) & ~crowd
+        lost = of_class & ~found
+        if lost.sum() > _UNTAUGHT * of_class.sum():
+            sides = np.sqrt(area(jnp.asarray(boxes[lost])))
+            say(
+                f"doubt       of {of_class.sum():,} {name!r}, {lost.sum():,} are of a size that no "
+                f"anchor has (about {np.median(sides):.0f} pixels), and are hardly learnt; set "
+                "config.model.levels or config.data.size to others"
+            )

@@ -64,6 +64,13 @@ def test_the_loss_of_an_image_is_torchvisions(head, answers):
     np.testing.assert_allclose(loss[0], answers[head]["loss"], rtol=1e-5)
 
 
+def test_objects_that_no_anchor_is_to_find_are_known():
+    boxes = jnp.array([[97, 97, 101, 101], [96, 96, 112, 112], [0, 0, 256, 256]], float)
+    expected = {"fcos": [False, True, True], "retinanet": [False, True, False]}
+    for head, task in TASKS.items():
+        assert task.taught(outputs(head), boxes).tolist() == expected[head]
+
+
 @pytest.mark.parametrize("head", TASKS)
 def test_the_detections_of_an_image_are_torchvisions(head, answers):
     found = jax.jit(TASKS[head].predict)(outputs(head, times=1), batch(LABELS))

@@ -65,6 +65,29 @@ def test_figures_that_can_be_drawn_are_not_told(told):
     assert len(lines) == 5 and all("cannot be drawn: it needs" in line for line in lines)
 
 
+@pytest.mark.parametrize(("negative", "told_of"), [(0.05, 0), (0.9, 3)])
+def test_classes_whose_objects_no_anchor_fits(negative, told_of):
+    experiment = build_experiment(
+        {
+            "data": {
+                "source": "drawn_boxes",
+                "size": (64, 64),
+                "train_examples": 30,
+                "transforms": ({"name": "scale"},),
+            },
+            "model": {"name": "tiny_detector:TinyDetector"},
+            "task": {"name": "retinanet", "negative": negative, "positive": 0.95},
+            "optimizer": {"name": "adam", "learning_rate": 1e-3},
+            "training": {"batch_size": 4, "steps": 1},
+        }
+    )
+    said = []
+    tell_doubts(experiment, check_shapes(experiment), said.append)
+    print(said)
+    assert len(said) == told_of
+    assert all("are of a size that no anchor has" in line for line in said)
+
+
 def test_examples_that_two_splits_share_are_counted():
     x = np.arange(6, dtype=np.float32)
     splits = {
