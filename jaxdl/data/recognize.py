@@ -27,7 +27,7 @@ from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
-from jaxdl.data.splits import ROLES, UNSPLIT_TEST
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST, role_in
 from jaxdl.data.table import Table, described
 from jaxdl.errors import UserError, brief, printable
 from jaxdl.remote import local_path
@@ -83,7 +83,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """The same of a path of this machine."""
     place = Path(path).expanduser()
-    if (inner := _only_folder(place)) is not None:  # as many archives are unpacked
+    inner = user_files.only_folder(place)
+    if inner is not None and inner.name.lower() not in ROLES:  # as many archives are unpacked
         return _recognize(str(Path(path, inner.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
@@ -130,14 +131,6 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
             "table, write a header above it and call it .tsv or .csv"
         )
     return _text(path)
-
-
-def _only_folder(place: Path) -> Path | None:
-    """The folder that is all that a folder holds, if that has folders in turn."""
-    entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
-    if len(entries) != 1 or ROLES.get(entries[0].name.lower()):
-        return None
-    return entries[0] if any(each.is_dir() for each in _entries(entries[0])) else None
 
 
 def _entries(place: Path) -> list[Path]:
@@ -194,8 +187,8 @@ def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
 
 def _texts_of_classes(place: Path) -> int:
     """How many texts are in folders by class, several in each; 0 if others are not there."""
-    train = [each for each in _entries(place) if ROLES.get(each.name.lower()) == "train"]
-    folder = train[0] if train else place
+    train = [each for each in _entries(place) if role_in(each.name) == "train" and each.is_dir()]
+    folder = (user_files.only_folder(train[0]) or train[0]) if train else place
     depths, classes = Counter[int](), Counter[str]()
     for file in user_files.below(folder, TEXTS):
         parts = file.relative_to(folder).parts

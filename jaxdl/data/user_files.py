@@ -124,6 +124,19 @@ def below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[P
     return sorted(file for file in files if file.suffix.lower() in suffixes and file.is_file())
 
 
+def only_folder(place: Path) -> Path | None:
+    """The folder that is all that a folder holds, if that has folders in turn."""
+    entries = _data_in(place)
+    if len(entries) != 1:
+        return None
+    return entries[0] if any(each.is_dir() for each in _data_in(entries[0])) else None
+
+
+def _data_in(place: Path) -> list[Path]:
+    entries = place.iterdir() if place.is_dir() else ()
+    return [entry for entry in entries if is_data(entry.name)]
+
+
 def same_name(name: str) -> str:
     """A name in the one Unicode form in which names are compared: macOS writes é as two signs."""
     return unicodedata.normalize("NFC", name)

@@ -507,3 +507,15 @@ def test_cells_without_a_header_are_no_prose(tmp_path, refuses):
     (tmp_path / "iris.data").write_text("5.1,3.5,1.4,setosa\n6.0,2.2,4.0,virginica\n" * 9)
     with refuses("write a header"):
         recognize(str(tmp_path / "iris.data"))
+
+
+def test_20_newsgroups_as_its_archive_unpacks(tmp_path):
+    for split in ("train", "test"):
+        for group in ("alt.atheism", "sci.space"):
+            folder = tmp_path / f"20news-bydate-{split}" / group
+            folder.mkdir(parents=True)
+            for i in range(3):
+                (folder / str(50_000 + i)).write_text(f"Subject: {group} {i}, {split}\n")
+    data = recognize(str(tmp_path))
+    assert data.source == "text_folders" and {*data.splits} == {"train", "test"}
+    assert data.splits["train"].classes == ("alt.atheism", "sci.space")
