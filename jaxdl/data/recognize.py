@@ -20,7 +20,7 @@ from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.image_folders import images
+from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
@@ -45,7 +45,6 @@ _MASKS = re.compile(
     re.I,
 )
 _PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
-_OF_MASK = re.compile(r"[ _-](?:masks?|segmentation|seg|labels?|gt)$", re.I)  # end of a name
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
@@ -166,17 +165,22 @@ def _looks_like_a_table(file: Path) -> bool:
 
 
 def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
-    """Refuse images beside masks of the same names: their folders are not classes."""
+    """Refuse images beside masks of the same names: their folders are not classes.
 
-    def stems(folders: re.Pattern[str]) -> set[str]:
-        return {
-            file.stem
-            for file in pictures
-            if any(map(folders.fullmatch, file.relative_to(place).parts[:-1]))
-        }
+    Images are in a folder with a usual name, or in the one that the masks' is called after, such as
+    train beside train_masks.
+    """
 
-    images, masks = stems(_PICTURED), stems(_MASKS)
-    of_images = [name for name in masks if images & {name, _OF_MASK.sub("", name)}]
+    within = {file: file.relative_to(place).parts[:-1] for file in pictures}
+    of_masks = {parts for parts in within.values() if any(map(_MASKS.fullmatch, parts))}
+    beside = {tuple(OF_MASK.sub("", part) for part in parts) for parts in of_masks}
+
+    def is_pictured(parts: tuple[str, ...]) -> bool:
+        return parts in beside or any(map(_PICTURED.fullmatch, parts))
+
+    masks = {file.stem for file, parts in within.items() if parts in of_masks}
+    images = {f.stem for f, parts in within.items() if parts not in of_masks and is_pictured(parts)}
+    of_images = [name for name in masks if images & {name, OF_MASK.sub("", name)}]
     if masks and 2 * len(of_images) >= len(masks):
         raise UserError(
             f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "

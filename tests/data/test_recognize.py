@@ -306,6 +306,7 @@ def test_images_with_masks_are_no_classes(tmp_path, refuses):
         "carvana": ("train_images", "train_masks", "{}_mask"),
         "splits": ("train/images", "train/masks", "{}"),
         "ade": ("images/training", "annotations/training", "{}"),
+        "its own name": ("train", "train_masks", "{}_mask"),
     }
     for name, (images, masks, mask) in layouts.items():
         for i in range(6):

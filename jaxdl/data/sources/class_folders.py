@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class ClassFolders:
         told.
       strays: whether such files may lie beside the folders; they are left out, too.
       unlabelled: names of folders, in lower case, that are of no class; they are left out.
+      of_others: end of the name of a file that belongs to the file without it, as x_mask.png does
+        to x.png; such are left out, and told.
     """
 
     root: Path
@@ -42,6 +45,7 @@ class ClassFolders:
     takes: Callable[[str], bool]
     strays: bool = False
     unlabelled: tuple[str, ...] = ()
+    of_others: re.Pattern[str] | None = None
 
     def split(
         self,
@@ -174,8 +178,10 @@ class ClassFolders:
     def _files(self, folder: Path, split: str) -> tuple[list[str], list[str]]:
         """The names of the files in the folder of a class, and the paths of what else is in it."""
         entries = self._visible(folder, lambda entry: True)
-        beside = [e.path for e in entries if not self.takes(e.name) and e.is_file()]
-        entries = [e for e in entries if self.takes(e.name) or not e.is_file()]
+        stems = {Path(entry.name).stem for entry in entries}
+        beside = [e.path for e in entries if e.is_file() and not self._is_example(e.name, stems)]
+        left_out = {*beside}
+        entries = [entry for entry in entries if entry.path not in left_out]
         if not entries and (role_in(split) or "train") == "train":
             raise UserError(
                 f"{self.source}: {folder} is empty; add {self.noun}s of its class or remove it"
@@ -189,6 +195,12 @@ class ClassFolders:
                        f"splits={{'train': {folder.name!r}, …}}")
                 )  # fmt: skip
         return [file.name for file in entries], beside
+
+    def _is_example(self, name: str, stems: Collection[str]) -> bool:
+        """Whether a file is an example by its name, and of no other of these names."""
+        stem = Path(name).stem
+        owner = stem if self.of_others is None else self.of_others.sub("", stem)
+        return self.takes(name) and (owner == stem or owner not in stems)
 
     def _beside(self, folder: Path, split: str) -> list[str]:
         """The files beside the folders of classes that would be examples in one of them."""

@@ -382,3 +382,15 @@ def test_a_word_names_the_split_of_a_folder_of_folders(tmp_path, refuses):
     draw(tmp_path / "pets" / "pets-Training" / "cat" / "1.png")
     with refuses("second train split"):
         images(str(tmp_path / "pets"), size=2)
+
+
+def test_a_mask_beside_its_image_is_left_out_and_told(tmp_path, caplog):
+    for kind in ("benign", "malignant"):
+        for i in range(10):
+            draw(tmp_path / kind / f"{kind} ({i}).png")
+            draw(tmp_path / kind / f"{kind} ({i})_mask.png")
+        draw(tmp_path / kind / f"{kind} (0)_mask_1.png")
+        draw(tmp_path / kind / "in a mask.png")
+    splits = images(str(tmp_path), size=2)
+    assert sum(map(len, splits.values())) == 22
+    assert "left out" in caplog.text and "benign (0)_mask.png" in caplog.text
