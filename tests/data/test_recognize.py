@@ -520,3 +520,30 @@ def test_20_newsgroups_as_its_archive_unpacks(tmp_path):
     data = recognize(str(tmp_path))
     assert data.source == "text_folders" and {*data.splits} == {"train", "test"}
     assert data.splits["train"].classes == ("alt.atheism", "sci.space")
+
+
+def test_points_between_thousands_are_no_decimal_ones(table, refuses):
+    with refuses("column 'price' looks like numbers ('100.000')"):
+        recognize(table("area;price", *(f"{i},5;{i}00.000" for i in range(1, 10))))
+    rows = [f"{i},5;1.{i}00,25" for i in range(1, 10)]
+    found = recognize(table("area;price", *rows))
+    assert found.splits["train"].columns["target"].min() > 1000
+    notes = recognize(table("rooms;price", *(f"{i};{i}00.000" for i in range(1, 10)))).notes
+    assert "reads 100.000 in 'price' as 100; if its points divide thousands, remove them" in notes
+
+
+def test_an_id_is_no_feature_and_none_is_predicted(table, caplog):
+    rows = [f"{7 * i % 31},{i % 5},{'xy'[i % 2]},{100 + i}" for i in range(1, 31)]
+    found = recognize(table("PassengerId,fare,port,ticketNr", *rows))
+    assert found.settings["label"] == "port" and found.settings["features"] == ("fare",)
+    recognize(table("name,day,fare,port", *(f"x,{i},{i % 5},{'xy'[i % 2]}" for i in range(30))))
+    assert "'day' numbers the rows" in caplog.text
+
+
+def test_blanks_divide_where_nothing_else_does(table):
+    rows = [f"{i:<4} {i % 3:<9} {i * 1.5}" for i in range(1, 30)]
+    found = recognize(table("a    b         c", *rows))
+    assert (found.settings["delimiter"], found.settings["target"]) == (" ", "c")
+    assert found.splits["train"].columns["features"].shape[1] == 2
+    semicolons = recognize(table("a;b", *(f"{i};{i % 2}" for i in range(30)), name="t.tsv"))
+    assert semicolons.settings["delimiter"] == ";"

@@ -439,3 +439,41 @@ def test_a_review_of_several_lines_may_look_like_a_row(sheet):
     path = sheet("\n".join(["review,sentiment", *rows]))
     splits = csv(path, text=("review",), features=(), label="sentiment")
     assert sum(map(len, splits.values())) == 11
+
+
+def test_signs_between_thousands_are_read_where_they_cannot_be_decimal_ones(sheet, refuses):
+    written = {
+        ".": ("1,234.5", "1234567", "12,345", "0.5"),
+        ",": ("1.234,5", "1.234.567", "12.345", "0,5"),
+    }
+    for decimal, cells in written.items():
+        rows = "".join(f'"{cell}";{i}\n' for i, cell in enumerate(cells))
+        path = sheet("area;price\n" + rows)
+        read = csv(path, target="price", delimiter=";", decimal=decimal, test_fraction=0)
+        features = read["train"].columns["features"]
+        assert features[:, 0].tolist() == [1234.5, 1234567, 12345, 0.5]
+    for cell in ("1'234", "1\N{RIGHT SINGLE QUOTATION MARK}234", "1\u00a0234", "1\u202f234"):
+        read = csv(sheet(f"area,price\n{cell},1\n5,2\n"), target="price", test_fraction=0)
+        assert read["train"].columns["features"][0, 0] == 1234
+    for cell in ("1,234", "1,23,456.5", "1 234"):
+        with refuses("column 'area'", "not a finite number"):
+            csv(sheet(f'area,price\n"{cell}",1\n5,2\n'), target="price")
+
+
+def test_the_names_of_columns_stand_in_the_first_line_alone(sheet, refuses):
+    rows = "".join(f"{kind},come to me or do not {i}\n" for i, kind in enumerate(["ham", "x"] * 9))
+    with refuses("starts with a row", "first line with names"):
+        csv(sheet(rows), label="ham")
+    named = csv(sheet("kind,what is in the text\n" + rows), text=("kind",), features=())
+    assert sum(map(len, named.values())) == 18
+    with refuses("line 4", "names of the columns once more"):
+        csv(sheet("a,b\n1,x\n2,y\na,b\n"), label="b")
+    with refuses("several columns have no name", "remove those above it"):
+        csv(sheet("Sales of 2024,,\na,b,c\n1,2,3\n"), label="b")
+    words = csv(sheet("word\nword\nother word\n"), text=("word",), test_fraction=0)
+    assert len(words["train"]) == 2
+
+
+def test_an_id_of_someone_numbers_the_rows(sheet, caplog):
+    csv(sheet("PassengerId,age,y\n7,1,2\n3,1,3\n9,4,4\n"), target="y", test_fraction=0)
+    assert "'PassengerId' numbers the rows" in caplog.text and "'age'" not in caplog.text
