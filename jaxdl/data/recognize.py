@@ -18,7 +18,7 @@ from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder, places_of
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, named, unseen
-from jaxdl.data.sources.arrays import all_splits, arrays, read_npz
+from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.sheet import TABLES
@@ -29,6 +29,7 @@ from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, role_in
 from jaxdl.data.table import Table, described
+from jaxdl.data.validation import validate
 from jaxdl.errors import UserError, brief, printable
 from jaxdl.remote import local_path
 
@@ -305,8 +306,13 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
 def _arrays(path: str) -> Recognized:
     """Arrays of inputs and outputs, of which a part is held out if they are not split."""
     found = read_npz(Path(path).expanduser())
-    given = all_splits(found, path) or {"train": Table(found, path)}
-    columns, settings = given["train"].columns, dict[str, Any](train=path)
+    settings = dict[str, Any](train=path)
+    given = all_splits(found, path)
+    if not given:
+        if rename := usual_names(found):
+            settings["rename"] = rename
+        given = {"train": Table({rename.get(k, k): v for k, v in found.items()}, path)}
+    columns = given["train"].columns
     pairs = (("image", "label"), ("features", "label"), ("features", "target"))
     if not any({*pair} <= columns.keys() for pair in pairs):
         raise UserError(
@@ -322,9 +328,16 @@ def _arrays(path: str) -> Recognized:
     if len(given) == 1:
         settings["test_fraction"] = UNSPLIT_TEST
     splits = arrays(**settings)
+    validate(splits)
     train = splits["train"].columns
     each = [f"{printable(k)} {described(v.dtype, v.shape[1:])}" for k, v in train.items()]
-    return Recognized("arrays", settings, splits, (f"arrays: {counted(splits)}, {named(each)}",))
+    notes = [f"arrays: {counted(splits)}, {named(each)}"]
+    numbers = {"target": "target, a number to predict", "label": "label, a class to predict"}
+    notes += [
+        f"reads {printable(a)} as {numbers.get(b, b)}"
+        for a, b in settings.get("rename", {}).items()
+    ]
+    return Recognized("arrays", settings, splits, tuple(notes))
 
 
 def _each_class(path: str, splits: Mapping[str, Table]) -> str:

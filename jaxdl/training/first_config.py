@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxdl.data.recognize import Recognized
 from jaxdl.errors import printable
+from jaxdl.training.build import MANY_CLASSES, build_task
 
 _WIDTH = 100
 _PIXELS = {"name": "standardize", "mean": 128.0, "std": 64.0}
@@ -69,7 +70,11 @@ class FirstConfig:
 
 
 def first_config(data: Recognized) -> FirstConfig:
-    """A config that trains on data as `jaxdl.data.recognize` finds it."""
+    """A config that trains on data as `jaxdl.data.recognize` finds it.
+
+    Raises:
+      UserError: the data is not what its task learns from.
+    """
     columns = data.splits["train"].columns
     if "boxes" in columns:
         made = _detector(data)
@@ -80,6 +85,10 @@ def first_config(data: Recognized) -> FirstConfig:
     else:
         made = _classified_texts(data) if "label" in columns else _language_model(data)
     config, why = dict(made.config), dict(made.why)
+    task = build_task(config["task"], MANY_CLASSES)
+    for table in data.splits.values():
+        if task.input in table.columns:  # tokens are not made yet
+            task.check(table)
     if set(data.splits) == {"train"}:
         config["training"] = {**config["training"], "evaluate": ("train",)}
         why["training.evaluate"] = "all there is; only examples held out tell what it is worth"
@@ -282,7 +291,9 @@ def _text_column(data: Recognized) -> str:
 
 def _classes(data: Recognized) -> int:
     """How many classes there are, of labels that may leave numbers out."""
-    return max(2, 1 + max(int(table.columns["label"].max()) for table in data.splits.values()))
+    labels = [np.asarray(table.columns["label"]) for table in data.splits.values()]
+    whole = [label for label in labels if label.dtype.kind in "iub"]  # others the task refuses
+    return max([2, *(1 + int(label.max()) for label in whole)])
 
 
 def _adamw(peak: float, warmup: int) -> dict[str, Any]:

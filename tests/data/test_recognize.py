@@ -298,6 +298,13 @@ def test_arrays_by_keras_names_and_by_ours(tmp_path, refuses, caplog):
     np.savez(mnist, a=grey, b=label)
     with refuses("has the arrays a, b; call the inputs image or features"):
         recognize(mnist)
+    np.savez(mnist, X=np.ones((40, 3)), y=label)
+    found = recognize(mnist)
+    assert found.settings["rename"] == {"X": "features", "y": "label"}
+    assert found.notes[1:] == ("reads X as features", "reads y as label, a class to predict")
+    np.savez(mnist, X=np.full((40, 3), np.nan), y=label)
+    with refuses("column 'features'", "not finite"):
+        recognize(mnist)
 
 
 def test_images_with_masks_are_no_classes(tmp_path, refuses):
