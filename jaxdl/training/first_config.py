@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.recognize import Recognized
-from jaxdl.errors import printable
+from jaxdl.data.table import Table
+from jaxdl.errors import printable, some
 from jaxdl.training.build import MANY_CLASSES, build_task
 
 _WIDTH = 100
@@ -158,7 +159,7 @@ def _table(data: Recognized) -> FirstConfig:
     why = {
         "data.standardize": "columns in unlike units learn alike",
         "model.hidden": f"for {n:,} rows; () is logistic regression, the first thing to beat",
-        "task.classes": "" if train.classes else "labels count from 0 to one less",
+        "task.classes": _why_classes(train, classes),
     }
     return FirstConfig(f"A table, rows of {classes} classes.", config, why | _lengths(n, batch))
 
@@ -294,6 +295,17 @@ def _classes(data: Recognized) -> int:
     labels = [np.asarray(table.columns["label"]) for table in data.splits.values()]
     whole = [label for label in labels if label.dtype.kind in "iub"]  # others the task refuses
     return max([2, *(1 + int(label.max()) for label in whole)])
+
+
+def _why_classes(train: Table, classes: int) -> str:
+    """Why labels that are numbers are of so many classes, and which of these have no example."""
+    if train.classes:
+        return ""
+    known = {*np.unique(train.columns["label"]).tolist()}
+    unused = [str(i) for i in range(classes) if i not in known]
+    if not unused:
+        return "labels count from 0 to one less"
+    return f"labels count from 0, but no example to train on has {some(unused, 3, ', ')}"
 
 
 def _adamw(peak: float, warmup: int) -> dict[str, Any]:

@@ -142,3 +142,10 @@ def test_labels_that_no_task_learns_write_no_config(init, tmp_path, monkeypatch)
         status, _, err = init("x.npz")
         assert status == 2 and "label" in err and err.count("\n") == 1
         assert not (tmp_path / "my_config.py").exists()
+
+
+def test_numbers_that_no_label_has_are_told(init, tmp_path):
+    rows = [f"{i},{1 + i % 3}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,label", *rows]))
+    _, out, _ = init("t.csv")
+    assert "task.classes = 4: labels count from 0, but no example to train on has 0" in out
