@@ -21,6 +21,7 @@ from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.json_lines import has_records
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
@@ -49,11 +50,19 @@ _PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
+_OTHER_ARRAYS = "is not read; save its arrays by numpy.savez, or a table as Parquet or CSV"
+_SOUND = "is sound, which is not read; music is read in ABC notation, or as piano rolls in a .npz"
+_VIDEO = "is a video; save its frames as images, in a folder for each class"
+_DOCUMENT = "is a document; save it as text, .txt in UTF-8"
 _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
     **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
     ".npy": _ARRAY,
     ".arrow": "is Arrow; set config.data.source=huggingface and config.data.path to it",
+    **dict.fromkeys((".feather", ".h5", ".hdf5", ".mat", ".pt", ".tfrecord"), _OTHER_ARRAYS),
+    **dict.fromkeys((".mid", ".midi", ".mp3", ".wav", ".flac", ".ogg"), _SOUND),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
+    **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".epub", ".rtf"), _DOCUMENT),
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
 }
 
@@ -63,8 +72,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl), arrays (.npz),
-        a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
+        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays
+        (.npz), a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
@@ -141,6 +150,8 @@ def _table_at(place: Path) -> Path | None:
     """The table that a path is, or the only one in a folder without anything else to read."""
     if place.suffix.lower() in TABLES and place.is_file():
         return place
+    if place.suffix.lower() == ".json" and place.is_file():
+        return place if has_records(user_files.read(place, "csv")) else None
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
     if not tables or any(entry.is_dir() for entry in entries):

@@ -53,6 +53,11 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
         target, why = _guessed(sheet, texts), "by its name or place; see --target and --kind"
     elif target not in sheet.header:
         sheet.require([target], [], [])
+    if target is None and not texts:
+        raise UserError(
+            f"{path}: no column to predict among {named(sheet.header)}; they number the rows, or "
+            "hold lists and objects"
+        )
     if target is None:
         return _texts(texts[0], settings)
     settings[_ROLES[kind] if kind else _role(sheet, target)] = target
@@ -166,7 +171,7 @@ def _guessed(sheet: Sheet, texts: list[str]) -> str | None:
     lower = {name.lower(): name for name in reversed(sheet.header)}
     usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
     others = [n for n in sheet.header if n not in texts and not _only_numbers(n)]
-    others = [name for name in others if not sheet.is_id(name)]
+    others = [n for n in others if not sheet.is_id(n) and not isinstance(sheet.cells(n)[0], Unread)]
     return next(iter([*usual, *others[::-1]]), None)
 
 

@@ -196,6 +196,25 @@ def test_json_lines(tmp_path):
     assert (found[1]["features"], found[1]["target"]) == (("size",), "price")
 
 
+def test_a_list_in_json_is_a_table_and_annotations_are_none(tmp_path, refuses):
+    numbers = [{"id": i, "size": i / 7, "price": i * 1.5} for i in range(30)]
+    forms = (json.dumps(numbers, indent=1), "\n".join(map(json.dumps, numbers)))
+    for text in forms:
+        (tmp_path / "t.json").write_text(text)
+        assert recognize(str(tmp_path / "t.json")).settings["target"] == "price"
+    (tmp_path / "t.json").write_text(json.dumps([{"id": 1, "data": {"image": "a.png"}}] * 3))
+    with refuses("no column to predict among id, data", "lists and objects"):
+        recognize(str(tmp_path / "t.json"))
+    (tmp_path / "t.json").write_text(json.dumps({"images": [], "annotations": []}))
+    with refuses("is a file of annotations"):
+        recognize(str(tmp_path / "t.json"))
+
+
+def test_a_table_of_ids_alone_is_one_line(table, refuses):
+    with refuses("no column to predict among id", "number the rows"):
+        recognize(table("id", "1", "2", "3"))
+
+
 def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
     table("a,b,c,d", *NUMBERS)
     found = recognize(str(tmp_path))

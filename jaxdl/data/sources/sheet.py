@@ -21,8 +21,9 @@ from jaxdl.errors import UserError, brief, near, printable, some
 _log = logging.getLogger("jaxdl")
 
 _PARQUET = ".parquet"
-TYPED = (_PARQUET, ".jsonl", ".ndjson")  # suffixes of tables whose cells have types
-TABLES = (".csv", ".tsv", *TYPED)
+_LINES = (".jsonl", ".ndjson")
+TYPED = (_PARQUET, ".json", *_LINES)  # suffixes of tables whose cells have types
+TABLES = (".csv", ".tsv", _PARQUET, *_LINES)  # a .json may be anything
 
 _INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
@@ -54,7 +55,7 @@ class Sheet:
       lines: the line of the file in which each row ends.
       delimiter: between two cells; empty where the cells have types.
       decimal: before the decimals of a number.
-      unit: what is counted: 'line', or 'row' where there are no lines.
+      unit: what is counted: 'line', or 'row' or 'object' where there are no lines.
     """
 
     path: str
@@ -104,7 +105,7 @@ class Sheet:
             unit, (header, rows) = "row", parquet.cells(path)
             lines = [*range(1, len(rows) + 1)]
         else:
-            unit, (header, rows, lines) = "line", json_lines.cells(path)
+            header, rows, lines, unit = json_lines.cells(path)
         header = [*map(user_files.same_name, header)]
         sheet = cls(path, header, rows, lines, delimiter="", decimal=".", unit=unit)
         sheet._check()

@@ -229,6 +229,9 @@ def test_json_lines_are_a_table(tmp_path, refuses):
             csv(write('{"a": 1, "b": 2}', line), target="a", features=("b",), test_fraction=0.0)
     with refuses("delimiter, encoding and decimal are of CSV"):
         csv(str(path), target="a", delimiter=";")
+    (path := tmp_path / "t.json").write_text('[{"a": 1, "b": 2},\n{"a": 2, "b": null}]')
+    with refuses("t.json object 2, column 'b'"):
+        csv(str(path), target="b", test_fraction=0.0)
 
 
 NOTED = "# kept since 2020, in °C, by 3\n\n#\n"
