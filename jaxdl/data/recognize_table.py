@@ -69,6 +69,10 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
         f"csv: {counted(splits)}, columns {named(sheet.header)}",
         f"predicts {printable(target)!r}, {_meaning('target' in settings, splits)} ({why})",
     ]
+    if encoding := settings.get("encoding"):
+        notes.append(
+            f"reads it as {encoding}, as it is not UTF-8; look whether the names above are right"
+        )
     if sheet.decimal == ",":
         notes.append("reads 1,5 as one and a half (decimal=',')")
     for name in dict.fromkeys((target, *settings.get("features", sheet.header))):
@@ -92,23 +96,27 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
     settings: dict[str, Any] = {"path": path}
     if path.lower().endswith(TYPED):
         return Sheet.read(path), settings
-    delimiter = _delimiter(path)
+    with user_files.reading("csv", path):
+        encoding = user_files.not_utf_8(Path(path)) or "utf-8"
+    if encoding != "utf-8":
+        settings["encoding"] = encoding
+    delimiter = _delimiter(path, encoding)
     if delimiter != ",":
         settings["delimiter"] = delimiter
-    sheet = Sheet.read(path, delimiter)
+    sheet = Sheet.read(path, delimiter, encoding)
     if delimiter != "," and _has_decimal_commas(sheet):
         settings["decimal"] = ","
-        sheet = Sheet.read(path, delimiter, decimal=",")
+        sheet = Sheet.read(path, delimiter, encoding, decimal=",")
     return sheet, settings
 
 
-def _delimiter(path: str) -> str:
+def _delimiter(path: str, encoding: str) -> str:
     """What divides the first lines into equally many cells, and the header into most.
 
     Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
     divide where nothing else does.
     """
-    text = user_files.read(Path(path), "csv")
+    text = user_files.read(Path(path), "csv", encoding)
     if re.match(r"sep=.\n", text):
         return text[4]
     text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header

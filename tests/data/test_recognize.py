@@ -573,3 +573,15 @@ def test_blanks_divide_where_nothing_else_does(table):
     assert found.splits["train"].columns["features"].shape[1] == 2
     semicolons = recognize(table("a;b", *(f"{i};{i % 2}" for i in range(30)), name="t.tsv"))
     assert semicolons.settings["delimiter"] == ";"
+
+
+def test_a_table_that_is_not_utf_8_is_read_as_excel_writes_it(tmp_path, refuses):
+    rows = "".join(f"{i},5;{'größer' if i % 2 else 'klein'}\n" for i in range(30))
+    (tmp_path / "t.csv").write_text(f"Länge;Art\n{rows}", "cp1252")
+    found = recognize(str(tmp_path / "t.csv"))
+    assert found.settings["encoding"] == "cp1252" and found.settings["decimal"] == ","
+    assert found.splits["train"].classes == ("größer", "klein")
+    assert any("reads it as cp1252" in note for note in found.notes)
+    (tmp_path / "t.csv").write_bytes(b"\xff\x00\x80a,b")
+    with refuses("t.csv", "is not text"):
+        recognize(str(tmp_path / "t.csv"))
