@@ -234,7 +234,7 @@ def _language_model(data: Recognized) -> FirstConfig:
         "task": {"name": "language_modeling"},
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "clip_norm": 5.0},
         "training": {
-            **_training(batch, _epochs(characters // window, batch, 2_000, 2, 50)),
+            **_training(batch, _epochs(max(1, characters // window), batch, 2_000, 2, 50)),
             "carry": True,
         },
     }

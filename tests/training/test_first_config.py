@@ -149,3 +149,9 @@ def test_numbers_that_no_label_has_are_told(init, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["a,label", *rows]))
     _, out, _ = init("t.csv")
     assert "task.classes = 4: labels count from 0, but no example to train on has 0" in out
+
+
+def test_a_text_shorter_than_a_window_is_no_traceback(init, tmp_path):
+    (tmp_path / "a.txt").write_text("ab " * 14)
+    status, _, err = init("a.txt")
+    assert (status, err) == (0, "")

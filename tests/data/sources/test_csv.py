@@ -133,7 +133,7 @@ def test_classes_that_cannot_be_meant_are_refused(sheet, refuses, cells, told):
 def test_classes_that_may_not_be_meant_are_told(sheet, caplog):
     cells = ["Cat", "dog", "cat", "n/a"] * 5
     csv(sheet("\n".join(["x,kind", *(f"{i},{c}" for i, c in enumerate(cells))])), label="kind")
-    assert "classes ['Cat', 'cat'] differ in case alone" in caplog.text
+    assert "classes ['Cat', 'cat'] differ in case or blanks alone" in caplog.text
     assert "5 cells are ['n/a'], which is a class like the others" in caplog.text
     signs = csv(sheet("\n".join(["x,y", *(f"{i},{(-1) ** i}" for i in range(20))])), label="y")
     assert signs["train"].classes == ("-1", "1")
@@ -480,3 +480,10 @@ def test_the_names_of_columns_stand_in_the_first_line_alone(sheet, refuses):
 def test_an_id_of_someone_numbers_the_rows(sheet, caplog):
     csv(sheet("PassengerId,age,y\n7,1,2\n3,1,3\n9,4,4\n"), target="y", test_fraction=0)
     assert "'PassengerId' numbers the rows" in caplog.text and "'age'" not in caplog.text
+
+
+def test_classes_that_look_alike_are_told(sheet, caplog):
+    for other in ("new  york", "new\u00a0york", "New York\u200b"):
+        caplog.clear()
+        csv(sheet(f"a,b\n1,new york\n2,{other}\n3,rome\n"), label="b", test_fraction=0)
+        assert "differ in case or blanks alone" in caplog.text and "rome" not in caplog.text
