@@ -60,7 +60,7 @@ def hashed_roles(
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
     for item in items:
-        digest = sha256(name(item).encode()).digest()
+        digest = sha256(name(item).encode("utf-8", "surrogateescape")).digest()  # any file's name
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
         splits[role].append(item)
