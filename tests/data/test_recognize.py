@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.data import load
 from jaxdl.data.recognize import recognize
 
 
@@ -280,6 +281,13 @@ def test_what_cannot_be_read_is_one_line(tmp_path, refuses):
     for name, target, told in wrong(tmp_path):
         with refuses(told):
             recognize(str(tmp_path / name), target)
+
+
+def test_the_home_of_nobody_is_one_line(refuses):
+    with refuses("~nobody-here/x: there is no home folder ~nobody-here"):
+        recognize("~nobody-here/x")
+    with refuses("~nobody-here/x: there is no home folder ~nobody-here"):
+        load("images", path="~nobody-here/x", size=4)
 
 
 def test_a_coco_file_whose_images_are_gone(tmp_path, refuses):
