@@ -298,7 +298,11 @@ def test_overrides_need_a_config(run, tmp_path):
     status, _, err = run("sample", "--workdir", tmp_path, "--config.seed=1")
     assert status == 2 and "needs --config FILE" in err
     status, _, err = run("train", "--workdir", tmp_path, "--config.seed=1")
-    assert status == 2 and "holds no run" in err
+    assert status == 2 and "holds no run" in err and "train there first" in err
+    (tmp_path / "seed=0").mkdir()
+    (tmp_path / "seed=0" / "config.json").touch()
+    status, _, err = run("evaluate", "--workdir", tmp_path)
+    assert status == 2 and f"name one that is in it, such as {tmp_path / 'seed=0'}" in err
     for words in (("--config.seed", "--config.data.path=x"), ("--config.seed",)):
         status, _, err = run("train", "--workdir", tmp_path, *words)
         assert status == 2 and "--config.seed: has no value; write --config.seed=value" in err

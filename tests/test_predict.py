@@ -314,6 +314,9 @@ def test_answers_as_json_and_csv(digit_run, predict, tmp_path):
     file = tmp_path / "new" / "answers.json"
     status, out, _ = predict(workdir, *paths, "--top", "2", "--output", file)
     assert status == 0 and len(out.splitlines()) == 6 and json.loads(file.read_text()) == told
+    capital = tmp_path / "answers.JSON"
+    assert predict(workdir, *paths, "--top", "2", "--output", capital)[0] == 0
+    assert json.loads(capital.read_text()) == told
     status, out, err = predict(workdir, *paths, "--output", file)
     assert (status, out) == (2, "") and err.count("\n") == 1 and "--force" in err
 

@@ -16,8 +16,8 @@ def add(commands: Subcommands) -> None:
         "init",
         help="look at your data, and write a first config for it",
         description="Look at a folder of images (in folders by class, or COCO, YOLO, Pascal VOC), "
-        "a table (.csv, .tsv, .parquet, .jsonl), arrays (.npz) or texts (in folders by class, or "
-        "to be continued); say what they are, and write a config that trains on them.",
+        "a table (.csv, .tsv, .parquet, .jsonl, .json), arrays (.npz) or texts (in folders by "
+        "class, or to be continued); say what they are, and write a config that trains on them.",
     )
     command.add_argument("data", metavar="DATA", help="a folder, or a file")
     command.add_argument(

@@ -113,7 +113,9 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
 def existing_run(folder: str) -> Path:
     """The directory of a run, refused if it holds none."""
     if not (local_run(folder) / "config.json").exists():
-        raise UserError(f"--workdir {folder}: holds no run (no config.json); train there first")
+        inside = sorted(str(file.parent) for file in Path(folder).glob("*/config.json"))
+        remedy = f"name one that is in it, such as {inside[0]}" if inside else "train there first"
+        raise UserError(f"--workdir {folder}: holds no run (no config.json); {remedy}")
     return Path(folder)
 
 

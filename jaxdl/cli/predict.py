@@ -111,7 +111,7 @@ def _form(options: argparse.Namespace) -> str | None:
     """'json' or 'csv', if the answers are asked for so."""
     if options.json or options.csv:
         return "json" if options.json else "csv"
-    suffix = Path(options.output or "").suffix
+    suffix = Path(options.output or "").suffix.lower()
     return suffix[1:] if suffix in (".json", ".csv") else None
 
 

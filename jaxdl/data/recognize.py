@@ -18,17 +18,19 @@ from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder, places_of
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, named, unseen
-from jaxdl.data.sources.arrays import all_splits, arrays, read_npz
+from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.image_folders import images
+from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.json_lines import has_records
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
-from jaxdl.data.splits import ROLES, UNSPLIT_TEST
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST, role_in
 from jaxdl.data.table import Table, described
+from jaxdl.data.validation import validate
 from jaxdl.errors import UserError, brief, printable
 from jaxdl.remote import local_path
 
@@ -45,15 +47,22 @@ _MASKS = re.compile(
     re.I,
 )
 _PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
-_OF_MASK = re.compile(r"[ _-](?:masks?|segmentation|seg|labels?|gt)$", re.I)  # end of a name
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
+_OTHER_ARRAYS = "is not read; save its arrays by numpy.savez, or a table as Parquet or CSV"
+_SOUND = "is sound, which is not read; music is read in ABC notation, or as piano rolls in a .npz"
+_VIDEO = "is a video; save its frames as images, in a folder for each class"
+_DOCUMENT = "is a document; save it as text, .txt in UTF-8"
 _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
     **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
     ".npy": _ARRAY,
     ".arrow": "is Arrow; set config.data.source=huggingface and config.data.path to it",
+    **dict.fromkeys((".feather", ".h5", ".hdf5", ".mat", ".pt", ".tfrecord"), _OTHER_ARRAYS),
+    **dict.fromkeys((".mid", ".midi", ".mp3", ".wav", ".flac", ".ogg"), _SOUND),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
+    **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".epub", ".rtf"), _DOCUMENT),
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
 }
 
@@ -63,8 +72,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl), arrays (.npz),
-        a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
+        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays
+        (.npz), a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
@@ -83,7 +92,8 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     """The same of a path of this machine."""
     place = Path(path).expanduser()
-    if (inner := _only_folder(place)) is not None:  # as many archives are unpacked
+    inner = user_files.only_folder(place)
+    if inner is not None and inner.name.lower() not in ROLES:  # as many archives are unpacked
         return _recognize(str(Path(path, inner.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
@@ -132,14 +142,6 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     return _text(path)
 
 
-def _only_folder(place: Path) -> Path | None:
-    """The folder that is all that a folder holds, if that has folders in turn."""
-    entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
-    if len(entries) != 1 or ROLES.get(entries[0].name.lower()):
-        return None
-    return entries[0] if any(each.is_dir() for each in _entries(entries[0])) else None
-
-
 def _entries(place: Path) -> list[Path]:
     return [*place.iterdir()] if place.is_dir() else []
 
@@ -148,6 +150,8 @@ def _table_at(place: Path) -> Path | None:
     """The table that a path is, or the only one in a folder without anything else to read."""
     if place.suffix.lower() in TABLES and place.is_file():
         return place
+    if place.suffix.lower() == ".json" and place.is_file():
+        return place if has_records(user_files.read(place, "csv")) else None
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
     if not tables or any(entry.is_dir() for entry in entries):
@@ -173,17 +177,22 @@ def _looks_like_a_table(file: Path) -> bool:
 
 
 def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
-    """Refuse images beside masks of the same names: their folders are not classes."""
+    """Refuse images beside masks of the same names: their folders are not classes.
 
-    def stems(folders: re.Pattern[str]) -> set[str]:
-        return {
-            file.stem
-            for file in pictures
-            if any(map(folders.fullmatch, file.relative_to(place).parts[:-1]))
-        }
+    Images are in a folder with a usual name, or in the one that the masks' is called after, such as
+    train beside train_masks.
+    """
 
-    images, masks = stems(_PICTURED), stems(_MASKS)
-    of_images = [name for name in masks if images & {name, _OF_MASK.sub("", name)}]
+    within = {file: file.relative_to(place).parts[:-1] for file in pictures}
+    of_masks = {parts for parts in within.values() if any(map(_MASKS.fullmatch, parts))}
+    beside = {tuple(OF_MASK.sub("", part) for part in parts) for parts in of_masks}
+
+    def is_pictured(parts: tuple[str, ...]) -> bool:
+        return parts in beside or any(map(_PICTURED.fullmatch, parts))
+
+    masks = {file.stem for file, parts in within.items() if parts in of_masks}
+    images = {f.stem for f, parts in within.items() if parts not in of_masks and is_pictured(parts)}
+    of_images = [name for name in masks if images & {name, OF_MASK.sub("", name)}]
     if masks and 2 * len(of_images) >= len(masks):
         raise UserError(
             f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
@@ -194,8 +203,8 @@ def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
 
 def _texts_of_classes(place: Path) -> int:
     """How many texts are in folders by class, several in each; 0 if others are not there."""
-    train = [each for each in _entries(place) if ROLES.get(each.name.lower()) == "train"]
-    folder = train[0] if train else place
+    train = [each for each in _entries(place) if role_in(each.name) == "train" and each.is_dir()]
+    folder = (user_files.only_folder(train[0]) or train[0]) if train else place
     depths, classes = Counter[int](), Counter[str]()
     for file in user_files.below(folder, TEXTS):
         parts = file.relative_to(folder).parts
@@ -308,8 +317,13 @@ def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
 def _arrays(path: str) -> Recognized:
     """Arrays of inputs and outputs, of which a part is held out if they are not split."""
     found = read_npz(Path(path).expanduser())
-    given = all_splits(found, path) or {"train": Table(found, path)}
-    columns, settings = given["train"].columns, dict[str, Any](train=path)
+    settings = dict[str, Any](train=path)
+    given = all_splits(found, path)
+    if not given:
+        if rename := usual_names(found):
+            settings["rename"] = rename
+        given = {"train": Table({rename.get(k, k): v for k, v in found.items()}, path)}
+    columns = given["train"].columns
     pairs = (("image", "label"), ("features", "label"), ("features", "target"))
     if not any({*pair} <= columns.keys() for pair in pairs):
         raise UserError(
@@ -325,9 +339,16 @@ def _arrays(path: str) -> Recognized:
     if len(given) == 1:
         settings["test_fraction"] = UNSPLIT_TEST
     splits = arrays(**settings)
+    validate(splits)
     train = splits["train"].columns
     each = [f"{printable(k)} {described(v.dtype, v.shape[1:])}" for k, v in train.items()]
-    return Recognized("arrays", settings, splits, (f"arrays: {counted(splits)}, {named(each)}",))
+    notes = [f"arrays: {counted(splits)}, {named(each)}"]
+    numbers = {"target": "target, a number to predict", "label": "label, a class to predict"}
+    notes += [
+        f"reads {printable(a)} as {numbers.get(b, b)}"
+        for a, b in settings.get("rename", {}).items()
+    ]
+    return Recognized("arrays", settings, splits, tuple(notes))
 
 
 def _each_class(path: str, splits: Mapping[str, Table]) -> str:

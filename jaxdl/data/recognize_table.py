@@ -20,6 +20,7 @@ _ROLES = {"class": "label", "number": "target"}
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
 _CLASS_NAMES = ("label", "class")  # of a column whose whole numbers are classes
 _SENTENCE, _PROSE = 4, 7  # words on average: more than a name, and than a date or an address
+_DELIMITERS = "\t;|,"
 _LOOKED_AT = 10_000  # characters, for the delimiter
 _USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
 _NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
@@ -29,7 +30,8 @@ _GROUPED = re.compile(  # names of columns whose rows of equal values are not in
     re.I,
 )
 _FEWEST_GROUPS = 5  # of which a split can be made
-_WITH_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
+_WITH_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*(,\d+)?|[-+]?\d+(,\d+)?")
+_WITH_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})*")  # points that divide them
 _DRESSED = re.compile(r"[,.\s$€£¥%']")  # what may stand in a number that is written for people
 
 
@@ -51,6 +53,11 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
         target, why = _guessed(sheet, texts), "by its name or place; see --target and --kind"
     elif target not in sheet.header:
         sheet.require([target], [], [])
+    if target is None and not texts:
+        raise UserError(
+            f"{path}: no column to predict among {named(sheet.header)}; they number the rows, or "
+            "hold lists and objects"
+        )
     if target is None:
         return _texts(texts[0], settings)
     settings[_ROLES[kind] if kind else _role(sheet, target)] = target
@@ -62,8 +69,18 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
         f"csv: {counted(splits)}, columns {named(sheet.header)}",
         f"predicts {printable(target)!r}, {_meaning('target' in settings, splits)} ({why})",
     ]
+    if encoding := settings.get("encoding"):
+        notes.append(
+            f"reads it as {encoding}, as it is not UTF-8; look whether the names above are right"
+        )
     if sheet.decimal == ",":
         notes.append("reads 1,5 as one and a half (decimal=',')")
+    for name in dict.fromkeys((target, *settings.get("features", sheet.header))):
+        if (cell := _maybe_thousands(sheet, name)) is not None:
+            notes.append(
+                f"reads {cell} in {printable(name)!r} as {float(cell):g}; if its points divide "
+                "thousands, remove them"
+            )
     if group is not None:
         notes.append(
             f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
@@ -79,34 +96,43 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
     settings: dict[str, Any] = {"path": path}
     if path.lower().endswith(TYPED):
         return Sheet.read(path), settings
-    delimiter = _delimiter(path)
+    with user_files.reading("csv", path):
+        encoding = user_files.not_utf_8(Path(path)) or "utf-8"
+    if encoding != "utf-8":
+        settings["encoding"] = encoding
+    delimiter = _delimiter(path, encoding)
     if delimiter != ",":
         settings["delimiter"] = delimiter
-    sheet = Sheet.read(path, delimiter)
+    sheet = Sheet.read(path, delimiter, encoding)
     if delimiter != "," and _has_decimal_commas(sheet):
         settings["decimal"] = ","
-        sheet = Sheet.read(path, delimiter, decimal=",")
+        sheet = Sheet.read(path, delimiter, encoding, decimal=",")
     return sheet, settings
 
 
-def _delimiter(path: str) -> str:
+def _delimiter(path: str, encoding: str) -> str:
     """What divides the first lines into equally many cells, and the header into most.
 
-    A file's suffix, or Excel's own first line, says it outright.
+    Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
+    divide where nothing else does.
     """
-    text = user_files.read(Path(path), "csv")
+    text = user_files.read(Path(path), "csv", encoding)
     if re.match(r"sep=.\n", text):
         return text[4]
-    if path.lower().endswith(".tsv"):
-        return "\t"
     text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
     lines = re.sub(r'"[^"]*"', "", text[:_LOOKED_AT]).split("\n")[:-1] or [text]
+
+    if path.lower().endswith(".tsv") and "\t" in lines[0]:
+        return "\t"
+    words = {len(line.split()) for line in lines if line.strip()}
+    if not {*_DELIMITERS} & {*lines[0]} and len(lines) > 1 and len(words) == 1 < max(words):
+        return " "
 
     def cells(sign: str) -> tuple[bool, int]:
         counts = {line.count(sign) for line in lines if line.strip()}
         return len(counts) == 1, lines[0].count(sign)
 
-    return max("\t;|,", key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
+    return max(_DELIMITERS, key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def _has_decimal_commas(sheet: Sheet) -> bool:
@@ -117,7 +143,16 @@ def _has_decimal_commas(sheet: Sheet) -> bool:
         for cells in columns
     ]
     points = [any("." in c for c in cells) and all(map(is_number, cells)) for cells in columns]
-    return any(commas) and not any(points)
+    thousands = [all(map(_WITH_THOUSANDS.fullmatch, cells)) for cells in columns]
+    return any(commas) and not any(p and not t for p, t in zip(points, thousands, strict=True))
+
+
+def _maybe_thousands(sheet: Sheet, name: str) -> str | None:
+    """A number of a column whose points may all divide thousands, where commas divide no cells."""
+    cells = sheet.cells(name)
+    if sheet.delimiter in ("", ",") or not all(map(_WITH_THOUSANDS.fullmatch, cells)):
+        return None
+    return next((cell for cell in cells if "." in cell and is_number(cell)), None)
 
 
 def _texts(column: str, settings: dict[str, Any]) -> Recognized:
@@ -143,7 +178,8 @@ def _guessed(sheet: Sheet, texts: list[str]) -> str | None:
     """The column to predict: one with a usual name, or else the last that is not text."""
     lower = {name.lower(): name for name in reversed(sheet.header)}
     usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
-    others = [name for name in sheet.header if name not in texts and not _only_numbers(name)]
+    others = [n for n in sheet.header if n not in texts and not _only_numbers(n)]
+    others = [n for n in others if not sheet.is_id(n) and not isinstance(sheet.cells(n)[0], Unread)]
     return next(iter([*usual, *others[::-1]]), None)
 
 
@@ -168,7 +204,8 @@ def _role(sheet: Sheet, name: str) -> str:
             whole, most = all(re.fullmatch(r"-?\d{1,2}", cell) for cell in cells), _CLASSES
         return "label" if whole and different <= most else "target"
     if all(is_number(_DRESSED.sub("", cell)) for cell in cells):
-        dressed = next(cell for cell in cells if not is_number(cell))
+        written = zip(sheet.cells(name), sheet.plain(name), strict=True)
+        dressed = next(cell for cell, c in written if not is_number(c) and c.lower() not in MISSING)
         raise UserError(
             f"{where} looks like numbers ({brief(dressed)}), and would be names of classes; write "
             "plain ones, such as 1234.5, or say --kind class"
@@ -209,7 +246,9 @@ def _inputs(
             f"{sheet.path}: no column of numbers to predict {taken[0]!r} from ({why}); fill the "
             "gaps, turn names into numbers, or name another column with --target"
         )
-    settings |= {"features": tuple(numbers)} if left_out else {}
+    if left_out:
+        settings["features"] = tuple(numbers)
+        sheet.tell_counting(numbers)
     settings["standardize"] = True
     return left_out
 
@@ -236,7 +275,7 @@ def _why_not(sheet: Sheet, name: str) -> str:
     wrong = [cell for cell in cells if not is_number(cell)]
     if isinstance(cells[0], Unread):
         return str(cells[0])
-    if _only_numbers(name):
+    if _only_numbers(name) or sheet.is_id(name):
         return "numbers the rows"
     if not wrong:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeVar
@@ -21,6 +22,12 @@ ROLES = {name: role for role, names in NAMES.items() for name in names}
 UNSPLIT_TEST = 0.2  # share of the test split, where the data is not split and nobody says
 
 _Item = TypeVar("_Item")
+
+
+def role_in(name: str) -> str | None:
+    """The split that a word in a name tells, as in 20news-bydate-test; None of none or several."""
+    roles = {ROLES[word] for word in re.split("[^a-z]+", name.lower()) if word in ROLES}
+    return roles.pop() if len(roles) == 1 else None
 
 
 def require_fractions(source: str, test: float, validation: float) -> None:
@@ -53,7 +60,7 @@ def hashed_roles(
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
     for item in items:
-        digest = sha256(name(item).encode()).digest()
+        digest = sha256(name(item).encode("utf-8", "surrogateescape")).digest()  # any file's name
         place = int.from_bytes(digest[:8], "big") / 2**64  # uniform in [0, 1)
         role = "test" if place < test else "validation" if place < test + validation else "train"
         splits[role].append(item)

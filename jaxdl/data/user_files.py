@@ -124,6 +124,19 @@ def below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[P
     return sorted(file for file in files if file.suffix.lower() in suffixes and file.is_file())
 
 
+def only_folder(place: Path) -> Path | None:
+    """The folder that is all that a folder holds, if that has folders in turn."""
+    entries = _data_in(place)
+    if len(entries) != 1:
+        return None
+    return entries[0] if any(each.is_dir() for each in _data_in(entries[0])) else None
+
+
+def _data_in(place: Path) -> list[Path]:
+    entries = place.iterdir() if place.is_dir() else ()
+    return [entry for entry in entries if is_data(entry.name)]
+
+
 def same_name(name: str) -> str:
     """A name in the one Unicode form in which names are compared: macOS writes é as two signs."""
     return unicodedata.normalize("NFC", name)
@@ -265,15 +278,31 @@ def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str
         return (
             f"is not text: {place} is not {encoding or 'UTF-8'}, and some bytes are 0; leave it out"
         )
-    usual = (name for name in ("utf-8", "cp1252", "latin-1") if _fits(content, name))
-    likely = marked or next(usual)
+    likely = marked or _likely(content)
     if encoding is None:
         return f"is not UTF-8: {place}; convert it, it may be {likely}"
     return f"is not {encoding}: {place}; try encoding={likely!r}"
 
 
+def not_utf_8(file: Path) -> str | None:
+    """The encoding that a text is likely in which is not UTF-8, nor has a mark of another; or None.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    encoded = content(file.expanduser())
+    likely = None if _marked(encoded) or b"\0" in encoded else _likely(encoded)
+    return None if likely == "utf-8" else likely
+
+
+def _likely(content: bytes) -> str:
+    """The first of the usual encodings that a text can be in; any text can be in the last."""
+    return next(name for name in ("utf-8", "cp1252", "latin-1") if _fits(content, name))
+
+
 def _fits(content: bytes, encoding: str) -> bool:
     try:
-        return bool(content.decode(encoding))
+        content.decode(encoding)
     except UnicodeDecodeError:
         return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -101,7 +102,9 @@ def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table
 
 
 def tell_alike(classes: Iterable[str], where: str) -> None:
-    """Tell of classes whose names differ in case alone, such as Dog and dog.
+    """Tell of classes whose names look alike: Dog and dog, or those that differ in blanks.
+
+    Blanks are also those that do not break a line, or have no width.
 
     Args:
       classes: their names.
@@ -109,11 +112,12 @@ def tell_alike(classes: Iterable[str], where: str) -> None:
     """
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(name.casefold(), []).append(name)
+        seen = "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+        alike.setdefault(" ".join(seen.casefold().split()), []).append(name)
     for same in alike.values():
         if len(same) > 1:
             _log.warning(
-                "%s: classes %s differ in case alone; write them alike if they are one",
+                "%s: classes %s differ in case or blanks alone; write them alike if they are one",
                 *(where, brief(same)),
             )
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from jaxdl import config as cfg
 from jaxdl import data
 from jaxdl.data.table import Table
@@ -55,11 +57,8 @@ class Evaluator:
         """
         run, task, size = self._run, self._run.task, self._run.training.eval_batch_size
         table, state = as_table(run, data, ()), run.state
-        if table.classes and table.classes != _names(run, table):
-            raise UserError(
-                f"{table.where}: its classes are {brief(table.classes)}, those of the run "
-                f"{brief(run.classes)}; give data with the same classes"
-            )
+        if table.classes:
+            table = _numbered_as(_names(run, table), table, task.label)
         task.check(table)
         with run.precision.enabled():
             if run.training.carry and task.continues:
@@ -69,6 +68,20 @@ class Evaluator:
                 )
                 state = replace(state, carry=carry)
             return report(self._evaluation, self._generation, task, state, table, size)
+
+
+def _numbered_as(names: tuple[str, ...], table: Table, label: str) -> Table:
+    """The table with the run's numbers of its classes, of which it may lack some."""
+    if table.classes == names:
+        return table
+    if not {*table.classes} <= {*names} or label not in table.columns:
+        raise UserError(
+            f"{table.where}: its classes are {brief(table.classes)}, those of the run "
+            f"{brief(names)}; give data without others"
+        )
+    numbers, labels = np.array([*map(names.index, table.classes)]), table.columns[label]
+    labels = np.where(labels < 0, labels, numbers[labels]).astype(labels.dtype)
+    return replace(table, columns={**table.columns, label: labels}, classes=names)
 
 
 def _names(run: RestoredRun, table: Table) -> tuple[str, ...]:

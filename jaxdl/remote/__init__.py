@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
+from jaxdl.errors import UserError
 from jaxdl.files import ADDRESS
 from jaxdl.remote.mirror import mirrored
 from jaxdl.remote.storage import Storage
@@ -30,14 +32,25 @@ def local_path(path: str, *, with_folder: bool = False) -> str:
 
     Raises:
       UserError: the address cannot be read, or there is no room for its files; within 20 seconds
-        where the storage gives no answer.
+        where the storage gives no answer; or the path is in the home folder of nobody.
     """
     if not ADDRESS.match(path):
+        _require_home(path)
         return path
     if with_folder:
         folder, _, name = path.rpartition("/")
         return os.path.join(local_path(folder), name)
     return str(mirrored(Storage.of(path)))
+
+
+def _require_home(path: str) -> None:
+    """Refuse the home folder of a user that does not exist, such as ~nobody/data."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{path}: there is no home folder {Path(path).parts[0]}; write the path without ~"
+        ) from None
 
 
 def weights_path(path: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.recognize import Recognized
-from jaxdl.errors import printable
+from jaxdl.data.table import Table
+from jaxdl.errors import printable, some
+from jaxdl.training.build import MANY_CLASSES, build_task
 
 _WIDTH = 100
 _PIXELS = {"name": "standardize", "mean": 128.0, "std": 64.0}
@@ -69,7 +71,11 @@ class FirstConfig:
 
 
 def first_config(data: Recognized) -> FirstConfig:
-    """A config that trains on data as `jaxdl.data.recognize` finds it."""
+    """A config that trains on data as `jaxdl.data.recognize` finds it.
+
+    Raises:
+      UserError: the data is not what its task learns from.
+    """
     columns = data.splits["train"].columns
     if "boxes" in columns:
         made = _detector(data)
@@ -80,6 +86,10 @@ def first_config(data: Recognized) -> FirstConfig:
     else:
         made = _classified_texts(data) if "label" in columns else _language_model(data)
     config, why = dict(made.config), dict(made.why)
+    task = build_task(config["task"], MANY_CLASSES)
+    for table in data.splits.values():
+        if task.input in table.columns:  # tokens are not made yet
+            task.check(table)
     if set(data.splits) == {"train"}:
         config["training"] = {**config["training"], "evaluate": ("train",)}
         why["training.evaluate"] = "all there is; only examples held out tell what it is worth"
@@ -149,7 +159,7 @@ def _table(data: Recognized) -> FirstConfig:
     why = {
         "data.standardize": "columns in unlike units learn alike",
         "model.hidden": f"for {n:,} rows; () is logistic regression, the first thing to beat",
-        "task.classes": "" if train.classes else "labels count from 0 to one less",
+        "task.classes": _why_classes(train, classes),
     }
     return FirstConfig(f"A table, rows of {classes} classes.", config, why | _lengths(n, batch))
 
@@ -224,7 +234,7 @@ def _language_model(data: Recognized) -> FirstConfig:
         "task": {"name": "language_modeling"},
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "clip_norm": 5.0},
         "training": {
-            **_training(batch, _epochs(characters // window, batch, 2_000, 2, 50)),
+            **_training(batch, _epochs(max(1, characters // window), batch, 2_000, 2, 50)),
             "carry": True,
         },
     }
@@ -282,7 +292,20 @@ def _text_column(data: Recognized) -> str:
 
 def _classes(data: Recognized) -> int:
     """How many classes there are, of labels that may leave numbers out."""
-    return max(2, 1 + max(int(table.columns["label"].max()) for table in data.splits.values()))
+    labels = [np.asarray(table.columns["label"]) for table in data.splits.values()]
+    whole = [label for label in labels if label.dtype.kind in "iub"]  # others the task refuses
+    return max([2, *(1 + int(label.max()) for label in whole)])
+
+
+def _why_classes(train: Table, classes: int) -> str:
+    """Why labels that are numbers are of so many classes, and which of these have no example."""
+    if train.classes:
+        return ""
+    known = {*np.unique(train.columns["label"]).tolist()}
+    unused = [str(i) for i in range(classes) if i not in known]
+    if not unused:
+        return "labels count from 0 to one less"
+    return f"labels count from 0, but no example to train on has {some(unused, 3, ', ')}"
 
 
 def _adamw(peak: float, warmup: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdl.data import load
 from jaxdl.data.recognize import recognize
 
 
@@ -196,6 +197,25 @@ def test_json_lines(tmp_path):
     assert (found[1]["features"], found[1]["target"]) == (("size",), "price")
 
 
+def test_a_list_in_json_is_a_table_and_annotations_are_none(tmp_path, refuses):
+    numbers = [{"id": i, "size": i / 7, "price": i * 1.5} for i in range(30)]
+    forms = (json.dumps(numbers, indent=1), "\n".join(map(json.dumps, numbers)))
+    for text in forms:
+        (tmp_path / "t.json").write_text(text)
+        assert recognize(str(tmp_path / "t.json")).settings["target"] == "price"
+    (tmp_path / "t.json").write_text(json.dumps([{"id": 1, "data": {"image": "a.png"}}] * 3))
+    with refuses("no column to predict among id, data", "lists and objects"):
+        recognize(str(tmp_path / "t.json"))
+    (tmp_path / "t.json").write_text(json.dumps({"images": [], "annotations": []}))
+    with refuses("is a file of annotations"):
+        recognize(str(tmp_path / "t.json"))
+
+
+def test_a_table_of_ids_alone_is_one_line(table, refuses):
+    with refuses("no column to predict among id", "number the rows"):
+        recognize(table("id", "1", "2", "3"))
+
+
 def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
     table("a,b,c,d", *NUMBERS)
     found = recognize(str(tmp_path))
@@ -263,6 +283,13 @@ def test_what_cannot_be_read_is_one_line(tmp_path, refuses):
             recognize(str(tmp_path / name), target)
 
 
+def test_the_home_of_nobody_is_one_line(refuses):
+    with refuses("~nobody-here/x: there is no home folder ~nobody-here"):
+        recognize("~nobody-here/x")
+    with refuses("~nobody-here/x: there is no home folder ~nobody-here"):
+        load("images", path="~nobody-here/x", size=4)
+
+
 def test_a_coco_file_whose_images_are_gone(tmp_path, refuses):
     boxes(tmp_path, "train")
     (tmp_path / "train" / "0.png").unlink()
@@ -298,6 +325,13 @@ def test_arrays_by_keras_names_and_by_ours(tmp_path, refuses, caplog):
     np.savez(mnist, a=grey, b=label)
     with refuses("has the arrays a, b; call the inputs image or features"):
         recognize(mnist)
+    np.savez(mnist, X=np.ones((40, 3)), y=label)
+    found = recognize(mnist)
+    assert found.settings["rename"] == {"X": "features", "y": "label"}
+    assert found.notes[1:] == ("reads X as features", "reads y as label, a class to predict")
+    np.savez(mnist, X=np.full((40, 3), np.nan), y=label)
+    with refuses("column 'features'", "not finite"):
+        recognize(mnist)
 
 
 def test_images_with_masks_are_no_classes(tmp_path, refuses):
@@ -306,6 +340,7 @@ def test_images_with_masks_are_no_classes(tmp_path, refuses):
         "carvana": ("train_images", "train_masks", "{}_mask"),
         "splits": ("train/images", "train/masks", "{}"),
         "ade": ("images/training", "annotations/training", "{}"),
+        "its own name": ("train", "train_masks", "{}_mask"),
     }
     for name, (images, masks, mask) in layouts.items():
         for i in range(6):
@@ -507,3 +542,54 @@ def test_cells_without_a_header_are_no_prose(tmp_path, refuses):
     (tmp_path / "iris.data").write_text("5.1,3.5,1.4,setosa\n6.0,2.2,4.0,virginica\n" * 9)
     with refuses("write a header"):
         recognize(str(tmp_path / "iris.data"))
+
+
+def test_20_newsgroups_as_its_archive_unpacks(tmp_path):
+    for split in ("train", "test"):
+        for group in ("alt.atheism", "sci.space"):
+            folder = tmp_path / f"20news-bydate-{split}" / group
+            folder.mkdir(parents=True)
+            for i in range(3):
+                (folder / str(50_000 + i)).write_text(f"Subject: {group} {i}, {split}\n")
+    data = recognize(str(tmp_path))
+    assert data.source == "text_folders" and {*data.splits} == {"train", "test"}
+    assert data.splits["train"].classes == ("alt.atheism", "sci.space")
+
+
+def test_points_between_thousands_are_no_decimal_ones(table, refuses):
+    with refuses("column 'price' looks like numbers ('100.000')"):
+        recognize(table("area;price", *(f"{i},5;{i}00.000" for i in range(1, 10))))
+    rows = [f"{i},5;1.{i}00,25" for i in range(1, 10)]
+    found = recognize(table("area;price", *rows))
+    assert found.splits["train"].columns["target"].min() > 1000
+    notes = recognize(table("rooms;price", *(f"{i};{i}00.000" for i in range(1, 10)))).notes
+    assert "reads 100.000 in 'price' as 100; if its points divide thousands, remove them" in notes
+
+
+def test_an_id_is_no_feature_and_none_is_predicted(table, caplog):
+    rows = [f"{7 * i % 31},{i % 5},{'xy'[i % 2]},{100 + i}" for i in range(1, 31)]
+    found = recognize(table("PassengerId,fare,port,ticketNr", *rows))
+    assert found.settings["label"] == "port" and found.settings["features"] == ("fare",)
+    recognize(table("name,day,fare,port", *(f"x,{i},{i % 5},{'xy'[i % 2]}" for i in range(30))))
+    assert "'day' numbers the rows" in caplog.text
+
+
+def test_blanks_divide_where_nothing_else_does(table):
+    rows = [f"{i:<4} {i % 3:<9} {i * 1.5}" for i in range(1, 30)]
+    found = recognize(table("a    b         c", *rows))
+    assert (found.settings["delimiter"], found.settings["target"]) == (" ", "c")
+    assert found.splits["train"].columns["features"].shape[1] == 2
+    semicolons = recognize(table("a;b", *(f"{i};{i % 2}" for i in range(30)), name="t.tsv"))
+    assert semicolons.settings["delimiter"] == ";"
+
+
+def test_a_table_that_is_not_utf_8_is_read_as_excel_writes_it(tmp_path, refuses):
+    rows = "".join(f"{i},5;{'größer' if i % 2 else 'klein'}\n" for i in range(30))
+    (tmp_path / "t.csv").write_text(f"Länge;Art\n{rows}", "cp1252")
+    found = recognize(str(tmp_path / "t.csv"))
+    assert found.settings["encoding"] == "cp1252" and found.settings["decimal"] == ","
+    assert found.splits["train"].classes == ("größer", "klein")
+    assert any("reads it as cp1252" in note for note in found.notes)
+    (tmp_path / "t.csv").write_bytes(b"\xff\x00\x80a,b")
+    with refuses("t.csv", "is not text"):
+        recognize(str(tmp_path / "t.csv"))

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,3 +41,9 @@ def test_hashed_splits_are_disjoint_whole_and_not_empty(count, test):
     assert sorted(item for part in splits.values() for item in part) == list(range(count))
     shares = {"train": 0.75 - test, "validation": 0.25, "test": test}
     assert all(part for role, part in splits.items() if count * shares[role] >= 1)
+
+
+def test_names_that_are_not_utf_8_have_a_split():
+    names = [os.fsdecode(b"caf\xe9%d.png" % i) for i in range(100)]
+    parts = hashed_roles(names, str, 0.2, 0.0)
+    assert sum(map(len, parts.values())) == 100 and 5 < len(parts["test"]) < 40

@@ -254,6 +254,16 @@ def test_a_split_by_name(run, call):
     assert status == 2 and "--split: unknown 'tst'; did you mean 'test'?" in err
 
 
+def test_data_may_lack_classes_of_the_run(opinions, call, tmp_path):
+    for texts, kinds in (
+        (("very good", "good"), ("pos", "pos")),
+        (("so bad", "bad"), ("neg",) * 2),
+    ):
+        path = write_csv(tmp_path / "o.csv", {"text": texts, "kind": kinds})
+        status, out, _ = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
+        assert status == 0 and "other/accuracy           1   over 2 examples" in out
+
+
 def test_other_classes_are_refused(opinions, call, tmp_path):
     path = write_csv(tmp_path / "o.csv", {"text": ("good", "bad"), "kind": ("up", "down")})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")

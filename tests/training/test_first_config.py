@@ -133,3 +133,25 @@ def test_names_of_others_are_written_as_python_has_them(tmp_path):
     made = FirstConfig("A title.", {"data": {"features": names, "n": 1}}, {"data.n": "why " * 40})
     (tmp_path / "c.py").write_text(made.text('jaxdl train --config """\\N{x}.py'))
     assert cfg.read(tmp_path / "c.py")["data"]["features"] == names
+
+
+def test_labels_that_no_task_learns_write_no_config(init, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in (np.arange(40) % 2 * 1.0, np.eye(2)[np.arange(40) % 2], np.arange(40) % 3 - 1):
+        np.savez("x.npz", features=np.ones((40, 3)), label=label)
+        status, _, err = init("x.npz")
+        assert status == 2 and "label" in err and err.count("\n") == 1
+        assert not (tmp_path / "my_config.py").exists()
+
+
+def test_numbers_that_no_label_has_are_told(init, tmp_path):
+    rows = [f"{i},{1 + i % 3}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,label", *rows]))
+    _, out, _ = init("t.csv")
+    assert "task.classes = 4: labels count from 0, but no example to train on has 0" in out
+
+
+def test_a_text_shorter_than_a_window_is_no_traceback(init, tmp_path):
+    (tmp_path / "a.txt").write_text("ab " * 14)
+    status, _, err = init("a.txt")
+    assert (status, err) == (0, "")

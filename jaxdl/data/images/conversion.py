@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF 6.0
 _BACKGROUND = (255, 255, 255)  # where an image is transparent: paper is white
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
           6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}  # fmt: skip
@@ -102,15 +103,17 @@ def _shallow(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     values = np.asarray(image)
-    bits = 16
-    if image.format == "TIFF":
-        bits = max(image.tag_v2.get(258, (16,)))  # type: ignore[attr-defined]
+    tags = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
+    bits = max(tags.get(_BITS, (16,)))
     if values.dtype.kind == "f" or bits > 16 or values.min() < 0 or values.max() >= 1 << 16:
         raise ValueError("more than 16 bits a channel; convert it to 8")
     most = int(values.max())
     if bits == 16:
         _require_light(max(most >> 8, min(most, 1)), is_black=most == 0)
-    grey = Image.fromarray((values.astype(np.uint16) >> (bits - 8)).astype(np.uint8))
+    upper = (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; of 8 bits Pillow inverts them itself
+        upper = 255 - upper
+    grey = Image.fromarray(upper)
     key = image.info.get("transparency")
     if not isinstance(key, int):
         return grey

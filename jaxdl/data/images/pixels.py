@@ -31,7 +31,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _SMALL = 10_000  # bytes of a decoded image
 _CHUNK = 64  # images a thread takes at a time
 _MUCH = 0.2  # of an image: if the crop to the middle loses more, that is told
-_VERSION = 3  # increase it when this file makes other pixels, so that cached ones are not used
+_VERSION = 4  # increase it when this file makes other pixels, so that cached ones are not used
 
 
 def version() -> str:

@@ -14,12 +14,13 @@ from numpy.lib import format as npy
 
 from jaxdl.data.splits import ROLES, partition, require_unused
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief
+from jaxdl.errors import UserError, brief, suggestion
 
 _log = logging.getLogger("jaxdl")
 # What others call inputs and outputs, in lower case.
 _USUAL = dict.fromkeys(("x", "image", "images", "data", "features", "inputs"), "x")
 _USUAL |= dict.fromkeys(("y", "label", "labels", "target", "targets"), "y")
+_OURS = ("image", "features", "label", "target")
 _UNPACKED = 2**30  # bytes that any archive may unpack to;
 _EXPANSION = 100  # a larger one may unpack to this many times its size
 
@@ -34,6 +35,7 @@ def arrays(
     validation_fraction: float = 0.0,
     seed: int = 0,
     group: str | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> dict[str, Table]:
     """NumPy archives, one for each split, as `numpy.savez(path, image=…, label=…)` writes them.
 
@@ -57,12 +59,13 @@ def arrays(
       seed: of the random split.
       group: a column of whole numbers that says which rows belong together, such as that of the
         patient: all rows of one come into the same split.
+      rename: array -> column, such as {'X': 'features', 'y': 'label'}.
 
     Raises:
       UserError: a file is missing, is not an archive of arrays, is named for two splits, or beside
-        one that has all; a
-        column of `channels_first` or `grey` is missing or does not have its axes; `group` is no
-        column of whole numbers; or a fraction is out of range, or of a split that is there.
+        one that has all; a column of `channels_first` or `grey` is missing or does not have its
+        axes; an array of `rename` is missing, or its name taken; `group` is no column of whole
+        numbers; or a fraction is out of range, or of a split that is there.
     """
     files = {"train": train, "validation": validation, "test": test}
     paths = {role: Path(path).expanduser() for role, path in files.items() if path is not None}
@@ -73,7 +76,7 @@ def arrays(
             raise UserError(
                 f"arrays: {path} is both the {other} and the {role} split; splits must be disjoint"
             )
-    columns = {role: read_npz(path) for role, path in paths.items()}
+    columns = {role: _renamed(read_npz(path), rename or {}, path) for role, path in paths.items()}
     tables = all_splits(columns["train"], train)
     if tables and len(paths) > 1:
         raise UserError(
@@ -118,6 +121,28 @@ def _column_of(kind: str, array: np.ndarray) -> str:
     return "image" if images else "features" if array.ndim == 2 else "x"
 
 
+def _renamed(
+    columns: Mapping[str, np.ndarray], names: Mapping[str, str], path: Path
+) -> dict[str, np.ndarray]:
+    """The arrays under other names."""
+    if missing := [name for name in names if name not in columns]:
+        there = suggestion(missing[0], columns, "it has")
+        raise UserError(f"arrays: {path} has no array {missing[0]!r} to rename; {there}")
+    called = {name: names.get(name, name) for name in columns}
+    if len({*called.values()}) < len(called):
+        raise UserError(f"arrays: {path}: rename={brief(dict(names))} gives two arrays one name")
+    return {called[name]: column for name, column in columns.items()}
+
+
+def usual_names(columns: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What to rename where one array is called as inputs are and one as outputs, as X and y."""
+    kinds = {name: _USUAL[name.lower()] for name in columns if name.lower() in _USUAL}
+    if sorted(kinds.values()) != ["x", "y"]:
+        return {}
+    called = {name: _column_of(kind, columns[name]) for name, kind in kinds.items()}
+    return {name: column for name, column in called.items() if name not in _OURS}
+
+
 def _flat(table: Table) -> Table:
     """The table, whose labels (N, 1), as CIFAR-10 has them, are (N,), and so are targets."""
     flat = {
@@ -131,7 +156,8 @@ def _flat(table: Table) -> Table:
 def _with_classes(tables: Mapping[str, Table]) -> dict[str, Table]:
     """The tables, in which labels that are names are numbers, and the names are the classes."""
     labels = {role: table.columns.get("label", np.empty(0)) for role, table in tables.items()}
-    named = {role: x for role, x in labels.items() if x.dtype.kind in "UO" and x.ndim == 1}
+    labels = {role: _as_text(label) for role, label in labels.items()}
+    named = {role: x for role, x in labels.items() if x.dtype.kind == "U" and x.ndim == 1}
     if not named or len(named) < len(tables):
         return {**tables}
     classes = sorted({*map(str, named["train"])})
@@ -153,6 +179,11 @@ def _with_classes(tables: Mapping[str, Table]) -> dict[str, Table]:
         )
         for role, table in tables.items()
     }
+
+
+def _as_text(labels: np.ndarray) -> np.ndarray:
+    """Labels whose names are bytes as text."""
+    return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
 
 
 def _parts(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxdl.data.sources.box_files import inside
-from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up
-from jaxdl.data.user_files import below, is_data, same_name
+from jaxdl.data.splits import NAMES, ROLES, UNSPLIT_TEST, fill_up, role_in
+from jaxdl.data.user_files import below, is_data, only_folder, same_name
 from jaxdl.data.validation import tell_alike
 from jaxdl.errors import UserError, brief, some
 
@@ -33,6 +34,8 @@ class ClassFolders:
         told.
       strays: whether such files may lie beside the folders; they are left out, too.
       unlabelled: names of folders, in lower case, that are of no class; they are left out.
+      of_others: end of the name of a file that belongs to the file without it, as x_mask.png does
+        to x.png; such are left out, and told.
     """
 
     root: Path
@@ -42,6 +45,7 @@ class ClassFolders:
     takes: Callable[[str], bool]
     strays: bool = False
     unlabelled: tuple[str, ...] = ()
+    of_others: re.Pattern[str] | None = None
 
     def split(
         self,
@@ -103,25 +107,34 @@ class ClassFolders:
         if splits is not None:
             return {role: self._labelled(folder) for role, folder in self._named(splits).items()}
         folders = self._visible(self.root, os.DirEntry.is_dir)
-        splits_of = [folder for folder in folders if folder.name.lower() in ROLES]
-        if "train" not in {ROLES[folder.name.lower()] for folder in splits_of}:
+        roles = {folder.name: role for folder in folders if (role := self._role(folder))}
+        if "train" not in roles.values():
             return {}
-        folders = [f for f in folders if f in splits_of or below(Path(f), self.suffixes)]
-        if len(splits_of) < len(folders):
-            stranger = next(folder for folder in folders if folder not in splits_of)
+        folders = [f for f in folders if f.name in roles or below(Path(f), self.suffixes)]
+        if len(roles) < len(folders):
+            stranger = next(folder for folder in folders if folder.name not in roles)
             raise UserError(
-                f"{self.source}: {stranger.path} is next to {self.root / splits_of[-1].name}; the "
+                f"{self.source}: {stranger.path} is next to {self.root / [*roles][-1]}; the "
                 f"folders must be either all splits ({', '.join(ROLES)}) or all classes: set "
                 "splits={} if they are classes, or name those that are splits, "
                 "splits={'train': …}"
             )
         named: dict[str, Labelled] = {}
-        for folder in splits_of:
-            role = ROLES[folder.name.lower()]
+        for name, role in roles.items():
             if role in named:
-                raise UserError(f"{self.source}: {folder.path} is a second {role} split; keep one")
-            named[role] = self._labelled(folder.name)
+                raise UserError(
+                    f"{self.source}: {self.root / name} is a second {role} split; keep one"
+                )
+            named[role] = self._labelled(name)
         return named
+
+    def _role(self, folder: os.DirEntry[str]) -> str | None:
+        """The split that a folder is by its name, or by a word in it if it holds folders alone."""
+        if usual := ROLES.get(folder.name.lower()):
+            return usual
+        inside = self._visible(Path(folder), lambda entry: True)
+        alone = inside and all(e.is_dir() or not self.takes(e.name) for e in inside)
+        return role_in(folder.name) if alone and any(e.is_dir() for e in inside) else None
 
     def _named(self, splits: Mapping[str, str]) -> Mapping[str, str]:
         """The folders of splits that the user names; refuses other roles."""
@@ -135,6 +148,8 @@ class ClassFolders:
 
     def _labelled(self, split: str = "") -> Labelled:
         """The files in the class folders of a split, in alphabetical order."""
+        if split and (inner := only_folder(self.root / split)):  # as seg_train/seg_train
+            split = os.path.join(split, inner.name)
         folder = self.root / split
         others = self._beside(folder, split)
         classes = self._visible(folder, os.DirEntry.is_dir)
@@ -163,9 +178,11 @@ class ClassFolders:
     def _files(self, folder: Path, split: str) -> tuple[list[str], list[str]]:
         """The names of the files in the folder of a class, and the paths of what else is in it."""
         entries = self._visible(folder, lambda entry: True)
-        beside = [e.path for e in entries if not self.takes(e.name) and e.is_file()]
-        entries = [e for e in entries if self.takes(e.name) or not e.is_file()]
-        if not entries and ROLES.get(split.lower(), "train") == "train":
+        stems = {Path(entry.name).stem for entry in entries}
+        beside = [e.path for e in entries if e.is_file() and not self._is_example(e.name, stems)]
+        left_out = {*beside}
+        entries = [entry for entry in entries if entry.path not in left_out]
+        if not entries and (role_in(split) or "train") == "train":
             raise UserError(
                 f"{self.source}: {folder} is empty; add {self.noun}s of its class or remove it"
             )
@@ -178,6 +195,12 @@ class ClassFolders:
                        f"splits={{'train': {folder.name!r}, …}}")
                 )  # fmt: skip
         return [file.name for file in entries], beside
+
+    def _is_example(self, name: str, stems: Collection[str]) -> bool:
+        """Whether a file is an example by its name, and of no other of these names."""
+        stem = Path(name).stem
+        owner = stem if self.of_others is None else self.of_others.sub("", stem)
+        return self.takes(name) and (owner == stem or owner not in stems)
 
     def _beside(self, folder: Path, split: str) -> list[str]:
         """The files beside the folders of classes that would be examples in one of them."""

@@ -38,8 +38,8 @@ def csv(
     """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
-      path: of the file. One that ends in .parquet is a table in Parquet, one that ends in .jsonl
-        or .ndjson has a JSON object in each line, of the same.
+      path: of the file. One that ends in .parquet is a table in Parquet, one that ends in .jsonl,
+        .ndjson or .json has a JSON object in each line, of the same, or is a list of them.
       target: the column to regress on; becomes `target` (N,) float32.
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers are taken
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from jaxdl.errors import UserError, some
 
 _log = logging.getLogger("jaxdl")
 
+# End of the name of a mask, before its suffix, after the name of its image.
+OF_MASK = re.compile(r"[ _-](?:masks?|segmentation|seg|labels?|gt)(?:[ _-]?\d+)?$", re.I)
 # Suffixes of what lies beside images, and is none.
 _BESIDE = (".txt", ".json", ".xml", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml", ".log", ".ini")
 
@@ -82,7 +85,7 @@ def images(
         raise UserError(
             f"images: skip={skip}; it must be at least 0, the number of images that may be left out"
         )
-    folders = ClassFolders(root, "images", "image", SUFFIXES, _is_image)
+    folders = ClassFolders(root, "images", "image", SUFFIXES, _is_image, of_others=OF_MASK)
     parts = folders.split(splits, test_fraction, validation_fraction)
     classes = tuple(sorted({name for _, name in parts["train"]}))
     if skip:

@@ -21,8 +21,9 @@ from jaxdl.errors import UserError, brief, near, printable, some
 _log = logging.getLogger("jaxdl")
 
 _PARQUET = ".parquet"
-TYPED = (_PARQUET, ".jsonl", ".ndjson")  # suffixes of tables whose cells have types
-TABLES = (".csv", ".tsv", *TYPED)
+_LINES = (".jsonl", ".ndjson")
+TYPED = (_PARQUET, ".json", *_LINES)  # suffixes of tables whose cells have types
+TABLES = (".csv", ".tsv", _PARQUET, *_LINES)  # a .json may be anything
 
 _INTEGER = re.compile("-?[0-9]{1,18}")
 _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007 and 1_2 are names
@@ -30,8 +31,13 @@ _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007
 NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?|__index_level_\d+__")
 # What stands for a value that is not there, in lower case.
 MISSING = frozenset({"", "na", "n/a", "<na>", "nan", "null", "none", "?", "-"})
+_ONLY_BETWEEN_THOUSANDS = "'\u2019\u00a0\u202f"  # these stand in no number elsewhere
+_FEW = 20  # values of a column of names
+_SENTENCE = 4  # words: more than the name of a column has
+_LOOKED_AT = 1_000  # rows, for whether the header is one
 _TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
-_NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "row_id", "level_0", "nr", "no"})
+_NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "level_0", "nr", "no"})
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LARGEST = float(np.finfo(np.float32).max)
 # Of the largest number, the range of a column below which float32 has less than 8 of its 24 bits
 # to tell values apart.
@@ -49,7 +55,7 @@ class Sheet:
       lines: the line of the file in which each row ends.
       delimiter: between two cells; empty where the cells have types.
       decimal: before the decimals of a number.
-      unit: what is counted: 'line', or 'row' where there are no lines.
+      unit: what is counted: 'line', or 'row' or 'object' where there are no lines.
     """
 
     path: str
@@ -99,7 +105,7 @@ class Sheet:
             unit, (header, rows) = "row", parquet.cells(path)
             lines = [*range(1, len(rows) + 1)]
         else:
-            unit, (header, rows, lines) = "line", json_lines.cells(path)
+            header, rows, lines, unit = json_lines.cells(path)
         header = [*map(user_files.same_name, header)]
         sheet = cls(path, header, rows, lines, delimiter="", decimal=".", unit=unit)
         sheet._check()
@@ -119,12 +125,22 @@ class Sheet:
                 f"csv: {self.path} starts with a row ({brief(self.header)}), not with the names of "
                 "the columns; write a first line with names"
             )
+        if self.header.count("") > 1:
+            raise UserError(
+                f"csv: {self.path}: several columns have no name; if the names are in a later "
+                "line, remove those above it"
+            )
         twice = sorted(name for name, count in Counter(self.header).items() if count > 1)
         if twice:
             raise UserError(
                 f"csv: {self.path}: columns {brief(twice)} are there twice; rename them"
             )
         for row, line in zip(self.rows, self.lines, strict=True):
+            if row == self.header and len(row) > 1:
+                raise UserError(
+                    f"csv: {self.path} line {line} has the names of the columns once more; remove "
+                    "it"
+                )
             if len(row) != len(self.header):
                 raise UserError(
                     f"csv: {self.path} line {line} has {len(row)} cells, the header "
@@ -132,15 +148,21 @@ class Sheet:
                 )
 
     def _begins_with_a_row(self) -> bool:
-        """Whether the header is like the rows: numbers above numbers, and names that recur."""
-        if not any(map(is_number, self.header)):  # as nearly always, so the cells are not looked at
-            return False
-        columns = [*zip(*self.rows, strict=False)][: len(self.header)]
-        like = [
-            is_number(name) if all(map(is_number, cells)) else name in cells
-            for name, cells in zip(self.header, columns, strict=False)
-        ]
-        return all(like)
+        """Whether the header is like the rows: numbers above numbers, and names that recur.
+
+        A sentence is no name of a column either, if another cell of the header is like its column.
+        """
+        columns = [*zip(*self.rows[:_LOOKED_AT], strict=False)][: len(self.header)]
+        numbered = any(map(is_number, self.header))
+
+        def is_like(name: str, cells: tuple[str, ...]) -> bool:
+            if is_number(name) or all(map(is_number, cells)):
+                return is_number(name) and all(map(is_number, cells))
+            return name in cells and (numbered or (cells.count(name) > 1 and len({*cells}) <= _FEW))
+
+        like = [*map(is_like, self.header, columns)]
+        sentences = [name.count(" ") + 1 >= _SENTENCE for name in self.header]
+        return any(like) and all(a or b for a, b in zip(like, sentences, strict=False))
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -198,24 +220,34 @@ class Sheet:
                 brief(nameless),
             )
         kept = [name for name in names if name not in nameless]
-        for name in kept:
-            if self._counts(name):
+        self.tell_counting(kept)
+        return kept
+
+    def tell_counting(self, names: list[str]) -> None:
+        """Tell of columns that number the rows, by what they are called or as they count."""
+        for name in names:
+            if self.is_id(name) or self._counts(name):
                 _log.warning(
                     "csv: %s: column %r numbers the rows, which says nothing of others; leave it "
                     "out by features=…",
                     self.path,
                     name,
                 )
-        return kept
+
+    def is_id(self, name: str) -> bool:
+        """Whether a column has each whole number once, and is called an id, such as PassengerId."""
+        cells = self.cells(name)
+        words = {name.lower(), *(word.lower() for word in _WORD.findall(name)[-1:])}
+        whole = words & _NUMBERS and len(cells) > 2 and all(map(_WHOLE.fullmatch, cells))
+        return bool(whole) and len({*cells}) == len(cells)
 
     def _counts(self, name: str) -> bool:
-        """Whether a column counts the rows, from any number, or is called so and has each once."""
+        """Whether a column counts the rows, from any number."""
         cells = self.cells(name)
         if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
             return False
-        numbers = [*map(int, cells)]
-        counts = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
-        return counts or (name.lower() in _NUMBERS and len(set(numbers)) == len(numbers))
+        first = int(cells[0])
+        return all(int(cell) == first + i for i, cell in enumerate(cells))
 
     def require_single_rows(self, name: str) -> None:
         """Refuse a cell that has swallowed rows, since a quote before them is not closed.
@@ -255,11 +287,17 @@ class Sheet:
         return lines
 
     def plain(self, name: str) -> list[str]:
-        """A column with a point before decimals and a blank between thousands, and 1 for true."""
+        """A column with a point before decimals, nothing between thousands, and 1 for true.
+
+        With a decimal comma, a point that may be another is a blank, and so no number.
+        """
         cells = self.cells(name)
         values = {cell.lower() for cell in cells} - MISSING
         if values and values <= _TRUTHS.keys():
             return [_TRUTHS.get(cell.lower(), cell) for cell in cells]
+        for sign in {".": ",", ",": "."}[self.decimal] + _ONLY_BETWEEN_THOUSANDS:
+            if _divides_thousands(cells, sign, self.decimal):
+                cells = [cell.replace(sign, "") for cell in cells]
         if self.decimal == ".":
             return cells
         return [cell.replace(".", " ").replace(",", ".") for cell in cells]
@@ -424,6 +462,20 @@ def _without_blanks(
         header = [name for i, name in enumerate(header) if i not in blank]
         rows = [[cell for i, cell in enumerate(row) if i not in blank] for row in rows]
     return header, rows, lines
+
+
+def _divides_thousands(cells: list[str], sign: str, decimal: str) -> bool:
+    """Whether a sign is between thousands wherever it stands, and surely so in one cell.
+
+    1,234 may be another number elsewhere, 1,234.5 and 1,234,567 cannot.
+    """
+    having = [cell for cell in cells if sign in cell]
+    group, point = re.escape(sign), re.escape(decimal)
+    grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{group}\d{{3}})+(?:{point}\d+)?")
+    if not having or not all(map(grouped.fullmatch, having)):
+        return False
+    alone = sign in _ONLY_BETWEEN_THOUSANDS
+    return alone or any(decimal in cell or cell.count(sign) > 1 for cell in having)
 
 
 def is_number(cell: str) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxdl.data import user_files
-from jaxdl.data.splits import ROLES, require_fractions
+from jaxdl.data.splits import ROLES, require_fractions, role_in
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, some
 
@@ -72,12 +71,7 @@ def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _tell_of_splits(files: Sequence[Path]) -> None:
     """Tell of files that are called after splits: they are read as one text all the same."""
-    role_of = {
-        file.name: ROLES[word]
-        for file in files
-        for word in re.split(r"[^a-z]+", file.name.lower())
-        if word in ROLES
-    }
+    role_of = {file.name: role for file in files if (role := role_in(file.name))}
     if len({*role_of.values()}) > 1:
         _log.warning(
             "text: %s are named as splits, but all files are read as one text, of which the end is "

@@ -131,6 +131,21 @@ def test_of_16_bits_the_upper_8_are_taken(kind, channels):
         pixels.whole(png16(values, kind), 3)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("white", [0, 1])
+def test_of_some_tiffs_0_is_white(bits, white):
+    """Scanners and radiography write such: photometric interpretation 0 (TIFF 6.0, page 37)."""
+    values = np.full((4, 4), 40, np.uint8)
+    stored = values if white else 255 - values
+    content = stored.repeat(bits // 8).tobytes()  # 40 of 255 is 40 * 257 of 65535
+    tags = {256: 4, 257: 4, 258: bits, 259: 1, 262: white, 273: 8, 277: 1, 278: 4}
+    tags |= {279: len(content)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(content)) + content
+    tiff = head + struct.pack("<H", len(tags)) + entries + bytes(4)
+    assert (pixels.whole(tiff, 1) == 40).all()
+
+
 def test_depths_between_8_and_16():
     values = np.array([[0, 4095]], ">u2")
     assert pixels.whole(b"P5\n2 1\n4095\n" + values.tobytes(), 1).ravel().tolist() == [0, 255]

@@ -179,3 +179,19 @@ def test_labels_that_are_names_are_classes(saved, refuses):
     assert splits["train"].columns["label"].tolist() == [1, 0, 1, 1, 0, 1]
     with refuses("label 'c' is in the test split alone"):
         arrays(train=train, test=saved("c.npz", x=x[:1], label=np.array(["c"])))
+
+
+def test_arrays_may_be_renamed(saved, refuses):
+    path = saved("x.npz", X=np.ones((4, 2)), y=np.arange(4) % 2)
+    columns = arrays(path, rename={"X": "features", "y": "label"})["train"].columns
+    assert {*columns} == {"features", "label"}
+    with refuses("no array 'x' to rename", "X"):
+        arrays(path, rename={"x": "features"})
+    with refuses("two arrays one name"):
+        arrays(path, rename={"X": "y"})
+
+
+def test_names_in_bytes_are_classes(saved):
+    table = arrays(saved("b.npz", label=np.array([b"b", b"\xc3\xa9", b"b"])))
+    assert table["train"].classes == ("b", "é")
+    assert table["train"].columns["label"].tolist() == [0, 1, 0]

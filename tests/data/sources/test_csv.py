@@ -133,7 +133,7 @@ def test_classes_that_cannot_be_meant_are_refused(sheet, refuses, cells, told):
 def test_classes_that_may_not_be_meant_are_told(sheet, caplog):
     cells = ["Cat", "dog", "cat", "n/a"] * 5
     csv(sheet("\n".join(["x,kind", *(f"{i},{c}" for i, c in enumerate(cells))])), label="kind")
-    assert "classes ['Cat', 'cat'] differ in case alone" in caplog.text
+    assert "classes ['Cat', 'cat'] differ in case or blanks alone" in caplog.text
     assert "5 cells are ['n/a'], which is a class like the others" in caplog.text
     signs = csv(sheet("\n".join(["x,y", *(f"{i},{(-1) ** i}" for i in range(20))])), label="y")
     assert signs["train"].classes == ("-1", "1")
@@ -229,6 +229,9 @@ def test_json_lines_are_a_table(tmp_path, refuses):
             csv(write('{"a": 1, "b": 2}', line), target="a", features=("b",), test_fraction=0.0)
     with refuses("delimiter, encoding and decimal are of CSV"):
         csv(str(path), target="a", delimiter=";")
+    (path := tmp_path / "t.json").write_text('[{"a": 1, "b": 2},\n{"a": 2, "b": null}]')
+    with refuses("t.json object 2, column 'b'"):
+        csv(str(path), target="b", test_fraction=0.0)
 
 
 NOTED = "# kept since 2020, in °C, by 3\n\n#\n"
@@ -439,3 +442,48 @@ def test_a_review_of_several_lines_may_look_like_a_row(sheet):
     path = sheet("\n".join(["review,sentiment", *rows]))
     splits = csv(path, text=("review",), features=(), label="sentiment")
     assert sum(map(len, splits.values())) == 11
+
+
+def test_signs_between_thousands_are_read_where_they_cannot_be_decimal_ones(sheet, refuses):
+    written = {
+        ".": ("1,234.5", "1234567", "12,345", "0.5"),
+        ",": ("1.234,5", "1.234.567", "12.345", "0,5"),
+    }
+    for decimal, cells in written.items():
+        rows = "".join(f'"{cell}";{i}\n' for i, cell in enumerate(cells))
+        path = sheet("area;price\n" + rows)
+        read = csv(path, target="price", delimiter=";", decimal=decimal, test_fraction=0)
+        features = read["train"].columns["features"]
+        assert features[:, 0].tolist() == [1234.5, 1234567, 12345, 0.5]
+    for cell in ("1'234", "1\N{RIGHT SINGLE QUOTATION MARK}234", "1\u00a0234", "1\u202f234"):
+        read = csv(sheet(f"area,price\n{cell},1\n5,2\n"), target="price", test_fraction=0)
+        assert read["train"].columns["features"][0, 0] == 1234
+    for cell in ("1,234", "1,23,456.5", "1 234"):
+        with refuses("column 'area'", "not a finite number"):
+            csv(sheet(f'area,price\n"{cell}",1\n5,2\n'), target="price")
+
+
+def test_the_names_of_columns_stand_in_the_first_line_alone(sheet, refuses):
+    rows = "".join(f"{kind},come to me or do not {i}\n" for i, kind in enumerate(["ham", "x"] * 9))
+    with refuses("starts with a row", "first line with names"):
+        csv(sheet(rows), label="ham")
+    named = csv(sheet("kind,what is in the text\n" + rows), text=("kind",), features=())
+    assert sum(map(len, named.values())) == 18
+    with refuses("line 4", "names of the columns once more"):
+        csv(sheet("a,b\n1,x\n2,y\na,b\n"), label="b")
+    with refuses("several columns have no name", "remove those above it"):
+        csv(sheet("Sales of 2024,,\na,b,c\n1,2,3\n"), label="b")
+    words = csv(sheet("word\nword\nother word\n"), text=("word",), test_fraction=0)
+    assert len(words["train"]) == 2
+
+
+def test_an_id_of_someone_numbers_the_rows(sheet, caplog):
+    csv(sheet("PassengerId,age,y\n7,1,2\n3,1,3\n9,4,4\n"), target="y", test_fraction=0)
+    assert "'PassengerId' numbers the rows" in caplog.text and "'age'" not in caplog.text
+
+
+def test_classes_that_look_alike_are_told(sheet, caplog):
+    for other in ("new  york", "new\u00a0york", "New York\u200b"):
+        caplog.clear()
+        csv(sheet(f"a,b\n1,new york\n2,{other}\n3,rome\n"), label="b", test_fraction=0)
+        assert "differ in case or blanks alone" in caplog.text and "rome" not in caplog.text

@@ -363,3 +363,34 @@ def test_a_crop_that_loses_much_is_told_once(tmp_path, caplog):
     images(str(tmp_path), size=8, test_fraction=0)
     assert len(caplog.messages) == 1 and "67 %" in caplog.messages[0]
     assert "fit='pad'" in caplog.messages[0]
+
+
+def test_a_word_names_the_split_of_a_folder_of_folders(tmp_path, refuses):
+    for split, counts in (("train", 3), ("test", 1)):
+        for kind in ("cat", "dog"):
+            for i in range(counts):
+                draw(tmp_path / "pets" / f"pets-{split}" / kind / f"{i}.png", (i, 0, 0))
+                draw(tmp_path / "twice" / f"seg_{split}/seg_{split}" / kind / f"{i}.png")
+    for folder in ("pets", "twice"):
+        splits = images(str(tmp_path / folder), size=2)
+        assert {role: len(t) for role, t in splits.items()} == {"train": 6, "test": 2}
+        assert splits["test"].classes == ("cat", "dog")
+    for kind in ("bullet-train", "test_car"):
+        for i in range(20):
+            draw(tmp_path / "rail" / kind / f"{i}.png", (i, 0, 0))
+    assert images(str(tmp_path / "rail"), size=2)["train"].classes == ("bullet-train", "test_car")
+    draw(tmp_path / "pets" / "pets-Training" / "cat" / "1.png")
+    with refuses("second train split"):
+        images(str(tmp_path / "pets"), size=2)
+
+
+def test_a_mask_beside_its_image_is_left_out_and_told(tmp_path, caplog):
+    for kind in ("benign", "malignant"):
+        for i in range(10):
+            draw(tmp_path / kind / f"{kind} ({i}).png")
+            draw(tmp_path / kind / f"{kind} ({i})_mask.png")
+        draw(tmp_path / kind / f"{kind} (0)_mask_1.png")
+        draw(tmp_path / kind / "in a mask.png")
+    splits = images(str(tmp_path), size=2)
+    assert sum(map(len, splits.values())) == 22
+    assert "left out" in caplog.text and "benign (0)_mask.png" in caplog.text
