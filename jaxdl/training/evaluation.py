@@ -18,12 +18,12 @@ from jaxdl.data.table import Table
 from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.decoding import TokenRules, beam_search, generate, make_sampler
 from jaxdl.errors import UserError
-from jaxdl.metrics import Gathered, WeightedSum, means, merge, total
+from jaxdl.metrics import Count, Gathered, WeightedSum, means, merge, total
 from jaxdl.models.functional import Model
 from jaxdl.tasks import GeneratesText, Task
 from jaxdl.training.precision import Precision
 from jaxdl.training.state import State
-from jaxdl.training.step import forward
+from jaxdl.training.step import check_per_example, forward
 from jaxdl.transforms import Transform
 from jaxdl.types import Batch
 
@@ -44,6 +44,10 @@ def make_evaluation(
     def evaluation(state: State, batch: Batch) -> tuple[dict[str, WeightedSum | Gathered], Any]:
         outputs, _, carry = forward(model, task, precision, state.eval_params, state, batch, None)
         metrics = task.metrics(outputs, batch)
+        for name, metric in metrics.items():
+            values = metric.bin if isinstance(metric, Count) else getattr(metric, "value", metric)
+            for value in jax.tree.leaves(values):
+                check_per_example(task, name, jnp.shape(value)[:1], len(batch["mask"]))
         return {name: total(metric, batch["mask"]) for name, metric in metrics.items()}, carry
 
     return evaluation

@@ -167,6 +167,8 @@ def make_step(
             params = freeze(params)
             outputs, model_state, carry = forward(model, task, precision, params, state, batch, key)
             each = task.training_metrics(outputs, batch)
+            for name, value in each.items():
+                check_per_example(task, name, jnp.shape(value), len(next(iter(batch.values()))))
             metrics = {name: jnp.sum(_unmasked(value, mask)) for name, value in each.items()}
             return metrics.pop("loss"), (model_state, metrics, carry)
 
@@ -226,6 +228,19 @@ def forward(
             carry = jax.tree.map(functools.partial(_choose, begins), fresh, carry)
         outputs, carry = model.decode(params, model_state, carry, *inputs, key, train)
     return precision.to_outputs(outputs), model_state, carry
+
+
+def check_per_example(task: Task, name: str, shape: tuple[int, ...], size: int) -> None:
+    """Refuse a loss or a metric that is, say, a mean over the batch: means are taken elsewhere.
+
+    Raises:
+      UserError: the shape is not that of `size` numbers, one for each example.
+    """
+    if shape != (size,):
+        raise UserError(
+            f"config.task: {type(task).__name__} must give {name!r} as one number per example, of "
+            f"shape ({size},), not {shape}; leave the mean over the batch to jaxdl"
+        )
 
 
 def summarise(loss: jax.Array, grad_norm: jax.Array) -> Summary:
