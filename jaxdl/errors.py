@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import itertools
+import os
 import re
 import reprlib
+import sysconfig
+import traceback
 import unicodedata
 from collections.abc import Collection, Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,6 +27,9 @@ _EMOJI = "\u00a9\u00ae\u203c\u2049\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f00
 _JOINED = re.compile(
     f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_EMOJI}])\ufe0f|(?<=[0-9#*])\ufe0f(?=\u20e3)"
 )
+
+# Files whose code is not the user's: jaxdl's, Python's, and what has no file.
+_NOT_OWN = (os.path.dirname(__file__) + os.sep, sysconfig.get_path("stdlib") + os.sep, "<frozen")
 
 
 class UserError(ValueError):
@@ -82,6 +88,19 @@ def reason(error: BaseException, most: int | None = None) -> str:
 def first_line(error: BaseException, most: int | None = None) -> str:
     """The first line of an exception's message, or else its type; `most` characters at most."""
     return str(error).strip().partition("\n")[0][:most] or type(error).__name__
+
+
+def own_line(error: BaseException) -> str:
+    """The line of the user's own code that an error came through, as ` (file:12)`, or nothing.
+
+    Own is what is neither jaxdl's, nor an installed package's, nor Python's.
+    """
+    lines = [""]
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_OWN) and "-packages" not in file:
+            lines.append(f" ({os.path.basename(file)}:{line})")
+    return lines[-1]
 
 
 def brief(value: object) -> str:

@@ -59,8 +59,9 @@ def imported(name: str, path: str) -> Any:
     thing: Any = _module(module, path, own=run is None)
     for part in [attribute] if run else attribute.split("."):  # of a run, no attributes of those
         if not hasattr(thing, part):
+            names = [name for name in dir(thing) if not name.startswith("_")]
             raise UserError(
-                f"{path}: {module!r} has no {attribute!r}; {suggestion(part, dir(thing))}"
+                f"{path}: {module!r} has no {attribute!r}; {suggestion(part, names, 'it has')}"
             )
         thing = getattr(thing, part)
     if run is not None and not _defines(module, thing):

@@ -19,7 +19,7 @@ from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
 from jaxdl.environments import ENVIRONMENTS
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, own_line, reason
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional, makes_nnx
 from jaxdl.overrides import override
@@ -312,6 +312,10 @@ def load_splits(
         return shared.folds.apply(splits) if shared.folds else splits
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
+    except Exception as error:
+        if not (line := own_line(error)):
+            raise
+        raise UserError(f"config.data.source: {reason(error)}{line}") from error
 
 
 def _order(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import reason
+from jaxdl.errors import own_line, reason
 
 _log = logging.getLogger("jaxdl")
 
@@ -61,16 +61,7 @@ class Callbacks:
                 getattr(callback, hook)(*copy.deepcopy(values))
             except Exception as error:  # it is the user's own
                 self._callbacks.remove(callback)
-                name, where = type(callback).__name__, _place(error)
                 _log.warning(
                     "callback %s.%s%s: %s; it is not called again, and the run goes on",
-                    *(name, hook, where, reason(error)),
+                    *(type(callback).__name__, hook, own_line(error), reason(error)),
                 )
-
-
-def _place(error: BaseException) -> str:
-    """The line that raised an error, as ` (file:12)`."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""

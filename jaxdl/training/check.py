@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, reason
+from jaxdl.errors import UserError, own_line, reason
 from jaxdl.kernels import FOREIGN_CALLS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
@@ -238,7 +238,7 @@ def _traced(function: Callable[[], Any], what: str) -> Any:
     except UserError:
         raise
     except Exception as error:  # Flax and JAX raise many types where something does not fit
-        raise UserError(f"{what}: {reason(error)}") from error
+        raise UserError(f"{what}: {reason(error)}{own_line(error)}") from error
 
 
 def _show(x: Any) -> str:

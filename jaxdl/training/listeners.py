@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.errors import UserError, reason
+from jaxdl.errors import UserError
 from jaxdl.json_files import strict
 from jaxdl.parallel.processes import leads
 from jaxdl.trackers import Trackers
@@ -44,17 +44,8 @@ def named(
         cfg.checked(thing, arguments, where)
         if node["name"] in made:
             raise UserError(f"{where}: {str(node['name'])!r} comes twice; name it once")
-        made[node["name"]] = functools.partial(_made, thing, arguments, where)
+        made[node["name"]] = functools.partial(cfg.call, thing, arguments, where)
     return made
-
-
-def _made(thing: type, arguments: Mapping[str, Any], where: str) -> Any:
-    try:
-        return cfg.call(thing, arguments, where)
-    except UserError:
-        raise
-    except Exception as error:  # the class is the user's
-        raise UserError(f"{where}: {reason(error)}") from error
 
 
 class Listeners:
