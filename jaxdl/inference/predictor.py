@@ -114,8 +114,9 @@ class Predictor:
         task = self._run.task
         if not isinstance(task, GivesAnswers):
             raise UserError(
-                f"{self._run.directory.folder}: its task, {type(task).__name__}, gives no answers "
-                "about examples; what a language model writes is shown by `jaxdl sample`"
+                f"{self._run.directory.folder}: its task, {type(task).__name__}, does not answer "
+                "questions about examples; a task of your own does if it inherits from "
+                "jaxdl.tasks.GivesAnswers, and `jaxdl sample` shows what a language model writes"
             )
         return task
 
