@@ -66,7 +66,7 @@ def test_train_resume_evaluate(run, config, tmp_path):
     curves.unlink()  # as if the disk had been full
     before = (workdir / "result.json").read_bytes()
     status, out, err = run("train", "--config", config, "--workdir", workdir)
-    assert (status, err) == (0, "") and "finished before" in out
+    assert (status, err) == (0, "") and "has already finished" in out
     assert curves.exists() and (workdir / "result.json").read_bytes() == before
 
     status, out, _ = run("evaluate", "--workdir", workdir)
@@ -297,7 +297,7 @@ def test_overrides_need_a_config(run, tmp_path):
     assert status == 2 and "holds no run" in err
     for words in (("--config.seed", "--config.data.path=x"), ("--config.seed",)):
         status, _, err = run("train", "--workdir", tmp_path, *words)
-        assert status == 2 and "--config.seed: has no value; write --config.seed=value" in err
+        assert status == 2 and "--config.seed: has no value; write --config.seed=VALUE" in err
 
 
 def test_python_m_jaxdl_without_tensorflow(config, tmp_path):

@@ -133,7 +133,7 @@ WRONG = {
     "no prompt": ("shakespeare", [], "--prompt: give some text to continue"),
     "unknown character": ("shakespeare", ["--prompt", "a日"], "--prompt: character '日'"),
     "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: what this model writes"),
-    "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: draws nothing"),
+    "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: excludes --temperature"),
     "input": ("shakespeare", ["--input", "T"], "--input: this model answers to nothing"),
     "no input": ("translation", [], "--input: this model answers to source"),
     "no image": ("captions", ["--input", "gone.png"], "--input gone.png"),

@@ -1,4 +1,4 @@
-"""`jaxdl compare`: runs beside one another."""
+"""`jaxdl compare`: compare runs side by side."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "compare", help="how the configs and results of runs differ, and their curves"
-    )
+    command = commands.add_parser("compare", help="compare the configs, results and curves of runs")
     command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a sweep")
     command.add_argument("--figure", metavar="FILE", help="draw their curves (.png, .svg, .pdf)")
-    command.add_argument("--metric", metavar="NAME", help="to draw, such as test/accuracy")
+    command.add_argument(
+        "--metric", metavar="NAME", help="the metric to draw, such as test/accuracy"
+    )
     add_force(command)
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Print how runs differ, and draw their curves."""
+    """Print the differences between runs, and draw their curves."""
     if options.figure:
         check_creatable(options.figure, "--figure", PICTURES, options.force)
     from jaxdl.figures import save

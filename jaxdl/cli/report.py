@@ -1,4 +1,4 @@
-"""`jaxdl report`: a page in HTML of runs or a sweep."""
+"""`jaxdl report`: an HTML page about runs or a sweep."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "report", help="write one page in HTML of a run, several, or a sweep"
-    )
+    command = commands.add_parser("report", help="write an HTML page about runs or a sweep")
     command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a sweep")
     command.add_argument("--output", required=True, metavar="FILE", help="the page (.html)")
-    command.add_argument("--title", metavar="TEXT", help="its heading; by default the runs' names")
-    command.add_argument("--metric", metavar="NAME", help="to draw, such as test/accuracy")
+    command.add_argument("--title", metavar="TEXT", help="the page's heading (the runs' names)")
+    command.add_argument(
+        "--metric", metavar="NAME", help="the metric to draw, such as test/accuracy"
+    )
     add_force(command)
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Write a page of runs."""
+    """Write the page."""
     check_creatable(options.output, "--output", (".html",), options.force)
     from jaxdl.files import make_parent, replace_text
     from jaxdl.reports.page import page

@@ -80,7 +80,7 @@ def train(
             raise UserError(fault) from None
         raise
     if before:
-        say(f"{workdir}: finished before; this is its result")
+        say(f"{workdir}: has already finished; this is its result")
     consented = frozenset() if config is None else modules(Run(workdir).config())
     named = [trust] if isinstance(trust, str) else trust
     return load(workdir, trust={*named, *consented})

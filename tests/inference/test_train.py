@@ -69,7 +69,7 @@ def test_the_same_call_again_repeats_the_result(run, capsys):
     folder = run.parts.directory.folder
     again = jaxdl.train(CONFIG, folder)
     assert digest(again) == digest(run)
-    assert capsys.readouterr().out == f"{folder}: finished before; this is its result\n"
+    assert capsys.readouterr().out == f"{folder}: has already finished; this is its result\n"
     assert digest(jaxdl.train(None, folder)) == digest(run)
 
 

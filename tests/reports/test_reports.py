@@ -134,7 +134,7 @@ def test_what_cannot_be_verified_is_one_line(copied, call):
     for words, line in (
         ((copied,), "has no result.json to verify; it has not finished"),
         ((copied.parent,), "holds no run (no config.json)"),
-        ((copied, "--tolerance", "1"), "'1' is not a number from 0 up to 1"),
+        ((copied, "--tolerance", "1"), "expected a number from 0 to 1, such as 1e-5, got '1'"),
     ):
         status, _, err = call("verify", *words)
         assert status == 2 and line in err and err.count("\n") == 1
