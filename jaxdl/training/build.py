@@ -87,11 +87,11 @@ def read_config(
     texts = [f"{key}={value!r}" for key, value in limits.items()]
     config = overridden(override(before, texts, NODES, Settings), overrides)
     if told := twin.told(asked, config, limits):
-        _log.warning("twin: %s; what the command line sets stays", told)
+        _log.warning("twin: %s; values set on the command line are kept", told)
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(
-            "config.target dropped: it was published for other data (%s); to keep it, set "
+            "config.target is dropped, since it was published for other data (%s); to keep it, set "
             "--config.target.value",
             other[0],
         )
@@ -148,8 +148,8 @@ def build_experiment(
     task = build_task(settings.task, MANY_CLASSES)
     if training.carry and not task.continues:
         raise UserError(
-            "config.training.carry: a text goes on from batch to batch, other examples do not; it "
-            "needs the task language_modeling, without conditions"
+            "config.training.carry: only a text continues from batch to batch; use the task "
+            "language_modeling without conditions, or leave it out"
         )
     build_model(settings.model, None, task)
     init_from = None if resumed else settings.start
@@ -260,8 +260,8 @@ def build_model(
             arguments[argument] = size
         if isinstance(arguments[argument], int) and arguments[argument] < size:
             raise UserError(
-                f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
-                f"of column {column!r}; set it to None"
+                f"config.model.{argument}: {arguments[argument]} is too small for the {size} "
+                f"tokens of column {column!r}; set it to None"
             )
     for argument in ("outputs", "classes"):
         if argument in takes and (classes := getattr(task, "classes", None)):
@@ -274,7 +274,7 @@ def build_model(
         return functional(model, ghost_batch_size)
     if ghost_batch_size:
         raise UserError(
-            "config.training.ghost_batch_size: is for Flax modules, and this model is functions; "
+            "config.training.ghost_batch_size: is only for Flax modules, which this model is not; "
             "leave it out"
         )
     return model
@@ -341,6 +341,8 @@ def _token_lengths(train: Table, buckets: int) -> tuple[int, ...]:
 def _token_counts(train: Table) -> np.ndarray:
     """The length of the longest sequence of each example."""
     if not train.vocabularies:
-        raise UserError("config.training.buckets: the data has no token columns to cut")
+        raise UserError(
+            "config.training.buckets: the data has no token columns to cut; leave it out"
+        )
     counts = [np.count_nonzero(train.columns[name], axis=1) for name in train.vocabularies]
     return np.max(counts, axis=0)

@@ -159,7 +159,9 @@ def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
     compute, sums = experiment.precision.compute, experiment.precision.sums
     if devices.placement != "replicated" and sums != compute:
-        say(f"precision   the state is sharded: gradients are summed in {compute}, not in {sums}")
+        say(
+            f"precision   the state is sharded, so gradients are summed in {compute}, not in {sums}"
+        )
     if devices.placement == "fsdp" and held == all_of_it:
         reason = why_whole(devices.mesh.shape, state.params)
         say(f"placement   fsdp shards nothing: {reason}")
@@ -228,7 +230,7 @@ def _table(params: Any) -> list[str]:
 def _cut(sharding: Any) -> str:
     if sharding.is_fully_replicated:
         return ""
-    return f"cut along ({', '.join(axis or '-' for axis in sharding.spec)})"
+    return f"sharded along ({', '.join(axis or '-' for axis in sharding.spec)})"
 
 
 def _traced(function: Callable[[], Any], what: str) -> Any:

@@ -55,7 +55,7 @@ def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
         if size % (parts * together):
             groups = f" in groups of {group} examples" if group else ""
             raise UserError(
-                f"config.training.accumulate: {parts} does not divide batch {size}{groups}"
+                f"config.training.accumulate: {parts} parts do not divide a batch of {size}{groups}"
             )
 
         def part(x: jax.Array) -> jax.Array:
@@ -201,7 +201,9 @@ def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, 
 
     def run(state: State, batch: Batch) -> Any:
         if {"boxes", "extent"} <= {*batch}:
-            raise UserError("config.training.sizes: boxes do not shrink with images; leave it out")
+            raise UserError(
+                "config.training.sizes: would shrink images but not their boxes; leave it out"
+            )
 
         def shrunk(size: int) -> Callable[[State, Batch], Any]:
             def small(x: jax.Array) -> jax.Array:

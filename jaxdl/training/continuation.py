@@ -91,8 +91,8 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
     end = Clock.of(before.get("steps"), before.get("epochs"), clock.steps_per_epoch).total
     if clock.total <= end:
         raise UserError(
-            f"--extend: the run is {end:,} steps long, and {clock.total:,} in all are no more; "
-            "give its whole length, such as --extend epochs=20"
+            f"--extend: the run already has {end:,} steps, and {clock.total:,} are not more; give "
+            "the total length, such as --extend epochs=20"
         )
     told = f"extended from {end:,} to {clock.total:,} steps"
     if experiment.rate is None:
@@ -101,10 +101,10 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
     if not rate > 1e-12:
         raise UserError(
             f"--extend: the learning rate has fallen to 0 at step {end:,}, so more steps would "
-            "change nothing; train another run from its weights instead, by "
+            "change nothing; start another run from its weights instead, with "
             "--config.init_from=RUN and another --workdir"
         )
-    return f"{told}; the learning rate there is {rate:.3g}, by the schedule as it was"
+    return f"{told}; the learning rate stays at {rate:.3g}, where the schedule ended"
 
 
 def check_patience(result: Mapping[str, Any] | None) -> None:
@@ -116,8 +116,8 @@ def check_patience(result: Mapping[str, Any] | None) -> None:
     if result and (stopped := result.get("stopped_early")):
         raise UserError(
             f"--extend: the run stopped early at step {stopped['step']:,} of "
-            f"{stopped['of_steps']:,}, and with config.training.patience={stopped['patience']} it "
-            "would again; train another run with more patience, in another --workdir"
+            f"{stopped['of_steps']:,}, and would do so again with config.training.patience="
+            f"{stopped['patience']}; train another run with more patience, in another --workdir"
         )
 
 

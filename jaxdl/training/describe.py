@@ -132,7 +132,7 @@ def _described(heading: str, thing: _Part, registry: str) -> Iterator[str]:
         yield from ("", *_argument(thing, name))
     if registry in _SHARED and thing is not optim.LeastSquares:
         shared = next(path for path, group in groups().items() if group is _SHARED[registry])
-        yield from ("", f"  What all {registry} take besides: jaxdl describe {shared}")
+        yield from ("", f"  Keys that all {registry} share: jaxdl describe {shared}")
 
 
 def _keys(group: _Part | None) -> Iterable[str]:

@@ -32,14 +32,14 @@ def tell_doubts(
     """
     if not experiment.eval_splits:
         say(
-            "doubt       nothing is evaluated: there is no validation or test split; name one in "
-            "config.data, or a fraction for it"
+            "warning     nothing is evaluated, since there is no validation or test split; "
+            "name one in config.data, or set a fraction to hold out"
         )
     training = experiment.training
     if training.patience and training.best and training.best.metric.startswith("test/"):
         say(
-            f"doubt       {training.best.metric} decides when training stops, so the test split is "
-            "no longer unseen; let config.training.best.metric name a metric of another split"
+            f"warning     {training.best.metric} decides when training stops, so the test split is "
+            "no longer unseen; set config.training.best.metric to a metric of another split"
         )
     _tell_figures(experiment, measured, say)
     _tell_range(experiment, say)
@@ -52,8 +52,8 @@ def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say)
     for (role, other), number in duplicates(splits).items():
         if number:
             say(
-                f"doubt       {role} and {other} share {number:,} examples, equal in every column, "
-                "so a test on them is easier than it seems; remove them from one"
+                f"warning     {role} and {other} share {number:,} identical examples, so a test on "
+                "them is easier than it seems; remove them from one split"
             )
 
 
@@ -76,7 +76,7 @@ def _tell_figures(
         functools.cache(outputs),
     )
     for name, needs in undrawable(experiment.figures, planned).items():
-        say(f"doubt       figure {name!r} cannot be drawn: it needs {needs}")
+        say(f"warning     figure {name!r} cannot be drawn: it needs {needs}")
 
 
 def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
@@ -97,12 +97,11 @@ def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
     largest = float(np.max(np.abs(np.asarray(batch[name], np.float32)), initial=0))
     if largest > (_BEYOND_BYTES if deep else _LARGE):
         say(
-            f"doubt       column {name!r} reaches the model with values up to {largest:g}; if it "
-            "is not made for them, scale it in config.data.transforms, as by dict(name='scale')"
+            f"warning     column {name!r} reaches the model with values up to {largest:g}; unless "
+            "the model expects them, add dict(name='scale') to config.data.transforms"
         )
     elif 0 < largest < _SMALL:
         say(
-            f"doubt       column {name!r} reaches the model with no value above {largest:.2g}; if "
-            "it was from 0 to 1 before, take the scale out of config.data.transforms, or set "
-            "its by=1"
+            f"warning     column {name!r} reaches the model with no value above {largest:.2g}; if "
+            "it was in [0, 1] already, take `scale` out of config.data.transforms, or set its by=1"
         )

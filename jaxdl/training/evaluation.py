@@ -153,8 +153,8 @@ def average_views(model: Model) -> Model:
         logits, model_state = model.apply(params, model_state, (merged, *others), key, train)
         if getattr(logits, "ndim", 0) != 2 or logits.shape[1] < 2:
             raise UserError(
-                "config.data.views or config.data.crop.views: only of a model that gives a logit "
-                "for each class can several views be averaged; leave them out"
+                "config.data.views or config.data.crop.views: views can be averaged only if the "
+                "model gives a logit for each class; leave them out"
             )
         wide = jnp.promote_types(logits.dtype, jnp.float32)
         log_p = jax.nn.log_softmax(logits.astype(wide)).reshape(*images.shape[:2], -1)

@@ -285,12 +285,16 @@ class Experiment:
         training = self.training
         if isinstance(self.optimizer, optim.LeastSquares):
             if self.devices.parallel == "pmap":
-                raise UserError("config.parallel: least_squares sums no gradients; set it to 'jit'")
+                raise UserError(
+                    "config.parallel: least_squares does not work with pmap; set it to 'jit'"
+                )
             if training.accumulate > 1:
-                raise UserError("config.training.accumulate: least_squares takes the batch whole")
+                raise UserError(
+                    "config.training.accumulate: least_squares needs the whole batch; leave it out"
+                )
             if training.ema_decay:
                 raise UserError(
-                    "config.training.ema_decay: least_squares is at the minimum after one step; "
+                    "config.training.ema_decay: least_squares reaches the minimum in one step; "
                     "leave it out"
                 )
             return make_least_squares(self.model, self.task, self.precision)

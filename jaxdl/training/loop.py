@@ -235,9 +235,9 @@ class _Signals:
         )
         when = f", in about {duration(max(1, seconds))}" if seconds else ""
         after = "without this evaluation" if stop.gives_up else f"after this call{when}"
-        text = f"stopping {after}; press Ctrl-C again to stop now and lose {since}"
+        text = f"stopping {after}; press Ctrl-C again to stop now, losing {since}"
         if stop.nothing_to_save:
-            text = "stopping; no step is lost, run again to resume"
+            text = "stopping; no steps are lost, run again to resume"
         elif signals > 1:
             text = f"stopped; {since} are lost, run again to resume"
         if signals < 3:

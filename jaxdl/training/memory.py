@@ -36,8 +36,8 @@ class Memory:
         return self.held + self.work
 
     def __str__(self) -> str:
-        """`3.5 MiB of state and data, 12.0 MiB of work space, a device`."""
-        return f"{mib(self.held)} of state and data, {mib(self.work)} of work space, a device"
+        """`3.5 MiB of state and data and 12.0 MiB of work space per device`."""
+        return f"{mib(self.held)} of state and data and {mib(self.work)} of work space per device"
 
 
 def mib(size: float) -> str:

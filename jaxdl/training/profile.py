@@ -35,7 +35,7 @@ class Profile:
         """
         where = f"--profile {self.start}:{self.length}"
         if self.start < step:
-            raise UserError(f"{where}: the run is at step {step:,} already; name a later step")
+            raise UserError(f"{where}: the run is already at step {step:,}; name a later step")
         if self.start + self.length > total:
             raise UserError(f"{where}: the run has {total:,} steps; name earlier or fewer")
 

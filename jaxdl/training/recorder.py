@@ -166,8 +166,8 @@ class Recorder:
         ]
         if changes:
             raise UserError(
-                f"{self.run.checkpoints}: are of another run ({some(changes)}); restore its config "
-                "and data, or choose another --workdir"
+                f"{self.run.checkpoints}: belong to another run ({some(changes)}); restore its "
+                "config and data, or choose another --workdir"
             )
 
     # ---- What is kept
@@ -249,7 +249,7 @@ class Recorder:
         """Draw the figures of a run that has finished; nothing else of it changes."""
         restored = self.checkpoints.restore(self.experiment.abstract_state)
         if restored is None:
-            raise UserError("no checkpoint is left to draw from")
+            raise UserError("there is no checkpoint to draw them from")
         self._tables = self.run.tables()
         self._draw(self.experiment.devices.gathered(restored[0]), result)
 

@@ -58,9 +58,9 @@ class Arithmetic:
         return cls(flops, devices.mesh.size, chip_of(kind)) if flops else None
 
     def per_example(self, examples: int) -> str:
-        """`1.234 MFLOP an example and training step`, of a step of so many."""
+        """`1.234 MFLOP per training example`, for steps of this many examples."""
         mega = sum(self.flops.values()) / examples / 1e6
-        return f"{mega:,.3f} MFLOP an example and training step"
+        return f"{mega:,.3f} MFLOP per training example"
 
     def rates(self, steps_per_second: float) -> dict[str, float]:
         """`flops_per_second` of all devices, and `mfu`, the share of their published peak.

@@ -87,7 +87,9 @@ def train_run(
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
         if profile:
-            raise UserError(f"--profile: {run.folder} has finished; trace a run that trains")
+            raise UserError(
+                f"--profile: {run.folder} has already finished; trace a run that still trains"
+            )
         if undrawn(config.get("figures", ()), run.figures):
             Secondary("figures")(_draw_again, config, run, result)
         return result, True

@@ -122,8 +122,8 @@ def initialize_carry(
     """
     if model.initialize_carry is None:
         raise UserError(
-            "config.training.carry: this model has no state to carry from batch to batch; "
-            "it needs methods initialize_carry and decode"
+            "config.training.carry: this model has no state to carry from batch to batch; it would "
+            "need the methods initialize_carry and decode"
         )
     return model.initialize_carry((precision or Precision()).to_compute(params), model_state, size)
 

@@ -156,9 +156,9 @@ def test_equal_names_of_another_type_do_not_carry_over(told):
 def test_other_data_has_no_target_unless_one_is_set(told, name, override):
     config, lines = told(name, override)
     assert config["target"] is None
-    assert lines.count("config.target dropped") == 1 and override.split("=")[0] in lines
+    assert lines.count("config.target is dropped") == 1 and override.split("=")[0] in lines
     config, lines = told(name, override, "target.value=0.1")
-    assert config["target"]["value"] == 0.1 and "config.target dropped" not in lines
+    assert config["target"]["value"] == 0.1 and "config.target is dropped" not in lines
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ NOISE = np.random.default_rng(0).random((6, 4, 4, 1))
         (255, np.uint8, (), "dict(name='scale')"),
         (255, np.uint8, ({"name": "scale"},), None),
         (4095, np.uint16, ({"name": "scale"},), "values up to 1"),
-        (1, np.float32, ({"name": "scale"},), "take the scale out"),
+        (1, np.float32, ({"name": "scale"},), "take `scale` out"),
         (1, np.float32, (), None),
     ],
 )
@@ -73,6 +73,6 @@ def test_examples_that_two_splits_share_are_counted():
     }
     said = []
     tell_overlaps(splits, said.append)
-    assert len(said) == 1 and "train and test share 2 examples" in said[0]
+    assert len(said) == 1 and "train and test share 2 identical examples" in said[0]
     tell_overlaps({**splits, "test": Table({"x": x[2:], "y": x[2:]})}, said.append)
     assert len(said) == 1  # equal in one column is not the same example

@@ -168,7 +168,7 @@ def test_the_test_split_should_not_decide():
     metric, told = {"metric": "test/loss", "smaller": True}, []
     config = {**CONFIG, "training": {**CONFIG["training"], "best": metric}}
     tell_doubts(build_experiment(config), (), told.append)
-    assert told[0].startswith("doubt       test/loss decides when training stops")
+    assert told[0].startswith("warning     test/loss decides when training stops")
 
 
 @pytest.mark.slow

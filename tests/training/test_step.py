@@ -158,7 +158,7 @@ def test_accumulate_draws_another_dropout_mask_for_each_part():
 
 def test_accumulate_refuses_what_does_not_divide():
     step, state = start(MLP(outputs=3))
-    with pytest.raises(UserError, match="5 does not divide batch 12"):
+    with pytest.raises(UserError, match="5 parts do not divide a batch of 12"):
         jaxdl.accumulate(step, 5)(state, at(batches(1), 0))
 
 
