@@ -163,7 +163,7 @@ WRONG = {
     "figure that exists": (("--figure", "IMAGE"), "exists; choose another, or overwrite it with"),
     "figure of another kind": (("--figure", "maps.bmp"), "name a file that ends in .png or .pdf"),
     "override": (("--config.data.path=x",), "only a search for patches, with --layer"),
-    "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "is the run's own"),
+    "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "cannot be changed"),
 }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_a_folder_without_a_run_is_one_line(explain, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("texts", "reads texts; only networks of images can be looked into"),
+        ("texts", "reads texts; only image networks can be explained"),
         ("dense", "its model, mlp, has no convolution"),
     ],
 )

@@ -132,7 +132,7 @@ WRONG = {
     "no number": ("shakespeare", ["--prompt", "T", "--length", "ten"], "invalid int value: 'ten'"),
     "no prompt": ("shakespeare", [], "--prompt: give some text to continue"),
     "unknown character": ("shakespeare", ["--prompt", "a日"], "--prompt: character '日'"),
-    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: what this model writes"),
+    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: sequences of this model"),
     "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: excludes --temperature"),
     "input": ("shakespeare", ["--input", "T"], "--input: this model answers to nothing"),
     "no input": ("translation", [], "--input: this model answers to source"),

@@ -225,11 +225,11 @@ class Checkpoints:
             step = best_step(contents(self.folder / str(newest))["notes"])
         if step is None:
             raise UserError(
-                f"{self.folder}: no best checkpoint; config.training.best names the metric that "
-                "chooses it"
+                f"{self.folder}: no best checkpoint; set config.training.best to a metric that "
+                "chooses one"
             )
         if damage := verify(self.folder / str(step)):
-            raise UserError(f"{damage}; it was the best, so leave out --best")
+            raise UserError(f"{damage}; that was the best checkpoint, so leave out --best")
         return step
 
     def _load(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -239,7 +239,7 @@ class Checkpoints:
         description, expected = contents(folder), _arrays(like)
         saved = dict(_as_today(*pair) for pair in description["arrays"].items())
         changed = [
-            f"{name} is {saved.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
+            f"{name} is {saved.get(name, 'absent')}, expected {expected.get(name, 'absent')}"
             for name in sorted({*saved, *expected})
             if saved.get(name) != expected.get(name)
         ]

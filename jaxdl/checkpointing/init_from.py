@@ -51,7 +51,7 @@ class InitFrom:
         """Check the path, and the regular expressions and their replacements."""
         if not self.path.strip():  # which would be the current folder
             raise UserError(
-                "path: names nothing; give a weight file or the directory of a run, or leave "
+                "path: is empty; give a weight file or the directory of a run, or leave "
                 "config.init_from out"
             )
         for i, pattern in enumerate(self.exclude):

@@ -196,7 +196,7 @@ class Run:
         path = self.out / "lock"
         with open_plain(path, os.O_RDWR) as file:
             if os.fstat(file.fileno()).st_nlink > 1:  # the other may be in anybody's folder
-                raise UserError(f"{path}: is a file with a second name (a hard link); remove it")
+                raise UserError(f"{path}: has a second name (a hard link); remove it")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._lock = os.fstat(file.fileno())
@@ -237,7 +237,7 @@ class Run:
         if not present:
             raise UserError(
                 f"{path}: was deleted or replaced while this process held it, so another process "
-                "may train there; stopped, and deleted nothing. Run again when none trains there"
+                "may be training there; stopped, nothing was deleted. Run again when none is"
             )
 
     def check_claim(
@@ -272,7 +272,7 @@ class Run:
         saved = cfg.as_own(self.config(), config)
         if changes := cfg.differences(part(saved), part(config)):
             raise UserError(
-                f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
+                f"--workdir {self.folder}: holds a run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"
             )
 

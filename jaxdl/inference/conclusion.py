@@ -34,7 +34,7 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
         said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
         if kept := result["best"]:
             named = printable(kept["metric"])
-            best = f"; the best, {named} {kept['value']:.6g} at step {kept['step']:,}, is --best"
+            best = f"; the best is {named} {kept['value']:.6g} at step {kept['step']:,} (--best)"
         waited = f"after {stopped['patience']} evaluations without a better one"
         sentences.append(f"{said}, {waited}{best}")
     if any(name.endswith("/AP") for name in metrics):

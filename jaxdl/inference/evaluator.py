@@ -57,7 +57,7 @@ class Evaluator:
         table, state = as_table(run, data, ()), run.state
         if table.classes and table.classes != _names(run, table):
             raise UserError(
-                f"{table.where}: its classes are {brief(table.classes)}, those of the run "
+                f"{table.where}: its classes are {brief(table.classes)}, but the run has "
                 f"{brief(run.classes)}; give data with the same classes"
             )
         task.check(table)
@@ -95,8 +95,8 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
         group, _, key = override.partition("=")[0].partition(".")
         if group != "data" or not key or key.partition(".")[0] in _PREPARING:
             raise UserError(
-                f"--config.{override}: is the run's own; to evaluate on other data, set where it "
-                "is, such as --config.data.path"
+                f"--config.{override}: cannot be changed for evaluation; to evaluate on other "
+                "data, say where it is, such as --config.data.path"
             )
         given.add(key)
     node = overridden({**run.config, "target": None}, overrides)["data"]
@@ -110,8 +110,8 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     for table in splits.values():
         if not table.classes and run.classes not in ((), tuple(map(str, range(len(run.classes))))):
             raise UserError(
-                f"{table.where}: its classes are called by numbers, those of the run "
-                f"{brief(run.classes)}; write their names"
+                f"{table.where}: its classes are numbers, but the run has {brief(run.classes)}; "
+                "use their names"
             )
     return {"other": splits["train"]} if [*splits] == ["train"] else splits
 

@@ -90,16 +90,16 @@ class Explainer:
         where, needed = run.directory.folder, predictor.needed
         kind = kind_of(run, needed)
         if kind != "images":
-            raise UserError(f"{where}: reads {kind}; only networks of images can be looked into")
+            raise UserError(f"{where}: reads {kind}; only image networks can be explained")
         single = len(run.columns[self._input]["shape"]) == 3
         if needed - {"extent", "scale"} != {self._input} or not single:
             raise UserError(
-                f"{where}: reads more than one image an example; only networks of single images "
-                "can be looked into"
+                f"{where}: reads more than one image per example; only networks of single images "
+                "can be explained"
             )
         if run.model.inside is None:
             raise UserError(
-                f"{where}: its model is not a Linen module, so its layers cannot be looked into"
+                f"{where}: its model is not a Linen module, so its layers cannot be seen"
             )
         self._strongest = self._program(self._best, 1)
         self._maps = self._program(functools.partial(attribute, run), 2)
@@ -255,8 +255,8 @@ class Explainer:
         task, where = self._run.task, self._run.directory.folder
         if not isinstance(task, GivesLogits):
             raise UserError(
-                f"{where}: maps are of classes, and {type(task).__name__}, the task of this run, "
-                "has none; --layer looks into any network of images"
+                f"{where}: maps show classes, and {type(task).__name__}, the task of this run, has "
+                "none; use --layer, which works for any image network"
             )
         layer = self.last_layer if layer is None else layer
         if len(self.check_layer(layer)) != 3 or len(transformed_shape(self._run)) != 4:

@@ -107,7 +107,7 @@ def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ())
 
 def _require_run(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").exists():
-        raise UserError(f"{folder}: holds no run (no config.json); name the --workdir of a run")
+        raise UserError(f"{folder}: holds no run (no config.json); give the --workdir of a run")
 
 
 class LoadedRun:
@@ -288,7 +288,7 @@ class LoadedRun:
             metrics, sentences = conclusion(result)
         else:
             metrics = formatted(self.metrics)
-            sentences = ["not finished" + "; these are of its last evaluation" * bool(metrics)]
+            sentences = ["not finished" + "; from its last evaluation" * bool(metrics)]
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
             for name, value in metrics.items()

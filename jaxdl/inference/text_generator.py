@@ -136,7 +136,7 @@ class TextGenerator:
         """
         rules = TokenRules.of(self.vocabulary)
         if rules.end is None:
-            raise UserError("--beam: what this model writes has no end; leave it out")
+            raise UserError("--beam: sequences of this model have no end token; leave it out")
         search = functools.partial(beam_search, self.model, width=width, rules=rules)
         program = jit(search, static_argnums=(4,))
         start = self._tokens(prompt)

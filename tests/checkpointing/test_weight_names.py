@@ -174,8 +174,8 @@ WRONG = {
     "nan": (changed(fc__bias=np.full(10, np.nan)), {}, "fc/bias has numbers that are not finite"),
     "too large": (changed(fc__bias=np.full(10, 1e300)), {}, "not finite in float32"),
     "idle": (changed(), {"exclude": ("^head/",)}, "'^head/' matches none of bn1/bias"),
-    "all": (changed(), {"exclude": (".",)}, "none of its arrays is in config.model"),
-    "nothing": (lambda found: {}, {"strict": False}, "none of its arrays is"),
+    "all": (changed(), {"exclude": (".",)}, "none of its arrays belongs to config.model"),
+    "nothing": (lambda found: {}, {"strict": False}, "none of its arrays belongs"),
     "empty": (lambda found: {}, {}, "47 missing: bn1/bias, bn1/scale, conv1/kernel, fc/bias, and"),
 }  # fmt: skip
 

@@ -118,8 +118,8 @@ def test_any_number_of_examples_by_few_programs(run):
 WRONG = {
     "of floats": (lambda x: x / 16, "'image' must be uint8, raw as in training"),
     "beyond the type": (lambda x: x.astype(int) * 99, "got int64 from 0 to 1584"),
-    "one example": (lambda x: x[0], "this is one example, give a batch: x[None]"),
-    "no channels": (lambda x: x[..., 0], "add the axis of the channels: x[..., None]"),
+    "one example": (lambda x: x[0], "this is a single example, make it a batch: x[None]"),
+    "no channels": (lambda x: x[..., 0], "add an axis for the channels: x[..., None]"),
     "another size": (lambda x: x[:, 1:], "must have shape (examples, 8, 8, 1), got (300, 7, 8, 1)"),
     "nothing": (lambda x: x[:0], "has no examples"),
     "another name": (lambda x: {"imge": x}, "no column 'image'; did you mean 'imge'?"),
@@ -213,7 +213,7 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
         ["very good", "pos"], ["good film", "pos"], [r"bad\x0cfilm", "neg"],
     ]  # fmt: skip
     for asked, told in (
-        ([lines], f"is a file; give its lines as texts by --lines {lines}"),
+        ([lines], f"is a file; to read each line as a text, use --lines {lines}"),
         ([], "this run reads texts; give some"),
         ([" "], "has no tokens"),
         (["good", "--figure", tmp_path / "a.png"], "--figure: draws images"),
@@ -229,7 +229,7 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
     assert status == 0 and "other/accuracy           1   over 3 examples" in out
     table = load_data("csv", path=str(path), label="kind", text=("text",), test_fraction=0.0,
                       tokenize={"tokens": {"text": "text", "by": "words"}})["train"]  # fmt: skip
-    with refuses("tokens of another vocabulary than the run's"):
+    with refuses("of another vocabulary than the run's"):
         loaded.evaluate(table)
 
 
@@ -287,7 +287,7 @@ def test_a_run_of_an_older_jaxdl_has_no_names_of_features(houses, refuses, tmp_p
         jaxdl.load(run).predict(np.zeros((3, 2)))
     path = write_csv(tmp_path / "a.csv", {"area": (1, 2), "rooms": (3, 4)})
     status, _, err = call("predict", "--workdir", run, path)
-    assert status == 2 and "made by jaxdl 0.1" in err
+    assert status == 2 and "jaxdl 0.1, which made it" in err
 
 
 def test_a_schedule_free_run_is_used_with_the_parameters_that_it_was_evaluated_with(tmp_path):

@@ -134,7 +134,7 @@ def test_without_a_metric_there_is_no_best(tmp_path):
     training = {k: v for k, v in CONFIG["training"].items() if k != "best"}
     run = claimed(tmp_path, {**CONFIG, "training": training})
     assert train(run)["best"] is None
-    with pytest.raises(UserError, match=r"no best checkpoint; config\.training\.best names"):
+    with pytest.raises(UserError, match=r"no best checkpoint; set config\.training\.best"):
         Checkpoints(run.checkpoints, best=True).read()
 
 

@@ -82,7 +82,7 @@ def test_it_stops_after_so_many_evaluations_and_says_where(scripted, tmp_path, c
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["12", "21"]
     status, out, _ = call("train", "--workdir", tmp_path)
     assert status == 0 and "stopped early, at step 21 of 60, after 3 evaluations" in out
-    assert "validation/loss 2 at step 12, is --best" in out
+    assert "validation/loss 2 at step 12 (--best)" in out
     status, _, err = call("train", "--workdir", tmp_path, "--extend", "steps=90")
     assert status == 2 and "stopped early at step 21 of 60" in err and "Traceback" not in err
 
