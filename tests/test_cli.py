@@ -201,7 +201,7 @@ def nan_images():
 WRONG_DATA = {
     "label -1": (dict(labels=np.array([0] * 19 + [-1])), "example 19 has label -1, outside 0…1"),
     "label K": (dict(labels=np.array([2] + [0] * 19)), "example 0 has label 2, outside 0…1"),
-    "labels as floats": (dict(labels=np.zeros(20)), "must hold one integer an example"),
+    "labels as floats": (dict(labels=np.zeros(20)), "must hold one integer per example"),
     "not a number": (dict(images=nan_images()), "13"),
     "nothing": (dict(n=0), "0 rows leave none for the train split"),
     "pickled": (dict(images=np.array([{}] * 20, object)), "pickle"),

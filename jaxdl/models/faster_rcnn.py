@@ -160,7 +160,7 @@ class FasterRCNN(Module):
         first, last = self.levels
         if not 2 <= first <= last <= 5:
             raise UserError(
-                "config.model.levels: the first and the last are of 2 to 5, got "
+                "config.model.levels: the first and the last must be 2 to 5, got "
                 f"{self.levels}; (2, 5) is usual"
             )
         for name in ("candidates", "proposals"):
@@ -181,8 +181,8 @@ class FasterRCNN(Module):
             )
         if extent is None:
             raise UserError(
-                "config.model: faster_rcnn must know how far each picture reaches; set "
-                "config.task.name to 'faster_rcnn', or config.model.name to 'detector'"
+                "config.model: faster_rcnn needs the extent of each image; set config.task.name to "
+                "'faster_rcnn', or config.model.name to 'detector'"
             )
         return box.from_fixed(extent)
 

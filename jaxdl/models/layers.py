@@ -63,7 +63,7 @@ def dropout(rate: float, train: bool) -> nn.Dropout:
       UserError: the probability is not in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise UserError(f"config.model: a probability to drop must be in [0, 1), got {rate}")
+        raise UserError(f"config.model: a dropout probability must be in [0, 1), got {rate}")
     return nn.Dropout(rate, deterministic=not train)
 
 

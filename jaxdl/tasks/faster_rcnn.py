@@ -155,8 +155,8 @@ class FasterRCNN(Detection):
         classes = outputs.logits.shape[-1] - 1
         if classes != self.classes:
             raise UserError(
-                f"config.model.classes: the model has {classes}, config.task {self.classes}; "
-                "leave both out, and the data says how many"
+                f"config.model.classes: the model has {classes}, but config.task has "
+                f"{self.classes}; leave both out, and the data decides"
             )
 
 

@@ -147,7 +147,7 @@ def test_what_a_run_cannot_is_one_line(run, refuses, tmp_path):
         loaded.generate("Once")
     with refuses("no module 'Conv'; did you mean 'Conv_0'?"):
         loaded.features(images, ["Conv"])
-    with refuses("expected names in a list"):
+    with refuses("expected a list of names"):
         loaded.features(images, "Conv_0")
     with refuses("--overlap: Classification", "it takes: score, top"):
         loaded.answers(images, overlap=0.5)

@@ -260,7 +260,8 @@ def test_refusals_of_groups_and_of_pmap(runs):
     assert "group, but a device's share of 48 in 1 part over 8 is 6; choose" in runs["groups of 4"]
     assert "share of 48 in 2 parts over 8 is 3; choose" in runs["groups of 6 in 2"]
     assert (
-        "this model has no batch norm of jaxdl.models.layers; leave it out" in runs["no batch norm"]
+        "this model does not use the batch norm of jaxdl.models.layers; leave it out"
+        in runs["no batch norm"]
     )
     for name in ("pmap fsdp", "pmap model"):
         assert "config.parallel: by pmap every device holds the whole state" in runs[name]

@@ -141,7 +141,7 @@ def test_focal_loss():
         (lambda: RetinaNet(3, gamma=-1.0), "gamma must be finite"),
         (lambda: FCOS(2).loss(outputs("fcos", 1), batch(LABELS)), "the model has 3, config.task 2"),
         (lambda: FCOS(3).loss(outputs("retinanet", 1), batch(LABELS)), "set config.model.head"),
-        (lambda: RetinaNet(3).loss(outputs("fcos", 1), batch(LABELS)), "no use for centre-ness"),
+        (lambda: RetinaNet(3).loss(outputs("fcos", 1), batch(LABELS)), "gives centre-ness"),
         (lambda: FCOS(2).check(Table(batch(LABELS))), "image 0 has an object of class 2"),
         (lambda: FCOS(3).check(Table({"image": np.zeros(1)})), "no column 'boxes'"),
     ],

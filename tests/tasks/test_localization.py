@@ -181,8 +181,8 @@ def test_refuses_settings(refuses, settings, fragment):
 @pytest.mark.parametrize(
     ("located", "fragment"),
     [
-        (jnp.zeros((1, CLASSES)), "name the model localizer"),
-        ((jnp.zeros((1, CLASSES)),), "name the model localizer"),
+        (jnp.zeros((1, CLASSES)), "set config.model.name to 'localizer'"),
+        ((jnp.zeros((1, CLASSES)),), "set config.model.name to 'localizer'"),
         ((jnp.zeros((1, 9)), jnp.zeros((1, 1, 4))), f"config.task.classes is {CLASSES}"),
         ((jnp.zeros((1, CLASSES)), jnp.zeros((1, 3, 4))), "boxes (1, 3, 4)"),
         ((jnp.zeros((1, CLASSES)), jnp.zeros((1, 4))), "boxes (1, 4)"),

@@ -134,8 +134,8 @@ def test_a_run_learns_and_writes_music(call, tmp_path):
 
     for words, message in {
         ("--prompt", "H3"): "--prompt: 'H3' is not a key of the piano",
-        ("--top-k", "3"): "--top-k and --top-p: choose among tokens",
-        ("--top-p", "0.5"): "--top-k and --top-p: choose among tokens",
+        ("--top-k", "3"): "--top-k and --top-p: are for tokens",
+        ("--top-p", "0.5"): "--top-k and --top-p: are for tokens",
         ("--beam", "2"): "--beam: sequences of this model have no end",
         ("--temperature", "-1"): "temperature: expected a number from 0",
         ("--input", "C3"): "--input: this model answers to nothing",

@@ -81,7 +81,7 @@ def test_a_run_compresses_digits(call, tmp_path):
     [
         (
             ["data.transforms=()"],
-            "'image' is uint8, of which there is no reconstruction; add dict(",
+            "'image' is uint8, but only floats can be reconstructed; add dict(",
         ),
         (["task.input=picture"], "no column 'picture'; it has image, label"),
         (["model.name=mlp"], "config.model: gives no 'reconstruction'"),

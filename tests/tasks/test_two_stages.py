@@ -143,7 +143,7 @@ def test_in_training_the_model_is_given_the_truth():
         (lambda: FasterRCNN(2).loss(regions(), batch(LABELS)), "the model has 3, config.task 2"),
         (lambda: FasterRCNN(2).predict(regions(), batch(LABELS)), "the model has 3, config.task 2"),
         (lambda: FasterRCNN(3).loss(regions().levels, batch(LABELS)), "needs config.model.name"),
-        (lambda: FCOS(3).loss(regions(), batch(LABELS)), "needs the levels of config.model.name"),
+        (lambda: FCOS(3).loss(regions(), batch(LABELS)), "needs a detector; set config.model.name"),
         (lambda: FasterRCNN(2).check(Table(batch(LABELS))), "image 0 has an object of class 2"),
     ],
 )

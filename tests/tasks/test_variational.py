@@ -98,7 +98,7 @@ def test_a_run_makes_digits(call, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.transforms=()"], "'image' is uint8, of which there is no reconstruction"),
+        (["data.transforms=()"], "'image' is uint8, but only floats can be reconstructed"),
         (["model.name=autoencoder"], "config.model: gives no 'log_variance', which the task needs"),
         (["model.code=0"], "hidden and code must be at least 1, got (32, 0)"),
         (["model.activation=elu"], "config.model.activation"),

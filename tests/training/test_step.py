@@ -401,7 +401,7 @@ def test_least_squares_is_exact_from_any_start():
 def test_least_squares_needs_squares():
     with pytest.raises(UserError, match="squares"):
         make_least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
-    with pytest.raises(UserError, match="zero_weight: least_squares counts all examples alike"):
+    with pytest.raises(UserError, match="zero_weight: least_squares weights all examples equally"):
         make_least_squares(jaxdl.functional(Polynomial(order=1)), jaxdl.Regression(zero_weight=0.5))
 
 
