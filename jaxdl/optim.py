@@ -156,7 +156,7 @@ def _single(
     _refuse_unfit(node, path)
     factory, arguments = cfg.choose(node, factories(), path)
     if group and "schedule_free" in node["name"]:  # see `eval_params`
-        raise UserError(f"{path}: {node['name']} is for all parameters; leave groups out")
+        raise UserError(f"{path}: {node['name']} must have all parameters; leave groups out")
     takes = cfg.parameters(factory)
     if "learning_rate" in takes:  # of the user's own, one may do without
         arguments["learning_rate"] = _rate(arguments, clock, path)
@@ -181,7 +181,7 @@ def _single(
     try:
         optimizer = factory(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {name} refuses it: {error}") from error
+        raise UserError(f"{path}: {name} refuses its arguments: {error}") from error
     if decay is not None and decays:
         optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
     return optimizer
@@ -223,7 +223,7 @@ def _by_group(
             case _:
                 raise UserError(f"{where}: expected a pair (regex, dict or None), got {pair!r}")
         if pattern in members:
-            raise UserError(f"{where}: {pattern!r} is given twice; only the first would count")
+            raise UserError(f"{where}: {pattern!r} is given twice; only the first would be used")
         if settings is None:
             members[pattern] = optax.set_to_zero()
         else:

@@ -118,8 +118,8 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     decay = cfg.call(thing, arguments, path)
     if end <= arguments.get("start", 0):
         raise UserError(
-            f"{path}.total: the rate would have fallen at step {end}, and begin to fall at step "
-            f"{arguments['start']}, by default the end of the warm-up; name a later step"
+            f"{path}.total: the rate would reach its end at step {end}, but begin to fall only at "
+            f"step {arguments['start']}, by default the end of the warm-up; name a later step"
         )
     if not warmup:
         return decay

@@ -115,7 +115,7 @@ def runs_of(folders: Sequence[str]) -> list[Told]:
             places = [Path()]
         for place in places:
             if (folder / place).resolve() in seen:
-                raise UserError(f"{folder / place}: comes twice; name it once")
+                raise UserError(f"{folder / place}: is named twice; name it once")
             seen.add((folder / place).resolve())
             told.append(Told.of(folder / place, str(folder / place)))
     return _renamed(told)

@@ -49,7 +49,7 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
     experiment = build_experiment(config, resumed=True)
     folder = run.checkpoints / str(result["step"])
     if result["step"] not in saved_steps(run.checkpoints):
-        yield Finding("checkpoint", False, f"{folder} is not there, which the result is of")
+        yield Finding("checkpoint", False, f"{folder}, which the result belongs to, is missing")
         return
     if damage := fault_of(folder):
         yield Finding("checkpoint", False, damage)
@@ -67,14 +67,16 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
 def _config(run: Run, config: Mapping[str, Any], origin: Any, result: Any) -> Finding:
     saved = origin.get("config")
     if not isinstance(saved, Mapping):
-        return Finding("config", False, "the checkpoint does not say of which config it is")
+        return Finding("config", False, "the checkpoint does not say which config made it")
     saved = cfg.from_run(renamed.config(saved), str(run.checkpoints))
     changes = cfg.differences(past(cfg.as_own(saved, config)), past(config))
     if "seed" in result and result["seed"] != config["seed"]:
         changes.append(f"config.seed: {result['seed']} in result.json -> {config['seed']}")
     if changes:
-        return Finding("config", False, f"is not what the checkpoint was made by ({some(changes)})")
-    return Finding("config", True, "config.json is what the checkpoint was made by")
+        return Finding(
+            "config", False, f"differs from the one that made the checkpoint ({some(changes)})"
+        )
+    return Finding("config", True, "config.json is the one that made the checkpoint")
 
 
 def _data(run: Run, experiment: Experiment, origin: Any) -> Finding:
@@ -87,7 +89,9 @@ def _data(run: Run, experiment: Experiment, origin: Any) -> Finding:
         origin.get("data", {}), {k: present.get(k) for k in origin.get("data", {})}, "data"
     )
     if changes:
-        return Finding("data", False, f"is not what the checkpoint was made of ({some(changes)})")
+        return Finding(
+            "data", False, f"differs from what the checkpoint was trained on ({some(changes)})"
+        )
     sizes = ", ".join(f"{number:,} {name}" for name, number in present["examples"].items())
     return Finding("data", True, f"the SHA-256 of every split agrees ({sizes} examples)")
 
@@ -99,18 +103,18 @@ def _numbers(
         restored = Checkpoints(run.checkpoints).restore(experiment.abstract_state)
         if restored is None or int(restored[0].step) != result["step"]:
             yield Finding(
-                "parameters", False, "a later checkpoint than that of the result is there"
+                "parameters", False, "there is a later checkpoint than that of the result"
             )
             return
         state = restored[0]
         mine = digest(jax.device_get(experiment.devices.gathered(state).params))
         stands = mine == result.get("params_sha256")
-        agrees = "agrees with" if stands else f"is {mine[:12]}…, and another in"
+        agrees = "agrees with" if stands else f"is {mine[:12]}…, but differs in"
         yield Finding("parameters", stands, f"their SHA-256 {agrees} result.json")
         metrics, _ = Measure(experiment, state)(state)
     counted = {name: len(experiment.splits[name]) for name in experiment.eval_splits}
     if counted != result["examples"]:
-        yield Finding("examples", False, f"{counted} here, and {result['examples']} in result.json")
+        yield Finding("examples", False, f"{counted} here, but {result['examples']} in result.json")
     yield _metrics(metrics, result["metrics"], tolerance)
     yield _target(experiment, metrics, result)
 
@@ -144,7 +148,9 @@ def _target(experiment: Experiment, metrics: Mapping[str, float], result: Any) -
     target, told = experiment.target, result["target"]
     if target is None or told is None:
         stands = (target is None) == (told is None) and result["met"] is None
-        return Finding("target", stands, "none is set" if stands else "is set in one place alone")
+        return Finding(
+            "target", stands, "none is set" if stands else "is set in only one of config and result"
+        )
     same = (target.metric, target.value) == (told["metric"], told["value"])
     met = target.met(metrics)
     verdict = f"{target.metric} {target.value:g}: {'met' if met else 'NOT met'}"

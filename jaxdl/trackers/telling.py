@@ -63,7 +63,7 @@ class Trackers:
         try:
             saved = json_files.read(path, dict[str, TrackedRun]) if path.exists() else {}
         except UserError as error:
-            _log.warning("%s (not used: trackers begin new runs)", error)
+            _log.warning("%s (ignored: trackers start new runs)", error)
             saved = {}
         self._known = {name: TrackedRun(**known) for name, known in saved.items()}
         for known in self._known.values():

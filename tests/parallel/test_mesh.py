@@ -264,7 +264,7 @@ def test_refusals_of_groups_and_of_pmap(runs):
         in runs["no batch norm"]
     )
     for name in ("pmap fsdp", "pmap model"):
-        assert "config.parallel: by pmap every device holds the whole state" in runs[name]
+        assert "config.parallel: with pmap every device holds the whole state" in runs[name]
 
 
 def test_what_is_restored_is_what_was_saved_on_other_devices(runs):
@@ -329,8 +329,11 @@ def test_rules_that_cannot_be(placement, message):
 @pytest.mark.parametrize(
     "placement, message",
     [
-        ((("kernel", "fsdp"),), r"placement: none covers 'fc/bias'; end with"),
-        (((r"^fc/", "fsdp"), ("bias", "fsdp")), r"placement\[1\]: 'bias' decides for no parameter"),
+        ((("kernel", "fsdp"),), r"placement: no pattern matches 'fc/bias'; end with"),
+        (
+            ((r"^fc/", "fsdp"), ("bias", "fsdp")),
+            r"placement\[1\]: 'bias' is the first match of no parameter",
+        ),
         ((("fc", ("model",)),), r"placement\[0\]: fc/bias \[9\]: 9 does not divide over the 2"),
         ((("fc", (None, None, "data")),), r"fc/bias \[9\]: has 1 axes, the rule names 3"),
     ],

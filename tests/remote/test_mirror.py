@@ -85,7 +85,7 @@ def test_a_folder_is_brought_whole_and_once(there, brought, caplog):
     assert folder.name == "set" and tree(folder) == {"a": b"1", "b/c": b"22"}
     assert brought() == ["set/a", "set/b/c"]
     (record,) = caplog.records
-    assert "memory://bucket/set: brings 2 of 2 files" in record.getMessage()
+    assert "memory://bucket/set: downloading 2 of 2 files" in record.getMessage()
     assert str(folder.parent) in record.getMessage()
     assert local_path("memory://bucket/set/") != local_path("memory://bucket/set") == str(folder)
 
@@ -160,7 +160,7 @@ def test_half_a_file_is_refused(there, monkeypatch, refuses):
     monkeypatch.setattr(
         type(there), "get_file", lambda self, path, place: Path(place).write_bytes(b"wh")
     )
-    with refuses("memory://bucket/set: set/a came with 2 bytes of 5; run again"):
+    with refuses("memory://bucket/set: only 2 of the 5 bytes of set/a arrived; run again"):
         local_path("memory://bucket/set")
 
 
@@ -220,7 +220,7 @@ def test_one_process_brings_and_others_wait(there, brought, caplog):
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = threading.Thread(target=local_path, args=("memory://bucket/a",))
         waiting.start()
-        while "waits for another process, which brings it" not in caplog.text:
+        while "waiting for another process that downloads it" not in caplog.text:
             time.sleep(0.01)
         assert waiting.is_alive()
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -230,13 +230,16 @@ def test_one_process_brings_and_others_wait(there, brought, caplog):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("ftp://host/a", "ftp:// is not read; give s3://, gs://, hf:// or https://, or a path"),
+        (
+            "ftp://host/a",
+            "ftp:// is not supported; give s3://, gs://, hf:// or https://, or a local",
+        ),
         ("file:///tmp/a", "leave file:// out"),
-        ("s3://", "names nothing; write it as s3://place/file"),
-        ("s3:/bucket/a", "names nothing; write it as s3://place/file"),
-        ("https://host.org", "names nothing; write it as https://place/file"),
-        ("memory://bucket/none", "no such file, folder or bucket; correct it"),
-        ("memory://bucket/*.none", "no file is there; correct it"),
+        ("s3://", "names no file; write it as s3://place/file"),
+        ("s3:/bucket/a", "names no file; write it as s3://place/file"),
+        ("https://host.org", "names no file; write it as https://place/file"),
+        ("memory://bucket/none", "no such file, folder or bucket; correct the address"),
+        ("memory://bucket/*.none", "there is no file; correct the address"),
     ],
 )
 def test_addresses_that_name_nothing_are_refused(address, told, refuses):

@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_found(copied, call):
     assert status == 1 and "checkpoint   WRONG" in out
     shutil.rmtree(copied / "checkpoints" / "6")
     status, out, _ = call("verify", copied)
-    assert status == 1 and "is not there, which the result is of" in out
+    assert status == 1 and "which the result belongs to, is missing" in out
 
 
 def test_what_cannot_be_verified_is_one_line(copied, call):

@@ -50,7 +50,10 @@ def test_the_roofline():
 def test_what_is_said():
     text = "\n".join(report.lines(PROGRAM, CHIP, chips=8))
     assert "train step of 80 examples" in text
-    assert "2,048.0 MiB of arguments, 3,072.0 MiB of work space, a chip: fits into 16.0 GiB" in text
+    assert (
+        "2,048.0 MiB of arguments and 3,072.0 MiB of work space per chip: fits into 16.0 GiB"
+        in text
+    )
     assert "19,700,000.000 MFLOP and 245,700.000 MB of memory an example" in text  # 10 a chip
     assert "2 all-reduce of 5.0 MiB" in text
     assert "memory binds, at most 27 examples/s" in text
@@ -193,7 +196,7 @@ def test_a_batch_beyond_the_examples_that_there_are(monkeypatch):
     text = "\n".join(said)
     assert "train step of 4,096 examples" in text
     assert "evaluation of 256 examples" in text
-    assert "nothing is sent" in text
+    assert "no traffic" in text
 
 
 def test_a_batch_that_does_not_fit(monkeypatch):

@@ -175,14 +175,14 @@ def test_the_same_data_keeps_its_target(told, override):
     ("override", "line"),
     [
         ("optimizer.learning_rate=1e-3", "config.optimizer.learning_rate loses name='cosine', "
-         "peak=0.005, warmup={'epochs': 0.5}; to keep that, set --config.optimizer."
+         "peak=0.005, warmup={'epochs': 0.5}; to keep them, set --config.optimizer."
          "learning_rate.peak"),
         ("optimizer.learning_rate=dict(name='cosine', peak=1e-3)",
-         "learning_rate loses warmup={'epochs': 0.5}; to keep that, set --config.optimizer"),
+         "learning_rate loses warmup={'epochs': 0.5}; to keep them, set --config.optimizer"),
         ("optimizer.learning_rate.peak=1e-3", ""),
         ("optimizer.learning_rate=None", ""),
         ("training.log_every=dict(epochs=1)", ""),
-        ("training=3", "config.training loses batch_size=100, epochs=10; to keep that, set "
+        ("training=3", "config.training loses batch_size=100, epochs=10; to keep them, set "
          "--config.training.batch_size"),
     ],
 )  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_sound_experiment():
         ({"model": {"name": "polynomial", "order": 1}}, "config.model: cannot take image float32"),
         ({"model": {"hidden": (-3,)}}, "config.model: cannot take"),
         ({"optimizer": {"name": "sm3", "learning_rate": {"name": "cosine", "peak": 0.1}}},
-         "config.optimizer: optax.sm3 refuses it"),
+         "config.optimizer: optax.sm3 refuses its arguments"),
         ({"optimizer": {"name": "rprop", "learning_rate": {"name": "cosine", "peak": 0.1}}},
          "config.optimizer: cannot start: TypeError"),
         ({"optimizer": {"name": "least_squares"}}, "least_squares needs a regression task"),
