@@ -47,7 +47,7 @@ def test_kernels_under_our_own_names_keep_their_axes(small):
     assert kernels
     for path, array in kernels.items():
         np.testing.assert_array_equal(array, ours[path])
-    with pytest.raises(UserError, match="another of its arrays are both conv1/kernel; exclude one"):
+    with pytest.raises(UserError, match="another of its arrays both stand for conv1/kernel; exclude one"):
         renamed({**ours, "conv1.weight": ours["conv1/kernel"]}, ours)
 
 
@@ -157,7 +157,7 @@ def changed(**arrays):
 
 
 WRONG = {
-    "missing": (changed(fc__bias=None), {}, "1 missing: fc/bias; name what is to start fresh"),
+    "missing": (changed(fc__bias=None), {}, "1 missing: fc/bias; list what should start fresh"),
     "missing statistics": (changed(bn1__mean=None), {}, "1 missing: bn1/mean"),
     "unknown": (changed(aux__bias=np.ones(3)), {}, "1 unknown: aux/bias"),
     "both": (

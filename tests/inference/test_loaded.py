@@ -123,7 +123,7 @@ WRONG = {
     "another size": (lambda x: x[:, 1:], "must have shape (examples, 8, 8, 1), got (300, 7, 8, 1)"),
     "nothing": (lambda x: x[:0], "has no examples"),
     "another name": (lambda x: {"imge": x}, "no column 'image'; did you mean 'imge'?"),
-    "a path alone": (lambda x: "a.png", "'image' is 'a.png' alone; give a list"),
+    "a path alone": (lambda x: "a.png", "'image' is 'a.png'; give a list"),
     "no file": (lambda x: ["gone.png"], "gone.png: no such file"),
     "ragged": (lambda x: {"image": [[1], [2, 3]]}, "image 0: expected uint8 of shape"),
     "texts": (lambda x: np.array(["a"]), "'image' must be uint8"),
@@ -234,8 +234,8 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
 
 
 REFUSED = {
-    "--config.model.dense=4": "--config.model.dense=4: is the run's own",
-    "--config.data.transforms=()": "--config.data.transforms=(): is the run's own",
+    "--config.model.dense=4": "--config.model.dense=4: cannot be changed",
+    "--config.data.transforms=()": "--config.data.transforms=(): cannot be changed",
     "--config.data.pth=1": "config.data.pth: unknown",
     "--config.data.source=blobs": "no column 'image'",
 }
@@ -257,7 +257,7 @@ def test_a_split_by_name(run, call):
 def test_other_classes_are_refused(opinions, call, tmp_path):
     path = write_csv(tmp_path / "o.csv", {"text": ("good", "bad"), "kind": ("up", "down")})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
-    assert status == 2 and "its classes are ('down', 'up'), those of the run ('neg', 'pos')" in err
+    assert status == 2 and "its classes are ('down', 'up'), but the run has ('neg', 'pos')" in err
     path = write_csv(tmp_path / "n.csv", {"text": ("good", "bad"), "kind": (0, 1)})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
     assert status == 2 and "called by numbers, those of the run ('neg', 'pos')" in err
