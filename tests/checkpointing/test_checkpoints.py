@@ -110,7 +110,10 @@ def test_nothing_saved_is_nothing_restored(tmp_path):
         (lambda f: (f.parent / "manifest.json").unlink(), "no readable manifest.json"),
         (lambda f: (f.parent / "manifest.json").write_text("[]"), "no readable manifest.json"),
         (lambda f: (f.parent / "manifest.json").write_bytes(b"\xff"), "no readable manifest.json"),
-        (lambda f: shutil.copy(f.parents[1] / "1" / "manifest.json", f.parent), "belongs to another"),
+        (
+            lambda f: shutil.copy(f.parents[1] / "1" / "manifest.json", f.parent),
+            "belongs to another",
+        ),
     ],
 )
 def test_damage_is_named(folder, damage, message):

@@ -47,7 +47,9 @@ def test_kernels_under_our_own_names_keep_their_axes(small):
     assert kernels
     for path, array in kernels.items():
         np.testing.assert_array_equal(array, ours[path])
-    with pytest.raises(UserError, match="another of its arrays both stand for conv1/kernel; exclude one"):
+    with pytest.raises(
+        UserError, match="another of its arrays both stand for conv1/kernel; exclude one"
+    ):
         renamed({**ours, "conv1.weight": ours["conv1/kernel"]}, ours)
 
 
