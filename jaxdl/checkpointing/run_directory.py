@@ -24,7 +24,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from jaxdl.files import (
     replace_text,
 )
 from jaxdl.json_files import strict, write_json
-from jaxdl.trackers.base import TRAINING, kind_of
+from jaxdl.trackers.base import EVALUATION, TRAINING, kind_of
 
 _log = logging.getLogger("jaxdl")
 
@@ -389,6 +389,16 @@ class Run:
             before = {}
         earlier = [*before.pop("earlier", []), before] if before else []
         write_json(path, {**environment(), "earlier": earlier})
+
+
+def final_metrics(
+    result: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """The metrics of a result; without one, those evaluated last, by the lines of metrics.jsonl."""
+    if result is not None:
+        return dict(result["metrics"])
+    evaluated = [line for line in history if kind_of(line) == EVALUATION]
+    return {k: v for k, v in evaluated[-1].items() if "/" in k} if evaluated else {}
 
 
 def logged(path: Path) -> Iterator[dict[str, Any]]:

@@ -27,11 +27,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         check_creatable(options.figure, "--figure", PICTURES, options.force)
     from jaxdl.figures import save
     from jaxdl.reports.compare import curves, lines
-    from jaxdl.reports.told import chosen_metric, runs_of
+    from jaxdl.reports.saved_runs import chosen_metric, runs_of
 
-    told = runs_of(options.runs)
-    metric = chosen_metric(told, options.metric) if options.figure or options.metric else ""
-    for line in lines(told):
+    runs = runs_of(options.runs)
+    metric = chosen_metric(runs, options.metric) if options.figure or options.metric else ""
+    for line in lines(runs):
         say(line)
     if options.figure:
-        save(curves(told, metric), Path(options.figure))
+        save(curves(runs, metric), Path(options.figure))

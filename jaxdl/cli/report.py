@@ -28,12 +28,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     check_creatable(options.output, "--output", (".html",), options.force)
     from jaxdl.files import make_parent, replace_text
     from jaxdl.reports.page import page
-    from jaxdl.reports.told import runs_of
+    from jaxdl.reports.saved_runs import runs_of
 
-    told = runs_of(options.runs)
-    names = some([each.name for each in told], between=", ")
+    runs = runs_of(options.runs)
+    names = some([each.name for each in runs], between=", ")
     sweeps = [Path(name) for name in options.runs if (Path(name) / "sweep.json").exists()]
-    text = page(told, options.title or names, options.metric, sweeps)
+    text = page(runs, options.title or names, options.metric, sweeps)
     replace_text(make_parent(Path(options.output)), text)
-    number = f"{len(told)} run{'s' if len(told) > 1 else ''}"
+    number = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
     say(f"{number}, {len(text) / 2**20:.1f} MiB: {options.output}")

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     findings = []
     for finding in verify(Run(folder, trust=options.trust), options.tolerance):
         findings.append(finding)
-        say(f"{finding.of:12} {_MARKS[finding.stands]:6} {finding.said}")
+        say(f"{finding.part:12} {_MARKS[finding.stands]:6} {finding.text}")
     if any(finding.stands is False for finding in findings):
         say(f"the result of {folder} does NOT stand")
         raise SystemExit(1)

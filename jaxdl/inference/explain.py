@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxdl.errors import UserError, brief, near, printable, some
 from jaxdl.inference.class_maps import Maps, attribute, inside
 from jaxdl.inference.inputs import kind_of
-from jaxdl.inference.predictor import Predictor, in_the_middle
+from jaxdl.inference.predictor import Predictor, middle_view
 from jaxdl.inference.receptive_field import (
     ReceptiveField,
     ReceptiveFields,
@@ -236,7 +236,7 @@ class Explainer:
     def images(self, data: Any, rows: Sequence[int] | np.ndarray) -> Images:
         """The images of examples as the network gets them, before its transforms."""
         batch = self._predictor.table(data)[np.asarray(rows, int)]
-        return np.asarray(in_the_middle(self._run, batch)[self._input])
+        return np.asarray(middle_view(self._run, batch)[self._input])
 
     # ---- Why it says what it says
 
@@ -266,7 +266,7 @@ class Explainer:
         program = functools.partial(self._maps, layer, chosen)
         found = []
         for made, batch, count in self._predictor.each(program, table):
-            images = in_the_middle(self._run, batch)[self._input]
+            images = middle_view(self._run, batch)[self._input]
             found.append([np.asarray(part)[:count] for part in (images, *made)])
         seen, *made = (np.concatenate(parts) for parts in zip(*found, strict=True))
         classes, probabilities, grad_cam, saliency = made
@@ -286,7 +286,7 @@ class Explainer:
         def whole(*words: Any) -> Any:
             (*fixed, state, batch), run = words, self._run
             program = transformed(functools.partial(function, *fixed), run.transform)
-            return program(state, in_the_middle(run, batch))
+            return program(state, middle_view(run, batch))
 
         return jit(whole, static_argnums=tuple(range(settings)))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.checkpointing.run_directory import Run
+from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
 from jaxdl.figures import drawn
@@ -236,10 +236,8 @@ class LoadedRun:
     @functools.cached_property
     def metrics(self) -> dict[str, float | None]:
         """The final metrics; of a run that has not finished, those of its last evaluation."""
-        if result := self.parts.directory.result():
-            return dict(result["metrics"])
-        lines = [line for line in self.parts.directory.history() if any("/" in k for k in line)]
-        return {k: v for k, v in (lines or [{}])[-1].items() if "/" in k}
+        directory = self.parts.directory
+        return final_metrics(directory.result(), directory.history())
 
     @property
     def figures(self) -> dict[str, Path]:

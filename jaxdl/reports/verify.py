@@ -1,4 +1,4 @@
-"""Proof of a number: what a run's result says, held against its checkpoint, config and data."""
+"""Verifies a run's result against its checkpoint, config and data."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from jaxdl.training.state import digest
 
 
 class Finding(NamedTuple):
-    """What one check found: of what, whether it stands (None: for information), and in words."""
+    """The result of a check: of which part, whether it stands (None: for information), in words."""
 
-    of: str
+    part: str
     stands: bool | None
-    said: str
+    text: str
 
 
 def verify(run: Run, tolerance: float) -> Iterator[Finding]:
-    """Check a finished run, part by part; the checks end where one leaves nothing to check.
+    """Check a finished run, part by part, until a check fails that the next ones need.
 
     Args:
       run: its directory.
-      tolerance: the relative difference of metrics at which they still stand: on another machine or
-        with other versions, sums are rounded in another way.
+      tolerance: the relative difference allowed in a metric: on another machine or with other
+        versions, sums are rounded differently.
 
     Raises:
-      UserError: it has not finished, or its parts or data are not there.
+      UserError: it has not finished, or its parts or data are missing.
     """
     result = run.result()
     if result is None:
@@ -120,14 +120,16 @@ def _numbers(
 
 
 def _metrics(
-    mine: Mapping[str, float], told: Mapping[str, float | None], tolerance: float
+    mine: Mapping[str, float], reported: Mapping[str, float | None], tolerance: float
 ) -> Finding:
     """Whether the metrics that were measured again are those of the result."""
-    if mine.keys() != told.keys():
-        names = ", ".join(sorted(mine.keys() ^ told.keys()))
+    if mine.keys() != reported.keys():
+        names = ", ".join(sorted(mine.keys() ^ reported.keys()))
         return Finding("metrics", False, f"only one of result.json and this evaluation has {names}")
-    apart = {name: _apart(value, told[name]) for name, value in mine.items()}
-    wrong = [f"{name} {told[name]} is {mine[name]}" for name, d in apart.items() if d > tolerance]
+    apart = {name: _apart(value, reported[name]) for name, value in mine.items()}
+    wrong = [
+        f"{name} {reported[name]} is {mine[name]}" for name, d in apart.items() if d > tolerance
+    ]
     if wrong:
         return Finding("metrics", False, some(wrong))
     number = f"{len(mine)} of {len(mine)} metrics"
@@ -145,13 +147,13 @@ def _apart(one: float, other: float | None) -> float:
 
 
 def _target(experiment: Experiment, metrics: Mapping[str, float], result: Any) -> Finding:
-    target, told = experiment.target, result["target"]
-    if target is None or told is None:
-        stands = (target is None) == (told is None) and result["met"] is None
+    target, reported = experiment.target, result["target"]
+    if target is None or reported is None:
+        stands = (target is None) == (reported is None) and result["met"] is None
         return Finding(
             "target", stands, "none is set" if stands else "is set in only one of config and result"
         )
-    same = (target.metric, target.value) == (told["metric"], told["value"])
+    same = (target.metric, target.value) == (reported["metric"], reported["value"])
     met = target.met(metrics)
     verdict = f"{target.metric} {target.value:g}: {'met' if met else 'NOT met'}"
     return Finding("target", same and met == result["met"], verdict)

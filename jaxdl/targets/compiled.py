@@ -15,7 +15,7 @@ from jax.experimental import topologies
 
 from jaxdl.errors import UserError, first_line
 from jaxdl.hlo import Program
-from jaxdl.targets import kept
+from jaxdl.targets import cache
 from jaxdl.targets.chips import Target
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
@@ -55,7 +55,7 @@ class Compiled:
       flops: operand type -> operations of matrix products and convolutions.
       traffic: bytes read from and written to memory.
       collectives: as `Program.collectives`.
-      kept: whether it was compiled earlier, and its figures are from the cache.
+      cached: whether it was compiled earlier, and its figures are from the cache.
     """
 
     what: str
@@ -65,7 +65,7 @@ class Compiled:
     flops: Mapping[str, float]
     traffic: float
     collectives: Mapping[tuple[str, str], float]
-    kept: bool = False
+    cached: bool = False
 
 
 class TooLarge(Exception):
@@ -160,13 +160,13 @@ def compile_for(
     with experiment.precision.enabled():
         with busy(f"tracing the {what}"):
             lowered, examples = _lowered(experiment, what)
-            key = kept.key(lowered, target, _WITHOUT_A_DEVICE[target.platform], __file__)
-        found = kept.read(key)
+            key = cache.key(lowered, target, _WITHOUT_A_DEVICE[target.platform], __file__)
+        found = cache.read(key)
         before = found is not None
         if found is None:
             with busy(f"compiling the {what} of {examples:,} examples for {target}"):
                 found = _compiled(lowered, target, what)
-            kept.write(key, found)
+            cache.write(key, found)
     if too_large := found.get("too_large"):
         raise TooLarge(*too_large)
     flops = {dtype: n / experiment.devices.mesh.size for dtype, n in found["flops"].items()}

@@ -86,8 +86,8 @@ def read_config(
     limits = twin.limits(asked, overrides) if small else {}
     texts = [f"{key}={value!r}" for key, value in limits.items()]
     config = overridden(override(before, texts, NODES, Settings), overrides)
-    if told := twin.told(asked, config, limits):
-        _log.warning("twin: %s; values set on the command line are kept", told)
+    if changes := twin.kept_limits(asked, config, limits):
+        _log.warning("twin: %s; values set on the command line are kept", changes)
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(

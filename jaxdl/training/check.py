@@ -17,11 +17,11 @@ from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import aligned, say
-from jaxdl.training.doubts import tell_doubts, tell_overlaps
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.memory import Memory, free_memory, mib
 from jaxdl.training.speed import Arithmetic
 from jaxdl.training.state import State, count
+from jaxdl.training.warn import warn_of_doubts, warn_of_overlaps
 from jaxdl.tree import flatten
 from jaxdl.types import Batch
 
@@ -36,8 +36,8 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
     """
     with experiment.precision.enabled():
         _data(experiment, say)
-        tell_doubts(experiment, check_shapes(experiment), say)
-        tell_overlaps(experiment.splits, say)
+        warn_of_doubts(experiment, check_shapes(experiment), say)
+        warn_of_overlaps(experiment.splits, say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
@@ -47,7 +47,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
         say(f"parameters  {count(state.params):,}")
         for row in _table(state.params):
             say(row)
-        tell_placement(experiment, say)
+        report_placement(experiment, say)
         _cost(experiment, state, batch, say)
         _lowering(experiment, state, batch, say)
 
@@ -150,8 +150,8 @@ def _example(table: Table) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Say what of the state a device holds."""
+def report_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Say how much of the state each device holds."""
     devices, state = experiment.devices, experiment.abstract_state
     mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

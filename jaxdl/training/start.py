@@ -19,10 +19,10 @@ from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, overridden, read_config, resolved
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.check import check_shapes
-from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
 from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder
+from jaxdl.training.warn import warn_of_doubts
 
 
 def train_in(
@@ -100,7 +100,7 @@ def train_run(
         told = continuation.check_extension(experiment, before)
     measured = check_shapes(experiment)
     if not resumed:
-        tell_doubts(experiment, measured)
+        warn_of_doubts(experiment, measured)
     if grows:
         say(told)
         run.reopen()

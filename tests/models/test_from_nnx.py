@@ -162,7 +162,7 @@ def test_what_is_not_a_module_is_told(module, said):
 @pytest.mark.parametrize(
     "module, said",
     [
-        (Grows, "makes or drops seen when it is called"),
+        (Grows, "creates or drops seen when it is called"),
         (Restless, "Restless draws random numbers in evaluation \\(rngs/default/count\\)"),
     ],
 )

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.reports.told import runs_of
+from jaxdl.reports.saved_runs import runs_of
 from jaxdl.training.start import train_run
 
 CONFIG = {

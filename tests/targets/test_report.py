@@ -12,8 +12,8 @@ import pytest
 from jaxdl.data import Crop, LazyImages, Table
 from jaxdl.data.images.lazy import EncodedInMemory
 from jaxdl.errors import UserError
+from jaxdl.targets import cache, report
 from jaxdl.targets import compiled as compilers
-from jaxdl.targets import kept, report
 from jaxdl.targets.chips import CHIPS, GIB, Target
 from jaxdl.targets.compiled import Compiled, TooLarge
 from jaxdl.training.build import build_experiment, read_config
@@ -137,7 +137,7 @@ def test_what_decides_a_result_is_compiled_anew(compilations, monkeypatch):
     monkeypatch.setenv("LIBTPU_INIT_ARGS", "--some_flag=1")
     told()
     assert len(compilations) == 7
-    monkeypatch.setattr(kept, "_version", lambda package: "another")
+    monkeypatch.setattr(cache, "_version", lambda package: "another")
     told()
     assert len(compilations) == 9
 

@@ -139,7 +139,10 @@ def test_focal_loss():
         (lambda: FCOS(3, limit=0), "limit must be at least 1"),
         (lambda: FCOS(3, threshold=1.5), "threshold must be from 0 to 1"),
         (lambda: RetinaNet(3, gamma=-1.0), "gamma must be finite"),
-        (lambda: FCOS(2).loss(outputs("fcos", 1), batch(LABELS)), "the model has 3, config.task 2"),
+        (
+            lambda: FCOS(2).loss(outputs("fcos", 1), batch(LABELS)),
+            "the model has 3, but config.task has 2",
+        ),
         (lambda: FCOS(3).loss(outputs("retinanet", 1), batch(LABELS)), "set config.model.head"),
         (lambda: RetinaNet(3).loss(outputs("fcos", 1), batch(LABELS)), "gives centre-ness"),
         (lambda: FCOS(2).check(Table(batch(LABELS))), "image 0 has an object of class 2"),

@@ -142,7 +142,7 @@ REFUSED = {
     "several": (
         batch([(3, TRUTH)], [(3, TRUTH), (2, FAR)], images=2),
         {},
-        "image 1 has 2 objects (1 such of 2); localisation is of one object an image; set "
+        "image 1 has 2 objects (1 such of 2), but localization expects one per image; set "
         "config.task.objects='largest'",
     ),
     "none of several": (batch([], [(3, FAR)]), {"objects": "largest"}, "image 0 has no object"),

@@ -11,10 +11,10 @@ from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
 from jaxdl.training import recorder
 from jaxdl.training.build import build_experiment, resolved
-from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import run_loop, train
 from jaxdl.training.measure import Measure
 from jaxdl.training.settings import Best, Target, Training
+from jaxdl.training.warn import warn_of_doubts
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -167,7 +167,7 @@ def test_what_cannot_be(refuses):
 def test_the_test_split_should_not_decide():
     metric, told = {"metric": "test/loss", "smaller": True}, []
     config = {**CONFIG, "training": {**CONFIG["training"], "best": metric}}
-    tell_doubts(build_experiment(config), (), told.append)
+    warn_of_doubts(build_experiment(config), (), told.append)
     assert told[0].startswith("warning     test/loss decides when training stops")
 
 

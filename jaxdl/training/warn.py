@@ -1,4 +1,4 @@
-"""What can be computed, and yet is probably not meant: told before training, not refused."""
+"""Warnings before training, about settings that work but are probably not meant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 _BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 
 
-def tell_doubts(
+def warn_of_doubts(
     experiment: Experiment, measured: Collection[str], say: Callable[[str], None] = say
 ) -> None:
-    """Tell of what will not be drawn or measured, a test split that decides, and strange images.
+    """Warn of what will not be drawn or measured, a test split that decides, and strange images.
 
     Args:
       experiment: what is to be trained.
@@ -41,12 +41,12 @@ def tell_doubts(
             f"warning     {training.best.metric} decides when training stops, so the test split is "
             "no longer unseen; set config.training.best.metric to a metric of another split"
         )
-    _tell_figures(experiment, measured, say)
-    _tell_range(experiment, say)
+    _warn_of_figures(experiment, measured, say)
+    _warn_of_range(experiment, say)
 
 
-def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
-    """Tell of examples that lie in two splits, where they are in memory: that reads all of them."""
+def warn_of_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
+    """Warn of examples that two splits share; all must be in memory, since this reads them."""
     if any(table.lazy for table in splits.values()):
         return
     for (role, other), number in duplicates(splits).items():
@@ -57,10 +57,10 @@ def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say)
             )
 
 
-def _tell_figures(
+def _warn_of_figures(
     experiment: Experiment, measured: Collection[str], say: Callable[[str], None]
 ) -> None:
-    """Tell of figures that cannot be drawn."""
+    """Warn of figures that cannot be drawn."""
     written = [f"{name}/written" for name in experiment.eval_splits] * bool(experiment.scores_text)
 
     def outputs() -> Any:
@@ -79,8 +79,8 @@ def _tell_figures(
         say(f"warning     figure {name!r} cannot be drawn: it needs {needs}")
 
 
-def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Tell of images that reach the model in a range that no model is made for.
+def _warn_of_range(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Warn of images that reach the model in a range that no model is made for.
 
     Bytes as they are, 0 to 255, more than bytes, or numbers from 0 to 1 that are divided by 255
     once more.
