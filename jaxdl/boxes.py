@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -283,19 +282,6 @@ def sample(
     index, real = (jnp.concatenate(part) for part in zip(*parts, strict=True))
     order = jnp.argsort(~real, stable=True)[: min(count, len(chance))]
     return index[order], real[order]
-
-
-def chances(
-    key: Array, shape: tuple[int, int], axis: str | None = None
-) -> Float[Array, "batch boxes"]:
-    """The `chance` of each box of each example; of this device's share of the batch with an axis.
-
-    Drawn as for the whole batch, so that the numbers are the same on any number of devices.
-    """
-    if axis is None:
-        return jax.random.uniform(key, shape)
-    whole = jax.random.uniform(key, (shape[0] * lax.axis_size(axis), shape[1]))
-    return lax.dynamic_slice_in_dim(whole, lax.axis_index(axis) * shape[0], shape[0])
 
 
 # ---- Which to keep

@@ -34,26 +34,19 @@ class Selectable(NamedTuple):
     derived: tuple[str, ...] = ()
 
 
-def build(
-    node: Any,
-    registry: Mapping[str, Callable[..., Any]],
-    path: str,
-    *,
-    selector: str = "name",
-) -> Any:
+def build(node: Any, registry: Mapping[str, Callable[..., Any]], path: str) -> Any:
     """Call what a config node stands for.
 
     Args:
-      node: a mapping whose `selector` key names the callable; its other keys are arguments.
-      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported, if it
-        is not a run's that the user has not consented to.
+      node: a mapping whose key `name` names the callable; its other keys are arguments.
+      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported,
+        unless it is a run's and the user has not consented to it.
       path: where the node stands in the config, for messages.
-      selector: the key that names the callable.
 
     Raises:
       UserError: the name or a key is unknown, a key is missing, or a value is of another type.
     """
-    thing, arguments = choose(node, registry, path, selector=selector)
+    thing, arguments = choose(node, registry, path)
     return call(thing, arguments, path)
 
 

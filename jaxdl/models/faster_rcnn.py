@@ -26,7 +26,7 @@ from jaxdl.models.detector import (
     anchors,
     cell_boxes,
 )
-from jaxdl.models.layers import Conv, Module, check_images, data_axis
+from jaxdl.models.layers import Conv, Module, check_images, draw_for_batch
 from jaxdl.models.resnet import Trunk
 
 Images = Float[Array, "batch height width channels"]
@@ -142,7 +142,7 @@ class FasterRCNN(Module):
                 proposals.shape[1] + objects.boxes.shape[1],
             )
             chance, chance_2 = (
-                box.chances(key, (len(x), count), data_axis())
+                draw_for_batch(functools.partial(jax.random.uniform, key), (len(x), count))
                 for key, count in zip(keys, counts, strict=True)
             )
             choose = functools.partial(choose_proposals, count=self.samples)

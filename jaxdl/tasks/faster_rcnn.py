@@ -74,7 +74,8 @@ class FasterRCNN(Detection):
         chance = outputs.chance
         if chance is None:  # in evaluation the same anchors each time, and of each image
             chance = jnp.broadcast_to(
-                box.chances(jax.random.key(0), (1, len(anchors))), (len(deltas), len(anchors))
+                jax.random.uniform(jax.random.key(0), (1, len(anchors))),
+                (len(deltas), len(anchors)),
             )
         boxes, labels, crowd = (jnp.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
         truth = boxes, labels, crowd
