@@ -10,7 +10,7 @@ import jaxdl
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.files import Unwritable
-from jaxdl.trackers import Trackers, telling
+from jaxdl.trackers import Trackers, dispatch
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.loop import train
 
@@ -263,7 +263,7 @@ def test_without_room_for_what_was_given_nothing_more_is_given(tmp_path, monkeyp
     def full(path, value):
         raise Unwritable(f"{path.name}: no room", "make room")
 
-    monkeypatch.setattr(telling, "write_json", full)
+    monkeypatch.setattr(dispatch, "write_json", full)
     trackers = Trackers({"notes": Notes()}, tmp_path)
     trackers.remember([])
     trackers.start(CONFIG, 0, [])
