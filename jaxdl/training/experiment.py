@@ -1,7 +1,7 @@
-"""An experiment: the parts that a config names, and the functions that are made of them.
+"""An experiment: the parts that a config names, and the functions made from them.
 
 `jaxdl.training.build` makes one. Nothing here runs until it is compiled: every function is pure,
-and its shapes are known from those of the data.
+and its shapes follow from those of the data.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from jaxdl.types import Batch
 
 @dataclass(frozen=True)
 class Experiment:
-    """The parts of an experiment, and the functions made of them.
+    """The parts of an experiment, and the functions made from them.
 
     Attributes:
       config: what it was built from.
-      every: the periods of `training`, in steps.
-      rate: the learning rate by step, for reporting, where there is one for all parameters.
-      token_lengths: to which token columns are cut; empty where they are not.
+      every: the periods of `training`, such as `evaluate_every`, in steps.
+      rate: the learning rate by step, for logging, if all parameters share one.
+      token_lengths: the lengths to which token columns are truncated; empty if they are not.
       tells_epochs: whether training batches have columns `row` and `epoch`, for `augment`.
       views_differ: whether evaluation sees several views of an example.
-      target: None on a twin, whose figures mean nothing.
-      init_from: None where there is a checkpoint to go on from.
-      logging: name -> makes a tracker, of a run that is told of.
-      callbacks: each makes a callback of a run.
+      target: None on a twin, whose numbers mean nothing.
+      init_from: None if there is a checkpoint to resume from.
+      logging: name -> function that creates a tracker.
+      callbacks: name -> function that creates a callback.
     """
 
     config: Mapping[str, Any]
@@ -88,8 +88,8 @@ class Experiment:
     def sums_gradients(self) -> bool:
         """Whether each device computes its share alone, so that the type of sums can be chosen.
 
-        `jit` sums in the type of arithmetic. A state that is sharded is left to it: alone, a device
-        would hold all of the state and of its gradient.
+        `jit` sums in the type of the arithmetic. Sharded states are left to `jit`, since a device
+        alone would have to hold the whole state and gradient.
         """
         devices, other = self.devices, self.precision.sums != self.precision.compute
         divided = devices.mesh.size > 1 and devices.placement == "replicated"
@@ -130,7 +130,7 @@ class Experiment:
 
     @functools.cached_property
     def generation(self) -> Callable[[State, Batch], Any]:
-        """(state, batch) -> tokens that the model generates."""
+        """(state, batch) -> generated tokens."""
         task, train = self.scores_text, self.splits["train"]
         assert task is not None
         width = train.columns[task.tokens].shape[1]
@@ -140,7 +140,7 @@ class Experiment:
         return transformed(plain, self.transform)
 
     def run_steps(self, state: State, columns: Any, batches: Any, n: jax.Array) -> Any:
-        """`n` steps on what a `DeviceLoader` gives; this is what is compiled."""
+        """`n` steps on the batches of a `DeviceLoader`; this is what is compiled."""
         one = combinators.gather_batch(self.step, lambda state, rows: fetch(columns, rows))
         return combinators.repeat(one)(state, batches, n)
 
@@ -190,7 +190,7 @@ class Experiment:
         return self.devices.abstract(shapes, self.devices.spread())
 
     def abstract_eval_batch(self, split: str) -> Batch:
-        """Shapes, types and shardings of a batch of evaluation, with its `mask`."""
+        """Shapes, types and shardings of an evaluation batch, with its `mask`."""
         size = self.training.eval_batch_size
         shapes = self.splits[split].batch_shapes(size, evaluation=True)
         shapes = {**shapes, "mask": jax.ShapeDtypeStruct((size,), bool)}
@@ -219,14 +219,14 @@ class Experiment:
         return max(1, min([*nearest, self.clock.total - step]))
 
     def waited(self, step: int, best: int | None) -> int:
-        """Evaluations of `evaluate_every` after the best one, up to a step.
+        """The number of evaluations, by `evaluate_every`, since the best one.
 
-        It follows from the two steps alone, so that a resumed run counts as one that was never
-        stopped. The evaluation at the end of a run that is extended later is not counted.
+        It follows from the two steps alone, so that a resumed run counts like one that was never
+        stopped. An evaluation at the end of a run that is extended later does not count.
 
         Args:
-          step: at which the last evaluation was.
-          best: at which the best was; None if there is none.
+          step: the step of the last evaluation.
+          best: the step of the best one; None if there is none.
         """
         period = self.every["evaluate_every"]
         return step // period - (best or 0) // period if period else 0
@@ -246,7 +246,7 @@ class Experiment:
         return self.training.evaluate
 
     def headline(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Those metrics of an evaluation that are shown; metrics.jsonl has all."""
+        """The metrics of an evaluation that are printed; metrics.jsonl has all."""
         own = self.task.headline
         chosen = {part.metric for part in (self.target, self.training.best) if part}
         return {
@@ -257,7 +257,7 @@ class Experiment:
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
-        """What must be known of the data to use what was learnt from it, or to go on learning."""
+        """What must be known of the data to use the trained model, or to resume training."""
         train = self.splits["train"]
         return {
             "columns": {
@@ -281,7 +281,7 @@ class Experiment:
     # ---- Parts of the above
 
     def _plain_step(self) -> Callable:
-        """The step of a transformed batch, but for what comes between batches and devices."""
+        """The step of a transformed batch, without truncated BPTT, buckets and resizing."""
         training = self.training
         if isinstance(self.optimizer, optim.LeastSquares):
             if self.devices.parallel == "pmap":
@@ -315,7 +315,7 @@ class Experiment:
 
     @property
     def _eval_model(self) -> Model:
-        """The model, of as many views of an example as evaluation is given."""
+        """The model, averaging over views if evaluation sees several."""
         return average_views(self.model) if self.views_differ else self.model
 
     def _bucketed(self, function: Callable) -> Callable:
@@ -338,5 +338,5 @@ class Experiment:
 
 
 def _traced_once(function: Callable) -> Callable:
-    """The same function, of which checks and programs of the same shapes share one trace."""
+    """The same function, traced once for all checks and programs with the same shapes."""
     return jax.jit(function, inline=True)

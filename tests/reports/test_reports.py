@@ -75,7 +75,7 @@ def test_a_run_that_has_not_finished_says_so(runs, copied, call):
 WRONG = [
     ((), "the following arguments are required: RUN"),
     (("nowhere",), "nowhere: holds no run (no config.json)"),
-    (("slow", "slow"), "slow: comes twice; name it once"),
+    (("slow", "slow"), "slow: is named twice; name it once"),
     (("slow", "--metric", "test/acuracy"), "no 'test/acuracy'; did you mean 'test/accuracy'?"),
     (("slow", "--figure", "a.jpg"), "--figure a.jpg: name a file that ends in .png or .pdf"),
     (("slow", "--figure", "slow"), "--figure slow: is a directory"),

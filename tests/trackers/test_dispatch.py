@@ -212,7 +212,7 @@ def test_callbacks_see_the_run_and_cannot_change_it(silent, tmp_path, caplog):
 WRONG = {
     "logging": [
         (("wand",), "config.logging[0].name: unknown 'wand'; did you mean 'wandb'? it takes: mlfl"),
-        (("wandb", "wandb"), "config.logging[1]: 'wandb' comes twice"),
+        (("wandb", "wandb"), "config.logging[1]: 'wandb' is named twice"),
         (({"name": "wandb", "projet": "x"},), "config.logging[0].projet: unknown"),
         (({"name": "mlflow", "tags": 3},), "config.logging[0].tags: expected"),
         (({"project": "x"},), "config.logging[0].name: missing"),
