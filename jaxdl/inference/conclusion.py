@@ -1,4 +1,4 @@
-"""What is to be said of a run that has finished: in a terminal, and in a notebook."""
+"""The result of a finished run in words, for a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Conclusion(NamedTuple):
 
     Attributes:
       metrics: name -> value, as they are printed.
-      sentences: what else there is to say, each a line.
+      sentences: everything else, one line each.
     """
 
     metrics: dict[str, str]
@@ -22,7 +22,7 @@ class Conclusion(NamedTuple):
 
 
 def conclusion(result: Mapping[str, Any]) -> Conclusion:
-    """What result.json says, in words."""
+    """The contents of result.json, in words."""
     metrics = formatted(result["metrics"])
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
     counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
@@ -47,7 +47,7 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
 
 
 def formatted(metrics: Mapping[str, float | None]) -> dict[str, str]:
-    """Metrics, as they are printed."""
+    """Metrics as they are printed."""
     return {
         printable(name): "nan" if value is None else format(value, ".6g")
         for name, value in metrics.items()

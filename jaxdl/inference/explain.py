@@ -1,4 +1,4 @@
-"""Looking into a network of images: what its units see, what excites them, where it sees a class.
+"""Looks inside an image network: what its units see, what excites them, where it sees a class.
 
     explainer = jaxdl.load("runs/imagenette_alexnet").explainer
     explainer.filters()                                  of the first convolution
@@ -6,8 +6,8 @@
     explainer.strongest(table, "features/8").rows[5]     the nine examples that excite unit 5 most
     explainer.maps(["photo.jpg"]).grad_cam               where the predicted class is seen
 
-A layer is a module of the model by its path, and a unit one of its channels: the last axis of its
-outputs. Everything is of the image as the network gets it, once it is scaled and cropped.
+A layer is a module of the model, named by its path, and a unit is one of its channels, the last
+axis of its outputs. All pixels are those of the image as the network gets it, scaled and cropped.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Strongest(NamedTuple):
 
 
 class Explainer:
-    """Looks into the network of a run on images; its programs are compiled once.
+    """Looks inside the network of a run on images; its programs are compiled once.
 
     Args:
       run: with a checkpoint.

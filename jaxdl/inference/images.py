@@ -1,4 +1,4 @@
-"""Images that a run is asked about, files or arrays, as the columns that it was trained on."""
+"""Turns images, files or arrays, into the columns that a run was trained on."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a run is asked about, as a table of the columns that it was trained on.
+"""Turns a user's data into a table with the columns that a run was trained on.
 
-A run's data went through reading (a table's numbers standardized, texts tokenized, images scaled)
-and then, on the device, through `config.data.transforms`. Here is the first half, for columns that
-a user has; the second is in the programs of `Predictor` and `Evaluator`.
+In training, data was first read (numbers of tables standardized, texts tokenized, images scaled)
+and then transformed on the device by `config.data.transforms`. The first half is repeated here; the
+second is part of the programs of `Predictor` and `Evaluator`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GIVEN = "the data given"
 def columns_read(
     function: Callable[[Any], Any], columns: Mapping[str, jax.ShapeDtypeStruct]
 ) -> set[str]:
-    """The columns that a function of a batch uses; of a prediction labels, say, are not among them.
+    """The columns that a function of a batch uses: for predictions, say, not the labels.
 
     Nothing is computed.
     """
@@ -39,7 +39,7 @@ def columns_read(
 
 
 def kind_of(run: RestoredRun, needed: Collection[str]) -> str:
-    """What a person gives to ask about an example: 'images', 'texts', or a 'table' of numbers."""
+    """The kind of input that a run takes: 'images', 'texts', or a 'table' of numbers."""
     if any(is_image(run, name) for name in needed):
         return "images"
     return "texts" if any(name in run.vocabularies for name in needed) else "table"
@@ -52,7 +52,7 @@ def is_image(run: RestoredRun, name: str) -> bool:
 
 
 def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
-    """The columns of a run's data, from what a user has.
+    """The columns that a run needs, from a user's data.
 
     Args:
       run: says what its columns are.
