@@ -1,10 +1,9 @@
 """Optimisers, by parameter group.
 
-`config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
-`contrib.muon` one of `optax.contrib`, with its own arguments; `kernel_muon` is our own. Around it
-stand the keys that every optimiser shares (`build`). Where a group of parameters needs other
-settings, `groups` lists (regex, settings) pairs; the first that matches a parameter's path
-(`Dense_0/kernel`) decides.
+`config.optimizer = dict(name='adam', learning_rate=1e-3)` names any factory of optax, or of
+`optax.contrib` as `contrib.muon`, with its own arguments; `kernel_muon` is our own. All optimisers
+share some further keys (`build`). If a group of parameters needs other settings, `groups` lists
+(regex, settings) pairs; the first that matches a parameter's path (`Dense_0/kernel`) decides.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from jaxdl.kernel_muon import kernel_muon
 from jaxdl.schedules import Schedule, require_positive, schedule, traced
 from jaxdl.tree import first_match, paths, regex
 
-# Of `optax.contrib`, what takes more than the gradient of a batch, which is all that a step has.
+# Optimisers of `optax.contrib` that need more than the gradient of a batch, and what they need.
 _NEEDS = {
     "dpsgd": "the gradient of each example alone",
     "mechanize": "an optimiser as an argument",
@@ -40,7 +39,7 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class Shared:
-    """What a node takes beside the arguments of an optimiser; see `build`."""
+    """The keys of a node besides the arguments of an optimiser; see `build`."""
 
     clip_norm: float | None = None
     weight_decay: float | None = None
@@ -105,7 +104,7 @@ def trained(node: Mapping[str, Any], params: Any) -> Any:
 
 @functools.cache
 def factories() -> dict[str, Callable[..., Any]]:
-    """Those of optax, its factories whose first argument is a learning rate, and one of our own."""
+    """The factories of optax whose first argument is a learning rate, and one of our own."""
     optimizers: dict[str, Callable[..., Any]] = {"kernel_muon": kernel_muon}
     # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
     for module, prefix, unfit in ((optax, "", {"lbfgs"}), (optax.contrib, "contrib.", {*_NEEDS})):
@@ -121,17 +120,17 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {**factories(), "least_squares": Lea
 
 
 def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
-    """The schedule of the ungrouped learning rate, for reporting; None where there is none."""
+    """The schedule of the learning rate outside of groups, for logging; None if there is none."""
     if node.get("learning_rate") is None:
         return None
     return schedule(node["learning_rate"], clock, "config.optimizer.learning_rate")
 
 
 def eval_params(params: Any, opt_state: Any) -> Any:
-    """The parameters to evaluate, after so many updates: of most optimisers, those that it updates.
+    """The parameters to evaluate: for most optimisers, those that it updates.
 
-    A schedule-free one takes gradients at y, and is to be evaluated at x (Defazio et al. 2024,
-    equations 4 to 6). Its state may also be the nested dicts of a checkpoint.
+    A schedule-free optimiser takes gradients at y, and is evaluated at x (Defazio et al. 2024,
+    equations 4 to 6). The state may also be nested dicts, from a checkpoint.
     """
     kind = optax.contrib.ScheduleFreeState
 
@@ -188,7 +187,7 @@ def _single(
 
 
 def _check(value: Any, parameter: inspect.Parameter, path: str) -> None:
-    """Refuse what an argument of optax cannot be; for the rest, optax's types take almost all."""
+    """Refuse values that an argument of optax cannot have; optax's annotations allow almost all."""
     hint, fraction = parameter.annotation, isinstance(value, float) and not value.is_integer()
     if type(parameter.default) is int and fraction:
         raise UserError(f"{path}: expected a whole number, got {value!r}")

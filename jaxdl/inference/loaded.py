@@ -147,7 +147,7 @@ class LoadedRun:
         """The same in words, as `jaxdl predict` prints: names, probabilities, boxes, best first.
 
         Args:
-          data: as of `predict`.
+          data: see `predict`.
           **asked: what the task takes: `top`, the most answers for an example; `score`, the least
             value of one; `overlap`, above which a box counts as a repetition of a better one.
 

@@ -1,6 +1,6 @@
 """Dense detectors: a residual network, a pyramid of its features, and a head at every place.
 
-Modules bear torchvision's names, so that its weights fit.
+Modules have torchvision's names, so that its weights fit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Detection in two stages: regions that may hold an object, and a second look at each.
 
-Modules bear torchvision's names, so that its weights fit.
+Modules have torchvision's names, so that its weights fit.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class Devices:
         devices = self.mesh.devices.reshape(-1)
 
         def run(*args: Any) -> Any:
-            # Something must be mapped; the share is told by the axis.
+            # `pmap` must map something; each device finds its share by its index on the axis.
             mapped = jax.pmap(
                 lambda _, *args: step(*args),
                 DATA_AXIS,

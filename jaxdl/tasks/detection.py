@@ -127,7 +127,7 @@ class FCOS(DenseDetection):
 
     Args:
       radius: how far from an object's middle, in strides, a place may be.
-      overlap: as of `Detection`.
+      overlap: see `Detection`.
     """
 
     radius: float = 1.5

@@ -42,7 +42,7 @@ class Localization(GivesAnswers):
       classes: number of classes, at least 2.
       objects: 'one' refuses images with several objects; 'largest' takes the largest of each.
       box_weight: of the loss of the box, relative to that of the class.
-      label_smoothing, auxiliary: as of `Classification`.
+      label_smoothing, auxiliary: see `Classification`.
       confusion: report the confusion matrix of the classes, where they are few.
       input: column of the images.
     """
