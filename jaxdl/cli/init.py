@@ -23,9 +23,9 @@ def add(commands: Subcommands) -> None:
     command.add_argument(
         "--output", default="my_config.py", metavar="FILE", help="the config (my_config.py)"
     )
-    command.add_argument("--target", metavar="COLUMN", help="the column of a table to predict")
+    command.add_argument("--target", metavar="COLUMN", help="of a table, the column to predict")
     command.add_argument(
-        "--kind", choices=("class", "number"), help="what that column holds; guessed by default"
+        "--kind", choices=("class", "number"), help="what that column holds; by default as it looks"
     )
     add_force(command)
     command.set_defaults(command=run)
