@@ -67,5 +67,8 @@ class Clock:
         if isinstance(length, int | float) and not isinstance(length, bool):
             length = {"steps": length}
         if length is not None and not isinstance(length, Mapping):
-            raise UserError(f"{path}: expected dict(steps=…) or dict(epochs=…), got {length!r}")
+            raise UserError(
+                f"{path}: expected a number of steps, or dict(steps=…) or dict(epochs=…), got "
+                f"{length!r}"
+            )
         return in_steps(length, self.steps_per_epoch, path)

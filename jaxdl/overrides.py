@@ -95,7 +95,7 @@ def _say_lost(old: Mapping[str, Any], new: Any, key: str, node: cfg.Selectable |
     """Log which keys of a group an override drops by replacing it."""
     kept = new if isinstance(new, Mapping) else {}
     lost = [k for k in old if k not in kept and OTHER_UNIT.get(k) not in kept]
-    if not lost or new is None:  # None says itself that there shall be none
+    if not lost or new is None or old.keys() <= OTHER_UNIT.keys():  # None, or a new duration
         return
     thing = cfg.takes(old, Any, node)[0]
     first = next((k for k in (cfg.parameters(thing) if thing else old) if k in old), lost[0])

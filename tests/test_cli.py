@@ -134,6 +134,10 @@ WRONG = {
         ["--config.training.evaluate_every.epoch=1"],
         "exactly one of steps and epochs",
     ),
+    "no duration": (
+        ["--config.training.checkpoint_every=True"],
+        "config.training.checkpoint_every: expected a number of steps, or dict(steps=…) or",
+    ),
     "wrong type": (
         ["--config.training.batch_size=many"],
         "config.training.batch_size: expected int",

@@ -167,7 +167,7 @@ def test_a_missing_rate_is_named():
 def test_a_number_is_a_duration_in_steps():
     assert CLOCK.steps(7, "d") == 7 and CLOCK.steps({"epochs": 2.5}, "d") == 25
     assert CLOCK.steps(None, "d") is None
-    with pytest.raises(UserError, match="d: expected dict"):
+    with pytest.raises(UserError, match="d: expected a number of steps, or dict"):
         CLOCK.steps("7", "d")
 
 

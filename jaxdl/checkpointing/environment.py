@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -27,16 +29,30 @@ def environment() -> dict[str, Any]:
     """What environment.json says of this start, as JSON values."""
     import jax
 
-    installed = {d.metadata["Name"] for d in importlib.metadata.distributions()}
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
-        "packages": {n: importlib.metadata.version(n) for n in _PACKAGES if n in installed},
+        "packages": _versions(),
         "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
-        "git": {"commit": _git("rev-parse", "HEAD"), "changed": _git("status", "--porcelain")},
+        "git": _commit(),
     }
+
+
+# Kept: a sweep has many starts in one process, all with the code that it imported.
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+@functools.cache
+def _commit() -> dict[str, str | None]:
+    return {"commit": _git("rev-parse", "HEAD"), "changed": _git("status", "--porcelain")}
 
 
 def _git(*words: str) -> str | None:

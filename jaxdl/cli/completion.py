@@ -32,11 +32,9 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Print the script."""
     import shtab
 
-    from jaxdl.cli.main import make_parser
     from jaxdl.training.describe import names
 
-    parser = make_parser()
-    for command in _commands(parser).values():
+    for command in _commands(options.parser).values():
         for action in command._actions:
             if action.metavar in _PATHS:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -45,7 +43,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
             if action.dest == "config":
                 action.complete = _configs()  # type: ignore[attr-defined]
                 _add_keys(command)
-    stream(shtab.complete(parser, options.shell))
+    stream(shtab.complete(options.parser, options.shell))
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

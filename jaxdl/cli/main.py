@@ -104,8 +104,9 @@ def _require_directory() -> None:
 
 
 def make_parser() -> Parser:
-    """The parser of the command line, with all commands."""
+    """The parser of the command line, with all commands; parsed options hold it as `parser`."""
     parser = Parser(prog="jaxdl", description="One config, one command, an honest number.")
+    parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=Version, help="print the versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:

@@ -163,6 +163,6 @@ def save(figure: Figure, path: Path) -> bytes:
       UserError: the file cannot be written, or a link, a pipe or a device is in its place.
     """
     image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:] or None, dpi=120, bbox_inches="tight")
+    figure.savefig(image, format=path.suffix[1:] or None, dpi=120)
     replace_bytes(make_parent(path), image.getvalue())
     return image.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, LogFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogFormatter, LogFormatterMathtext, ScalarFormatter
 
 from jaxdl.errors import printable
 
@@ -21,17 +21,14 @@ _LONGEST = 300  # characters of a text
 
 
 class PlainFigure(Figure):
-    """A figure of which no text is mathtext or LaTeX; controls are escaped, long text shortened.
-
-    The numbers of an axis, which Matplotlib itself writes, are left alone: on a logarithmic one
-    they are powers.
-    """
+    """A figure of which no text is mathtext or LaTeX; controls are escaped, long text shortened."""
 
     def draw(self, renderer: Any) -> None:
         """Draw it; `savefig` calls this before it measures anything."""
-        axes = [axis for ax in self.axes for axis in (ax.xaxis, ax.yaxis)]
-        numbers = {text for axis in axes for text in _numbers(axis)}
-        for text in set(self.findobj(Text)) - numbers:
+        for ax in self.axes:
+            for axis in (ax.xaxis, ax.yaxis):
+                _label_plainly(axis)
+        for text in self.findobj(Text):
             text.set_parse_math(False)
             text.set_usetex(False)
             text.set_text(_plain(text))
@@ -44,18 +41,27 @@ class PlainFigure(Figure):
             super().savefig(*arguments, **options)
 
 
-def _numbers(axis: Axis) -> list[Text]:
-    """The labels of an axis that Matplotlib writes; those that it was given are made plain."""
-    numbers = []
+def _label_plainly(axis: Axis) -> None:
+    """Have the labels that an axis was given made plain, and numbers written as 0.3, not as powers.
+
+    What Matplotlib writes at each drawing is changed here, where it comes from.
+    """
     for minor in (False, True):
-        labels = axis.get_ticklabels(minor=minor)
         formatter = axis.get_minor_formatter() if minor else axis.get_major_formatter()
         locator = axis.get_minor_locator() if minor else axis.get_major_locator()
-        if isinstance(formatter, ScalarFormatter | LogFormatter):
-            numbers += labels
-        elif isinstance(locator, FixedLocator):
+        if isinstance(formatter, LogFormatterMathtext):
+            numbers = _Numbers(labelOnlyBase=formatter.labelOnlyBase)
+            (axis.set_minor_formatter if minor else axis.set_major_formatter)(numbers)
+        elif isinstance(locator, FixedLocator) and not isinstance(formatter, ScalarFormatter):
+            labels = axis.get_ticklabels(minor=minor)
             axis.set_ticklabels([_plain(label) for label in labels], minor=minor)
-    return numbers
+
+
+class _Numbers(LogFormatter):
+    """Labels those of a logarithmic axis that Matplotlib would, with 0.3 for 3·10⁻¹."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def _plain(text: Text) -> str:

@@ -114,7 +114,7 @@ def _curves(runs: Sequence[SavedRun], metric: str | None) -> Iterator[str]:
         yield f"<p>Not drawn: {_text(error)}.</p>"
         return
     png = io.BytesIO()
-    curves(runs, drawn).savefig(png, format="png", dpi=120, bbox_inches="tight")
+    curves(runs, drawn).savefig(png, format="png", dpi=120)
     yield _figure(png.getvalue(), f"training loss, and {drawn}")
 
 

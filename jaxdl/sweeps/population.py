@@ -11,9 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,16 +20,11 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import optim
-from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.loader import fetch
 from jaxdl.data.order import ShuffledEpochs
-from jaxdl.progress import Progress
-from jaxdl.signals import StopSignal
-from jaxdl.sweeps.population_recorder import PopulationRecorder
 from jaxdl.training import combinators
 from jaxdl.training.build import build_task
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import run_loop
 from jaxdl.training.state import State, count
 from jaxdl.training.step import Summary
 
@@ -178,30 +171,6 @@ class Population:
         ):
             return "convolutions of many runs are slow on a CPU"
         return None
-
-    def train(self, runs: Sequence[Run], folder: Path, progress: Progress) -> dict[int, str]:
-        """Train all members, or resume from the checkpoints in `folder`.
-
-        Args:
-          runs: the directory of each member, locked; those with a result are left as they are.
-          folder: for checkpoints of the whole population. At the end every member has its own.
-          progress: counts the examples of all members.
-
-        Returns:
-          Number of each member that has diverged -> the reason.
-
-        Raises:
-          UserError: a disk is full, or all checkpoints are damaged.
-          SystemExit: a signal asked to stop; all was saved.
-        """
-        with ExitStack() as stack:
-            stack.enter_context(closing(progress))
-            stack.enter_context(self.experiment.precision.enabled())
-            stop = stack.enter_context(StopSignal())
-            trainee = PopulationRecorder(self, runs, Run(folder), progress)
-            for recorder in trainee.recorders:
-                stack.enter_context(closing(recorder))
-            return run_loop(trainee, stop)
 
     def _at(self, carried: Mapping[str, Any]) -> Experiment:
         """The experiment of a member, from its `row`, which may be traced."""

@@ -1,11 +1,13 @@
-"""What a population leaves on disk: for each member that which it leaves when it trains alone."""
+"""A population trained: for each member this leaves on disk what it leaves when it trains alone."""
 
 from __future__ import annotations
 
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,14 +17,42 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.loader import DeviceLoader
 from jaxdl.errors import Diverged, UserError, brief
 from jaxdl.progress import Progress
+from jaxdl.signals import StopSignal
+from jaxdl.sweeps.population import Population
+from jaxdl.training.loop import run_loop
 from jaxdl.training.measure import Measure
 from jaxdl.training.recorder import Recorder
 from jaxdl.training.state import State
 from jaxdl.training.step import Summary
 from jaxdl.training.timing import Timing
 
-if TYPE_CHECKING:
-    from jaxdl.sweeps.population import Population
+
+def train_together(
+    population: Population, runs: Sequence[Run], folder: Path, progress: Progress
+) -> dict[int, str]:
+    """Train all members in one program, or resume from the checkpoints in `folder`.
+
+    Args:
+      population: of these runs.
+      runs: the directory of each member, locked; those with a result are left as they are.
+      folder: for checkpoints of the whole population. At the end every member has its own.
+      progress: counts the examples of all members.
+
+    Returns:
+      Number of each member that has diverged -> the reason.
+
+    Raises:
+      UserError: a disk is full, or all checkpoints are damaged.
+      SystemExit: a signal asked to stop; all was saved.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(closing(progress))
+        stack.enter_context(population.experiment.precision.enabled())
+        stop = stack.enter_context(StopSignal())
+        trainee = PopulationRecorder(population, runs, Run(folder), progress)
+        for recorder in trainee.recorders:
+            stack.enter_context(closing(recorder))
+        return run_loop(trainee, stop)
 
 
 class PopulationRecorder:

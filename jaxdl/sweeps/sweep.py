@@ -34,6 +34,7 @@ from jaxdl.progress import Progress
 from jaxdl.sweeps.folds import check_folds
 from jaxdl.sweeps.grid import Member, Sweep, differences, extends
 from jaxdl.sweeps.population import Population
+from jaxdl.sweeps.population_recorder import train_together
 from jaxdl.sweeps.report import printed, table_row
 from jaxdl.sweeps.shares import Share, begun, held_alone, take
 from jaxdl.terminal import say
@@ -246,7 +247,7 @@ class Sweeper:
         population = Population(first, configs)
         experiment = population.experiment
         progress = Progress(experiment.clock.total, experiment.order.batch_size * len(members))
-        diverged = population.train(runs, program, progress)
+        diverged = train_together(population, runs, program, progress)
         with self._updating(say):
             self._diverged |= {members[k].place: reason for k, reason in diverged.items()}
             self._write()

@@ -19,7 +19,7 @@ from jaxdl.training.precision import Precision
 _ERRORS = ("loss", "error", "mse", "mae", "nll", "perplexity", "bits_per_character", "divergence",
            "cross_entropy")  # fmt: skip
 Node = Mapping[str, Any]  # of a config: a name, and the arguments of what it stands for
-Duration = Mapping[str, Any]  # dict(steps=…) or dict(epochs=…)
+Duration = int | Mapping[str, Any]  # steps, dict(steps=…) or dict(epochs=…)
 
 
 @dataclass(frozen=True)
