@@ -231,7 +231,7 @@ def test_kernel_muon_adds_gradients_up_with_nesterov_momentum():
 
 
 def test_kernel_muon_refuses_biases(refuses):
-    with refuses("kernel_muon", "two axes or more", "by groups"):
+    with refuses("kernel_muon", "two axes or more", "with groups"):
         moved(name="kernel_muon", learning_rate=0.2)
 
 
