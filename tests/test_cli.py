@@ -265,7 +265,7 @@ def test_the_workdir_of_another_config_is_refused(run, config, tmp_path):
     before = (workdir / "result.json").read_bytes()
     status, _, err = run("train", "--config", config, "--workdir", workdir, "--config.seed=1")
     assert status == 2
-    assert "is the run of another config (config.seed: 0 -> 1)" in err
+    assert "holds a run of another config (config.seed: 0 -> 1)" in err
     assert (workdir / "result.json").read_bytes() == before
 
 

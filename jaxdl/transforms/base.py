@@ -100,7 +100,7 @@ def find_column(batch: Batch, column: str, name: str) -> Array:
     """
     if column not in batch:
         there = ", ".join(sorted(batch))
-        raise UserError(f"{name}: no column {column!r}; set column to one of {there}")
+        raise UserError(f"{name}: no column {column!r}; the batch has {there}: set column to one")
     return batch[column]
 
 

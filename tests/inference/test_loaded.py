@@ -260,7 +260,7 @@ def test_other_classes_are_refused(opinions, call, tmp_path):
     assert status == 2 and "its classes are ('down', 'up'), but the run has ('neg', 'pos')" in err
     path = write_csv(tmp_path / "n.csv", {"text": ("good", "bad"), "kind": (0, 1)})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
-    assert status == 2 and "called by numbers, those of the run ('neg', 'pos')" in err
+    assert status == 2 and "its classes are numbers, but the run has ('neg', 'pos')" in err
 
 
 def test_reprs_are_short(run):

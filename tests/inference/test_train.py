@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line(kind, tmp_path, monkeypatch):
 
 
 def test_another_config_in_the_workdir_is_one_line(run, refuses):
-    with refuses("is the run of another config (config.seed: 0 -> 1)", "choose another"):
+    with refuses("holds a run of another config (config.seed: 0 -> 1)", "choose another"):
         jaxdl.train({**CONFIG, "seed": 1}, run.parts.directory.folder)
 
 

@@ -182,7 +182,7 @@ def test_what_changes_while_it_is_read_is_refused(there, monkeypatch, refuses):
             put(there, **{"set/b": b"2"})
 
     monkeypatch.setattr(type(there), "get_file", changes)
-    with refuses("memory://bucket/set: has changed while it was read; run again"):
+    with refuses("memory://bucket/set: changed while it was read; run again"):
         local_path("memory://bucket/set")
     assert len(tree(Path(local_path("memory://bucket/set")))) == 2
 
@@ -209,7 +209,9 @@ def test_a_cache_that_others_can_write_is_not_used(there, tmp_path, refuses):
     put(there, a=b"1")
     (tmp_path / "cache").mkdir(mode=0o777)
     (tmp_path / "cache").chmod(0o777)
-    with refuses("memory://bucket/a: files are brought to the cache, and there is none; set XDG_"):
+    with refuses(
+        "memory://bucket/a: files are downloaded to the cache, but there is none; set XDG_"
+    ):
         local_path("memory://bucket/a")
 
 
@@ -387,6 +389,6 @@ def test_no_command_takes_an_address_for_a_run(words, call, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     status, _, err = call(*words, "gs://bucket/run")
     assert status == 2 and err.count("\n") == 1
-    assert "gs://… cannot hold a run: its lock, and files that are whole or not there, need" in err
+    assert "gs://… cannot hold a run, which needs locks" in err
     assert "copy or mount it, and give a local path" in err
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []

@@ -54,7 +54,9 @@ def test_what_is_said():
         "2,048.0 MiB of arguments and 3,072.0 MiB of work space per chip: fits into 16.0 GiB"
         in text
     )
-    assert "19,700,000.000 MFLOP and 245,700.000 MB of memory an example" in text  # 10 a chip
+    assert (
+        "19,700,000.000 MFLOP and 245,700.000 MB of memory traffic per example" in text
+    )  # 10 a chip
     assert "2 all-reduce of 5.0 MiB" in text
     assert "memory binds, at most 27 examples/s" in text
 
