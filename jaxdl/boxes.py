@@ -1,8 +1,8 @@
-"""Boxes: what they share, how they are written relative to anchors, and which of them to keep.
+"""Boxes: their overlaps, their codes relative to anchors, and which of them to keep.
 
-A box is its least and its greatest corner, (x₁, y₁, x₂, y₂), x to the right and y down, in any
-units; its sides are differences, so of corners that are pixels of the box, count on the greatest by
-one first. All functions are pure, and run inside `jit` and `vmap`.
+A box is its upper left and its lower right corner, (x₁, y₁, x₂, y₂), x to the right and y down, in
+any units. Its sides are the differences, so if corners are the first and last pixel of a box, add
+one to the last first. All functions are pure, and run inside `jit` and `vmap`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -20,14 +19,14 @@ Others = Float[Array, "*batch others corners=4"]
 Box = Float[Array, "*#boxes corners=4"]
 Number = Float[Array, "*boxes"]
 
-# Intersection over union above which a box that is shown to a person repeats a better one, whatever
-# its class. Of 308 drawn objects 9 then have two boxes or more, of 0.6 by class all but 13 had.
+# A box is not shown if its intersection over union with a better one, of any class, is larger.
+# Of 308 drawn objects 9 then have two boxes or more, of 0.6 by class all but 13 had.
 SHOWN_OVERLAP = 0.4
 
-# Intersection over union with an object from which the second of two stages is to find it.
+# From this intersection over union on, the second of two stages should find an object.
 FOREGROUND = 0.5
 
-# By which the code of a box of the second stage is multiplied, so that its deviation is about 1.
+# Factors for the code of a box in the second stage, so that its standard deviation is about 1.
 REGION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 _FIXED = 256  # of a pixel
@@ -36,7 +35,7 @@ _GROWTH = math.log(1000 / 16)  # of a side relative to its anchor's, in R-CNN's 
 
 
 class Level(NamedTuple):
-    """What a detector says of the places of one level of its pyramid, row by row.
+    """A detector's outputs for the places of one level of its pyramid, row by row.
 
     Attributes:
       logits: of each class, independent of one another: there is no class for the background.
@@ -53,12 +52,11 @@ class Level(NamedTuple):
 
 
 class Located(NamedTuple):
-    """What a model says of images with one object each.
+    """A model's outputs for images with one object each.
 
     Attributes:
       logits: of each class; several heads of a classifier in training are (batch, heads, classes).
-      boxes: where the object is if it is of each class, or one box whatever its class, in shares
-        of the image's sides.
+      boxes: of the object, one for each class or one for all, in fractions of the image's sides.
     """
 
     logits: Float[Array, "batch *heads classes"]
@@ -66,7 +64,7 @@ class Located(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """What a detector of two stages says: of its anchors, and of the regions it looked at again.
+    """The outputs of a two-stage detector: for its anchors, and for regions in the second stage.
 
     Attributes:
       levels: of the first stage, with one class, that of any object; code of `decode_offsets`.
@@ -87,12 +85,12 @@ class Regions(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What each anchor of an image is to find.
+    """The object that each anchor of an image should find.
 
     Attributes:
-      found: (anchors,) the object, 0 where there is none.
+      found: (anchors,) the object, 0 if there is none.
       positive: (anchors,) whether there is one.
-      ignored: (anchors,) whether the anchor is neither to find anything nor to find nothing.
+      ignored: (anchors,) whether the anchor has no part in the loss.
     """
 
     found: Int[Array, " anchors"]
@@ -171,7 +169,7 @@ def _sides(boxes: Array) -> Array:
     return boxes[..., 2:] - boxes[..., :2]
 
 
-# ---- Coordinates that no precision rounds
+# ---- Fixed-point coordinates
 
 
 def to_fixed(x: Num[Array, "*shape"]) -> Int[Array, "*shape"]:
@@ -222,7 +220,7 @@ def decode_offsets(code: Box, anchors: Box) -> Box:
     return jnp.concatenate([at - half, at + half], -1)
 
 
-# ---- Which are to find which, and which of them are learnt from
+# ---- Matching and sampling
 
 
 def match(
@@ -285,20 +283,7 @@ def sample(
     return index[order], real[order]
 
 
-def chances(
-    key: Array, shape: tuple[int, int], axis: str | None = None
-) -> Float[Array, "batch boxes"]:
-    """The `chance` of each box of each example; of this device's share of the batch with an axis.
-
-    Drawn as for the whole batch, so that the numbers are the same on any number of devices.
-    """
-    if axis is None:
-        return jax.random.uniform(key, shape)
-    whole = jax.random.uniform(key, (shape[0] * lax.axis_size(axis), shape[1]))
-    return lax.dynamic_slice_in_dim(whole, lax.axis_index(axis) * shape[0], shape[0])
-
-
-# ---- Which to keep
+# ---- Non-maximum suppression
 
 
 def nms(

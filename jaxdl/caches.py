@@ -70,7 +70,7 @@ def sound(file: Path) -> bool:
     except OSError:
         return False
     if reason:
-        _warn(f"cache: {reason}, so it is made again; let nobody else write there")
+        _warn(f"cache: {reason}, so it is rebuilt; let nobody else write there")
     return reason is None
 
 

@@ -1,12 +1,15 @@
-"""The one exception that a user's mistake raises, and how the text of others is shown."""
+"""The exception for a user's mistakes, and functions that make text safe to print."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import itertools
+import os
 import re
 import reprlib
+import sysconfig
+import traceback
 import unicodedata
 from collections.abc import Collection, Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -25,12 +28,16 @@ _JOINED = re.compile(
     f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_EMOJI}])\ufe0f|(?<=[0-9#*])\ufe0f(?=\u20e3)"
 )
 
+# Files whose code is not the user's: jaxdl's, Python's, and what has no file.
+_NOT_OWN = (os.path.dirname(__file__) + os.sep, sysconfig.get_path("stdlib") + os.sep, "<frozen")
+
 
 class UserError(ValueError):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
     The message is one printable line, whatever it quotes: what is wrong, where, and the remedy. The
-    command line prints it without a traceback and exits with status 2; a notebook shows it so, too.
+    command line prints it without a traceback and exits with status 2; a notebook, too, shows only
+    this line.
     """
 
     def __str__(self) -> str:
@@ -42,7 +49,7 @@ class UserError(ValueError):
 
 
 class Diverged(UserError):
-    """Training has come to numbers that are not finite."""
+    """Training has produced numbers that are not finite."""
 
 
 def check_choices(thing: Any, where: str = "") -> None:
@@ -67,16 +74,16 @@ def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
 
 
 def some(items: Collection[object], most: int = 4, between: str = "; ") -> str:
-    """The first of several faults, or names, in one line, and how many more there are."""
+    """The first of several items in one line, and how many more there are."""
     shown = between.join(str(item) for item in itertools.islice(items, most))
     more = f"{between}and {len(items) - most:,} more" if len(items) > most else ""
     return shown + more
 
 
 def reason(error: BaseException, most: int | None = None) -> str:
-    """What an exception says in its first line, after its type where it is not ours."""
-    said = getattr(error, "fault", None) or first_line(error, most)
-    return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+    """The first line of an exception, preceded by its type unless it is a `UserError`."""
+    text = getattr(error, "fault", None) or first_line(error, most)
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
@@ -84,8 +91,21 @@ def first_line(error: BaseException, most: int | None = None) -> str:
     return str(error).strip().partition("\n")[0][:most] or type(error).__name__
 
 
+def own_line(error: BaseException) -> str:
+    """The line of the user's own code that an error came through, as ` (file:12)`, or nothing.
+
+    Own is what is neither jaxdl's, nor an installed package's, nor Python's.
+    """
+    lines = [""]
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_OWN) and "-packages" not in file:
+            lines.append(f" ({os.path.basename(file)}:{line})")
+    return lines[-1]
+
+
 def brief(value: object) -> str:
-    """A value of others for a message, as Python writes it: one printable line, bounded."""
+    """A foreign value for a message, as Python writes it: one short, printable line."""
     return printable(_BRIEF.repr(value), 120)
 
 

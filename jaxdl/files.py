@@ -160,7 +160,7 @@ def local_run(path: str | Path) -> Path:
     """The same of the directory of a run or a sweep."""
     return local(
         path,
-        "cannot hold a run: its lock, and files that are whole or not there, need a file system",
+        "cannot hold a run, which needs locks and atomic files",
     )
 
 

@@ -53,8 +53,8 @@ def kernel_muon(
     def init(params: Any) -> Any:
         if any(w.ndim < 2 for w in jax.tree.leaves(params)):
             raise UserError(
-                "kernel_muon: for kernels, of two axes or more; give biases and scales another "
-                "optimiser by groups"
+                "kernel_muon: is for kernels, with two axes or more; give biases and scales "
+                "another optimiser with groups"
             )
         return orthogonal.init(params)
 

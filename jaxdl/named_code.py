@@ -50,7 +50,9 @@ def imported(name: str, path: str) -> Any:
     path = path if run is None else f"{run.file}: {path}"
     parts = re.fullmatch(_NAME, name)
     if parts is None or len(name) > _LONGEST:
-        raise UserError(f"{path}: {name[:_LONGEST]!r} names no code; write 'package.module:thing'")
+        raise UserError(
+            f"{path}: {name[:_LONGEST]!r} is not the name of code; write 'package.module:thing'"
+        )
     module, attribute = parts.groups()
     if run is not None and module not in run.trust:
         raise UserError(
@@ -59,20 +61,21 @@ def imported(name: str, path: str) -> Any:
     thing: Any = _module(module, path, own=run is None)
     for part in [attribute] if run else attribute.split("."):  # of a run, no attributes of those
         if not hasattr(thing, part):
+            names = [name for name in dir(thing) if not name.startswith("_")]
             raise UserError(
-                f"{path}: {module!r} has no {attribute!r}; {suggestion(part, dir(thing))}"
+                f"{path}: {module!r} has no {attribute!r}; {suggestion(part, names, 'it has')}"
             )
         thing = getattr(thing, part)
     if run is not None and not _defines(module, thing):
         raise UserError(
-            f"{path}: {attribute!r} is not a class or function that {module!r} defines, and a run "
-            "may name nothing else; define one there"
+            f"{path}: {attribute!r} is not a class or function that {module!r} defines, the only "
+            "code that a run may name; define one there"
         )
     try:
         inspect.signature(thing)
     except (TypeError, ValueError):
         raise UserError(
-            f"{path}: {str(name)!r} has no known arguments; name a class or function"
+            f"{path}: {str(name)!r} cannot be called; name a class or function"
         ) from None
     return thing
 

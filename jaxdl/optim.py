@@ -1,10 +1,9 @@
 """Optimisers, by parameter group.
 
-`config.optimizer = dict(name='adam', learning_rate=1e-3)` takes any factory of optax by its name,
-`contrib.muon` one of `optax.contrib`, with its own arguments; `kernel_muon` is our own. Around it
-stand the keys that every optimiser shares (`build`). Where a group of parameters needs other
-settings, `groups` lists (regex, settings) pairs; the first that matches a parameter's path
-(`Dense_0/kernel`) decides.
+`config.optimizer = dict(name='adam', learning_rate=1e-3)` names any factory of optax, or of
+`optax.contrib` as `contrib.muon`, with its own arguments; `kernel_muon` is our own. All optimisers
+share some further keys (`build`). If a group of parameters needs other settings, `groups` lists
+(regex, settings) pairs; the first that matches a parameter's path (`Dense_0/kernel`) decides.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from jaxdl.kernel_muon import kernel_muon
 from jaxdl.schedules import Schedule, require_positive, schedule, traced
 from jaxdl.tree import first_match, paths, regex
 
-# Of `optax.contrib`, what takes more than the gradient of a batch, which is all that a step has.
+# Optimisers of `optax.contrib` that need more than the gradient of a batch, and what they need.
 _NEEDS = {
     "dpsgd": "the gradient of each example alone",
     "mechanize": "an optimiser as an argument",
@@ -40,7 +39,7 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class Shared:
-    """What a node takes beside the arguments of an optimiser; see `build`."""
+    """The keys of a node besides the arguments of an optimiser; see `build`."""
 
     clip_norm: float | None = None
     weight_decay: float | None = None
@@ -105,7 +104,7 @@ def trained(node: Mapping[str, Any], params: Any) -> Any:
 
 @functools.cache
 def factories() -> dict[str, Callable[..., Any]]:
-    """Those of optax, its factories whose first argument is a learning rate, and one of our own."""
+    """The factories of optax whose first argument is a learning rate, and one of our own."""
     optimizers: dict[str, Callable[..., Any]] = {"kernel_muon": kernel_muon}
     # L-BFGS searches along a line with the loss itself, which no other optimiser needs.
     for module, prefix, unfit in ((optax, "", {"lbfgs"}), (optax.contrib, "contrib.", {*_NEEDS})):
@@ -121,17 +120,17 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {**factories(), "least_squares": Lea
 
 
 def learning_rate(node: Mapping[str, Any], clock: Clock) -> Schedule | None:
-    """The schedule of the ungrouped learning rate, for reporting; None where there is none."""
+    """The schedule of the learning rate outside of groups, for logging; None if there is none."""
     if node.get("learning_rate") is None:
         return None
     return schedule(node["learning_rate"], clock, "config.optimizer.learning_rate")
 
 
 def eval_params(params: Any, opt_state: Any) -> Any:
-    """The parameters to evaluate, after so many updates: of most optimisers, those that it updates.
+    """The parameters to evaluate: for most optimisers, those that it updates.
 
-    A schedule-free one takes gradients at y, and is to be evaluated at x (Defazio et al. 2024,
-    equations 4 to 6). Its state may also be the nested dicts of a checkpoint.
+    A schedule-free optimiser takes gradients at y, and is evaluated at x (Defazio et al. 2024,
+    equations 4 to 6). The state may also be nested dicts, from a checkpoint.
     """
     kind = optax.contrib.ScheduleFreeState
 
@@ -156,7 +155,7 @@ def _single(
     _refuse_unfit(node, path)
     factory, arguments = cfg.choose(node, factories(), path)
     if group and "schedule_free" in node["name"]:  # see `eval_params`
-        raise UserError(f"{path}: {node['name']} is for all parameters; leave groups out")
+        raise UserError(f"{path}: {node['name']} must have all parameters; leave groups out")
     takes = cfg.parameters(factory)
     if "learning_rate" in takes:  # of the user's own, one may do without
         arguments["learning_rate"] = _rate(arguments, clock, path)
@@ -181,14 +180,14 @@ def _single(
     try:
         optimizer = factory(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: {name} refuses it: {error}") from error
+        raise UserError(f"{path}: {name} refuses its arguments: {error}") from error
     if decay is not None and decays:
         optimizer = optax.chain(optax.add_decayed_weights(decay, decayed), optimizer)
     return optimizer
 
 
 def _check(value: Any, parameter: inspect.Parameter, path: str) -> None:
-    """Refuse what an argument of optax cannot be; for the rest, optax's types take almost all."""
+    """Refuse values that an argument of optax cannot have; optax's annotations allow almost all."""
     hint, fraction = parameter.annotation, isinstance(value, float) and not value.is_integer()
     if type(parameter.default) is int and fraction:
         raise UserError(f"{path}: expected a whole number, got {value!r}")
@@ -223,7 +222,7 @@ def _by_group(
             case _:
                 raise UserError(f"{where}: expected a pair (regex, dict or None), got {pair!r}")
         if pattern in members:
-            raise UserError(f"{where}: {pattern!r} is given twice; only the first would count")
+            raise UserError(f"{where}: {pattern!r} is given twice; only the first would be used")
         if settings is None:
             members[pattern] = optax.set_to_zero()
         else:

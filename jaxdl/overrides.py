@@ -65,7 +65,7 @@ def _override(
         path = f"{path}.{parent}".lstrip(".")
         names_one = path in nodes and key == f"{path}.{nodes[path].selector}"
         if names_one and isinstance(node.get(parent), bool | int | float | str):
-            _log.warning("config.%s=%r dropped: it becomes a group", path, node.pop(parent))
+            _log.warning("config.%s=%r dropped: it becomes a group of keys", path, node.pop(parent))
         if node.get(parent) is None:  # absent, perhaps misspelt: its signature will tell
             node[parent] = {}
         if not isinstance(node[parent], dict):
@@ -100,7 +100,7 @@ def _say_lost(old: Mapping[str, Any], new: Any, key: str, node: cfg.Selectable |
     thing = cfg.takes(old, Any, node)[0]
     first = next((k for k in (cfg.parameters(thing) if thing else old) if k in old), lost[0])
     listed = ", ".join(f"{k}={old[k]!r}" for k in lost)
-    _log.warning("config.%s loses %s; to keep that, set --config.%s.%s", key, listed, key, first)
+    _log.warning("config.%s loses %s; to keep them, set --config.%s.%s", key, listed, key, first)
 
 
 def _drop_strangers(

@@ -1,8 +1,8 @@
 """Schedules: a learning rate as a function of the step of the run.
 
-So is what a schedule names: with or without a warm-up, `drops=(6,)` drops at step 6, and a `total`
-of 50 has ended at step 50. To add one, write a function that makes it from its numbers, and name it
-in `SCHEDULES`.
+All steps that a schedule names count from the start of the run: with or without a warm-up,
+`drops=(6,)` drops at step 6, and a `total` of 50 ends at step 50. To add one, write a function that
+makes it from its numbers, and list it in `SCHEDULES`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What a node takes beside the arguments of a schedule; see `schedule`."""
+    """The keys of a node besides the arguments of a schedule; see `schedule`."""
 
     warmup: float | Mapping[str, float] | None = None
 
@@ -118,8 +118,8 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
     decay = cfg.call(thing, arguments, path)
     if end <= arguments.get("start", 0):
         raise UserError(
-            f"{path}.total: the rate would have fallen at step {end}, and begin to fall at step "
-            f"{arguments['start']}, by default the end of the warm-up; name a later step"
+            f"{path}.total: the rate would reach its end at step {end}, but begin to fall only at "
+            f"step {arguments['start']}, by default the end of the warm-up; name a later step"
         )
     if not warmup:
         return decay

@@ -1,10 +1,10 @@
-"""SIGTERM and Ctrl-C stop a run, whatever it waits for.
+"""Makes SIGTERM and Ctrl-C stop a run, whatever it is waiting for.
 
 Python runs signal handlers only when its main thread runs Python code, and XLA cannot be
 interrupted while it compiles. So a thread answers each signal immediately, and ends the process if
-it stays outside of Python: after the first signal where there is nothing to save, as in compiling,
-else after the second. It never ends a notebook or another interactive session, which holds more
-than this run. Futures that may never end are waited for by `result`.
+it does not return to Python: after the first signal if there is nothing to save, as when compiling,
+otherwise after the second. It never ends a notebook or another interactive session, which holds
+more than this run. To wait for a future that may never finish, use `result`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class StopSignal:
     Attributes:
       asked: the number of the signal, or 0.
       handled: how many signals the main thread has handled.
-      answer: called with how many signals have come, at each, in a thread of its own.
-      gives_up: whether the first signal ends what is done now.
-      nothing_to_save: whether the process may end now, and nothing is lost.
+      answer: called at each signal with their number so far, in a thread of its own.
+      gives_up: whether the first signal interrupts what is being done now.
+      nothing_to_save: whether the process may end now without losing anything.
     """
 
     def __init__(self) -> None:

@@ -43,6 +43,8 @@ def documentation(thing: Callable[..., Any]) -> Documentation:
     What a class does not say of an argument, the class that it inherits it from does.
     """
     text = inspect.getdoc(thing) or ""
+    if text.startswith(f"{getattr(thing, '__name__', '')}("):  # the signature: a dataclass has none
+        text = ""
     before = re.split(r"^(?:Args|Attributes|Returns|Raises|Examples?):$", text, flags=re.MULTILINE)
     summary, _, body = before[0].strip().partition("\n\n")
     arguments: dict[str, str] = {}

@@ -64,9 +64,13 @@ def first_match(patterns: Sequence[str], names: Sequence[str], path: str, rest: 
     """
     matches = [next((i for i, r in enumerate(patterns) if re.search(r, n)), None) for n in names]
     if None in matches:
-        raise UserError(f"{path}: none covers {names[matches.index(None)]!r}; end with {rest}")
+        raise UserError(
+            f"{path}: no pattern matches {names[matches.index(None)]!r}; end with {rest}"
+        )
     for i, pattern in enumerate(patterns):
         if i not in matches:
             there = some(names, 8, ", ")
-            raise UserError(f"{path}[{i}]: {pattern!r} decides for no parameter; there are {there}")
+            raise UserError(
+                f"{path}[{i}]: {pattern!r} is the first match of no parameter; there are {there}"
+            )
     return [i for i in matches if i is not None]

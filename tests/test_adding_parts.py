@@ -127,6 +127,52 @@ def test_their_signature_is_the_schema(call, tmp_path, key, message):
     assert status == 2 and message in err
 
 
+SLIPS = """
+import jax.numpy as jnp
+import jaxdl
+from own_parts import Brightness, pictures
+
+class Averaged(Brightness):
+    def training_metrics(self, outputs, batch):
+        return {"loss": jnp.mean(self.loss(outputs, batch))}
+
+class MisspeltColumn(Brightness):
+    def loss(self, outputs, batch):
+        return jnp.square(outputs - batch["brightnes"])
+
+class WithoutLoss(jaxdl.Task):
+    input = "picture"
+
+class Refusing(Brightness):
+    def __init__(self, strength: float = 1.0):
+        raise RuntimeError("no strength")
+
+def unreadable():
+    return open("no_such_file.csv")
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.name=slips:Averaged", "'loss' as one number per example, of shape (50,), not ()"),
+        ("task.name=slips:MisspeltColumn", "KeyError: 'brightnes' (slips.py:12)"),
+        ("task.name=slips:WithoutLoss", "config.task: WithoutLoss must define loss"),
+        ("task.name=slips:Refusing", "config.task: RuntimeError: no strength (slips.py:19)"),
+        ("task.name=slips:Refused", "no 'Refused'; did you mean 'Refusing'? it has: Averaged"),
+        ("data.source=slips:unreadable", "config.data.source: FileNotFoundError"),
+    ],
+)
+def test_a_slip_in_ones_own_code_is_one_line_that_says_where(
+    call, tmp_path, monkeypatch, override, message
+):
+    (tmp_path / "slips.py").write_text(SLIPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "config.py").write_text(f"def get_config():\n    return {pictures()!r}\n")
+    status, _, err = call("check", "--config", tmp_path / "config.py", f"--config.{override}")
+    assert status == 2 and message in err and err.count("\n") == 1
+
+
 def test_a_task_and_a_model_of_ones_own_generate_text(call, tmp_path):
     workdir, result = trained(call, tmp_path, ALPHABET)
     assert result["metrics"]["test/right"] == 1

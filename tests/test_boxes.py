@@ -15,7 +15,6 @@ from jaxdl.boxes import (
     box_iou,
     centre,
     centred_in,
-    chances,
     clip,
     decode_distances,
     decode_offsets,
@@ -247,14 +246,6 @@ def test_what_an_anchor_is_to_find():
     assert not np.any(find(anchors, objects, np.zeros(3, bool), 0.7, 0.4, True).positive)
     inside = np.asarray(jax.jit(centred_in)(anchors, objects))
     assert inside[:, 0].tolist() == [True, True, True, False] and not inside[3, 2]
-
-
-def test_a_device_draws_its_share_of_what_one_draws():
-    key = jax.random.key(0)
-    shares = jax.vmap(
-        lambda _: chances(key, (2, 5), "data"), axis_name="data", axis_size=3, in_axes=None
-    )(0)
-    np.testing.assert_array_equal(shares.reshape(6, 5), chances(key, (6, 5)))
 
 
 def test_fixed_point_survives_bfloat16():

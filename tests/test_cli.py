@@ -66,7 +66,7 @@ def test_train_resume_evaluate(run, config, tmp_path):
     curves.unlink()  # as if the disk had been full
     before = (workdir / "result.json").read_bytes()
     status, out, err = run("train", "--config", config, "--workdir", workdir)
-    assert (status, err) == (0, "") and "finished before" in out
+    assert (status, err) == (0, "") and "has already finished" in out
     assert curves.exists() and (workdir / "result.json").read_bytes() == before
 
     status, out, _ = run("evaluate", "--workdir", workdir)
@@ -205,7 +205,7 @@ def nan_images():
 WRONG_DATA = {
     "label -1": (dict(labels=np.array([0] * 19 + [-1])), "example 19 has label -1, outside 0…1"),
     "label K": (dict(labels=np.array([2] + [0] * 19)), "example 0 has label 2, outside 0…1"),
-    "labels as floats": (dict(labels=np.zeros(20)), "must hold one integer an example"),
+    "labels as floats": (dict(labels=np.zeros(20)), "must hold one integer per example"),
     "not a number": (dict(images=nan_images()), "13"),
     "nothing": (dict(n=0), "0 rows leave none for the train split"),
     "pickled": (dict(images=np.array([{}] * 20, object)), "pickle"),
@@ -265,7 +265,7 @@ def test_the_workdir_of_another_config_is_refused(run, config, tmp_path):
     before = (workdir / "result.json").read_bytes()
     status, _, err = run("train", "--config", config, "--workdir", workdir, "--config.seed=1")
     assert status == 2
-    assert "is the run of another config (config.seed: 0 -> 1)" in err
+    assert "holds a run of another config (config.seed: 0 -> 1)" in err
     assert (workdir / "result.json").read_bytes() == before
 
 
@@ -305,7 +305,7 @@ def test_overrides_need_a_config(run, tmp_path):
     assert status == 2 and f"name one that is in it, such as {tmp_path / 'seed=0'}" in err
     for words in (("--config.seed", "--config.data.path=x"), ("--config.seed",)):
         status, _, err = run("train", "--workdir", tmp_path, *words)
-        assert status == 2 and "--config.seed: has no value; write --config.seed=value" in err
+        assert status == 2 and "--config.seed: has no value; write --config.seed=VALUE" in err
 
 
 def test_python_m_jaxdl_without_tensorflow(config, tmp_path):

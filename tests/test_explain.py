@@ -102,7 +102,7 @@ def test_units_are_shown_by_what_excites_them(run, explain, tmp_path):
     status, out, err = explain(run, *words, "--figure", tmp_path / "units.png")
     assert (status, err) == (0, "")
     first, *units = out.splitlines()
-    assert first == "BatchNorm_1: 7×7 pixels of 300 validation images"
+    assert first == "BatchNorm_1: patches of 7×7 pixels, from 300 validation images"
     table = digits()["validation"]
     found = load(run).explainer.strongest(table, "BatchNorm_1", [0, 5])
     for line, unit, values, rows in zip(units, (0, 5), found.values, found.rows, strict=True):
@@ -152,18 +152,18 @@ WRONG = {
     "huge unit": (("--layer", "Conv_0", "--units", "9" * 30), "units 0 to 3, not 9999999999999"),
     "units": (("--layer", "Conv_0", "--units", "first"), "--units: expected numbers such as 0,5,7"),
     "many units": (("--layer", "Conv_0", "--units", "0," * 36 + "0"), "up to 36 units, not 37"),
-    "units of none": (("--units", "3"), "--units: is for the units of a layer; name it by --layer"),
+    "units of none": (("--units", "3"), "--units: is for the units of a layer; name one with"),
     "split": (("--layer", "Conv_0", "--split", "tset"), "--split: unknown 'tset'; did you mean 't"),
     "split of none": (("--split", "test"), "--split: is for the units of a layer"),
     "class": (("IMAGE", "--class", "cat", "--figure", "NEW"), "class: unknown 'cat'; the run has"),
-    "class of none": (("--class", "3"), "--class: is for maps of images; name some"),
+    "class of none": (("--class", "3"), "--class: is for maps of images; name the images"),
     "no figure": (("IMAGE",), "--figure: name the file to draw the maps to"),
     "no image": (("none.png", "--figure", "NEW"), "none.png: no such file"),
     "no positions": (("IMAGE", "--layer", "Dense_0", "--figure", "NEW"), "have no positions"),
     "figure that exists": (("--figure", "IMAGE"), "exists; choose another, or overwrite it with"),
     "figure of another kind": (("--figure", "maps.bmp"), "name a file that ends in .png or .pdf"),
-    "override": (("--config.data.path=x",), "only a search for patches, by --layer, has data"),
-    "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "is the run's own"),
+    "override": (("--config.data.path=x",), "only a search for patches, with --layer"),
+    "override of the net": (("--layer", "Conv_0", "--config.model.dense=9"), "cannot be changed"),
 }  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def test_a_folder_without_a_run_is_one_line(explain, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("texts", "reads texts; only networks of images can be looked into"),
+        ("texts", "reads texts; only image networks can be explained"),
         ("dense", "its model, mlp, has no convolution"),
     ],
 )

@@ -67,16 +67,19 @@ def test_what_is_trained_is_what_no_group_freezes():
     chosen = optim.trained({"name": "sgd", "learning_rate": 1.0, "groups": groups}, PARAMS)
     assert chosen == {"Dense_0": {"kernel": True, "bias": False}, "norm": {"scale": False}}
     assert all(jax.tree.leaves(optim.trained({"name": "sgd", "learning_rate": 1.0}, PARAMS)))
-    with pytest.raises(UserError, match="groups: none covers 'Dense_0/bias'"):
+    with pytest.raises(UserError, match="groups: no pattern matches 'Dense_0/bias'"):
         optim.trained({"groups": (("kernel", None),)}, PARAMS)
 
 
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ((("kernel", {}),), "groups: none covers 'Dense_0/bias'; end with"),
-        ((("conv", {}), (".*", {})), "'conv' decides for no parameter; there are Dense_0/bias"),
-        (((".*", {}), ("bias", {})), "'bias' decides for no parameter"),
+        ((("kernel", {}),), "groups: no pattern matches 'Dense_0/bias'; end with"),
+        (
+            (("conv", {}), (".*", {})),
+            "'conv' is the first match of no parameter; there are Dense_0/bias",
+        ),
+        (((".*", {}), ("bias", {})), "'bias' is the first match of no parameter"),
         (((".*", {}), (".*", None)), r"groups\[1\]: .*'\.\*'.* twice"),
         ((("(", {}),), r"groups\[0\]: '\(' is not a regular expression"),
         ((".*",), r"groups\[0\]: expected a pair"),
@@ -228,7 +231,7 @@ def test_kernel_muon_adds_gradients_up_with_nesterov_momentum():
 
 
 def test_kernel_muon_refuses_biases(refuses):
-    with refuses("kernel_muon", "two axes or more", "by groups"):
+    with refuses("kernel_muon", "two axes or more", "with groups"):
         moved(name="kernel_muon", learning_rate=0.2)
 
 
@@ -265,11 +268,11 @@ def test_what_is_evaluated_of_a_schedule_free_optimiser_is_its_average():
         ({"name": "contrib.muon", "beta": "big"}, "beta: expected a number, got 'big'"),
         ({"name": "contrib.muon", "preconditioning": "x"}, "'schatten', got 'x'"),
         ({"name": "contrib.galore", "rank": 0}, "`rank` must be positive"),
-        ({"name": "contrib.prodigy", "betas": 0.9}, "refuses it"),
+        ({"name": "contrib.prodigy", "betas": 0.9}, "refuses its arguments"),
         ({"name": "contrib.schedule_free_sgd", "b1": 0}, "b1: expected a number above 0, got 0"),
         (
             {"name": "contrib.schedule_free_sgd", "groups": (("kernel", {}), ("bias", None))},
-            "is for all parameters; leave groups out",
+            "must have all parameters; leave groups out",
         ),
     ],
 )

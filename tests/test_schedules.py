@@ -133,19 +133,25 @@ def test_a_schedule_of_the_users_own_sees_the_steps_of_the_run(monkeypatch):
         ({"name": "cosine", "peak": 1.0, "warmup": -1}, "config.rate.warmup.steps: expected"),
         (
             {"name": "cosine", "peak": 1.0, "warmup": 20, "total": 20},
-            "config.rate.total: the rate would have fallen at step 20, and begin .* at step 20",
+            "config.rate.total: the rate would reach its end at step 20, but begin .* at step 20",
         ),
         (
             {"name": "linear", "peak": 1.0, "start": 60, "total": {"epochs": 5}},
-            "config.rate.total: the rate would have fallen at step 50, and begin .* at step 60",
+            "config.rate.total: the rate would reach its end at step 50, but begin .* at step 60",
         ),
         ({"name": "linear", "peak": 1.0, "start": -3}, "config.rate.start.steps: expected"),
         ({"name": "linear", "peak": 1.0, "start": None}, "config.rate.start: expected"),
         ({"name": "cosine", "peak": 1.0, "total": None}, "config.rate.total: expected"),
-        ({"name": "cosine", "peak": 1.0, "total": "end"}, "config.rate.total: expected dict"),
+        (
+            {"name": "cosine", "peak": 1.0, "total": "end"},
+            "config.rate.total: expected a number of steps",
+        ),
         ({"name": "stepwise", "peak": 1.0, "drops": (), "start": 3}, "config.rate.start: unknown"),
         ({"name": "stepwise", "peak": 1.0, "drops": 30}, "config.rate.drops: expected .* got 30"),
-        ({"name": "stepwise", "peak": 1.0, "drops": ("a",)}, r"config.rate.drops: expected dict"),
+        (
+            {"name": "stepwise", "peak": 1.0, "drops": ("a",)},
+            r"config.rate.drops: expected a number of steps",
+        ),
         ({"name": "exponential", "peak": 1.0, "time_constant": 0}, "time_constant.steps: expected"),
     ],
 )

@@ -51,8 +51,8 @@ class Checkpoints:
     Args:
       folder: of the checkpoints; made when the first is saved.
       keep: how many of the newest to keep, at least 1; the best is kept too.
-      best: restore and read the best one instead of the newest: its step, or True where the notes
-        of the newest have it.
+      best: restore and read the best checkpoint instead of the newest: its step, or True to take
+        the step that the notes of the newest name.
       check: called before each change; raises a `UserError` if this process may no longer write.
       saved: called with the step and the folder of each checkpoint that is safely on disk, by the
         thread that saves or waits.
@@ -122,19 +122,19 @@ class Checkpoints:
         self._newest, self._saved = step, time.perf_counter()
 
     def _has(self, step: int) -> bool:
-        """Whether a sound checkpoint of this step is there.
+        """Whether there is a sound checkpoint of this step.
 
-        Several processes save together: none of them may return early, as one might that sees files
-        which another does not see yet.
+        Several processes save together, so none of them may return early because it sees files that
+        another does not see yet.
         """
         found = jax.process_count() == 1 and step in self.steps()
         return found and verify(self.folder / str(step)) is None
 
     def overdue(self) -> bool:
-        """Whether a save is due, where the config does not say how often.
+        """Whether a save is due, if the config does not say how often.
 
-        It is every 30 seconds; where a save takes longer than a second, so rarely that saving takes
-        a thirtieth of the time.
+        That is every 30 seconds, or, if a save takes longer than a second, so rarely that saving
+        takes a thirtieth of the time.
         """
         interval = max(_SAVE_SECONDS, self._seconds / _SAVE_SHARE)
         return time.perf_counter() - self._saved > interval
@@ -156,7 +156,7 @@ class Checkpoints:
             self._told(self._newest, self.folder / str(self._newest))
 
     def settle(self) -> None:
-        """As `wait`, if the last save has come to its end by now; else nothing."""
+        """As `wait`, if the last save has finished by now; otherwise do nothing."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
@@ -197,7 +197,7 @@ class Checkpoints:
                 )
                 state = checkpointer.restore(path, like)
                 return {renamed.state_part(part): tree for part, tree in state.items()}
-        except Exception as error:  # the hashes are right, so it is for Orbax to say
+        except Exception as error:  # the hashes are right, so the reason is Orbax's
             raise UserError(
                 f"{path}: Orbax cannot read it ({first_line(error, 200)}); use the versions "
                 "that wrote it"
@@ -219,17 +219,17 @@ class Checkpoints:
         return None
 
     def _best_of(self, newest: int) -> int:
-        """The best step, as it was given, or as the newest sound checkpoint notes it."""
+        """The best step: the given one, or the one that the newest sound checkpoint notes."""
         step: int | None = self._best
         if step is True:
             step = best_step(contents(self.folder / str(newest))["notes"])
         if step is None:
             raise UserError(
-                f"{self.folder}: no best checkpoint; config.training.best names the metric that "
-                "chooses it"
+                f"{self.folder}: no best checkpoint; set config.training.best to a metric that "
+                "chooses one"
             )
         if damage := verify(self.folder / str(step)):
-            raise UserError(f"{damage}; it was the best, so leave out --best")
+            raise UserError(f"{damage}; that was the best checkpoint, so leave out --best")
         return step
 
     def _load(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
@@ -239,7 +239,7 @@ class Checkpoints:
         description, expected = contents(folder), _arrays(like)
         saved = dict(_as_today(*pair) for pair in description["arrays"].items())
         changed = [
-            f"{name} is {saved.get(name, 'absent')} there and {expected.get(name, 'absent')} here"
+            f"{name} is {saved.get(name, 'absent')}, expected {expected.get(name, 'absent')}"
             for name in sorted({*saved, *expected})
             if saved.get(name) != expected.get(name)
         ]
@@ -262,10 +262,10 @@ class Checkpoints:
         """Make room for a step: delete partial checkpoints, and rename damaged ones."""
         refuse_special(self.folder)
         for partial in self.folder.glob("partial-*"):
-            refuse_special(partial)  # removing it would wait for who writes to a pipe
+            refuse_special(partial)  # opening a pipe would block
             shutil.rmtree(partial)
         for later in (s for s in self.steps() if s >= step):
-            # Restoring skipped it, so it is damaged; under its name it would count as the newest.
+            # Restoring skipped it, so it is damaged; it must not count as the newest.
             refuse_special(self.folder / f"damaged-{later}")
             shutil.rmtree(self.folder / f"damaged-{later}", ignore_errors=True)
             (self.folder / str(later)).rename(self.folder / f"damaged-{later}")
@@ -303,8 +303,8 @@ class Checkpoints:
 def _hush_orbax() -> None:
     """Suppress what Orbax's threads print of an error that `Checkpoints.wait` raises.
 
-    They log its traceback, and so does asyncio for each array that failed with the first; and what
-    is left of a failed save complains of a closed event loop.
+    They log its traceback, asyncio logs one for each array that failed with the first, and the
+    remains of a failed save complain about a closed event loop.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_not_of_orbax)
@@ -335,7 +335,7 @@ def _arrays(state: Any) -> dict[str, str]:
 
 
 def _as_today(path: str, kind: str) -> tuple[str, str]:
-    """The path, and the type and shape, of an array in states of today; Orbax casts as it reads.
+    """The path, type and shape that an array has in states today; Orbax casts when it reads.
 
     jaxdl 0.1 kept the average of the parameters in their own type, even in 16 bits.
     """
@@ -344,7 +344,7 @@ def _as_today(path: str, kind: str) -> tuple[str, str]:
 
 
 def _restore(checkpointer: Any, path: Path, like: Any) -> Any:
-    """Restore by Orbax, also where parts of the state have names of jaxdl 0.1."""
+    """Restore with Orbax, even if parts of the state have the names of jaxdl 0.1."""
     saved = set(dict(checkpointer.metadata(path).item_metadata))
     old = {new: name for name, new in renamed.STATE.items() if name in saved}
     if not old or not dataclasses.is_dataclass(like):

@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """What environment.json says of this start, as JSON values."""
+    """The contents of environment.json for this start, as JSON values."""
     import jax
 
     return {
@@ -56,7 +56,7 @@ def _commit() -> dict[str, str | None]:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of the code that runs; None where it is not under git."""
+    """The output of git for the running code; None if it is not under git."""
     try:
         done = subprocess.run(
             ["git", *words],

@@ -1,4 +1,4 @@
-"""Starting from weights that were trained elsewhere: `config.init_from`."""
+"""Starts a run from weights that were trained elsewhere: `config.init_from`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from jaxdl.files import refuse_links
 from jaxdl.remote import weights_path
 from jaxdl.types import ModelState, Params
 
-_PREFIXES = 16  # of names, that are tried,
-_DEEPEST = 3  # each of so many parts at most
+_PREFIXES = 16  # the number of prefixes of names to try
+_DEEPEST = 3  # the most parts of a prefix
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class InitFrom:
         """Check the path, and the regular expressions and their replacements."""
         if not self.path.strip():  # which would be the current folder
             raise UserError(
-                "path: names nothing; give a weight file or the directory of a run, or leave "
+                "path: is empty; give a weight file or the directory of a run, or leave "
                 "config.init_from out"
             )
         for i, pattern in enumerate(self.exclude):
@@ -80,7 +80,7 @@ class InitFrom:
         return jax.device_get(flat(params, state["model_state"] or {}))
 
     def fill(self, params: Params, model_state: ModelState) -> Filled:
-        """The trees with the arrays in them.
+        """The parameters and model state, filled with the arrays.
 
         Raises:
           UserError: the arrays cannot be read, or do not fit.
@@ -98,8 +98,9 @@ class InitFrom:
         return fill(named, params, model_state, exclude=self.exclude, strict=self.strict)
 
     def _prefix_hint(self, named: dict[str, Any], params: Params, model_state: ModelState) -> str:
-        """The `rename` that makes the arrays fit, where a prefix of their names is all that is in
-        the way, such as Lightning's `model.`.
+        """The `rename` that makes the arrays fit, if only a prefix of their names is in the way.
+
+        Lightning, for example, adds `model.` to all names.
         """
         parts = [re.findall(r"[^./]+[./]", name)[:_DEEPEST] for name in named]
         prefixes = {"".join(part[:k]) for part in parts for k in range(1, len(part) + 1)}

@@ -98,7 +98,7 @@ def verify(folder: Path) -> str | None:
     except UserError as error:
         return f"{folder}: no readable manifest.json ({error})"
     if str(manifest["step"]) != folder.name:
-        return f"{folder}: the manifest is of another checkpoint"
+        return f"{folder}: the manifest belongs to another checkpoint"
     expected = manifest["sha256"]
     try:
         actual = digests(folder)
@@ -130,8 +130,8 @@ def _mismatch(folder: Path) -> str | None:
         if described.get(name) != stored.get(name):
             kinds = (json_files.shown(table.get(name, "absent")) for table in (described, stored))
             return (
-                f"{folder}: contents.json is wrong: {json_files.shown(name)} is {next(kinds)} "
-                f"there, and {next(kinds)} in state"
+                f"{folder}: contents.json is wrong: {json_files.shown(name)} is {next(kinds)} in "
+                f"it, but {next(kinds)} in state"
             )
     return None
 

@@ -1,4 +1,4 @@
-"""Names in runs of jaxdl 0.1 that have changed since; they are translated here alone."""
+"""Translates names in runs of jaxdl 0.1 that have changed since; no other file knows them."""
 
 from __future__ import annotations
 

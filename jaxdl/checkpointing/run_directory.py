@@ -24,7 +24,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from jaxdl.files import (
     replace_text,
 )
 from jaxdl.json_files import strict, write_json
-from jaxdl.trackers.base import TRAINING, kind_of
+from jaxdl.trackers.base import EVALUATION, TRAINING, kind_of
 
 _log = logging.getLogger("jaxdl")
 
@@ -196,7 +196,7 @@ class Run:
         path = self.out / "lock"
         with open_plain(path, os.O_RDWR) as file:
             if os.fstat(file.fileno()).st_nlink > 1:  # the other may be in anybody's folder
-                raise UserError(f"{path}: is a file with a second name (a hard link); remove it")
+                raise UserError(f"{path}: has a second name (a hard link); remove it")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._lock = os.fstat(file.fileno())
@@ -237,7 +237,7 @@ class Run:
         if not present:
             raise UserError(
                 f"{path}: was deleted or replaced while this process held it, so another process "
-                "may train there; stopped, and deleted nothing. Run again when none trains there"
+                "may be training there; stopped, nothing was deleted. Run again when none is"
             )
 
     def check_claim(
@@ -272,7 +272,7 @@ class Run:
         saved = cfg.as_own(self.config(), config)
         if changes := cfg.differences(part(saved), part(config)):
             raise UserError(
-                f"--workdir {self.folder}: is the run of another config ({'; '.join(changes)}); "
+                f"--workdir {self.folder}: holds a run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"
             )
 
@@ -389,6 +389,16 @@ class Run:
             before = {}
         earlier = [*before.pop("earlier", []), before] if before else []
         write_json(path, {**environment(), "earlier": earlier})
+
+
+def final_metrics(
+    result: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """The metrics of a result; without one, those evaluated last, by the lines of metrics.jsonl."""
+    if result is not None:
+        return dict(result["metrics"])
+    evaluated = [line for line in history if kind_of(line) == EVALUATION]
+    return {k: v for k, v in evaluated[-1].items() if "/" in k} if evaluated else {}
 
 
 def logged(path: Path) -> Iterator[dict[str, Any]]:

@@ -131,7 +131,7 @@ def _kind(path: Path) -> tuple[str, Callable[[Path], dict[str, np.ndarray]]]:
     with open(path, "rb") as file:
         head = file.read(len(_POINTER))
     if head == _POINTER:
-        raise UserError(f"{path}: stands for a file in Git LFS; get that with git lfs pull")
+        raise UserError(f"{path}: is a Git LFS pointer; fetch the file with git lfs pull")
     torch, safetensors = ("torch.save file", _torch), ("safetensors file", _safetensors)
     if head.startswith((b"PK", _LEGACY)):
         return torch

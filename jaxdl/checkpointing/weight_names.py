@@ -103,8 +103,8 @@ def fill(
             f"{len(v)} {kind}: {some(v, _NAMED, ', ')}" for kind, v in faults.items() if v
         )
         raise UserError(
-            f"does not fit config.model, {counts}; name what is to start fresh or be left out in "
-            "config.init_from.exclude, as ('^fc/',)"
+            f"does not fit config.model, {counts}; list what should start fresh or be ignored in "
+            "config.init_from.exclude, such as ('^fc/',)"
         )
     loaded = {
         path: _cast(path, arrays[path], leaf)
@@ -113,7 +113,7 @@ def fill(
     }
     if not loaded:
         raise UserError(
-            f"none of its arrays is in config.model, which has {some(leaves, _NAMED, ', ')}"
+            f"none of its arrays belongs to config.model, which has {some(leaves, _NAMED, ', ')}"
         )
     return Filled(
         _put(loaded, params),
@@ -163,7 +163,9 @@ def renamed(tensors: Arrays, paths: Iterable[str]) -> dict[str, Any]:
         if not name.endswith("num_batches_tracked"):
             path = path_of.get(name, name.replace(".", "/"))
             if path in named:
-                raise UserError(f"{name} and another of its arrays are both {path}; exclude one")
+                raise UserError(
+                    f"{name} and another of its arrays both stand for {path}; exclude one"
+                )
             ours = name in paths or _is_flax(name)
             named[path] = tensor if ours else _outputs_last(path, tensor)
     return named

@@ -1,4 +1,4 @@
-"""`jaxdl check`: all that can be known before training."""
+"""`jaxdl check`: check a config before training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("check", help="say all that can be known before training")
+    command = commands.add_parser("check", help="check a config before training")
     add_config(command, required=True)
     add_workdir(command, required=False)
     command.add_argument(
@@ -20,15 +20,15 @@ def add(commands: Subcommands) -> None:
         action="append",
         default=[],
         metavar="CHIPS",
-        help="compile for chips that are not here, and say what they would take: tpu:v5e:2x4, "
-        "cuda:h100:8; several with commas, or repeated",
+        help="compile for chips that you do not have, and report memory, network and speed: "
+        "tpu:v5e:2x4, cuda:h100:8; separate several by commas",
     )
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Say everything that can be known before training."""
-    if options.target:  # JAX reads it as it is imported: only errors, no warnings of the compilers
+    """Check a config, or compile it for the targets."""
+    if options.target:  # read when JAX is imported: print the compilers' errors only
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from jaxdl.training.build import read_config
 

@@ -1,4 +1,4 @@
-"""`jaxdl completion`: what makes a shell complete jaxdl's commands and options."""
+"""`jaxdl completion`: a script for shell completion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dataclasses
 from jaxdl.cli.options import Subcommands
 from jaxdl.terminal import stream
 
-# What stands for a path in the help.
+# Metavars that stand for paths.
 _PATHS = frozenset({"DATA", "DIR", "FILE", "FOLDER", "IMAGE", "INPUT", "PLACE", "RUN"})
 SHELLS = {  # where each looks for the script
     "bash": "jaxdl completion bash > ~/.local/share/bash-completion/completions/jaxdl",
@@ -21,7 +21,7 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "completion",
-        help="print a script with which a shell completes all this",
+        help="print a shell completion script",
         description=f"Print a script for a shell: {'; '.join(SHELLS.values())}.",
     )
     command.add_argument("shell", choices=[*SHELLS])

@@ -1,4 +1,4 @@
-"""`jaxdl describe`: what can be set."""
+"""`jaxdl describe`: explain what a config can hold."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("describe", help="say what can be set, and what to")
+    command = commands.add_parser("describe", help="explain the keys of a config and their values")
     command.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help="such as resnet, config.training or my_models:Net; without any, all are listed",
+        help="such as resnet, config.training or my_models:Net; without one, list them all",
     )
     command.set_defaults(command=run)
 

@@ -1,4 +1,4 @@
-"""`jaxdl evaluate`: the metrics again, from a checkpoint, or those on other data."""
+"""`jaxdl evaluate`: evaluate a checkpoint, on the run's own data or on other data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "evaluate",
-        help="measure the newest checkpoint again, or on other data",
-        epilog="--config.data.path=PLACE measures on another data set of the same kind; so does "
-        "any key of config.data that says what is read.",
+        help="evaluate the newest checkpoint again, or on other data",
+        epilog="--config.data.path=PLACE evaluates on another data set of the same kind, as does "
+        "any other key of config.data that says what is read.",
     )
     add_finished_run(command)
-    command.add_argument("--split", metavar="NAME", help="the split to measure, such as test")
+    command.add_argument("--split", metavar="NAME", help="the split to evaluate, such as test")
     command.set_defaults(command=run, overrides_run=True)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Measure the newest checkpoint again, or on other data."""
+    """Evaluate the newest checkpoint again, or on other data."""
     folder = existing_run(options.workdir)
     step, results = (_other if overrides else _own)(options, folder, overrides)
     say(f"step {step:,}")
@@ -38,7 +38,7 @@ Results = Iterable[tuple[str, float, int]]  # metric, value, examples
 
 
 def _own(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tuple[int, Results]:
-    """On the run's own data, as in training, on its devices."""
+    """Evaluate on the run's own data and devices, as in training."""
     from jaxdl.checkpointing.run_directory import Run
     from jaxdl.training.measure import measure
 
@@ -47,7 +47,7 @@ def _own(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tup
         experiment = build(run.config(), resumed=True)
     except UserError as error:
         if str(error).startswith("config.data:"):
-            remedy = "if it is elsewhere now, say where: --config.data.path=…"
+            remedy = "if it has moved, say where to: --config.data.path=…"
             raise UserError(f"{error}; {remedy}") from None
         raise
     if options.split is not None:
@@ -59,7 +59,7 @@ def _own(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tup
 
 
 def _other(options: argparse.Namespace, folder: Path, overrides: list[str]) -> tuple[int, Results]:
-    """On other data, read as the run's own was."""
+    """Evaluate on other data, read as the run's own was."""
     from jaxdl.caches import keep_programs
     from jaxdl.inference.evaluator import other_splits
     from jaxdl.inference.loaded import load
@@ -75,7 +75,7 @@ def _other(options: argparse.Namespace, folder: Path, overrides: list[str]) -> t
 
 
 def _chosen(split: str | None, splits: Collection[str]) -> Collection[str]:
-    """The split that is asked for; by default all but 'train', or, of one alone, that."""
+    """The requested split; by default all but 'train', or the only one."""
     if split is None:
         return [name for name in splits if name != "train"] or splits
     return [require_split(split, splits)]

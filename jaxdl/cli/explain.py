@@ -1,4 +1,4 @@
-"""`jaxdl explain`: what a network of images has learnt to see."""
+"""`jaxdl explain`: show what an image network has learned to see."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxdl.inference.explain import Explainer, Strongest
     from jaxdl.inference.loaded import LoadedRun
 
-_UNITS = 9  # that are shown unless they are named
+_UNITS = 9  # shown by default
 _MOST_UNITS = 36
 _MOST_IMAGES = 20
 
@@ -36,27 +36,30 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "explain",
-        help="look into a network of images: filters, units, where it sees a class",
+        help="look inside an image network: filters, units, where it sees a class",
         description="Without images or --layer, list the layers, and draw the filters of the "
         "first convolution to --figure. With --layer, show the image patches that excite its "
         "units most. With images, draw where the network sees a class, by Grad-CAM and gradient.",
         epilog="--config.data.path=PLACE searches another data set of the same kind.",
     )
     command.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="images or folders of them, to draw maps of"
+        "images", nargs="*", metavar="IMAGE", help="images, or folders of images, to draw maps for"
     )
     add_finished_run(command)
     command.add_argument(
-        "--layer", metavar="NAME", help="the layer of the units, or of Grad-CAM (the last)"
+        "--layer",
+        metavar="NAME",
+        help="the layer to show units of, or to use for Grad-CAM (the last)",
     )
     command.add_argument(
-        "--units", metavar="N,N,…", help=f"units of the layer (the {_UNITS} most active)"
+        "--units", metavar="N,N,…", help=f"units of the layer to show (the {_UNITS} most active)"
     )
+    command.add_argument("--split", metavar="NAME", help="the split to search for patches (test)")
     command.add_argument(
-        "--split", metavar="NAME", help="the split that is searched for patches (test)"
-    )
-    command.add_argument(
-        "--class", dest="name", metavar="NAME", help="the class of the maps (what is predicted)"
+        "--class",
+        dest="name",
+        metavar="NAME",
+        help="the class to draw maps for (the predicted one)",
     )
     command.add_argument("--figure", metavar="FILE", help="the image file to draw to")
     add_force(command)
@@ -83,18 +86,20 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> list[int] | None:
-    """Refuse options before anything is loaded; the units that are asked for."""
+    """Check the options before anything is loaded, and return the requested units."""
     if options.figure is not None:
         check_creatable(options.figure, "--figure", PICTURES, options.force)
     searches = options.layer is not None and not options.images
     for option, value in (("--units", options.units), ("--split", options.split)):
         if value is not None and not searches:
-            remedy = "leave out the images" if options.images else "name it by --layer"
+            remedy = "leave out the images" if options.images else "name one with --layer"
             raise UserError(f"{option}: is for the units of a layer; {remedy}")
     if overrides and not searches:
-        raise UserError(f"--config.{overrides[0]}: only a search for patches, by --layer, has data")
+        raise UserError(
+            f"--config.{overrides[0]}: only a search for patches, with --layer, reads data"
+        )
     if options.name is not None and not options.images:
-        raise UserError("--class: is for maps of images; name some")
+        raise UserError("--class: is for maps of images; name the images")
     if options.images and options.figure is None:
         raise UserError("--figure: name the file to draw the maps to, such as maps.png")
     if options.units is None:
@@ -113,7 +118,7 @@ def _network(options: argparse.Namespace, explainer: Explainer) -> None:
 
     filters = None if options.figure is None else explainer.filters()
     fields = explainer.receptive_fields([*explainer.layers])
-    rows = [["layer", "outputs", "sees, of the image"]]
+    rows = [["layer", "outputs", "receptive field"]]
     for name, shape in explainer.layers.items():
         rows.append([name, *("×".join(map(str, sizes)) for sizes in (shape, fields[name].size))])
     for line in aligned(rows):
@@ -130,7 +135,7 @@ def _units(
     units: list[int] | None,
     overrides: Sequence[str],
 ) -> None:
-    """Tell and draw what excites the units of a layer most."""
+    """Print and draw what excites the units of a layer most."""
     from jaxdl.figures import save, unit_patches
     from jaxdl.figures.inside import Unit
     from jaxdl.inference.evaluator import other_splits
@@ -143,9 +148,8 @@ def _units(
     found = explainer.strongest(table, options.layer, units)
     found = found.most_active(_UNITS) if units is None else found
     told = _commonest(loaded, table, found)
-    say(
-        f"{options.layer}: {'×'.join(map(str, found.size))} pixels of {len(table):,} {split} images"
-    )
+    size = "×".join(map(str, found.size))
+    say(f"{options.layer}: patches of {size} pixels, from {len(table):,} {split} images")
     for unit, values, common in zip(found.units, found.values, told, strict=True):
         say(f"unit {unit:4}  {values[0]:.4g} to {values[-1]:.4g}{common and '  ' + common}")
     if options.figure is None:
@@ -156,12 +160,12 @@ def _units(
             found.units, found.rows, found.boxes, told, strict=True
         )
     ]
-    title = f"what excites units of {options.layer} most, of {len(table):,} {split} images"
+    title = f"what excites units of {options.layer} most among {len(table):,} {split} images"
     save(unit_patches(drawn, found.size, title), Path(options.figure))
 
 
 def _maps(options: argparse.Namespace, loaded: LoadedRun) -> None:
-    """Tell and draw where a class is seen in images."""
+    """Print and draw where the network sees a class in images."""
     from jaxdl.data.images import pixels
     from jaxdl.figures import class_maps, save
     from jaxdl.figures.inside import Explained
@@ -184,14 +188,14 @@ def _maps(options: argparse.Namespace, loaded: LoadedRun) -> None:
 
 
 def _split(name: str | None, splits: Mapping[str, Any]) -> str:
-    """The split that is asked for; by default the last of those that are there."""
+    """The requested split; by default 'test', else 'validation', else the first."""
     if name is None:
         return next(s for s in ("test", "validation", *splits) if s in splits)
     return require_split(name, splits)
 
 
 def _commonest(loaded: LoadedRun, table: Any, found: Strongest) -> list[str]:
-    """The commonest class among the examples of each unit, in words, if they have classes."""
+    """The most common class among the examples of each unit, in words, if they have classes."""
     labels: np.ndarray | None = table.columns.get(loaded.parts.task.label)
     names = loaded.explainer.classes
     if not names or labels is None or getattr(labels, "ndim", 0) != 1:

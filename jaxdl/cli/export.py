@@ -1,4 +1,4 @@
-"""`jaxdl export`: a run to use without jaxdl."""
+"""`jaxdl export`: write a trained network for use without jaxdl."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jaxdl.terminal import say
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("export", help="write the trained network, to use it elsewhere")
+    command = commands.add_parser("export", help="write the trained network for use without jaxdl")
     add_finished_run(command)
     command.add_argument("--output", required=True, metavar="FOLDER", help="the folder to write to")
     add_force(command)
-    command.add_argument("--batch", type=int, metavar="N", help="examples of a call (any number)")
+    command.add_argument("--batch", type=int, metavar="N", help="examples per call (any number)")
     command.add_argument(
-        "--torch", action="store_true", help="write the weights under PyTorch's names, too"
+        "--torch", action="store_true", help="also write the weights under PyTorch's names"
     )
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Write what a run has learnt, to be used without jaxdl."""
+    """Write the weights and the program of a run."""
     if options.batch is not None and options.batch < 1:
         raise UserError(f"--batch: expected at least 1, got {options.batch}")
     folder, output = existing_run(options.workdir), Path(options.output)
@@ -37,4 +37,4 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     for way in ("inputs", "outputs"):
         for name, array in written[way].items():
             say(f"{way[:-1]:8} {name}: {array['dtype']}[{', '.join(map(str, array['shape']))}]")
-    say(f"step {written['step']:,}, {written['parameters']:,} parameters, is in {output}")
+    say(f"wrote step {written['step']:,}, {written['parameters']:,} parameters, to {output}")

@@ -1,4 +1,4 @@
-"""`jaxdl inspect`: what is in a run, and whether it is sound."""
+"""`jaxdl inspect`: show what a run holds, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxdl.cli.options import Subcommands
 
 def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser("inspect", help="tell what is in a run, and whether it is sound")
+    command = commands.add_parser("inspect", help="show what a run holds, and whether it is intact")
     command.add_argument(
         "place", metavar="DIR", help="a run, one of its checkpoints, or a weight file"
     )
@@ -18,7 +18,7 @@ def add(commands: Subcommands) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Tell what is in a run, a checkpoint or a weight file."""
+    """Show what a run, a checkpoint or a weight file holds."""
     from jaxdl.checkpointing.inspection import inspect as tell
     from jaxdl.remote import weights_path
 

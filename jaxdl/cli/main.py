@@ -55,8 +55,8 @@ _COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A mistake of the user's is one line on stderr, and exit status 2.
 
-    Without `arguments` it is the process's own, and settles how this process keeps its memory and
-    how it prints warnings and tracebacks.
+    Without `arguments` it takes those of the process, and also sets up how the process allocates
+    memory and prints warnings and tracebacks.
     """
     if arguments is None:
         keep_freed_memory()
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if overrides and not overridable:
             raise UserError(f"--config.{overrides[0]}: needs --config FILE to override")
         options.command(options, overrides)
-        sys.stdout.flush()  # here, where it can be told that this cannot be
+        sys.stdout.flush()  # here, where a failure can still be reported
     except UserError as error:
         complain(error)
         raise SystemExit(2) from None
@@ -94,20 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _require_directory() -> None:
-    """Refuse to work in a directory that was removed: no relative path means anything there."""
+    """Refuse to work in a directory that was removed, where no relative path has a meaning."""
     try:
         os.getcwd()
     except OSError as error:
         raise UserError(
-            f"the current directory is gone ({error.strerror}); change to one"
+            f"the current directory no longer exists ({error.strerror}); change to another"
         ) from None
 
 
 def make_parser() -> Parser:
-    """The parser of the command line, with all commands; its options have itself as `parser`."""
+    """The parser of the command line, with all commands; parsed options hold it as `parser`."""
     parser = Parser(prog="jaxdl", description="One config, one command, an honest number.")
     parser.set_defaults(parser=parser)
-    parser.add_argument("--version", action=Version, help="print the versions, and end")
+    parser.add_argument("--version", action=Version, help="print the versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add(commands)
@@ -127,7 +127,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:  # --config.key value
             value = next(rest, "")
             if not value or value.startswith("--"):
-                raise UserError(f"{word}: has no value; write {word}=value")
+                raise UserError(f"{word}: has no value; write {word}=VALUE")
             overrides.append(f"{word.removeprefix('--config.')}={value}")
     return words, overrides
 
@@ -137,7 +137,7 @@ def _discard_output() -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End at once, as a signal asked: threads that wait for what does not come may hang."""
+    """End at once, as a signal asked: a thread may be waiting for something that never comes."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(status)

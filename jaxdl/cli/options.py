@@ -1,4 +1,4 @@
-"""What several commands share: options, and checks of the paths that they are given."""
+"""Options that several commands share, and checks of the paths given to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Prints the versions of jaxdl, of Python, and of what a run's numbers depend on."""
+    """Prints the versions of jaxdl, Python, and the libraries that a run's numbers depend on."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
@@ -43,16 +43,16 @@ class Version(argparse.Action):
 
 
 Subcommands = argparse._SubParsersAction  # of the main parser
-PICTURES = (".png", ".pdf", ".svg")  # suffixes of files that are drawn to
+PICTURES = (".png", ".pdf", ".svg")  # suffixes of figure files
 
 CONFIG_HELP = (
-    "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, as "
-    "often as you like"
+    "a config file, or the name of a shipped one; --config.key.sub=value sets a key of it, and "
+    "can be repeated"
 )
 
 
 def require_split(name: str, splits: Collection[str]) -> str:
-    """The split that is asked for.
+    """The requested split.
 
     Raises:
       UserError: the data has none of this name.
@@ -81,7 +81,7 @@ def add_trust(command: Parser) -> None:
         default=[],
         type=_module_name,
         metavar="MODULE",
-        help="run code of this module where the directory's config names it; can be repeated",
+        help="run code of this module if the config of the run names it; can be repeated",
     )
 
 
@@ -91,18 +91,18 @@ def add_force(command: Parser) -> None:
 
 
 def add_finished_run(command: Parser) -> None:
-    """Add what says which checkpoint to use: `--workdir`, `--best` and `--trust`."""
+    """Add the options that choose a checkpoint: `--workdir`, `--best` and `--trust`."""
     add_workdir(command)
     command.add_argument(
         "--best",
         action="store_true",
-        help="the best checkpoint, by config.training.best, not the newest",
+        help="use the best checkpoint, by config.training.best, not the newest",
     )
     add_trust(command)
 
 
 def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
-    """The experiment of a config; its programs are kept for the next command."""
+    """Build the experiment of a config; compiled programs are cached for the next command."""
     from jaxdl.caches import keep_programs
     from jaxdl.training.build import build_experiment
 
@@ -111,7 +111,7 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
 
 
 def existing_run(folder: str) -> Path:
-    """The directory of a run, refused if it holds none."""
+    """The directory of a run; refuse one that holds none."""
     if not (local_run(folder) / "config.json").exists():
         inside = sorted(str(file.parent) for file in Path(folder).glob("*/config.json"))
         remedy = f"name one that is in it, such as {inside[0]}" if inside else "train there first"
@@ -120,7 +120,7 @@ def existing_run(folder: str) -> Path:
 
 
 def check_writable(folder: Path, option: str = "--workdir") -> None:
-    """Refuse a directory that could not be made, without making it."""
+    """Refuse a directory that cannot be written or created, without creating it."""
     local(folder)
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -130,7 +130,7 @@ def check_writable(folder: Path, option: str = "--workdir") -> None:
 def check_creatable(
     file: str, option: str, suffixes: Sequence[str] = (), force: bool = False
 ) -> None:
-    """Refuse a file that could not be written, or, without force, exists; without writing it."""
+    """Refuse a file that cannot be written, or that exists, unless `force`; write nothing."""
     check_writable(Path(file).parent, option)
     if Path(file).is_dir():
         raise UserError(f"{option} {file}: is a directory; name a file")
@@ -138,7 +138,7 @@ def check_creatable(
         raise UserError(f"{option} {file}: is {kind}; name a plain file")
     if suffixes and Path(file).suffix not in suffixes:
         raise UserError(f"{option} {file}: name a file that ends in {' or '.join(suffixes)}")
-    if os.path.lexists(file) and not force:  # a link to nothing, too, would be written through
+    if os.path.lexists(file) and not force:  # a dangling link would be written through, too
         raise UserError(f"{option} {file}: exists; choose another, or overwrite it with --force")
 
 

@@ -1,4 +1,4 @@
-"""`jaxdl predict`: what a run answers about images, texts or the rows of a table."""
+"""`jaxdl predict`: predict for images, texts or the rows of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxdl.tasks.answer import Answer
 
 _MOST_DRAWN = 100  # images in a figure
-_TEXT = 200  # characters of a text that are repeated
+_TEXT = 200  # characters of an input text that are printed
 
 
 def add(commands: Subcommands) -> None:
@@ -36,38 +36,38 @@ def add(commands: Subcommands) -> None:
         metavar="INPUT",
         help="what the run was trained on: images or folders of them, texts, or a table",
     )
-    command.add_argument("--lines", metavar="FILE", help="texts, one a line")
+    command.add_argument("--lines", metavar="FILE", help="a file of texts, one per line")
     add_finished_run(command)
     command.add_argument("--top", type=int, metavar="K", help="show K classes (5) or boxes (all)")
     command.add_argument(
         "--score",
         type=float,
         metavar="S",
-        help="the lowest score to show (0, of boxes 0.3)",
+        help="the lowest score to show (0, or 0.3 for boxes)",
     )
     command.add_argument(
         "--overlap",
         type=float,
         metavar="IOU",
-        help="intersection over union above which a box repeats a better one (0.4)",
+        help="hide a box whose intersection over union with a better one is larger (0.4)",
     )
     kind = command.add_mutually_exclusive_group()
-    kind.add_argument("--json", action="store_true", help="print JSON, an object for each input")
-    kind.add_argument("--csv", action="store_true", help="print CSV, a line for each answer")
+    kind.add_argument("--json", action="store_true", help="print JSON, one object per input")
+    kind.add_argument("--csv", action="store_true", help="print CSV, one line per answer")
     command.add_argument(
         "--output",
         metavar="PLACE",
-        help="write the answers to a .json or .csv file, or a picture for each image to a folder",
+        help="write the answers to a .json or .csv file, or one picture per image to a folder",
     )
     command.add_argument(
-        "--figure", metavar="FILE", help="draw all images, with the first class, or with boxes"
+        "--figure", metavar="FILE", help="draw all images in one figure, with their class or boxes"
     )
     add_force(command)
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Say what a run answers."""
+    """Print or write what a run predicts."""
     _check(options)
     folder = existing_run(options.workdir)
     keep_programs()
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     drawn = _drawn(options, asked.kind, asked.names)
     chosen: dict[str, Any] = {k: getattr(options, k) for k in ("top", "score", "overlap")}
     answered = list(predictor.answers(asked.data, **chosen))
-    _draw(options, loaded, asked.names, answered, drawn)  # before a pipe of what follows may end
+    _draw(options, loaded, asked.names, answered, drawn)  # first: the reader of a pipe may close it
     form = _form(options)
     if form is not None:
         text = (as_json if form == "json" else as_csv)(asked.cells, answered)
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse options before anything is loaded."""
+    """Check the options before anything is loaded."""
     if options.top is not None and options.top < 1:
         raise UserError(f"--top: expected at least 1, got {options.top}")
     for name in ("score", "overlap"):
@@ -108,7 +108,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _form(options: argparse.Namespace) -> str | None:
-    """'json' or 'csv', if the answers are asked for so."""
+    """The requested format, 'json' or 'csv', if any."""
     if options.json or options.csv:
         return "json" if options.json else "csv"
     suffix = Path(options.output or "").suffix.lower()
@@ -116,7 +116,7 @@ def _form(options: argparse.Namespace) -> str | None:
 
 
 def _drawn(options: argparse.Namespace, kind: str, names: Sequence[str]) -> list[Path]:
-    """The pictures to write for `--output`, one an image; none where it asks for none."""
+    """The picture files to write for `--output`, one per image, if it names a folder."""
     if kind != "images" and options.figure is not None:
         raise UserError("--figure: draws images, and this run reads none; leave it out")
     if options.figure is not None and len(names) > _MOST_DRAWN:
@@ -156,7 +156,7 @@ def _draw(
     answered: Sequence[Sequence[Answer]],
     drawn: Sequence[Path],
 ) -> None:
-    """Write the pictures that are asked for."""
+    """Write the requested pictures."""
     if options.figure is None and not drawn:
         return
     from jaxdl.data.images import pixels

@@ -1,4 +1,4 @@
-"""`jaxdl sample`: what a run generates."""
+"""`jaxdl sample`: generate text or music."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def add(commands: Subcommands) -> None:
         help="the text to translate, or an image to describe",
     )
     command.add_argument("--length", type=int, default=500, help="maximum number of tokens (500)")
+    command.add_argument("--temperature", type=float, help="0 is greedy (1, or 0 with --input)")
+    command.add_argument("--top-k", type=int, metavar="K", help="draw from the K most likely")
     command.add_argument(
-        "--temperature", type=float, help="0 is greedy; by default 1, and 0 with --input"
-    )
-    command.add_argument("--top-k", type=int, metavar="K", help="draw among the K likeliest")
-    command.add_argument(
-        "--top-p", type=float, metavar="P", help="draw among the likeliest that have P together"
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="draw from the most likely, with total probability P",
     )
     command.add_argument("--beam", type=int, metavar="W", help="beam search of this width instead")
     command.add_argument("--seed", type=int, default=0, help="random seed of the sampling (0)")
     command.add_argument("--count", type=int, default=1, help="how many texts to generate (1)")
     command.add_argument(
-        "--output", metavar="FILE", help="also write them to a file; music to a .mid file"
+        "--output", metavar="FILE", help="also write the result to a file; for music, a .mid file"
     )
     add_force(command)
     command.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Write with what a run has learnt, and show it as it is written."""
+    """Generate text or music, and print it as it is generated."""
     for name in ("length", "count", "beam"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     drawn = (options.temperature, options.top_k, options.top_p)
     if options.beam is not None and drawn != (None, None, None):
         raise UserError(
-            "--beam: draws nothing; leave it out, or --temperature, --top-k and --top-p"
+            "--beam: excludes --temperature, --top-k and --top-p; beam search draws nothing"
         )
     folder = existing_run(options.workdir)
     if options.output is not None:

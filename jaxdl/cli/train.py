@@ -26,29 +26,29 @@ def add(commands: Subcommands) -> None:
         "Open MPI and Kubernetes",
     )
     command.add_argument(
-        "--processes", type=int, metavar="N", help="how many there are, with an address"
+        "--processes", type=int, metavar="N", help="the number of processes, with HOST:PORT"
     )
     command.add_argument(
-        "--process", type=int, metavar="I", help="number of this process, 0 to N - 1"
+        "--process", type=int, metavar="I", help="the number of this process, 0 to N - 1"
     )
     command.add_argument(
         "--timeout",
         type=int,
         default=600,
         metavar="SECONDS",
-        help="exit when the other processes have not answered for so long (600)",
+        help="exit when other processes have not answered for this long (600)",
     )
     command.add_argument(
         "--extend",
         type=_length,
         metavar="UNIT=N",
-        help="make the run in the workdir longer, to so many in all: epochs=20, or steps=5000",
+        help="train the run in the workdir for longer, to epochs=20 or steps=5000 in total",
     )
     command.add_argument(
         "--profile",
         type=_window,
         metavar="STEP:N",
-        help="trace N steps from STEP on, for xprof and TensorBoard, into the run directory",
+        help="trace N steps from STEP on, for xprof and TensorBoard",
     )
     add_trust(command)
     command.set_defaults(command=run, overrides_run=True)
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         )
         if processes.leads():
             if before:
-                say(f"{options.workdir}: finished before; this is its result")
+                say(f"{options.workdir}: has already finished; this is its result")
             metrics, sentences = conclusion(result)
             for name, value in metrics.items():
                 say(f"{name:24} {value}")
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 def _window(text: str) -> tuple[int, int]:
     start, colon, length = text.partition(":")
     if not (colon and start.isdecimal() and length.isdecimal() and int(length) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not such as 100:10, ten steps from step 100")
+        raise argparse.ArgumentTypeError(f"expected STEP:N, such as 100:10, got {text!r}")
     return int(start), int(length)
 
 
@@ -100,5 +100,5 @@ def _length(text: str) -> dict[str, float]:
     except ValueError:
         value = 0.0
     if unit not in OTHER_UNIT or not 0 < value < math.inf or (unit == "steps" and value % 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not such as epochs=20 or steps=5000")
+        raise argparse.ArgumentTypeError(f"expected epochs=N or steps=N, got {text!r}")
     return {unit: int(value) if value % 1 == 0 else value}

@@ -9,7 +9,7 @@ from collections import abc
 from collections.abc import Callable, Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from jaxdl.errors import UserError, suggestion
+from jaxdl.errors import UserError, own_line, reason, suggestion
 from jaxdl.signatures import in_words, signature
 
 # Arguments that Flax gives a module's constructor; never set from a config.
@@ -54,13 +54,23 @@ def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) 
 
 
 def call(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> Any:
-    """Call `thing(**arguments)` after checking the arguments against its signature."""
+    """Call `thing(**arguments)` after checking the arguments against its signature.
+
+    Raises:
+      UserError: as `checked`; or the callable raised it, or is the user's own code and failed.
+    """
     arguments = checked(thing, arguments, path)
+    if missing := sorted(getattr(thing, "__abstractmethods__", ())):
+        raise UserError(f"{path}: {in_words(thing)} must define {', '.join(missing)}")
     try:
         return thing(**arguments)
     except UserError as error:
         named = str(error).startswith("config.")  # it says itself which setting it is about
         raise UserError(str(error) if named else f"{path}: {error}") from None
+    except Exception as error:
+        if not (line := own_line(error)):
+            raise
+        raise UserError(f"{path}: {reason(error)}{line}") from error
 
 
 def typed(value: Any, hint: Any, path: str) -> Any:

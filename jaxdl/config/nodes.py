@@ -1,4 +1,4 @@
-"""Nodes of a config: what each names, with its defaults, and built."""
+"""Nodes of a config: finds what they name, fills in defaults, and builds it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Selectable(NamedTuple):
       registry: what it can name.
       selector: the key that names it.
       shared: a dataclass whose fields are keys that any of them takes beside its arguments.
-      own: arguments that each reads in its own way, even where their names and types agree.
-      derived: arguments that follow from the rest of a run where the config is silent, so that
-        their default is not what they are.
+      own: arguments that mean something else to each callable, even if names and types agree.
+      derived: arguments that follow from the rest of the config if they are not set, so that
+        their default is not filled in.
     """
 
     registry: Mapping[str, Callable[..., Any]]
@@ -34,26 +34,19 @@ class Selectable(NamedTuple):
     derived: tuple[str, ...] = ()
 
 
-def build(
-    node: Any,
-    registry: Mapping[str, Callable[..., Any]],
-    path: str,
-    *,
-    selector: str = "name",
-) -> Any:
+def build(node: Any, registry: Mapping[str, Callable[..., Any]], path: str) -> Any:
     """Call what a config node stands for.
 
     Args:
-      node: a mapping whose `selector` key names the callable; its other keys are arguments.
-      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported, if it
-        is not a run's that the user has not consented to.
+      node: a mapping whose key `name` names the callable; its other keys are arguments.
+      registry: name -> callable. A name with a colon, `'package.module:thing'`, is imported,
+        unless it is a run's and the user has not consented to it.
       path: where the node stands in the config, for messages.
-      selector: the key that names the callable.
 
     Raises:
       UserError: the name or a key is unknown, a key is missing, or a value is of another type.
     """
-    thing, arguments = choose(node, registry, path, selector=selector)
+    thing, arguments = choose(node, registry, path)
     return call(thing, arguments, path)
 
 
@@ -88,7 +81,7 @@ def find(name: Any, registry: Mapping[str, Any], path: str) -> Any:
 def takes(
     node: Any, hint: Any, selectable: Selectable | None
 ) -> tuple[Callable[..., Any] | None, Callable[[str], Any]]:
-    """What the keys of a node are arguments of, if that is known, and what says a key's type."""
+    """The callable that takes the keys of a node, if known, and a function key -> annotation."""
     if selectable is not None:
         thing, shared = None, argument_types(selectable.shared) if selectable.shared else {}
         with contextlib.suppress(UserError):
@@ -106,7 +99,7 @@ def takes(
 def complete(value: Any, nodes: Mapping[str, Selectable], hint: Any = Any, path: str = "") -> Any:
     """A config, or the part at a path, with the defaults of all that it names.
 
-    What cannot be found stays as it is: whoever builds it will say so.
+    Names that cannot be found are kept, and reported when the config is built.
 
     Args:
       value: the config.
@@ -129,7 +122,7 @@ def complete(value: Any, nodes: Mapping[str, Selectable], hint: Any = Any, path:
 
 
 def defaults(thing: Callable[..., Any]) -> dict[str, Any]:
-    """What a callable takes for arguments that are not given, as far as JSON can hold it."""
+    """The defaults of a callable's arguments, as far as JSON can hold them."""
     found = {key: parameter.default for key, parameter in parameters(thing).items()}
     if dataclasses.is_dataclass(thing):
         for field in dataclasses.fields(thing):

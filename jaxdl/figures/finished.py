@@ -1,4 +1,4 @@
-"""What figures know of a run."""
+"""The results of a run that figures are drawn from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a figure needs of a run, as far as it can be known before training."""
+"""What figures need of a run, as far as it is known before training."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ _NEEDS: dict[str, tuple[Callable[[PlannedRun], bool], str]] = {
 
 
 def lacking(name: str) -> UserError:
-    """The error of a figure whose needs are not met."""
+    """The error for a figure whose needs are not met."""
     return UserError(f"config.figures: {name!r} needs {_NEEDS[name][1]}")
 
 
 def undrawable(figures: Iterable[str], run: PlannedRun) -> dict[str, str]:
-    """The figures that cannot be drawn, and what they need; a user's own are not known."""
+    """The figures that cannot be drawn, and what they need; not known for a user's own."""
     return {
         name: _NEEDS[name][1] for name in figures if name in _NEEDS and not _NEEDS[name][0](run)
     }

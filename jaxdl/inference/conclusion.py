@@ -1,4 +1,4 @@
-"""What is to be said of a run that has finished: in a terminal, and in a notebook."""
+"""The result of a finished run in words, for a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Conclusion(NamedTuple):
 
     Attributes:
       metrics: name -> value, as they are printed.
-      sentences: what else there is to say, each a line.
+      sentences: everything else, one line each.
     """
 
     metrics: dict[str, str]
@@ -22,7 +22,7 @@ class Conclusion(NamedTuple):
 
 
 def conclusion(result: Mapping[str, Any]) -> Conclusion:
-    """What result.json says, in words."""
+    """The contents of result.json, in words."""
     metrics = formatted(result["metrics"])
     counted = ", ".join(f"{count:,} {split}" for split, count in result["examples"].items())
     counted = f"evaluated {counted} examples" if counted else "no split was evaluated"
@@ -34,7 +34,7 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
         said, best = f"stopped early, at step {stopped['step']:,} of {stopped['of_steps']:,}", ""
         if kept := result["best"]:
             named = printable(kept["metric"])
-            best = f"; the best, {named} {kept['value']:.6g} at step {kept['step']:,}, is --best"
+            best = f"; the best is {named} {kept['value']:.6g} at step {kept['step']:,} (--best)"
         waited = f"after {stopped['patience']} evaluations without a better one"
         sentences.append(f"{said}, {waited}{best}")
     if any(name.endswith("/AP") for name in metrics):
@@ -47,7 +47,7 @@ def conclusion(result: Mapping[str, Any]) -> Conclusion:
 
 
 def formatted(metrics: Mapping[str, float | None]) -> dict[str, str]:
-    """Metrics, as they are printed."""
+    """Metrics as they are printed."""
     return {
         printable(name): "nan" if value is None else format(value, ".6g")
         for name, value in metrics.items()

@@ -1,4 +1,4 @@
-"""Metrics of a trained run on other data."""
+"""Evaluates a trained run on other data."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jaxdl.training.settings import DATA_KEYS, Data
 from jaxdl.training.state import digest
 from jaxdl.training.step import initialize_carry
 
-_PREPARING = frozenset({*DATA_KEYS} - {"twin"})  # what is done to the data is the run's own
+_PREPARING = frozenset({*DATA_KEYS} - {"twin"})  # how data is prepared cannot be changed
 _SHARES = ("test_fraction", "validation_fraction")
 
 
 class Evaluator:
-    """Measures a run on tables; compiled once for tables of the same columns.
+    """Evaluates a run on tables; compiled once for tables with the same columns.
 
     Args:
       run: with a checkpoint.
@@ -76,8 +76,8 @@ def _numbered_as(names: tuple[str, ...], table: Table, label: str) -> Table:
         return table
     if not {*table.classes} <= {*names} or label not in table.columns:
         raise UserError(
-            f"{table.where}: its classes are {brief(table.classes)}, those of the run "
-            f"{brief(names)}; give data without others"
+            f"{table.where}: its classes are {brief(table.classes)}, but the run has "
+            f"{brief(names)}; give data with no other classes"
         )
     numbers, labels = np.array([*map(names.index, table.classes)]), table.columns[label]
     labels = np.where(labels < 0, labels, numbers[labels]).astype(labels.dtype)
@@ -85,20 +85,20 @@ def _numbered_as(names: tuple[str, ...], table: Table, label: str) -> Table:
 
 
 def _names(run: RestoredRun, table: Table) -> tuple[str, ...]:
-    """The names of the run's classes; they may be called by their numbers."""
+    """The names of the run's classes, or their numbers."""
     return run.classes or tuple(map(str, range(len(table.classes))))
 
 
 def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Table]:
     """The splits of the run's data, or of another data set of its kind.
 
-    The run's data is divided as in training, wherever it lies, and known by its SHA-256. Of other
-    data nothing was learnt: shares that a source takes out of the train split, such as
-    `test_fraction`, are 0 unless an override says otherwise, and data of one split is 'other'.
+    The run's own data, recognised by its SHA-256, is split as in training, wherever it is. For
+    other data, fractions that a source would hold out of the train split, such as `test_fraction`,
+    are 0 unless an override sets them, and a single split is called 'other'.
 
     Args:
-      run: whose config says how data is read, and whose vocabularies make tokens.
-      overrides: `data.key=value`, what is to be read instead.
+      run: its config says how to read data, and its vocabularies make tokens.
+      overrides: `data.key=value`, which say what to read instead.
 
     Raises:
       UserError: an override is of another key, or the data cannot be read.
@@ -108,8 +108,8 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
         group, _, key = override.partition("=")[0].partition(".")
         if group != "data" or not key or key.partition(".")[0] in _PREPARING:
             raise UserError(
-                f"--config.{override}: is the run's own; to evaluate on other data, set where it "
-                "is, such as --config.data.path"
+                f"--config.{override}: cannot be changed for evaluation; to evaluate on other "
+                "data, say where it is, such as --config.data.path"
             )
         given.add(key)
     node = overridden({**run.config, "target": None}, overrides)["data"]
@@ -123,17 +123,17 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     for table in splits.values():
         if not table.classes and run.classes not in ((), tuple(map(str, range(len(run.classes))))):
             raise UserError(
-                f"{table.where}: its classes are called by numbers, those of the run "
-                f"{brief(run.classes)}; write their names"
+                f"{table.where}: its classes are numbers, but the run has {brief(run.classes)}; "
+                "use their names"
             )
     return {"other": splits["train"]} if [*splits] == ["train"] else splits
 
 
 def _own_splits(run: RestoredRun, node: Mapping[str, Any]) -> Mapping[str, Table] | None:
-    """The splits of the run's own data, if it is that; None for other data."""
+    """The splits, if they are the run's own data; None for other data."""
     try:
         splits = load_splits(node, run.vocabularies)
-    except UserError:  # other data may be too small to be divided so; what else fails, fails again
+    except UserError:  # other data may be too small to split; any other error will be raised again
         return None
     known = run.directory.data().get("sha256")
     return splits if known == {k: digest(t.identity()) for k, t in splits.items()} else None

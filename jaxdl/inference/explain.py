@@ -1,4 +1,4 @@
-"""Looking into a network of images: what its units see, what excites them, where it sees a class.
+"""Looks inside an image network: what its units see, what excites them, where it sees a class.
 
     explainer = jaxdl.load("runs/imagenette_alexnet").explainer
     explainer.filters()                                  of the first convolution
@@ -6,8 +6,8 @@
     explainer.strongest(table, "features/8").rows[5]     the nine examples that excite unit 5 most
     explainer.maps(["photo.jpg"]).grad_cam               where the predicted class is seen
 
-A layer is a module of the model by its path, and a unit one of its channels: the last axis of its
-outputs. Everything is of the image as the network gets it, once it is scaled and cropped.
+A layer is a module of the model, named by its path, and a unit is one of its channels, the last
+axis of its outputs. All pixels are those of the image as the network gets it, scaled and cropped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxdl.errors import UserError, brief, near, printable, some
 from jaxdl.inference.class_maps import Maps, attribute, inside
 from jaxdl.inference.inputs import kind_of
-from jaxdl.inference.predictor import Predictor, in_the_middle
+from jaxdl.inference.predictor import Predictor, middle_view
 from jaxdl.inference.receptive_field import (
     ReceptiveField,
     ReceptiveFields,
@@ -74,7 +74,7 @@ class Strongest(NamedTuple):
 
 
 class Explainer:
-    """Looks into the network of a run on images; its programs are compiled once.
+    """Looks inside the network of a run on images; its programs are compiled once.
 
     Args:
       run: with a checkpoint.
@@ -90,16 +90,16 @@ class Explainer:
         where, needed = run.directory.folder, predictor.needed
         kind = kind_of(run, needed)
         if kind != "images":
-            raise UserError(f"{where}: reads {kind}; only networks of images can be looked into")
+            raise UserError(f"{where}: reads {kind}; only image networks can be explained")
         single = len(run.columns[self._input]["shape"]) == 3
         if needed - {"extent", "scale"} != {self._input} or not single:
             raise UserError(
-                f"{where}: reads more than one image an example; only networks of single images "
-                "can be looked into"
+                f"{where}: reads more than one image per example; only networks of single images "
+                "can be explained"
             )
         if run.model.inside is None:
             raise UserError(
-                f"{where}: its model is not a Linen module, so its layers cannot be looked into"
+                f"{where}: its model is not a Linen module, so its layers cannot be seen"
             )
         self._strongest = self._program(self._best, 1)
         self._maps = self._program(functools.partial(attribute, run), 2)
@@ -236,7 +236,7 @@ class Explainer:
     def images(self, data: Any, rows: Sequence[int] | np.ndarray) -> Images:
         """The images of examples as the network gets them, before its transforms."""
         batch = self._predictor.table(data)[np.asarray(rows, int)]
-        return np.asarray(in_the_middle(self._run, batch)[self._input])
+        return np.asarray(middle_view(self._run, batch)[self._input])
 
     # ---- Why it says what it says
 
@@ -255,8 +255,8 @@ class Explainer:
         task, where = self._run.task, self._run.directory.folder
         if not isinstance(task, GivesLogits):
             raise UserError(
-                f"{where}: maps are of classes, and {type(task).__name__}, the task of this run, "
-                "has none; --layer looks into any network of images"
+                f"{where}: maps show classes, and {type(task).__name__}, the task of this run, has "
+                "none; use --layer, which works for any image network"
             )
         layer = self.last_layer if layer is None else layer
         if len(self.check_layer(layer)) != 3 or len(transformed_shape(self._run)) != 4:
@@ -266,7 +266,7 @@ class Explainer:
         program = functools.partial(self._maps, layer, chosen)
         found = []
         for made, batch, count in self._predictor.each(program, table):
-            images = in_the_middle(self._run, batch)[self._input]
+            images = middle_view(self._run, batch)[self._input]
             found.append([np.asarray(part)[:count] for part in (images, *made)])
         seen, *made = (np.concatenate(parts) for parts in zip(*found, strict=True))
         classes, probabilities, grad_cam, saliency = made
@@ -286,7 +286,7 @@ class Explainer:
         def whole(*words: Any) -> Any:
             (*fixed, state, batch), run = words, self._run
             program = transformed(functools.partial(function, *fixed), run.transforms.always)
-            return program(state, in_the_middle(run, batch))
+            return program(state, middle_view(run, batch))
 
         return jit(whole, static_argnums=tuple(range(settings)))
 

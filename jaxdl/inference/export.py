@@ -167,7 +167,7 @@ def _exported(
     except UserError:
         raise
     except Exception as error:  # JAX raises many types for what it cannot export
-        remedy = "; --batch N, for N examples a call, may work" if batch is None else ""
+        remedy = "; a fixed batch size, --batch N, may work" if batch is None else ""
         raise UserError(f"config.model: cannot be exported ({reason(error)}){remedy}") from error
 
 

@@ -1,4 +1,4 @@
-"""Images that a run is asked about, files or arrays, as the columns that it was trained on."""
+"""Turns images, files or arrays, into the columns that a run was trained on."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _png(number: int, image: Any, channels: int) -> bytes:
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != channels:
         raise UserError(
-            f"image {number}: expected uint8 of shape (height, width, {channels}), raw as they "
-            f"were in training, got {array.dtype} {array.shape if array.ndim else brief(image)}"
+            f"image {number}: expected uint8 of shape (height, width, {channels}), raw as in "
+            f"training, got {array.dtype} {array.shape if array.ndim else brief(image)}"
         )
     file = io.BytesIO()
     Image.fromarray(array[..., 0] if channels == 1 else array).save(file, "png", compress_level=1)

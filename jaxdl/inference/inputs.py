@@ -1,8 +1,8 @@
-"""What a run is asked about, as a table of the columns that it was trained on.
+"""Turns a user's data into a table with the columns that a run was trained on.
 
-A run's data went through reading (a table's numbers standardized, texts tokenized, images scaled)
-and then, on the device, through `config.data.transforms`. Here is the first half, for columns that
-a user has; the second is in the programs of `Predictor` and `Evaluator`.
+In training, data was first read (numbers of tables standardized, texts tokenized, images scaled)
+and then transformed on the device by `config.data.transforms`. The first half is repeated here; the
+second is part of the programs of `Predictor` and `Evaluator`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GIVEN = "the data given"
 def columns_read(
     function: Callable[[Any], Any], columns: Mapping[str, jax.ShapeDtypeStruct]
 ) -> set[str]:
-    """The columns that a function of a batch uses; of a prediction labels, say, are not among them.
+    """The columns that a function of a batch uses: for predictions, say, not the labels.
 
     Nothing is computed.
     """
@@ -39,7 +39,7 @@ def columns_read(
 
 
 def kind_of(run: RestoredRun, needed: Collection[str]) -> str:
-    """What a person gives to ask about an example: 'images', 'texts', or a 'table' of numbers."""
+    """The kind of input that a run takes: 'images', 'texts', or a 'table' of numbers."""
     if any(is_image(run, name) for name in needed):
         return "images"
     return "texts" if any(name in run.vocabularies for name in needed) else "table"
@@ -52,7 +52,7 @@ def is_image(run: RestoredRun, name: str) -> bool:
 
 
 def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
-    """The columns of a run's data, from what a user has.
+    """The columns that a run needs, from a user's data.
 
     Args:
       run: says what its columns are.
@@ -73,7 +73,7 @@ def as_table(run: RestoredRun, data: Any, needed: Collection[str]) -> Table:
     if "features" in given and _standardizes(run) and not (known and known.features):
         raise UserError(
             f"{where}: the run standardized its features when it read them; give the columns of "
-            f"its file by their names: {brief([each.name for each in run.features])}"
+            f"its file, by name: {brief([each.name for each in run.features])}"
         )
     columns: dict[str, Any] = {}
     for name in run.columns:
@@ -114,8 +114,8 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
         shape = run.columns[name]["shape"]
         if name == "features" and not features and _standardizes(run):
             raise UserError(
-                f"{path}: the run standardized its features and was made by jaxdl 0.1, which did "
-                "not keep by what; train it again"
+                f"{path}: the run standardized its features, but jaxdl 0.1, which made it, did not "
+                "keep their means; train it again"
             )
         if name in run.tokenize:
             text = run.tokenize[name].text
@@ -132,7 +132,7 @@ def read_csv(run: RestoredRun, path: str, needed: Collection[str]) -> tuple[Shee
             columns[name] = sheet.whole_numbers(name) if whole else sheet.singles(name)
         else:
             raise UserError(
-                f"{path}: this run reads {name!r}, {described(**run.columns[name])} an example; "
+                f"{path}: this run reads {name!r}, {described(**run.columns[name])} per example; "
                 f"the file has {len(sheet.header)} columns"
             )
     return sheet, columns
@@ -150,8 +150,8 @@ def _agreeing(run: RestoredRun, table: Table) -> Table:
     for name, vocabulary in table.vocabularies.items():
         if run.vocabularies.get(name, vocabulary) != vocabulary:
             raise UserError(
-                f"{table.where}: {name!r} are tokens of another vocabulary than the run's; give "
-                "the texts"
+                f"{table.where}: the tokens in {name!r} are of another vocabulary than the run's; "
+                "give the texts"
             )
     if not table.features or not (run.features or _standardizes(run)):
         return table
@@ -170,7 +170,9 @@ def _column(run: RestoredRun, name: str, given: Mapping[str, Any], where: str) -
     """A column of the run's data, checked, and what else is made with it."""
     values = given[name]
     if isinstance(values, str | bytes | Path):
-        raise UserError(f"{where}: {name!r} is {brief(values)} alone; give a list, of one for each")
+        raise UserError(
+            f"{where}: {name!r} is {brief(values)}; give a list with one for each example"
+        )
     dtype, shape = np.dtype(run.columns[name]["dtype"]), tuple(run.columns[name]["shape"])
     if isinstance(values, Lazy):
         _require_shape(name, values, shape, where)
@@ -178,8 +180,8 @@ def _column(run: RestoredRun, name: str, given: Mapping[str, Any], where: str) -
     image, on_canvas = is_image(run, name), "extent" in run.columns and "extent" not in given
     if image and on_canvas and "boxes" in given:
         raise UserError(
-            f"{where}: boxes are on the canvas that images were put on; give its columns 'extent' "
-            "and 'scale' too, as a source of boxes does"
+            f"{where}: boxes are in pixels of the canvas that images were put on; also give its "
+            "columns 'extent' and 'scale', as a source of boxes does"
         )
     if image and isinstance(values, list | tuple) and values and not _alike(values, shape):
         return image_columns(run, name, encoded(values, shape[-1]))
@@ -188,7 +190,7 @@ def _column(run: RestoredRun, name: str, given: Mapping[str, Any], where: str) -
     except ValueError as error:  # rows of different lengths
         raise UserError(f"{where}: {name!r} is not an array ({error})") from None
     if array.ndim == 0 or not len(array):
-        raise UserError(f"{where}: {name!r} has no examples; give one at least")
+        raise UserError(f"{where}: {name!r} has no examples; give at least one")
     if array.dtype.kind in "OUT" and name in run.vocabularies:
         return _tokens(run, name, array, where)
     if image and array.dtype == np.uint8:
@@ -233,9 +235,9 @@ def _require_shape(
         return
     hint = ""
     if got == shape:
-        hint = "; this is one example, give a batch: x[None]"
+        hint = "; this is a single example, make it a batch: x[None]"
     elif got[1:] == shape[:-1] and shape[-1:] == (1,):
-        hint = "; add the axis of the channels: x[..., None]"
+        hint = "; add an axis for the channels: x[..., None]"
     sizes = ", ".join(["examples", *map(str, shape)])
     raise UserError(f"{where}: {name!r} must have shape ({sizes}), got {got}{hint}")
 
@@ -246,7 +248,7 @@ def _tokens(run: RestoredRun, name: str, texts: Any, where: str) -> dict[str, An
     column = np.asarray(texts, object)
     if settings is None:
         raise UserError(
-            f"{where}: {name!r} must be token ids; the run does not say how to make them"
+            f"{where}: {name!r} must be token ids; the run does not say how to make them from text"
         )
     if column.ndim != 1 or not all(isinstance(text, str) for text in column):
         raise UserError(f"{where}: {settings.text!r} must be a list of texts, one for each example")
@@ -276,5 +278,5 @@ def _missing(run: RestoredRun, names: list[str], given: Mapping[str, Any], where
         name = run.tokenize[name].text if name in run.tokenize else name
     remedy = suggestion(name, given, "it has")
     if isinstance(run.task, GeneratesText) and names[0] == run.task.tokens:
-        remedy += "; for what the run writes, call generate"
+        remedy += "; to generate text, call generate"
     return UserError(f"{where}: no column {name!r}; {remedy}")

@@ -1,4 +1,4 @@
-"""A run in Python: what `jaxdl.train` and `jaxdl.load` give, and what the command line asks."""
+"""A run in Python, from `jaxdl.train` or `jaxdl.load`; the command line uses it too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.checkpointing.run_directory import Run
+from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
 from jaxdl.figures import drawn
@@ -43,16 +43,16 @@ def train(
         run = jaxdl.train("digits_cnn", "runs/digits", ["training.epochs=3"])
 
     Progress is printed: in place on a terminal and in a notebook. A run that has finished is not
-    trained again. Ctrl-C, or the interruption of a kernel, saves the state and stops; the same call
-    resumes, to the same numbers as if it had not been stopped.
+    trained again. Ctrl-C, or interrupting the kernel, saves the state and stops; the same call
+    resumes, with the same numbers as if it had not been stopped.
 
     Args:
       config: a config file, the name of a shipped one, or the config itself, a `ConfigDict` or
-        nested dicts; None goes on with the run in `workdir`.
+        nested dicts; None resumes the run in `workdir`.
       workdir: the run directory.
       overrides: of the config, each `key.sub=value`, as after `--config.`
-      extend: how long the run is to become in all, `{"epochs": 20}` or `{"steps": 5000}`.
-      callbacks: called as it is trained, after those that `config.callbacks` names.
+      extend: the new total length of the run, `{"epochs": 20}` or `{"steps": 5000}`.
+      callbacks: called during training, after those that `config.callbacks` names.
       trust: modules whose code may run where the config in `workdir` names it; those that `config`
         names are trusted.
 
@@ -60,8 +60,8 @@ def train(
       The run, as `load` gives it.
 
     Raises:
-      UserError: the config, the data or the directory cannot be; the message is one line.
-      KeyboardInterrupt: it was interrupted; all was saved.
+      UserError: the config, the data or the directory is not valid; the message is one line.
+      KeyboardInterrupt: it was interrupted; everything was saved.
     """
     if isinstance(overrides, str):
         raise UserError(f"overrides: expected a list, such as [{overrides!r}]")
@@ -80,14 +80,14 @@ def train(
             raise UserError(fault) from None
         raise
     if before:
-        say(f"{workdir}: finished before; this is its result")
+        say(f"{workdir}: has already finished; this is its result")
     consented = frozenset() if config is None else modules(Run(workdir).config())
     named = [trust] if isinstance(trust, str) else trust
     return load(workdir, trust={*named, *consented})
 
 
 def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ()) -> LoadedRun:
-    """A run that was trained, to be used; its data is not needed.
+    """Load a trained run, to use it; its data is not needed.
 
         run = jaxdl.load("runs/digits")
         run.predict(images)     raw, as they were read in training: transforms are inside
@@ -107,7 +107,7 @@ def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ())
 
 def _require_run(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").exists():
-        raise UserError(f"{folder}: holds no run (no config.json); name the --workdir of a run")
+        raise UserError(f"{folder}: holds no run (no config.json); give the --workdir of a run")
 
 
 class LoadedRun:
@@ -147,7 +147,7 @@ class LoadedRun:
         """The same in words, as `jaxdl predict` prints: names, probabilities, boxes, best first.
 
         Args:
-          data: as of `predict`.
+          data: see `predict`.
           **asked: what the task takes: `top`, the most answers for an example; `score`, the least
             value of one; `overlap`, above which a box counts as a repetition of a better one.
 
@@ -165,7 +165,7 @@ class LoadedRun:
         return self.evaluator(data)
 
     def features(self, data: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """What modules of the model put out: path, such as 'layer3' -> array (examples, …).
+        """The outputs of modules of the model: path, such as 'layer3' -> array (examples, …).
 
         Raises:
           UserError: as `predict`; or there is no such module; the message has those that are near.
@@ -184,7 +184,7 @@ class LoadedRun:
         beam: int | None = None,
         seed: int = 0,
     ) -> str:
-        """What a language model writes after a prompt, or in answer to an input.
+        """The text that a language model generates after a prompt, or for an input.
 
         Of music it is a line of keys for each frame.
 
@@ -199,7 +199,7 @@ class LoadedRun:
           seed: of the draws.
 
         Raises:
-          UserError: the run's model does not write, or not on such an input.
+          UserError: the run's model does not generate text, or not from such an input.
         """
         pieces = self.writer.write(
             prompt,
@@ -236,10 +236,8 @@ class LoadedRun:
     @functools.cached_property
     def metrics(self) -> dict[str, float | None]:
         """The final metrics; of a run that has not finished, those of its last evaluation."""
-        if result := self.parts.directory.result():
-            return dict(result["metrics"])
-        lines = [line for line in self.parts.directory.history() if any("/" in k for k in line)]
-        return {k: v for k, v in (lines or [{}])[-1].items() if "/" in k}
+        directory = self.parts.directory
+        return final_metrics(directory.result(), directory.history())
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -288,7 +286,7 @@ class LoadedRun:
             metrics, sentences = conclusion(result)
         else:
             metrics = formatted(self.metrics)
-            sentences = ["not finished" + "; these are of its last evaluation" * bool(metrics)]
+            sentences = ["not finished" + "; from its last evaluation" * bool(metrics)]
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"
             for name, value in metrics.items()

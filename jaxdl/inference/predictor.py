@@ -114,8 +114,9 @@ class Predictor:
         task = self._run.task
         if not isinstance(task, GivesAnswers):
             raise UserError(
-                f"{self._run.directory.folder}: its task, {type(task).__name__}, gives no answers "
-                "about examples; what a language model writes is shown by `jaxdl sample`"
+                f"{self._run.directory.folder}: its task, {type(task).__name__}, does not answer "
+                "questions about examples; a task of your own does if it inherits from "
+                "jaxdl.tasks.GivesAnswers, and `jaxdl sample` shows what a language model writes"
             )
         return task
 
@@ -150,15 +151,15 @@ class Predictor:
     def _inside(self, names: Sequence[str], state: State, batch: Batch) -> Any:
         """The outputs of modules; of an example with several views, for the one in the middle."""
         run = self._run
-        batch = in_the_middle(run, batch)
+        batch = middle_view(run, batch)
         if run.model.features is None:
             raise UserError("features: this model is not a Flax module, so it has none to name")
         params, inputs = run.precision.to_compute((state.eval_params, run.task.inputs(batch)))
         return run.model.features(params, state.model_state, inputs, names)
 
 
-def in_the_middle(run: RestoredRun, batch: Batch) -> Batch:
-    """A batch, of whose images that are cropped to ten views only the middle is kept."""
+def middle_view(run: RestoredRun, batch: Batch) -> Batch:
+    """The batch with only the middle one of ten views of each image."""
     if run.crop is None or run.crop.views == 1:
         return batch
     return {**batch, run.task.input: batch[run.task.input][:, _CENTER]}

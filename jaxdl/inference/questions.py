@@ -72,10 +72,10 @@ def questions(
         return Questions("table", names, cells, columns)
     for word in words:
         if Path(word).is_file():
-            raise UserError(f"{word}: is a file; give its lines as texts by --lines {word}")
+            raise UserError(f"{word}: is a file; to read each line as a text, use --lines {word}")
     texts = [*words, *(_lines(lines) if lines is not None else ())]
     if not texts:
-        raise UserError("INPUT: this run reads texts; give some, or a file of them with --lines")
+        raise UserError("INPUT: this run reads texts; give some, or a file with --lines")
     return Questions(kind, texts, [{"text": text} for text in texts], texts)
 
 
@@ -106,7 +106,7 @@ def _lines(file: str) -> list[str]:
     lines = user_files.read(Path(file), "--lines").split("\n")  # not at form feeds and the like
     texts = [line for line in lines if line.strip()]
     if not texts:
-        raise UserError(f"--lines {file}: has no text; write one in each line")
+        raise UserError(f"--lines {file}: has no text; write one per line")
     return texts
 
 

@@ -79,8 +79,8 @@ class ReceptiveFields:
         _, *seen = transformed_shape(self._run)
         if seen[:2] != [height, width]:
             raise UserError(
-                f"config.data.transforms: make {'×'.join(map(str, seen))} of images of "
-                f"{height}×{width}×{channels}, so the pixels that a unit sees cannot be told"
+                f"config.data.transforms: turn images of {height}×{width}×{channels} into "
+                f"{'×'.join(map(str, seen))}, so the pixels that a unit sees are unknown"
             )
         rows, columns = (
             {name: _spans(reached, name) for name, reached in self._probe(placed, axis).items()}
@@ -150,6 +150,6 @@ def _spans(reached: np.ndarray, layer: str) -> Int[np.ndarray, "outputs 2"]:
     """First and last-but-one line that reaches each output, of (lines, outputs)."""
     if not reached.any(axis=0).all():
         raise UserError(
-            f"layer {layer}: has outputs that see nothing of the image, so there are no patches"
+            f"layer {layer}: has outputs that depend on no pixel, so there are no patches"
         )
     return np.stack([reached.argmax(0), len(reached) - reached[::-1].argmax(0)], axis=1)

@@ -64,10 +64,10 @@ class TextGenerator:
         """The text after the prompt, in pieces: drawn, as by `stream`, or by beam search.
 
         Args:
-          prompt, length, seed, conditions: as of `stream`.
+          prompt, length, seed, conditions: see `stream`.
           temperature, top_k, top_p: of the task's `sampler`. The temperature is by default 1, and 0
             with conditions: a translation should be as likely as can be, a free text should not.
-          beam: width of a beam search instead, as of `best`; it gives one piece.
+          beam: width of a beam search instead, see `best`; it gives one piece.
 
         Raises:
           UserError: as `stream` and `best`, or a setting is out of range.
@@ -129,14 +129,14 @@ class TextGenerator:
           prompt: the beginning of the text.
           length: the most tokens to generate.
           width: of the beam.
-          conditions: as of `stream`.
+          conditions: see `stream`.
 
         Raises:
           UserError: sequences have no end token, so that none is the likeliest.
         """
         rules = TokenRules.of(self.vocabulary)
         if rules.end is None:
-            raise UserError("--beam: what this model writes has no end; leave it out")
+            raise UserError("--beam: sequences of this model have no end token; leave it out")
         search = functools.partial(beam_search, self.model, width=width, rules=rules)
         program = jit(search, static_argnums=(4,))
         start = self._tokens(prompt)

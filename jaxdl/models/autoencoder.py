@@ -9,13 +9,12 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Num
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Module, data_axis
+from jaxdl.models.layers import Module, draw_for_batch
 from jaxdl.models.mlp import ACTIVATIONS, Activation
-from jaxdl.types import DATA_AXIS
 
 
 class Autoencoder(Module):
@@ -83,7 +82,8 @@ class VAE(Module):
         encode = _perceptron((*hidden, 2 * code), self.activation, "encoder")
         decode = _perceptron((*hidden[::-1], size), self.activation, "decoder")
         mean, log_variance = jnp.split(encode(x.reshape(len(x), size)), 2, axis=-1)
-        noise = _normal(self.make_rng("dropout") if train else jax.random.key(0), mean)
+        key = self.make_rng("dropout") if train else jax.random.key(0)
+        noise = draw_for_batch(lambda shape: jax.random.normal(key, shape, mean.dtype), mean.shape)
         logits = decode(mean + jnp.exp(log_variance / 2) * noise)
         shaped = {
             "logits": logits,
@@ -112,12 +112,3 @@ def _perceptron(
         return x
 
     return apply
-
-
-def _normal(key: Array, like: Array) -> Array:
-    """Standard normal numbers; a device that has a share of the batch takes its share of them."""
-    if not data_axis():
-        return jax.random.normal(key, like.shape, like.dtype)
-    rows = len(like)
-    whole = jax.random.normal(key, (rows * lax.axis_size(DATA_AXIS), *like.shape[1:]), like.dtype)
-    return lax.dynamic_slice_in_dim(whole, lax.axis_index(DATA_AXIS) * rows, rows)

@@ -45,7 +45,7 @@ class MnistCNN(nn.Module):
         """
         if not len(self.widths) == len(self.kernels) == len(self.strides):
             raise UserError(
-                "config.model: widths, kernels and strides must name equally many convolutions, "
+                "config.model: widths, kernels and strides must have the same length, "
                 f"got {len(self.widths)}, {len(self.kernels)} and {len(self.strides)}"
             )
 

@@ -1,6 +1,6 @@
 """Dense detectors: a residual network, a pyramid of its features, and a head at every place.
 
-Modules bear torchvision's names, so that its weights fit.
+Modules have torchvision's names, so that its weights fit.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class Detector(Module):
         check_images(x)
         if others:
             raise UserError(
-                "config.model.name: a 'detector' has one stage, and takes images alone; set it to "
-                "'faster_rcnn', or config.task.name to config.model.head"
+                "config.model.name: a 'detector' has one stage and takes only images; set it to "
+                "'faster_rcnn', or set config.task.name to config.model.head"
             )
         first, last = self.levels
         if not 2 <= first <= _DEEPEST or not first <= last <= 7:
             raise UserError(
-                f"config.model.levels: the first is one of 2 to 5, and the last at most 7, got "
+                f"config.model.levels: the first must be 2 to 5 and the last at most 7, got "
                 f"{self.levels}; (3, 7) is usual"
             )
         stages, more = min(last, _DEEPEST) - 1, max(0, last - _DEEPEST)

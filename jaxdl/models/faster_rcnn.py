@@ -1,6 +1,6 @@
 """Detection in two stages: regions that may hold an object, and a second look at each.
 
-Modules bear torchvision's names, so that its weights fit.
+Modules have torchvision's names, so that its weights fit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jaxdl.models.detector import (
     anchors,
     cell_boxes,
 )
-from jaxdl.models.layers import Conv, Module, check_images, data_axis
+from jaxdl.models.layers import Conv, Module, check_images, draw_for_batch
 from jaxdl.models.resnet import Trunk
 
 Images = Float[Array, "batch height width channels"]
@@ -142,7 +142,7 @@ class FasterRCNN(Module):
                 proposals.shape[1] + objects.boxes.shape[1],
             )
             chance, chance_2 = (
-                box.chances(key, (len(x), count), data_axis())
+                draw_for_batch(functools.partial(jax.random.uniform, key), (len(x), count))
                 for key, count in zip(keys, counts, strict=True)
             )
             choose = functools.partial(choose_proposals, count=self.samples)
@@ -160,7 +160,7 @@ class FasterRCNN(Module):
         first, last = self.levels
         if not 2 <= first <= last <= 5:
             raise UserError(
-                "config.model.levels: the first and the last are of 2 to 5, got "
+                "config.model.levels: the first and the last must be 2 to 5, got "
                 f"{self.levels}; (2, 5) is usual"
             )
         for name in ("candidates", "proposals"):
@@ -181,8 +181,8 @@ class FasterRCNN(Module):
             )
         if extent is None:
             raise UserError(
-                "config.model: faster_rcnn must know how far each picture reaches; set "
-                "config.task.name to 'faster_rcnn', or config.model.name to 'detector'"
+                "config.model: faster_rcnn needs the extent of each image; set config.task.name to "
+                "'faster_rcnn', or config.model.name to 'detector'"
             )
         return box.from_fixed(extent)
 

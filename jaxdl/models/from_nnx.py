@@ -115,7 +115,7 @@ def from_nnx(make: Callable[..., nnx.Module]) -> Model:
         params: Params, model_state: ModelState, inputs: tuple[Any, ...], names: Sequence[str]
     ) -> dict[str, Any]:
         if isinstance(names, str):
-            raise UserError(f"features: expected names in a list, got {names!r} alone")
+            raise UserError(f"features: expected a list of names, got {names!r}")
         module = module_of(params, model_state, None, False)
         outputs = _captured(module, arrays(inputs))
         for name in names:
@@ -200,8 +200,8 @@ def _mode(call: Callable[..., Any], key: jax.Array | None, train: bool) -> dict[
 def _check_variables(after: set[Path], before: set[Path]) -> None:
     if changed := sorted("/".join(map(str, path)) for path in after ^ before):
         raise UserError(
-            f"config.model: the module makes or drops {changed[0]} when it is called; an NNX "
-            "module must make all its variables in __init__"
+            f"config.model: the module creates or drops {changed[0]} when it is called; an NNX "
+            "module must create all its variables in __init__"
         )
 
 
@@ -212,7 +212,7 @@ def _captured(module: nnx.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
         return module(*inputs, **_mode(type(module).__call__, None, False))
 
     if not hasattr(nnx, "capture"):
-        raise UserError("features: of an NNX module they need a newer Flax; update it")
+        raise UserError("features: for an NNX module they need a newer Flax; update it")
     _, sown = nnx.capture(run, nnx.Intermediate, method_outputs=nnx.Intermediate)(module)
     return {
         "/".join(map(str, path[:-1])): leaf.get_value()[-1]

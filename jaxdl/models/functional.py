@@ -35,16 +35,16 @@ def functional(
         return _from_linen(module, ghost_batch_size)
     name = getattr(module, "__name__", type(module).__name__)
     if not makes_nnx(module):
-        remedy = f"make it: {name}(…)"
+        remedy = f"create it: {name}(…)"
         if _of_nnx(type(module)):
-            remedy = f"give what makes it, functools.partial({name}, …), since a key fills it"
+            remedy = f"give what creates it, functools.partial({name}, …)"
         elif not (inspect.isclass(module) and issubclass(module, nn.Module)):
-            remedy = "a function that makes an NNX module takes `rngs`"
-        raise UserError(f"config.model: {name} is not a Linen module or a class of NNX's; {remedy}")
+            remedy = "a function that creates an NNX module takes `rngs`"
+        raise UserError(f"config.model: {name} is not a Linen module or an NNX class; {remedy}")
     if ghost_batch_size:
         raise UserError(
-            "config.training.ghost_batch_size: is for batch norm of jaxdl.models.layers, which an "
-            "NNX module has not; leave it out"
+            "config.training.ghost_batch_size: is for the batch norm of jaxdl.models.layers, which "
+            "an NNX module does not use; leave it out"
         )
     from jaxdl.models.from_nnx import from_nnx  # here, since NNX takes long to import
 
@@ -107,7 +107,7 @@ def _from_linen(module: nn.Module, ghost_batch_size: int | None = None) -> Model
             )
         if ghost_batch_size and not training.normalised:
             raise UserError(
-                "config.training.ghost_batch_size: this model has no batch norm of "
+                "config.training.ghost_batch_size: this model does not use the batch norm of "
                 "jaxdl.models.layers; leave it out"
             )
         return result
@@ -156,7 +156,7 @@ def _from_linen(module: nn.Module, ghost_batch_size: int | None = None) -> Model
             return outputs_by_path(sown.get("intermediates", {}))
 
         if isinstance(names, str):
-            raise UserError(f"features: expected names in a list, got {names!r} alone")
+            raise UserError(f"features: expected a list of names, got {names!r}")
         outputs = capture(lambda path: path in names)
         for name in names:
             if name not in outputs:

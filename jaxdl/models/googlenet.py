@@ -39,7 +39,7 @@ class GoogLeNet(nn.Module):
 
     With `batch_norm` it is torchvision's, of 6,624,904 or 13,004,888: batch norm for biases and
     for local response norm, 3x3 for 5x5 convolutions, a maximum over 2x2 for the last over 3x3,
-    and heads on images of any size. Modules bear torchvision's names either way.
+    and heads on images of any size. Modules have torchvision's names either way.
 
     Attributes:
       outputs: number of classes.

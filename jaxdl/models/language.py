@@ -66,7 +66,9 @@ class Decoder(Module, kw_only=True):
             self.embed = nn.Embed(self.vocabulary, self.embedding)
         if self.tied:
             if self.embedding is None:
-                raise UserError("config.model.tied: the output shares an embedding; set one")
+                raise UserError(
+                    "config.model.tied: shares the embedding with the output; set embedding"
+                )
             self.to_embedding = nn.Dense(self.embedding)
             self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
         else:

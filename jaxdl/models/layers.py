@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -63,7 +64,7 @@ def dropout(rate: float, train: bool) -> nn.Dropout:
       UserError: the probability is not in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise UserError(f"config.model: a probability to drop must be in [0, 1), got {rate}")
+        raise UserError(f"config.model: a dropout probability must be in [0, 1), got {rate}")
     return nn.Dropout(rate, deterministic=not train)
 
 
@@ -74,6 +75,26 @@ def data_axis() -> str | None:
     except NameError:
         return None
     return DATA_AXIS
+
+
+def draw_for_batch(
+    draw: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...], axis: int = 0
+) -> Array:
+    """Random numbers for the examples along an axis, the same on any number of devices.
+
+    Where each device computes its share of a batch alone, it draws for the whole batch and takes
+    its share.
+
+    Args:
+      draw: gives random numbers of a shape.
+      shape: of the numbers for the examples at hand.
+      axis: of the examples.
+    """
+    if not data_axis():
+        return draw(shape)
+    size = shape[axis]
+    whole = draw((*shape[:axis], size * lax.axis_size(DATA_AXIS), *shape[axis + 1 :]))
+    return lax.dynamic_slice_in_dim(whole, lax.axis_index(DATA_AXIS) * size, size, axis)
 
 
 class BatchNorm(nn.Module):
@@ -187,11 +208,10 @@ class TrainingCalls:
 def _share_of_dropout(
     next_method: Any, layer: nn.Dropout, inputs: Array, *args: Any, **kwargs: Any
 ) -> Array:
-    axis, size = getattr(layer, "batch_axis", 0), inputs.shape
-    whole = (*size[:axis], size[axis] * lax.axis_size(DATA_AXIS), *size[axis + 1 :])
-    scale = next_method(jnp.ones(whole, inputs.dtype), *args, **kwargs)
-    start = lax.axis_index(DATA_AXIS) * size[axis]
-    scale = lax.dynamic_slice_in_dim(scale, start, size[axis], axis)
+    def draw(shape: tuple[int, ...]) -> Array:
+        return next_method(jnp.ones(shape, inputs.dtype), *args, **kwargs)
+
+    scale = draw_for_batch(draw, inputs.shape, getattr(layer, "batch_axis", 0))
     return jnp.where(scale == 0, 0, inputs * scale).astype(inputs.dtype)
 
 

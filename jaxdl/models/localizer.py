@@ -93,7 +93,7 @@ class BoxHead(nn.Module):
 
     Attributes:
       boxes: how many.
-      grid, hidden, dropout: as of `Localizer`.
+      grid, hidden, dropout: see `Localizer`.
     """
 
     boxes: int

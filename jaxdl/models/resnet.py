@@ -1,6 +1,6 @@
 """Residual networks: of ImageNet, of CIFAR-10, with pre-activation, and the plain nets without.
 
-Modules bear torchvision's names, so that its weights fit.
+Modules have torchvision's names, so that its weights fit.
 """
 
 from __future__ import annotations

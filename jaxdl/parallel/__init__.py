@@ -1,7 +1,7 @@
 """Parallel: one program on many devices, in one process or several.
 
-It holds the mesh of devices, the rules by which a state is sharded over it (`config.placement`),
-the processes that train together, and `jax.pmap` as an alternative to `jit`. It knows states and
-batches as pytrees, but neither models nor training. To add a rule of placement, extend
+It has the mesh of devices, the rules that shard a state over it (`config.placement`), the processes
+that train together, and `jax.pmap` as an alternative to `jit`. It sees states and batches as
+pytrees, and knows neither models nor training. To add a rule of placement, extend
 `sharding.py`; whatever compiles for many devices goes through `mesh.Devices`.
 """

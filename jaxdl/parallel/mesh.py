@@ -91,12 +91,12 @@ class Devices:
         check_rules(placement, sizes)
         if parallel == "pmap" and (placement != "replicated" or sizes["model"] > 1):
             raise UserError(
-                "config.parallel: by pmap every device holds the whole state; for a placement or "
-                "devices along 'model' leave it at 'jit'"
+                "config.parallel: with pmap every device holds the whole state; to use a placement "
+                "or devices along 'model', set it to 'jit'"
             )
         if parallel == "pmap" and jax.process_count() > 1:
             raise UserError(
-                "config.parallel: pmap is for one process; leave it at 'jit' for several"
+                "config.parallel: pmap works in a single process; set it to 'jit' for several"
             )
         auto = (
             AxisType.Auto,
@@ -133,8 +133,8 @@ class Devices:
         number = self.mesh.shape["data"]
         if size % number:
             raise UserError(
-                f"{path}: {size} does not divide over {number} devices; choose a multiple of "
-                f"{number}, or fewer with config.devices"
+                f"{path}: {size} does not divide evenly over {number} devices; choose a multiple "
+                f"of {number}, or fewer with config.devices"
             )
 
     def check_groups(self, size: int, parts: int, group: int | None) -> None:
@@ -146,7 +146,7 @@ class Devices:
         share, rest = divmod(size, parts * self.mesh.shape["data"])
         if group and (rest or share % group):
             raise UserError(
-                f"config.training.ghost_batch_size: {group} examples are a group, but a device's "
+                f"config.training.ghost_batch_size: a group is {group} examples, but a device's "
                 f"share of {size} in {parts} part{'s' * (parts > 1)} over "
                 f"{self.mesh.shape['data']} is {size / parts / self.mesh.shape['data']:g}; choose "
                 "a divisor of it, or another batch_size, accumulate or config.devices"
@@ -221,7 +221,7 @@ class Devices:
         devices = self.mesh.devices.reshape(-1)
 
         def run(*args: Any) -> Any:
-            # Something must be mapped; the share is told by the axis.
+            # `pmap` must map something; each device finds its share by its index on the axis.
             mapped = jax.pmap(
                 lambda _, *args: step(*args),
                 DATA_AXIS,

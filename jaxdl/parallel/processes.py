@@ -63,9 +63,8 @@ def joined(
         faulthandler.cancel_dump_traceback_later()
         _timeout = None
         raise UserError(
-            f"--distributed {address}: cannot join ({first_line(error)}); outside of Slurm, "
-            "Open MPI, Kubernetes and TPU pods give --distributed HOST:PORT --processes N "
-            "--process I"
+            f"--distributed {address}: cannot join ({first_line(error)}); outside Slurm, Open MPI, "
+            "Kubernetes and TPU pods, give --distributed HOST:PORT --processes N --process I"
         ) from None
     faulthandler.enable(_STDERR)  # JAX aborts if others are gone: print the stacks
     try:
@@ -121,7 +120,7 @@ def compare(seen: Mapping[str, Any]) -> None:
         if differs.any():
             other = int(np.argmax(differs))
             raise UserError(
-                f"--distributed: process {other} has another {name} than process 0; start all "
+                f"--distributed: process {other} has a different {name} from process 0; start all "
                 "with the same command, versions, data and --workdir"
             )
 

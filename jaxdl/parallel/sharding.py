@@ -57,7 +57,7 @@ def why_whole(mesh: Mapping[str, int], params: Any) -> str:
     if mesh["data"] == 1:
         return "there is one device along 'data'"
     if all(leaf.size < _WHOLE for leaf in jax.tree.leaves(params)):
-        return f"no parameter has {_WHOLE:,} elements, below which gathering costs more"
+        return f"no parameter has {_WHOLE:,} elements; smaller ones cost more to gather"
     return f"no side of a large parameter divides by the {mesh['data']} devices along 'data'"
 
 
@@ -100,7 +100,7 @@ def _spec(rule: Rule, mesh: Mapping[str, int], shape: tuple[int, ...], where: st
             return PartitionSpec()
         return PartitionSpec(*(None,) * max(divisible, key=lambda axis: shape[axis]), "data")
     if len(rule) > len(shape):
-        raise UserError(f"{where}: has {len(shape)} axes, the rule names {len(rule)}")
+        raise UserError(f"{where}: has {len(shape)} axes, but the rule names {len(rule)}")
     for size, axis in zip(shape, rule, strict=False):
         if axis is not None and size % mesh[axis]:
             raise UserError(

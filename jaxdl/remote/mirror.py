@@ -48,7 +48,7 @@ def mirrored(storage: Storage) -> Path:
     cache = caches.usable("remote")
     if cache is None:
         raise UserError(
-            f"{storage.address}: files are brought to the cache, and there is none; set "
+            f"{storage.address}: files are downloaded to the cache, but there is none; set "
             "XDG_CACHE_HOME to a folder that only you can write"
         )
     place = cache / _slug(storage.address)
@@ -80,14 +80,14 @@ def _bring(storage: Storage, entries: Mapping[str, Entry], place: Path) -> None:
     size = sum(entry.stamp.size or 0 for entry in missing.values())
     _check_room(storage.address, size, place)
     _log.warning(
-        "%s: brings %s of %s files, %.1f MB, to %s",
+        "%s: downloading %s of %s files, %.1f MB, to %s",
         *(storage.address, f"{len(missing):,}", f"{len(entries):,}", size / 1e6, files),
     )
     partial.mkdir()
     _bring_all(storage, missing, place)
     partial.rmdir()
     if {k: v.stamp for k, v in storage.files().items()} != {k: v.stamp for k, v in entries.items()}:
-        raise UserError(f"{storage.address}: has changed while it was read; run again")
+        raise UserError(f"{storage.address}: changed while it was read; run again")
 
 
 def _bring_all(storage: Storage, missing: Mapping[str, Entry], place: Path) -> None:
@@ -113,8 +113,8 @@ def _bring_one(storage: Storage, entry: Entry, path: str, place: Path) -> None:
     size = partial.stat().st_size
     if entry.stamp.size is not None and size != entry.stamp.size:
         raise UserError(
-            f"{storage.address}: {printable(path)} came with {size:,} bytes of "
-            f"{entry.stamp.size:,}; run again"
+            f"{storage.address}: only {size:,} of the {entry.stamp.size:,} bytes of "
+            f"{printable(path)} arrived; run again"
         )
     if entry.sha256 is not None and sha256_of(partial) != entry.sha256:
         raise UserError(
@@ -168,8 +168,8 @@ def _check_room(address: str, size: int, place: Path) -> None:
     free = shutil.disk_usage(place).free
     if size > free:
         raise UserError(
-            f"{address}: takes {size / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB of room; "
-            "make room, name a part of it, or set XDG_CACHE_HOME to a folder with more"
+            f"{address}: takes {size / 1e9:.1f} GB, but {place} has {free / 1e9:.1f} GB free; make "
+            "room, name a part of it, or set XDG_CACHE_HOME to a folder with more"
         )
 
 
@@ -183,7 +183,7 @@ def _locked(place: Path, address: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log.warning("%s: waits for another process, which brings it", address)
+            _log.warning("%s: waiting for another process that downloads it", address)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -90,14 +90,14 @@ class Storage:
         match = ADDRESS.match(address)
         scheme = address.partition(":")[0].lower()
         if scheme not in _SCHEMES:
-            local = "; leave file:// out" if scheme == "file" else ", or a path of this machine"
+            local = "; leave file:// out" if scheme == "file" else ", or a local path"
             raise UserError(
-                f"{address}: {scheme}:// is not read; give s3://, gs://, hf:// or https://{local}"
+                f"{address}: {scheme}:// is not supported; give s3://, gs://, hf:// or https://{local}"
             )
         place = "" if match is None else address[match.end() :].strip("/")
         named = place.partition("/")[2] if scheme in _LINKS else place
         if match is None or match[0].count("/") != 2 or not named:
-            raise UserError(f"{address}: names nothing; write it as {scheme}://place/file")
+            raise UserError(f"{address}: names no file; write it as {scheme}://place/file")
         package = _SCHEMES[scheme].package
         for needed in ("fsspec", package):
             if importlib.util.find_spec(needed) is None:
@@ -149,7 +149,7 @@ class Storage:
             if about["type"] == "file" and not path.endswith("/")  # which marks a folder
         }
         if not entries:
-            raise UserError(f"{self.address}: no file is there; correct it")
+            raise UserError(f"{self.address}: there is no file; correct the address")
         return entries
 
     def _first(self) -> dict[str, Any]:
@@ -232,9 +232,9 @@ def _why(error: Exception, scheme: _Scheme) -> str:
     codes = {getattr(cause, name, None) for cause in causes for name in ("status", "status_code")}
     text = printable(first_line(causes[-1], 200))
     if types & _NO_NETWORK:
-        return f"cannot be reached ({text}); check the network, or copy it here"
+        return f"cannot be reached ({text}); check the network, or download it yourself"
     if types & _NO_RIGHT or codes & _REFUSED:
         return f"may not be read ({text}); give credentials: {scheme.credentials}"
     if "FileNotFoundError" in types or 404 in codes:
-        return "no such file, folder or bucket; correct it"
+        return "no such file, folder or bucket; correct the address"
     return f"cannot be read ({type(error).__name__}: {text}); correct it, or copy it here"

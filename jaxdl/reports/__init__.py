@@ -1,5 +1,5 @@
-"""Runs beside one another, on a page, and held against what they say; nothing is trained here.
+"""Reports: runs compared, shown on an HTML page, and verified; nothing is trained here.
 
-All but `verify` reads files alone: it needs neither data, model nor accelerator, and runs no code
-of a run.
+All but `verify` only read files: they need neither data, model nor accelerator, and run no code of
+a run.
 """

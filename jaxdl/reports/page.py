@@ -1,4 +1,4 @@
-"""One page in HTML of runs or a sweep, which needs nothing beside it."""
+"""One self-contained HTML page about runs or a sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from jaxdl import config as cfg
 from jaxdl.errors import UserError, printable
 from jaxdl.figures import drawn
 from jaxdl.reports.compare import curves
-from jaxdl.reports.told import Rows, Told, chosen_metric, differences, results, shown, table
+from jaxdl.reports.saved_runs import (
+    Rows,
+    SavedRun,
+    chosen_metric,
+    differences,
+    results,
+    shown,
+    table,
+)
 from jaxdl.sweeps.report import cell
 from jaxdl.tree import leaves
 
@@ -55,29 +63,29 @@ class _Sweep:
 
 
 def page(
-    told: Sequence[Told],
+    runs: Sequence[SavedRun],
     title: str,
     metric: str | None = None,
     sweeps: Sequence[Path] = (),
 ) -> str:
-    """The page, as a text in HTML. Nothing in it is loaded from elsewhere, and it has no script.
+    """The page, in HTML. It loads nothing from elsewhere, and has no script.
 
     Args:
-      told: the runs.
+      runs: the runs.
       title: its heading.
-      metric: to draw; by default a target's, or the first that is no loss.
-      sweeps: directories of those that the runs are of.
+      metric: to draw; by default a target's, or the first that is not a loss.
+      sweeps: the directories of the sweeps among them.
 
     Raises:
-      UserError: a run has not measured the metric that is asked for.
+      UserError: a run has not measured the requested metric.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
         *(part for folder in sweeps for part in _sweep(folder)),
-        *_results(told),
-        *_curves(told, metric),
-        *_differences(told),
-        *(part for each in told for part in _run(each)),
+        *_results(runs),
+        *_curves(runs, metric),
+        *_differences(runs),
+        *(part for each in runs for part in _run(each)),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -91,30 +99,30 @@ def page(
     )
 
 
-def _results(told: Sequence[Told]) -> Iterator[str]:
+def _results(runs: Sequence[SavedRun]) -> Iterator[str]:
     yield "<h2>Results</h2>"
-    yield _table(*table(told, results(told)))
+    yield _table(*table(runs, results(runs)))
 
 
-def _curves(told: Sequence[Told], metric: str | None) -> Iterator[str]:
+def _curves(runs: Sequence[SavedRun], metric: str | None) -> Iterator[str]:
     yield "<h2>Curves</h2>"
     try:
-        drawn = chosen_metric(told, metric)
+        drawn = chosen_metric(runs, metric)
     except UserError as error:
         if metric is not None:
             raise
         yield f"<p>Not drawn: {_text(error)}.</p>"
         return
     png = io.BytesIO()
-    curves(told, drawn).savefig(png, format="png", dpi=120)
+    curves(runs, drawn).savefig(png, format="png", dpi=120)
     yield _figure(png.getvalue(), f"training loss, and {drawn}")
 
 
-def _differences(told: Sequence[Told]) -> Iterator[str]:
-    if len(told) > 1:
+def _differences(runs: Sequence[SavedRun]) -> Iterator[str]:
+    if len(runs) > 1:
         yield "<h2>Differences of the configs</h2>"
-        rows = differences(told)
-        yield _table(*table(told, rows)) if rows else "<p>None.</p>"
+        rows = differences(runs)
+        yield _table(*table(runs, rows)) if rows else "<p>None.</p>"
 
 
 def _sweep(folder: Path) -> Iterator[str]:
@@ -132,7 +140,7 @@ def _sweep(folder: Path) -> Iterator[str]:
     yield from _drawn(folder / "figures")
 
 
-def _run(each: Told) -> Iterator[str]:
+def _run(each: SavedRun) -> Iterator[str]:
     folder = each.run.folder
     yield f"<h2>{_text(each.name)}</h2>"
     kind = "bad" if "NOT" in each.verdict or each.result is None else "good"
@@ -153,10 +161,10 @@ def _drawn(folder: Path) -> Iterator[str]:
 
 def _figure(png: bytes, caption: str) -> str:
     data = base64.b64encode(png).decode()
-    said = _text(caption)
+    shown_caption = _text(caption)
     return (
-        f'<figure><img alt="{said}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{said}</figcaption></figure>"
+        f'<figure><img alt="{shown_caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{shown_caption}</figcaption></figure>"
     )
 
 
@@ -169,7 +177,7 @@ def _details(name: str, value: Any) -> Iterator[str]:
 
 
 def _table(heads: Sequence[str], rows: Rows) -> str:
-    """A table, of which the first column says what a row is."""
+    """A table whose first column says what each row is."""
     head = "".join(f"<th>{_text(name)}</th>" for name in ("", *heads))
     body = "".join(
         f"<tr><th>{_text(name)}</th>{''.join(f'<td>{_text(c)}</td>' for c in cells)}</tr>\n"

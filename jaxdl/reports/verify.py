@@ -1,4 +1,4 @@
-"""Proof of a number: what a run's result says, held against its checkpoint, config and data."""
+"""Verifies a run's result against its checkpoint, config and data."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from jaxdl.training.state import digest
 
 
 class Finding(NamedTuple):
-    """What one check found: of what, whether it stands (None: for information), and in words."""
+    """The result of a check: of which part, whether it stands (None: for information), in words."""
 
-    of: str
+    part: str
     stands: bool | None
-    said: str
+    text: str
 
 
 def verify(run: Run, tolerance: float) -> Iterator[Finding]:
-    """Check a finished run, part by part; the checks end where one leaves nothing to check.
+    """Check a finished run, part by part, until a check fails that the next ones need.
 
     Args:
       run: its directory.
-      tolerance: the relative difference of metrics at which they still stand: on another machine or
-        with other versions, sums are rounded in another way.
+      tolerance: the relative difference allowed in a metric: on another machine or with other
+        versions, sums are rounded differently.
 
     Raises:
-      UserError: it has not finished, or its parts or data are not there.
+      UserError: it has not finished, or its parts or data are missing.
     """
     result = run.result()
     if result is None:
@@ -49,7 +49,7 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
     experiment = build_experiment(config, resumed=True)
     folder = run.checkpoints / str(result["step"])
     if result["step"] not in saved_steps(run.checkpoints):
-        yield Finding("checkpoint", False, f"{folder} is not there, which the result is of")
+        yield Finding("checkpoint", False, f"{folder}, which the result belongs to, is missing")
         return
     if damage := fault_of(folder):
         yield Finding("checkpoint", False, damage)
@@ -67,14 +67,16 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
 def _config(run: Run, config: Mapping[str, Any], origin: Any, result: Any) -> Finding:
     saved = origin.get("config")
     if not isinstance(saved, Mapping):
-        return Finding("config", False, "the checkpoint does not say of which config it is")
+        return Finding("config", False, "the checkpoint does not say which config made it")
     saved = cfg.from_run(renamed.config(saved), str(run.checkpoints))
     changes = cfg.differences(past(cfg.as_own(saved, config)), past(config))
     if "seed" in result and result["seed"] != config["seed"]:
         changes.append(f"config.seed: {result['seed']} in result.json -> {config['seed']}")
     if changes:
-        return Finding("config", False, f"is not what the checkpoint was made by ({some(changes)})")
-    return Finding("config", True, "config.json is what the checkpoint was made by")
+        return Finding(
+            "config", False, f"differs from the one that made the checkpoint ({some(changes)})"
+        )
+    return Finding("config", True, "config.json is the one that made the checkpoint")
 
 
 def _data(run: Run, experiment: Experiment, origin: Any) -> Finding:
@@ -87,7 +89,9 @@ def _data(run: Run, experiment: Experiment, origin: Any) -> Finding:
         origin.get("data", {}), {k: present.get(k) for k in origin.get("data", {})}, "data"
     )
     if changes:
-        return Finding("data", False, f"is not what the checkpoint was made of ({some(changes)})")
+        return Finding(
+            "data", False, f"differs from what the checkpoint was trained on ({some(changes)})"
+        )
     sizes = ", ".join(f"{number:,} {name}" for name, number in present["examples"].items())
     return Finding("data", True, f"the SHA-256 of every split agrees ({sizes} examples)")
 
@@ -99,31 +103,33 @@ def _numbers(
         restored = Checkpoints(run.checkpoints).restore(experiment.abstract_state)
         if restored is None or int(restored[0].step) != result["step"]:
             yield Finding(
-                "parameters", False, "a later checkpoint than that of the result is there"
+                "parameters", False, "there is a later checkpoint than that of the result"
             )
             return
         state = restored[0]
         mine = digest(jax.device_get(experiment.devices.gathered(state).params))
         stands = mine == result.get("params_sha256")
-        agrees = "agrees with" if stands else f"is {mine[:12]}…, and another in"
+        agrees = "agrees with" if stands else f"is {mine[:12]}…, but differs in"
         yield Finding("parameters", stands, f"their SHA-256 {agrees} result.json")
         metrics, _ = Measure(experiment, state)(state)
     counted = {name: len(experiment.splits[name]) for name in experiment.eval_splits}
     if counted != result["examples"]:
-        yield Finding("examples", False, f"{counted} here, and {result['examples']} in result.json")
+        yield Finding("examples", False, f"{counted} here, but {result['examples']} in result.json")
     yield _metrics(metrics, result["metrics"], tolerance)
     yield _target(experiment, metrics, result)
 
 
 def _metrics(
-    mine: Mapping[str, float], told: Mapping[str, float | None], tolerance: float
+    mine: Mapping[str, float], reported: Mapping[str, float | None], tolerance: float
 ) -> Finding:
     """Whether the metrics that were measured again are those of the result."""
-    if mine.keys() != told.keys():
-        names = ", ".join(sorted(mine.keys() ^ told.keys()))
+    if mine.keys() != reported.keys():
+        names = ", ".join(sorted(mine.keys() ^ reported.keys()))
         return Finding("metrics", False, f"only one of result.json and this evaluation has {names}")
-    apart = {name: _apart(value, told[name]) for name, value in mine.items()}
-    wrong = [f"{name} {told[name]} is {mine[name]}" for name, d in apart.items() if d > tolerance]
+    apart = {name: _apart(value, reported[name]) for name, value in mine.items()}
+    wrong = [
+        f"{name} {reported[name]} is {mine[name]}" for name, d in apart.items() if d > tolerance
+    ]
     if wrong:
         return Finding("metrics", False, some(wrong))
     number = f"{len(mine)} of {len(mine)} metrics"
@@ -141,11 +147,13 @@ def _apart(one: float, other: float | None) -> float:
 
 
 def _target(experiment: Experiment, metrics: Mapping[str, float], result: Any) -> Finding:
-    target, told = experiment.target, result["target"]
-    if target is None or told is None:
-        stands = (target is None) == (told is None) and result["met"] is None
-        return Finding("target", stands, "none is set" if stands else "is set in one place alone")
-    same = (target.metric, target.value) == (told["metric"], told["value"])
+    target, reported = experiment.target, result["target"]
+    if target is None or reported is None:
+        stands = (target is None) == (reported is None) and result["met"] is None
+        return Finding(
+            "target", stands, "none is set" if stands else "is set in only one of config and result"
+        )
+    same = (target.metric, target.value) == (reported["metric"], reported["value"])
     met = target.met(metrics)
     verdict = f"{target.metric} {target.value:g}: {'met' if met else 'NOT met'}"
     return Finding("target", same and met == result["met"], verdict)

@@ -1,9 +1,9 @@
-"""Targets: what a train step would take of TPUs and GPUs that are not there.
+"""Targets: what a train step would need of TPUs and GPUs that you do not have.
 
-The compilers of both run without a device. So `chips` names what can be asked for; `compiled`
-compiles a config's step and evaluation for it, and `jaxdl.hlo` counts in what was compiled; `kept`
-keeps the counts for the next time; and `report` says what they mean, by the peaks that makers
-publish (`jaxdl.chips`). It may use all rooms but the command line's.
+The compilers of both run without a device. `chips` names the targets; `compiled` compiles a
+config's step and evaluation for them, and `jaxdl.hlo` counts operations and bytes in the result;
+`cache` keeps the counts; and `report` says what they mean, by the peaks that makers publish
+(`jaxdl.chips`). It may use all rooms but the command line's.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ class Target:
         name, _, shape = rest.partition(":")
         names = [n for n, chip in CHIPS.items() if platform == ("cuda" if chip.gpu else "tpu")]
         if not names:
-            raise UserError(f"{where}: begins with tpu: or cuda:, such as tpu:v5e:2x4, cuda:h100:8")
+            raise UserError(
+                f"{where}: must begin with tpu: or cuda:, such as tpu:v5e:2x4 or cuda:h100:8"
+            )
         if name not in names:
             raise UserError(f"{where}: no such chip; {suggestion(name, names)}")
         axes = CHIPS[name].axes
@@ -57,7 +59,9 @@ class Target:
             )
         target = cls(platform, name, sizes)
         if platform == "tpu" and not target.in_one_machine and any(n % 2 for n in sizes[:2]):
-            raise UserError(f"{where}: a machine has 2x2 chips, so the first two sides are even")
+            raise UserError(
+                f"{where}: a machine has 2x2 chips, so the first two sides must be even"
+            )
         return target
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A config's train step and evaluation, compiled for chips that are not there."""
+"""Compiles a config's train step and evaluation for chips that you do not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jax.experimental import topologies
 
 from jaxdl.errors import UserError, first_line
 from jaxdl.hlo import Program
-from jaxdl.targets import kept
+from jaxdl.targets import cache
 from jaxdl.targets.chips import Target
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
@@ -24,12 +24,12 @@ from jaxdl.training.memory import Memory
 
 # The packages with each compiler.
 _COMPILERS = {"tpu": ("libtpu",), "cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")}
-# Both ask a device which of several kernels is fastest; without one, XLA takes cuBLAS's.
+# Options that choose kernels by timing them on a device; without one, XLA takes cuBLAS's.
 _WITHOUT_A_DEVICE = {
     "tpu": {},
     "cuda": {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False},
 }
-# A TPU's compiler asks neither the network who this machine is, nor that it be the only one.
+# A TPU's compiler then neither asks the network about this machine, nor insists on running alone.
 _ALONE = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -55,7 +55,7 @@ class Compiled:
       flops: operand type -> operations of matrix products and convolutions.
       traffic: bytes read from and written to memory.
       collectives: as `Program.collectives`.
-      kept: whether it was compiled earlier, and its figures are from the cache.
+      cached: whether it was compiled earlier, and its figures are from the cache.
     """
 
     what: str
@@ -65,7 +65,7 @@ class Compiled:
     flops: Mapping[str, float]
     traffic: float
     collectives: Mapping[tuple[str, str], float]
-    kept: bool = False
+    cached: bool = False
 
 
 class TooLarge(Exception):
@@ -82,9 +82,9 @@ class TooLarge(Exception):
 
 
 def prepare() -> None:
-    """Make this process one that compiles for others' chips: it looks for none of its own.
+    """Prepare this process to compile for other chips, without looking for its own.
 
-    It must come before JAX's first computation.
+    Call it before JAX's first computation.
     """
     for name, value in _ALONE.items():
         os.environ.setdefault(name, value)
@@ -105,7 +105,7 @@ def require(target: Target) -> None:
 
 
 def devices(target: Target) -> list[jax.Device]:
-    """The devices of a target, which can be compiled for, and no more.
+    """The devices of a target, which can only be compiled for.
 
     Raises:
       UserError: the compiler knows no such slice.
@@ -122,7 +122,7 @@ def devices(target: Target) -> list[jax.Device]:
 
 
 def compilable(config: Mapping[str, Any], target: Target) -> Mapping[str, Any]:
-    """The config as it compiles without a device: 'scan' stands in for cuDNN's recurrence."""
+    """The config with 'scan' in place of cuDNN's recurrence, which needs a device to compile."""
     model = config["model"]
     if target.platform != "cuda" or model.get("implementation") != "cudnn":
         return config
@@ -133,7 +133,7 @@ def experiment_on(config: Mapping[str, Any], target: Target) -> Experiment:
     """The experiment of a config on the devices of a target.
 
     Raises:
-      UserError: as of `build_experiment` and `check_shapes`.
+      UserError: as `build_experiment` and `check_shapes`.
     """
     experiment = build_experiment(compilable(config, target), devices=devices(target))
     check_shapes(experiment)
@@ -148,7 +148,7 @@ def compile_for(
     What it shows is kept in the user's cache folder, so that the same program is compiled once.
 
     Args:
-      experiment: as of `experiment_on`.
+      experiment: from `experiment_on`.
       target: its devices.
       what: 'train step' or 'evaluation'.
       busy: shows what is done while a block runs, such as `Progress.busy`.
@@ -160,13 +160,13 @@ def compile_for(
     with experiment.precision.enabled():
         with busy(f"tracing the {what}"):
             lowered, examples = _lowered(experiment, what)
-            key = kept.key(lowered, target, _WITHOUT_A_DEVICE[target.platform], __file__)
-        found = kept.read(key)
+            key = cache.key(lowered, target, _WITHOUT_A_DEVICE[target.platform], __file__)
+        found = cache.read(key)
         before = found is not None
         if found is None:
             with busy(f"compiling the {what} of {examples:,} examples for {target}"):
                 found = _compiled(lowered, target, what)
-            kept.write(key, found)
+            cache.write(key, found)
     if too_large := found.get("too_large"):
         raise TooLarge(*too_large)
     flops = {dtype: n / experiment.devices.mesh.size for dtype, n in found["flops"].items()}
@@ -227,10 +227,10 @@ def _installed(name: str) -> bool:
 
 
 def _exceeded(message: str) -> tuple[float, float] | None:
-    """Bytes that a program needs and that there are, where a TPU's compiler says: not enough."""
+    """The bytes needed and available, from the message of a TPU's compiler; None if it has none."""
     size = r"([\d.]+)([KMGT]?)"
-    said = re.search(rf"Used {size} of {size} hbm", message)
-    said = said or re.search(rf"\({size}\) exceeds available HBM \({size}\)", message)
-    if said is None:
+    sizes = re.search(rf"Used {size} of {size} hbm", message)
+    sizes = sizes or re.search(rf"\({size}\) exceeds available HBM \({size}\)", message)
+    if sizes is None:
         return None
-    return float(said[1]) * _SCALE[said[2]], float(said[3]) * _SCALE[said[4]]
+    return float(sizes[1]) * _SCALE[sizes[2]], float(sizes[3]) * _SCALE[sizes[4]]

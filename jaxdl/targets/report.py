@@ -1,4 +1,4 @@
-"""What was compiled for a target, told: memory, arithmetic, traffic, network, and what binds."""
+"""Reports what a compiled program needs: memory, arithmetic, traffic, network, and what binds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxdl.targets import compiled as compilers
 from jaxdl.targets.chips import GIB, Chip, Target
 from jaxdl.targets.compiled import Busy, Compiled, TooLarge, compile_for, with_batch
 from jaxdl.terminal import say
-from jaxdl.training.check import tell_placement
+from jaxdl.training.check import report_placement
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.memory import mib
 from jaxdl.training.state import count
@@ -70,7 +70,7 @@ def check_targets(
 
     Args:
       config: as `jaxdl.training.build.read_config` gives it.
-      targets: all of them are told of, also after one that is too small.
+      targets: all of them are reported, also after one that is too small.
       say: prints a line.
       busy: shows what is done while a block runs, such as `Progress.busy`.
 
@@ -91,9 +91,9 @@ def check_targets(
         )
         experiment = compilers.experiment_on(config, target)
         say(f"parameters  {count(experiment.abstract_state.params):,}")
-        tell_placement(experiment, say)
+        report_placement(experiment, say)
         if compilers.compilable(config, target) is not config:
-            say("recurrence  as 'scan': cuDNN's can only be compiled where cuDNN runs")
+            say("recurrence  as 'scan', since cuDNN's can only be compiled on a GPU")
         for what in _BATCHES:
             faults += _tell(experiment, target, what, say, busy)
     if faults:
@@ -118,7 +118,7 @@ def _tell(
         needed = program.held + program.work
     if needed <= memory:
         return
-    say(f"{what:10}  needs {mib(needed)} a chip: {mib(needed - memory)} too much")
+    say(f"{what:10}  needs {mib(needed)} per chip, {mib(needed - memory)} too much")
     key = f"config.training.{_BATCHES[what]}"
     remedy = "lower it"
     if what == "train step" and not isinstance(experiment.optimizer, LeastSquares):
@@ -129,7 +129,7 @@ def _tell(
         remedy = (
             f"the largest that fits is about {size:,}; or set config.training.accumulate"
             if size
-            else "not even the smallest fits; take other chips, or more with config.placement=fsdp"
+            else "not even the smallest fits; use larger chips, or more with config.placement=fsdp"
         )
     yield f"--target {target}: {key} needs {mib(needed)} of {mib(memory)}; {remedy}"
 
@@ -144,12 +144,12 @@ def lines(program: Compiled, chip: Chip, chips: int) -> list[str]:
     times = ", ".join(f"{name} {1e3 * value:,.3g} ms" for name, value in vars(bounds).items())
     rate = f"{examples / bounds.seconds:,.0f}" if bounds.seconds else "any number of"
     return [
-        f"{program.what} of {examples:,} examples{', from the cache' * program.kept}",
-        f"  memory    {mib(program.held)} of arguments, {mib(program.work)} of work space, a chip: "
-        f"{fits}",
+        f"{program.what} of {examples:,} examples{', from the cache' * program.cached}",
+        f"  memory    {mib(program.held)} of arguments and {mib(program.work)} of work space per "
+        f"chip: {fits}",
         f"  takes     {flops / share / 1e6:,.3f} MFLOP and {program.traffic / share / 1e6:,.3f} MB "
-        "of memory an example",
-        f"  network   {kinds or 'nothing is sent'}",
+        "of memory traffic per example",
+        f"  network   {kinds or 'no traffic'}",
         f"  at least  {times}: {bounds.binds} binds, at most {rate} examples/s",
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jaxdl.tasks.answer import Answer
 from jaxdl.tasks.base import GeneratesText, GivesAnswers, GivesLogits, SquaredErrors, Task
 from jaxdl.tasks.classification import Classification
 from jaxdl.tasks.detection import FCOS, RetinaNet
@@ -38,6 +39,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 __all__ = [
     "FCOS",
     "TASKS",
+    "Answer",
     "Classification",
     "FasterRCNN",
     "GeneratesText",

@@ -56,7 +56,7 @@ def average_precision(predictions: Mapping[str, Any], table: Table) -> dict[str,
     columns = {name: table.columns[name][:] for name in ("boxes", "labels", "crowd", "scale")}
     if len(predictions["labels"]) != len(table):
         raise UserError(
-            f"{table.where}: {len(table)} images, but detections of {len(predictions['labels'])}; "
+            f"{table.where}: {len(table)} images, but detections for {len(predictions['labels'])}; "
             "give those of every image, in order"
         )
     found = _placed(predictions, predictions["scores"], columns["scale"])

@@ -125,7 +125,7 @@ class Task(ABC):
         try:
             self.inputs(table[np.zeros(1, int)])
         except KeyError as error:
-            table.require((error.args[0],), f"{type(self).__name__}.inputs asks for it")
+            table.require((error.args[0],), f"{type(self).__name__}.inputs reads it")
 
     def output_shapes(self, batch: Batch) -> list[tuple[int, ...]]:
         """The shapes of model outputs that this task accepts; empty, the default, for any."""

@@ -177,16 +177,16 @@ class Classification(GivesLogits):
         label = np.asarray(table.columns[self.label])
         if label.ndim != 1 or label.dtype.kind not in "iub":
             raise UserError(
-                f"{table.where}: column {self.label!r} must hold one integer an example, "
-                f"got shape {label.shape} of {label.dtype}; of one-hot rows store label.argmax(1), "
-                "of (N, 1) label[:, 0], of floats label.astype(int)"
+                f"{table.where}: column {self.label!r} must hold one integer per example, got "
+                f"shape {label.shape} of {label.dtype}; for one-hot rows store label.argmax(1), "
+                "for (N, 1) label[:, 0], for floats label.astype(int)"
             )
         wrong = np.flatnonzero((label < 0) | (label >= self.classes))
         if len(wrong):
             raise UserError(
                 f"{table.where}: example {wrong[0]} has label {label[wrong[0]]}, outside "
                 f"0…{self.classes - 1} ({len(wrong)} such); labels start at 0, and "
-                "config.task.classes says how many there are"
+                "config.task.classes is their number"
             )
 
     def _cross_entropy(

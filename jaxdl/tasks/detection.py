@@ -74,11 +74,11 @@ class DenseDetection(Detection):
     ) -> dict[str, Float[Array, " batch"]]:
         """The loss of each image, and its parts: of the classes, and of the boxes."""
         if not all(isinstance(level, Level) for level in outputs):
-            raise UserError("config.task: needs the levels of config.model.name 'detector'")
+            raise UserError("config.task: needs a detector; set config.model.name to 'detector'")
         if any(level.logits.shape[-1] != self.classes for level in outputs):
             raise UserError(
-                f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, config.task "
-                f"{self.classes}; leave both out, and the data says how many"
+                f"config.model.classes: the model has {outputs[0].logits.shape[-1]}, but "
+                f"config.task has {self.classes}; leave both out, and the data decides"
             )
         anchors, logits, deltas, quality = joined(outputs)
 
@@ -127,7 +127,7 @@ class FCOS(DenseDetection):
 
     Args:
       radius: how far from an object's middle, in strides, a place may be.
-      overlap: as of `Detection`.
+      overlap: see `Detection`.
     """
 
     radius: float = 1.5
@@ -222,7 +222,9 @@ class RetinaNet(DenseDetection):
     ) -> Float[Array, " anchors"]:
         """The sum of the absolute differences of the four numbers."""
         if quality is not None:
-            raise UserError("config.task: retinanet has no use for centre-ness; the task is fcos")
+            raise UserError(
+                "config.task: this model gives centre-ness; set config.task.name to fcos"
+            )
         return jnp.sum(jnp.abs(deltas - box.encode_offsets(wanted, anchors)), axis=-1)
 
 

@@ -74,7 +74,8 @@ class FasterRCNN(Detection):
         chance = outputs.chance
         if chance is None:  # in evaluation the same anchors each time, and of each image
             chance = jnp.broadcast_to(
-                box.chances(jax.random.key(0), (1, len(anchors))), (len(deltas), len(anchors))
+                jax.random.uniform(jax.random.key(0), (1, len(anchors))),
+                (len(deltas), len(anchors)),
             )
         boxes, labels, crowd = (jnp.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
         truth = boxes, labels, crowd
@@ -162,8 +163,8 @@ class FasterRCNN(Detection):
         classes = outputs.logits.shape[-1] - 1
         if classes != self.classes:
             raise UserError(
-                f"config.model.classes: the model has {classes}, config.task {self.classes}; "
-                "leave both out, and the data says how many"
+                f"config.model.classes: the model has {classes}, but config.task has "
+                f"{self.classes}; leave both out, and the data decides"
             )
 
 

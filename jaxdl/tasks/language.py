@@ -65,9 +65,9 @@ class LanguageModeling(GeneratesText):
             raise UserError(f"beam must be at least 1, got {self.beam}")
         for name in self.scores:
             if name not in SCORES:
-                raise UserError(f"scores: unknown {name!r}; there are {', '.join(SCORES)}")
+                raise UserError(f"scores: unknown {name!r}; choose from {', '.join(SCORES)}")
         if self.scores and not self.conditions:
-            raise UserError("scores compare texts of the same conditions; set conditions")
+            raise UserError("scores: compare texts that share conditions; set conditions too")
 
     def loss(self, outputs: Logits, batch: Mapping[str, Any]) -> Array:
         """Cross-entropy summed over the tokens of each example, (batch,)."""
@@ -144,8 +144,9 @@ class LanguageModeling(GeneratesText):
         short = np.flatnonzero(np.count_nonzero(tokens, axis=1) < 2)
         if len(short):
             raise UserError(
-                f"{table.where}: example {short[0]} has fewer than two tokens, so none to predict "
-                f"({len(short)} such); remove it, or frame sequences with ends=true"
+                f"{table.where}: example {short[0]} has fewer than two tokens, so nothing to "
+                f"predict ({len(short)} such); remove it, or add start and end tokens with "
+                "ends=true"
             )
 
     def _targets(self, batch: Mapping[str, Any]) -> Array:

@@ -42,7 +42,7 @@ class Localization(GivesAnswers):
       classes: number of classes, at least 2.
       objects: 'one' refuses images with several objects; 'largest' takes the largest of each.
       box_weight: of the loss of the box, relative to that of the class.
-      label_smoothing, auxiliary: as of `Classification`.
+      label_smoothing, auxiliary: see `Classification`.
       confusion: report the confusion matrix of the classes, where they are few.
       input: column of the images.
     """
@@ -95,7 +95,7 @@ class Localization(GivesAnswers):
         """The loss of each image, and its parts: of the class, and of the box."""
         if "share" in batch:
             raise UserError(
-                "config.data.augment: localisation is of one object an image; leave out mixup, "
+                "config.data.augment: localization expects one object per image; leave out mixup, "
                 "cutmix and mix"
             )
         logits, _ = self._checked(outputs)
@@ -185,7 +185,7 @@ class Localization(GivesAnswers):
         require_objects(table, self.input, self.classes, "drawn_objects")
         labels = np.asarray(table.columns["labels"])
         count = np.sum((labels >= 0) & ~np.asarray(table.columns["crowd"]), axis=1)
-        self._refuse(table, count == 0, "no object", "remove it: there is nothing to learn")
+        self._refuse(table, count == 0, "no object", "remove it")
         if self.objects == "one":
             several = f"{count[np.argmax(count > 1)]} objects"
             remedy = "set config.task.objects='largest', or detect them all: configs/shapes_fcos.py"
@@ -195,7 +195,7 @@ class Localization(GivesAnswers):
         if wrong.any():
             raise UserError(
                 f"{table.where}: image {np.argmax(wrong)} has {has} ({wrong.sum()} such of "
-                f"{len(wrong)}); localisation is of one object an image; {remedy}"
+                f"{len(wrong)}), but localization expects one per image; {remedy}"
             )
 
     def _checked(self, outputs: Any) -> Located:
@@ -206,14 +206,14 @@ class Localization(GivesAnswers):
         """
         if not isinstance(outputs, tuple) or len(outputs) != 2:
             raise UserError(
-                "config.model: localization needs logits and boxes; name the model localizer, with "
-                "this one as its trunk"
+                "config.model: localization needs logits and boxes; set config.model.name to "
+                "'localizer', with this model as its trunk"
             )
         logits, boxes = (jnp.shape(part) for part in outputs)
         if logits[-1:] != (self.classes,) or boxes[1:] not in ((1, 4), (self.classes, 4)):
             raise UserError(
                 f"config.model.classes: the model gives logits {logits} and boxes {boxes}, but "
-                f"config.task.classes is {self.classes}; leave both out, and the data says how many"
+                f"config.task.classes is {self.classes}; leave both out, and the data decides"
             )
         return Located(*outputs)
 

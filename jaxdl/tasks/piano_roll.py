@@ -85,8 +85,8 @@ class Music(GeneratesText):
         """Draws each key by itself."""
         if (top_k, top_p) != (None, None):
             raise UserError(
-                "--top-k and --top-p: choose among tokens, and a frame has keys that each sound or "
-                "not; leave them out"
+                "--top-k and --top-p: are for tokens, but the keys of a frame are drawn one by "
+                "one; leave them out"
             )
         return make_key_sampler(temperature)
 

@@ -63,8 +63,8 @@ class PolicyGradient(GivesAnswers):
         """
         if not isinstance(outputs, Mapping) or not outputs.keys() >= _NEEDED:
             raise UserError(
-                f"config.model: the task needs a dict of {', '.join(sorted(_NEEDED))} of each "
-                "step; take a model that plays, such as actor_critic"
+                f"config.model: the task needs a dict with {', '.join(sorted(_NEEDED))} for each "
+                "step; use a model that plays, such as actor_critic"
             )
         advantage = jax.lax.stop_gradient(self.advantages(outputs))
         value, playing = outputs["value"][:, :-1], outputs["playing"][:, :-1]

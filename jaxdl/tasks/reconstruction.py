@@ -35,8 +35,8 @@ class Reconstruction(Task):
         x = batch[self.input]
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise UserError(
-                f"config.task.input: {self.input!r} is {x.dtype}, of which there is no "
-                "reconstruction; add dict(name='scale') to config.data.transforms"
+                f"config.task.input: {self.input!r} is {x.dtype}, but only floats can be "
+                "reconstructed; add dict(name='scale') to config.data.transforms"
             )
         if not isinstance(outputs, Mapping) or "reconstruction" not in outputs:
             raise UserError(
@@ -45,7 +45,7 @@ class Reconstruction(Task):
         y = outputs["reconstruction"]
         if y.shape != x.shape:
             raise UserError(
-                f"config.model: reconstructs {list(y.shape)} of {self.input!r}, which is "
-                f"{list(x.shape)}; make them the same"
+                f"config.model: the reconstruction has shape {list(y.shape)}, but {self.input!r} "
+                f"has {list(x.shape)}; make them equal"
             )
         return jnp.sum(jnp.square(y - x), axis=tuple(range(1, x.ndim)))

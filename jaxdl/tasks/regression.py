@@ -117,11 +117,12 @@ class Regression(SquaredErrors, GivesAnswers):
         """Refuse absolute errors, and examples that count unlike others."""
         if self.loss_name != "squares":
             raise UserError(
-                f"config.task.loss_name: {self.loss_name!r} has no squares; set 'squares'"
+                f"config.task.loss_name: least_squares cannot minimise {self.loss_name!r}; set "
+                "'squares'"
             )
         if self.zero_weight != 1:
             raise UserError(
-                "config.task.zero_weight: least_squares counts all examples alike; set 1"
+                "config.task.zero_weight: least_squares weights all examples equally; set 1"
             )
 
     def residuals(self, outputs: Float[Array, " batch"], batch: Mapping[str, Any]) -> Array:

@@ -1,4 +1,4 @@
-"""What a tracker is."""
+"""The base class of trackers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ TRAINING, EVALUATION = "training", "evaluation"  # what the numbers of a step ar
 
 
 def kind_of(values: Mapping[str, Any]) -> str:
-    """What a line of metrics.jsonl is of; an evaluation has the losses of splits alone."""
+    """Whether a line of metrics.jsonl is of training or of an evaluation, which has no `loss`."""
     return TRAINING if "loss" in values else EVALUATION
 
 
 class Tracker:
-    """Is told of a run as it trains; by default it does nothing.
+    """Receives the metrics, figures and result of a run as it trains; by default it does nothing.
 
     The arguments of its constructor are keys of its node in `config.logging`. Whatever a method
-    raises is told once; from then on the tracker hears nothing more of this start, and the next
-    start gives it what it has missed.
+    raises is reported once. From then on the tracker receives nothing more in this start, and the
+    next start sends what it has missed.
 
     Attributes:
-      rewinds: whether `start` forgets the numbers of later steps by itself, and so is to be given
-        all that is logged from there on. Others are given each number once, however often a killed
+      rewinds: whether `start` drops the numbers of later steps by itself, so that everything logged
+        from there on must be sent. Other trackers receive each number once, however often a killed
         run trains a step again.
     """
 
@@ -36,17 +36,17 @@ class Tracker:
           config: of the run, with all defaults.
           id: what `start` has returned before, if this run goes on; None at its first start.
           folder: the run directory.
-          step: after which what is logged comes.
+          step: logging continues after this step.
 
         Returns:
-          What this run is called there, from now on; it is kept in trackers.json.
+          The id of this run there, which is kept in trackers.json.
         """
         return id or ""
 
     def given(self) -> Mapping[str, int] | None:
-        """Newest step of 'training' and of 'evaluation' that was kept; None if it does not know.
+        """The newest step of 'training' and of 'evaluation' that it has; None if it does not know.
 
-        It is asked after `start`, and otherwise assumed to be as metrics.jsonl says.
+        Called after `start`; if None, metrics.jsonl decides.
         """
         return None
 

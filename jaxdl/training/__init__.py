@@ -1,8 +1,9 @@
 """Training: from a config to a trained state.
 
-`build` makes an `Experiment` of the `settings`; `loop` steps it to the end, by the pure `step`
-and its `combinators`, and a `recorder` keeps its books; `check` says beforehand what can be known.
-`describe` says what a config can hold, and `first_config` writes one for a user's data.
-It knows every room below it, and nothing here is specific to a model, a task or a source. To add a
-way of stepping, write a function of a step in `combinators` and call it in `Experiment.step`.
+`build` turns the `settings` into an `Experiment`; `loop` trains it to the end, with the pure `step`
+and its `combinators`, and a `recorder` logs, evaluates and saves; `check` looks at an experiment
+before training. `describe` explains what a config can hold, and `first_config` writes one for a
+user's data. All rooms below may be used, and nothing here is specific to a model, a task or a
+source. To add a way of stepping, write a function of a step in `combinators` and call it in
+`Experiment.step`.
 """

@@ -1,4 +1,4 @@
-"""From a config to an experiment: everything that it names is built, checked and loaded here."""
+"""From a config to an experiment: builds, checks and loads everything that the config names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxdl.data.text.vocabulary import Vocabulary
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
 from jaxdl.environments import ENVIRONMENTS
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, own_line, reason
 from jaxdl.figures import FIGURES
 from jaxdl.models import MODELS, Model, functional, makes_nnx
 from jaxdl.overrides import override
@@ -37,7 +37,7 @@ from jaxdl.transforms import TRANSFORMS
 
 _log = logging.getLogger("jaxdl")
 
-# Which nodes of a config name a callable, and what they can name.
+# The nodes of a config that name a callable, and what they can name.
 NODES: dict[str, cfg.Selectable] = {
     "data": cfg.Selectable(data.SOURCES, "source", Data, own=("train", "validation", "test")),
     "data.transforms": cfg.Selectable(TRANSFORMS),
@@ -57,27 +57,27 @@ NODES: dict[str, cfg.Selectable] = {
     "task": cfg.Selectable(TASKS),
     "logging": cfg.Selectable(TRACKERS),
 }
-# Keys of config.data that change how examples are read and seen, and not which they are.
+# Keys of config.data that change how examples are read and seen, but not which examples they are.
 _HOW = ("augment", "cache", "clips", "crop", "data_dir", "lazy", "size", "transforms", "twin",
         "views")  # fmt: skip
 
-# Sizes that a model leaves to the data, and the token columns that they are of.
+# Sizes that a model takes from the data: argument -> the token column whose vocabulary it counts.
 _VOCABULARIES = {"vocabulary": "tokens", "source_vocabulary": "source"}
-MANY_CLASSES = 1 << 16  # where their number is not known
+MANY_CLASSES = 1 << 16  # stands for a number of classes that is not known
 
 
 def read_config(
     file: Any, overrides: Sequence[str] = (), *, small_twin: bool = True
 ) -> dict[str, Any]:
-    """The config of a file, or of a shipped one's name, with overrides and all defaults.
+    """The config in a file, or a shipped one, with overrides and all defaults.
 
-    A target is kept for the data that it was published for, unless an override sets it. An override
-    that asks for a twin of the data makes the run small, too, but for what overrides set.
+    The target is dropped if overrides change the data, unless an override sets it. An override that
+    asks for a twin of the data also makes the run small, except for what overrides set.
 
     Args:
-      file: as after `--config`; or the config itself.
-      overrides: each `key.sub=value`, as after `--config.`
-      small_twin: False keeps the sizes that the run has on its real data.
+      file: a file or name, as after `--config`; or the config itself.
+      overrides: such as `key.sub=value`, as after `--config.`
+      small_twin: False keeps the sizes of the run on its real data.
 
     Raises:
       UserError: the file or an override cannot be read.
@@ -88,12 +88,12 @@ def read_config(
     limits = twin.limits(asked, overrides) if small else {}
     texts = [f"{key}={value!r}" for key, value in limits.items()]
     config = overridden(override(before, texts, NODES, Settings), overrides)
-    if told := twin.told(asked, config, limits):
-        _log.warning("twin: %s; what the command line sets stays", told)
+    if changes := twin.kept_limits(asked, config, limits):
+        _log.warning("twin: %s; values set on the command line are kept", changes)
     other = _other_data(resolved(before), config)
     if config["target"] and other and not any(text.startswith("target") for text in overrides):
         _log.warning(
-            "config.target dropped: it was published for other data (%s); to keep it, set "
+            "config.target is dropped, since it was published for other data (%s); to keep it, set "
             "--config.target.value",
             other[0],
         )
@@ -102,7 +102,7 @@ def read_config(
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the defaults of all that it names, so that it does not depend on the code's."""
+    """A config with the defaults of all that it names, so that later code may change its own."""
     return cfg.complete(config, NODES, Settings)
 
 
@@ -112,7 +112,7 @@ def overridden(config: Mapping[str, Any], overrides: Iterable[str]) -> dict[str,
 
 
 def _other_data(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """How two configs differ in the examples and classes that they ask for."""
+    """The differences between the examples and classes that two configs ask for."""
 
     def asked(config: Mapping[str, Any]) -> dict[str, Any]:
         nodes = (config.get(group) for group in ("data", "task"))
@@ -133,14 +133,14 @@ def build_experiment(
 
     Args:
       config: as `jaxdl.config.read` gives it.
-      resumed: there is a checkpoint, so that what `config.init_from` names need not be there.
-      devices: to be compiled for only. They need not exist, nor the data have so many examples as a
-        batch. By default those that JAX sees.
+      resumed: there is a checkpoint, so that what `config.init_from` names is not needed.
+      devices: to compile for, by default those that JAX sees. Given ones need not exist, and the
+        data may then have fewer examples than a batch.
 
     Raises:
-      UserError: anything in the config or the data that cannot be.
+      UserError: the config or the data is not valid.
     """
-    # ---- What costs nothing comes first: a slip is told before the data is read.
+    # ---- What costs nothing comes first, so that a mistake is found before the data is read.
     config = resolved(config)
     settings = Settings.of(config)
     training = settings.training
@@ -150,8 +150,8 @@ def build_experiment(
     task = build_task(settings.task, MANY_CLASSES)
     if training.carry and not task.continues:
         raise UserError(
-            "config.training.carry: a text goes on from batch to batch, other examples do not; it "
-            "needs the task language_modeling, without conditions"
+            "config.training.carry: only a text continues from batch to batch; use the task "
+            "language_modeling without conditions, or leave it out"
         )
     build_model(settings.model, None, task)
     init_from = None if resumed else settings.start
@@ -210,11 +210,11 @@ def build_experiment(
 
 
 def build_task(node: Node, classes: int) -> Task:
-    """The task of `config.task`, of as many classes as the data has where the node names none.
+    """The task of `config.task`; if the node leaves out `classes`, with those of the data.
 
     Args:
-      node: the config's.
-      classes: of the data; where they are not known yet, any number, to check the rest of the node.
+      node: of the config.
+      classes: the number in the data; if it is not known yet, any, to check the rest of the node.
 
     Raises:
       UserError: a key is unknown, missing or ill-typed.
@@ -234,11 +234,11 @@ def build_model(
     """The model of `config.model`, with the sizes that it leaves to the data and the task.
 
     Args:
-      node: the config's.
-      vocabularies: token column -> its vocabulary; None where they are not known yet, to check
-        the rest of the node.
-      task: `outputs` or `classes` that the node leaves out are as many as its classes.
-      ghost_batch_size: as of `config.training`.
+      node: of the config.
+      vocabularies: token column -> its vocabulary; None if they are not known yet, to check the
+        rest of the node.
+      task: if the node leaves out `outputs` or `classes`, they are the task's number of classes.
+      ghost_batch_size: see `config.training`.
 
     Raises:
       UserError: a key is unknown, missing or ill-typed, or a vocabulary too small for the data.
@@ -253,13 +253,13 @@ def build_model(
             arguments[argument] = size
         if isinstance(arguments[argument], int) and arguments[argument] < size:
             raise UserError(
-                f"config.model.{argument}: {arguments[argument]} is fewer than the {size} tokens "
-                f"of column {column!r}; set it to None"
+                f"config.model.{argument}: {arguments[argument]} is too small for the {size} "
+                f"tokens of column {column!r}; set it to None"
             )
     for argument in ("outputs", "classes"):
         if argument in takes and (classes := getattr(task, "classes", None)):
             arguments.setdefault(argument, classes)
-    if makes_nnx(thing):  # made with a key, when its parameters are
+    if makes_nnx(thing):  # the module is created with a key, together with its parameters
         fitting = cfg.checked(thing, arguments, "config.model")
         return functional(functools.partial(thing, **fitting), ghost_batch_size)
     model = cfg.call(thing, arguments, "config.model")
@@ -267,7 +267,7 @@ def build_model(
         return functional(model, ghost_batch_size)
     if ghost_batch_size:
         raise UserError(
-            "config.training.ghost_batch_size: is for Flax modules, and this model is functions; "
+            "config.training.ghost_batch_size: is only for Flax modules, which this model is not; "
             "leave it out"
         )
     return model
@@ -279,8 +279,8 @@ def load_splits(
     """The splits of `config.data`.
 
     Args:
-      node: the config's.
-      vocabularies: of a run; by default those of the train split.
+      node: of the config.
+      vocabularies: those of a run; by default they are made from the train split.
 
     Raises:
       UserError: the data cannot be read, or is not valid.
@@ -300,6 +300,10 @@ def load_splits(
         return shared.folds.apply(splits) if shared.folds else splits
     except UserError as error:
         raise UserError(f"config.data: {error}") from None
+    except Exception as error:
+        if not (line := own_line(error)):
+            raise
+        raise UserError(f"config.data.source: {reason(error)}{line}") from error
 
 
 def _order(
@@ -314,7 +318,7 @@ def _order(
 
 
 def _token_lengths(train: Table, buckets: int) -> tuple[int, ...]:
-    """So many lengths that equally many examples fall between two of them."""
+    """Lengths for `buckets`, between which equally many examples fall."""
     if buckets == 1:
         return ()
     longest = max(train.columns[name].shape[1] for name in train.vocabularies)
@@ -325,6 +329,8 @@ def _token_lengths(train: Table, buckets: int) -> tuple[int, ...]:
 def _token_counts(train: Table) -> np.ndarray:
     """The length of the longest sequence of each example."""
     if not train.vocabularies:
-        raise UserError("config.training.buckets: the data has no token columns to cut")
+        raise UserError(
+            "config.training.buckets: the data has no token columns to cut; leave it out"
+        )
     counts = [np.count_nonzero(train.columns[name], axis=1) for name in train.vocabularies]
     return np.max(counts, axis=0)

@@ -1,4 +1,4 @@
-"""One's own code, called as a run is trained: `config.callbacks`, or an argument of `train`."""
+"""The user's own code, called during training: `config.callbacks`, or an argument of `train`."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.errors import reason
+from jaxdl.errors import own_line, reason
 
 _log = logging.getLogger("jaxdl")
 
 
 class Callback:
-    """Is called as a run is trained; by default it does nothing.
+    """The base class of callbacks, whose methods are called during training and do nothing.
 
-    It sees what is recorded, as copies on the host, and returns nothing, so that it cannot change
-    the training, which waits for it. Whatever it raises is told once, with the line that raised it,
-    and from then on it is not called again in this start; other callbacks are, and training goes
-    on. Only `SystemExit` and `KeyboardInterrupt` end a run. Of several processes, the one that
-    writes the run directory calls them. A run that was killed trains the steps since its last
-    checkpoint again, and they are seen again.
+    A callback receives copies on the host and returns nothing, so that it cannot change the
+    training, which waits for it. What it raises is reported once, with its line; it is then not
+    called again in this start, while other callbacks and the training go on. Only `SystemExit` and
+    `KeyboardInterrupt` end a run. If several processes train, the one that writes the run directory
+    calls them. A run that was killed trains the steps since its last checkpoint again, and calls
+    them again.
 
     The arguments of its constructor are keys of its node in `config.callbacks`.
     """
 
     def on_start(self, config: Mapping[str, Any], folder: Path, step: int) -> None:
-        """Training begins, or goes on, after a step, in a run directory."""
+        """Training begins or resumes after a step, in a run directory."""
 
     def on_summary(self, step: int, values: Mapping[str, float]) -> None:
-        """A step was recorded, as `config.training.log_every` says: loss, gradient's norm, …"""
+        """A step was logged, as `config.training.log_every` says: loss, gradient norm, …"""
 
     def on_evaluation(
         self, step: int, metrics: Mapping[str, float], tables: Mapping[str, Any]
     ) -> None:
-        """All splits were evaluated: metrics as `split/metric`, and tables such as a confusion."""
+        """All splits were evaluated: `split/metric` -> value, and tables such as `confusion`."""
 
     def on_save(self, step: int, checkpoint: Path) -> None:
-        """A checkpoint is safely on disk, where it stays as `config.training.keep` says."""
+        """A checkpoint is safely on disk; `config.training.keep` says how long it stays."""
 
     def on_finish(self, result: Mapping[str, Any]) -> None:
         """The run has ended, and result.json is written."""
@@ -61,16 +61,7 @@ class Callbacks:
                 getattr(callback, hook)(*copy.deepcopy(values))
             except Exception as error:  # it is the user's own
                 self._callbacks.remove(callback)
-                name, where = type(callback).__name__, _place(error)
                 _log.warning(
                     "callback %s.%s%s: %s; it is not called again, and the run goes on",
-                    *(name, hook, where, reason(error)),
+                    *(type(callback).__name__, hook, own_line(error), reason(error)),
                 )
-
-
-def _place(error: BaseException) -> str:
-    """The line that raised an error, as ` (file:12)`."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""

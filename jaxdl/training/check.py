@@ -1,4 +1,4 @@
-"""Everything that can be known before training."""
+"""Checks an experiment before training, and says what can be known of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import jax
 import numpy as np
 
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, reason
+from jaxdl.errors import UserError, own_line, reason
 from jaxdl.kernels import FOREIGN_CALLS
 from jaxdl.metrics import Gathered, WeightedSum
 from jaxdl.optim import LeastSquares
 from jaxdl.parallel.sharding import why_whole
 from jaxdl.terminal import aligned, say
-from jaxdl.training.doubts import tell_doubts, tell_overlaps
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.memory import Memory, free_memory, mib
 from jaxdl.training.speed import Arithmetic
 from jaxdl.training.state import State, count
+from jaxdl.training.warn import warn_of_doubts, warn_of_overlaps
 from jaxdl.tree import flatten
 from jaxdl.types import Batch
 
@@ -29,15 +29,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
-    """Check an experiment, and say what was found, part by part.
+    """Check an experiment, and print the findings part by part.
 
     Raises:
-      UserError: the first thing that was not as it must be.
+      UserError: the first problem.
     """
     with experiment.precision.enabled():
         _data(experiment, say)
-        tell_doubts(experiment, check_shapes(experiment), say)
-        tell_overlaps(experiment.splits, say)
+        warn_of_doubts(experiment, check_shapes(experiment), say)
+        warn_of_overlaps(experiment.splits, say)
         state, batch = experiment.abstract_state, experiment.abstract_batch()
         if start := experiment.init_from:
             say(f"init_from   {start.path}: {start.fill(state.params, state.model_state)}")
@@ -47,7 +47,7 @@ def check(experiment: Experiment, say: Callable[[str], None] = say) -> None:
         say(f"parameters  {count(state.params):,}")
         for row in _table(state.params):
             say(row)
-        tell_placement(experiment, say)
+        report_placement(experiment, say)
         _cost(experiment, state, batch, say)
         _lowering(experiment, state, batch, say)
 
@@ -56,11 +56,11 @@ def check_shapes(experiment: Experiment) -> frozenset[str]:
     """Trace the model, the train step and every evaluation, without computing.
 
     Returns:
-      What will be measured, such as 'test/accuracy' and 'test/confusion'.
+      The names of what evaluation reports, such as 'test/accuracy' and 'test/confusion'.
 
     Raises:
-      UserError: the model cannot take the data, or the task cannot use what the model gives, or
-        what the run is to start from does not fit the model.
+      UserError: the model cannot take the data, the task cannot use the model's outputs, or the
+        weights to start from do not fit the model.
     """
     with experiment.precision.enabled():
         _check_model(experiment)
@@ -106,7 +106,7 @@ def _check_steps(experiment: Experiment) -> frozenset[str]:
 
 
 def _metrics(experiment: Experiment, split: str, state: State) -> list[str]:
-    """The names of what is measured on a split."""
+    """The names of what evaluation reports on a split."""
     table, size = experiment.splits[split], experiment.training.eval_batch_size
     fresh_carry = functools.partial(experiment.fresh_carry, size=size)
     state = replace(state, carry=jax.eval_shape(fresh_carry, state))
@@ -123,9 +123,9 @@ def _metrics(experiment: Experiment, split: str, state: State) -> list[str]:
 
 
 def _blank(metric: WeightedSum | Gathered, examples: int) -> Any:
-    """What `jaxdl.metrics.means` might give: zeros, and of what is kept of each example -1.
+    """What `jaxdl.metrics.means` might return: zeros for sums, and -1 for values per example.
 
-    As a label that is no object, so that nothing is there to be evaluated.
+    As a label, -1 stands for no object, so that there is nothing to evaluate.
     """
     if isinstance(metric, WeightedSum):
         return np.zeros(metric.sum.shape)
@@ -150,8 +150,8 @@ def _example(table: Table) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Say what of the state a device holds."""
+def report_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Say how much of the state each device holds."""
     devices, state = experiment.devices, experiment.abstract_state
     mesh = " x ".join(f"{size} {axis}" for axis, size in devices.mesh.shape.items())
     whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -159,7 +159,9 @@ def tell_placement(experiment: Experiment, say: Callable[[str], None]) -> None:
     say(f"devices     {mesh}: each holds {held} of the state's {all_of_it}")
     compute, sums = experiment.precision.compute, experiment.precision.sums
     if devices.placement != "replicated" and sums != compute:
-        say(f"precision   the state is sharded: gradients are summed in {compute}, not in {sums}")
+        say(
+            f"precision   the state is sharded, so gradients are summed in {compute}, not in {sums}"
+        )
     if devices.placement == "fsdp" and held == all_of_it:
         reason = why_whole(devices.mesh.shape, state.params)
         say(f"placement   fsdp shards nothing: {reason}")
@@ -184,7 +186,7 @@ def _cost(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], N
 
 
 def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str:
-    """The least number of parts in which a batch fits, as a remedy; each is compiled to know."""
+    """A remedy: the least number of parts in which a batch fits, found by compiling each."""
     size, shards = experiment.order.batch_size, experiment.devices.mesh.shape["data"]
     parts = 2 * experiment.training.accumulate
     while size % (parts * shards) == 0 and not isinstance(experiment.optimizer, LeastSquares):
@@ -201,12 +203,12 @@ def _what_fits(experiment: Experiment, state: Any, batch: Any, free: int) -> str
 
 
 def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str], None]) -> None:
-    """That the step can be compiled where there is no such device."""
+    """Check that the step lowers for all platforms, also without such a device."""
     for platform in PLATFORMS:
         export = jax.export.export(
             jax.jit(experiment.step),
             platforms=[platform],
-            # Only this machine will run it, so its own targets need be stable no longer than that.
+            # Nothing is kept of the export, so its custom calls need not be stable.
             disabled_checks=[
                 jax.export.DisabledSafetyCheck.custom_call(t) for t in FOREIGN_CALLS.values()
             ],
@@ -217,7 +219,7 @@ def _lowering(experiment: Experiment, state: Any, batch: Any, say: Callable[[str
 
 
 def _table(params: Any) -> list[str]:
-    """Path, shape, type and size of every parameter, and the axes along which it is cut."""
+    """Path, shape, type and size of every parameter, and the axes along which it is sharded."""
     rows = [
         (path, _show(leaf), f"{leaf.size:,}", _cut(leaf.sharding))
         for path, leaf in flatten(params).items()
@@ -228,17 +230,17 @@ def _table(params: Any) -> list[str]:
 def _cut(sharding: Any) -> str:
     if sharding.is_fully_replicated:
         return ""
-    return f"cut along ({', '.join(axis or '-' for axis in sharding.spec)})"
+    return f"sharded along ({', '.join(axis or '-' for axis in sharding.spec)})"
 
 
 def _traced(function: Callable[[], Any], what: str) -> Any:
-    """What a function returns; whatever it raises, in one line."""
+    """What a function returns; what it raises becomes a one-line UserError."""
     try:
         return function()
     except UserError:
         raise
     except Exception as error:  # Flax and JAX raise many types where something does not fit
-        raise UserError(f"{what}: {reason(error)}") from error
+        raise UserError(f"{what}: {reason(error)}{own_line(error)}") from error
 
 
 def _show(x: Any) -> str:

@@ -1,12 +1,12 @@
-"""Functions of a train step that give a train step again.
+"""Functions that take a train step and return a train step.
 
-    accumulate(step, n)                       the same update, the batch in n parts
-    data_parallel(step, dtype, mesh)          the same update, each device its share of the batch
+    accumulate(step, n)                       the same update, from a batch in n parts
+    data_parallel(step, dtype, mesh)          the same update, from each device's share of the batch
     truncated_bptt(step, period)              batches that continue one another
-    bucketed(step, columns, lengths)          token columns cut to what a batch needs
+    bucketed(step, columns, lengths)          token columns truncated to what a batch needs
     progressive_resize(step, sizes, ends)     smaller images in the early steps
-    gather_batch(step, fetch)                 batches named by rows of a data set
-    with_epochs(step, epochs)                 batches that tell the epoch of each example
+    gather_batch(step, fetch)                 batches given as rows of a data set
+    with_epochs(step, epochs)                 batches with the epoch of each example
     repeat(step)                              many steps in one compiled call
     population(step)                          many runs at once
 
@@ -33,13 +33,12 @@ from jaxdl.types import DATA_AXIS, EPOCH, Batch
 
 
 def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
-    """The same update from a batch taken in `parts` parts, one after the other.
+    """The same update, from a batch that is split into parts, computed one after the other.
 
-    Losses and gradients are sums, so the update equals the plain one to rounding, also where a
-    mask leaves the parts uneven. With batch norm each part is normalised by its own statistics, or
-    by those of its groups, which are the groups of the whole batch; each starts from the same
-    running statistics and the results are averaged, so their momentum counts once a step, not once
-    a part.
+    Losses and gradients are sums, so the update equals the plain one up to rounding, even if a mask
+    leaves the parts uneven. Batch norm normalises each part by its own statistics, or by those of
+    its groups, which are the groups of the whole batch. Each part starts from the same running
+    statistics and the results are averaged, so momentum counts once per step, not per part.
 
     Args:
       step: the plain step.
@@ -55,12 +54,12 @@ def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
         if size % (parts * together):
             groups = f" in groups of {group} examples" if group else ""
             raise UserError(
-                f"config.training.accumulate: {parts} does not divide batch {size}{groups}"
+                f"config.training.accumulate: {parts} parts do not divide a batch of {size}{groups}"
             )
 
         def part(x: jax.Array) -> jax.Array:
-            # Part i takes every parts-th group: with the batch spread over devices, each one's
-            # share of a part is already there, where contiguous parts would be gathered.
+            # Part i takes every parts-th group: then each device already has its share of the
+            # part, whereas contiguous parts would have to be gathered.
             x = x.reshape(-1, parts, together, *x.shape[1:]).swapaxes(0, 1)
             return x.reshape(parts, size // parts, *x.shape[3:])
 
@@ -89,16 +88,16 @@ def accumulate(step: Step, parts: int, group: int | None = None) -> Step:
 
 
 def data_parallel(step: Step, dtype: str, mesh: Mesh | None = None) -> Step:
-    """The same update, of gradients that each device computes of its share of the batch.
+    """The same update, from gradients that each device computes for its share of the batch.
 
     Losses and gradients are sums over examples, so their sum over devices is that of the whole
-    batch. They travel together, once a step, where `jit` sums each in the type that it was computed
-    in. Layers that mix examples must sum over the axis themselves; `jaxdl.models.layers` does so
-    for batch norm, and draws dropout as for the whole batch.
+    batch. They travel together, once a step; `jit`, in contrast, sums each in the type that it was
+    computed in. Layers that mix examples must sum over the axis themselves; `jaxdl.models.layers`
+    does so for batch norm, and draws dropout as for the whole batch.
 
     Args:
       step: the plain step.
-      dtype: in which gradients are summed.
+      dtype: the type in which gradients are summed.
       mesh: use `shard_map` along its axis `data`. Without a mesh the step runs inside of `jax.pmap`
         over an axis `data`, with the whole state and batch on every device; outside of one it is
         the plain step.
@@ -159,10 +158,10 @@ def truncated_bptt(step: Callable, period: int) -> Callable:
 def bucketed(
     function: Callable[[State, Batch], Any], columns: tuple[str, ...], lengths: tuple[int, ...]
 ) -> Callable[[State, Batch], Any]:
-    """The same function, of token columns cut to the shortest of `lengths` that holds the batch.
+    """The same function, with token columns truncated to the shortest length that holds the batch.
 
-    Padding, token 0, stands at the end of a sequence only, and must change nothing of the
-    function's result but the time it takes. One program holds a branch for each length.
+    Padding, token 0, may only stand at the end of a sequence, and must not affect the function's
+    result. The compiled program has a branch for each length.
 
     Args:
       function: of a state and a batch.
@@ -185,14 +184,14 @@ def bucketed(
 
 
 def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, ...]) -> Callable:
-    """The step, of smaller images until step `ends[-1]`: progressive resizing.
+    """The step with smaller images until step `ends[-1]`: progressive resizing.
 
-    Small images are quick, and enough to begin with (Howard 2018, DAWNBench; Tan and Le 2021,
-    "EfficientNetV2", section 4). One program holds a branch for each size.
+    Small images are fast, and enough to begin with (Howard 2018, DAWNBench; Tan and Le 2021,
+    "EfficientNetV2", section 4). The compiled program has a branch for each size.
 
     Args:
-      step: of floating-point images, columns of four axes.
-      sizes: side of the images, up to each of
+      step: takes batches with floating-point images, columns of four axes.
+      sizes: the side of the images before each of `ends`.
       ends: ascending step numbers; from the last one on, images are left as they are.
 
     Raises:
@@ -201,7 +200,9 @@ def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, 
 
     def run(state: State, batch: Batch) -> Any:
         if {"boxes", "extent"} <= {*batch}:
-            raise UserError("config.training.sizes: boxes do not shrink with images; leave it out")
+            raise UserError(
+                "config.training.sizes: would shrink images but not their boxes; leave it out"
+            )
 
         def shrunk(size: int) -> Callable[[State, Batch], Any]:
             def small(x: jax.Array) -> jax.Array:
@@ -219,12 +220,12 @@ def progressive_resize(step: Callable, sizes: tuple[int, ...], ends: tuple[int, 
 
 
 def gather_batch(step: Callable, fetch: Callable[[Any, jax.Array], Batch]) -> Callable:
-    """A step whose batch is named by what `fetch(state, rows)` makes of its rows."""
+    """A step that takes rows of a data set, from which `fetch(state, rows)` makes the batch."""
     return lambda state, rows: step(state, fetch(state, rows))
 
 
 def with_epochs(step: Callable, epochs: Callable[[jax.Array], jax.Array]) -> Callable:
-    """A step whose batch has the column `epoch`: what `epochs(state.step)` says of its rows."""
+    """A step whose batch gets the column `epoch`, `epochs(state.step)`."""
     return lambda state, batch: step(state, {**batch, EPOCH: epochs(state.step)})
 
 
@@ -261,8 +262,8 @@ def repeat(step: Callable) -> Callable:
 def population(step: Callable[..., tuple[State, Summary]]) -> Callable[..., tuple[State, Summary]]:
     """The step of many runs at once: every array has a leading axis of members.
 
-    Summaries too, but `finite`, which tells whether any member's is: `repeat` then goes on while
-    there is one to go on with, and members that have diverged touch no other.
+    So have summaries, except for `finite`, which says whether any member is finite: `repeat` then
+    goes on as long as one is. Members that have diverged do not affect the others.
     """
 
     def run(states: State, *batches: Any) -> tuple[State, Summary]:
@@ -278,12 +279,12 @@ def _reseed(state: State, part: jax.Array) -> State:
 
 
 def _mean_over_devices(x: jax.Array) -> jax.Array:
-    # Integers among a model's model_state are counters, the same on all.
+    # Integers in model_state are counters, the same on all devices.
     return jax.lax.pmean(x, DATA_AXIS) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def _add(total: jax.Array, part: jax.Array) -> jax.Array:
-    # Integers among a model's model_state are counters: the last one stands.
+    # Integers in model_state are counters: the last value counts.
     return total + part if jnp.issubdtype(part.dtype, jnp.inexact) else part
 
 

@@ -1,10 +1,10 @@
-"""How a run goes on: with more steps, and from data that lies elsewhere.
+"""How a run continues: with more steps, or with data that has moved.
 
-The config of a run may change in two ways. Its data may lie in another place, if it is the same by
-its fingerprint. A relative path is kept in config.json as an absolute one, so that the run resumes
-from any directory. And the run may be made longer. What it has trained stays as it was, so a
-schedule that ends with the run keeps its end, and its last rate from there on: it is not stretched,
-since the steps that were made took it as it was. Where that rate is 0, more steps are refused.
+The config of a run may change in two ways. Its data may have moved, if its fingerprint is the same;
+relative paths are kept in config.json as absolute ones, so that the run resumes from any directory.
+And the run may be made longer. The schedule is then not stretched, since the steps so far followed
+it as it was: where it ended with the run, its last rate continues. If that rate is 0, more steps
+are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Config = Mapping[str, Any]
 
 
 def with_absolute_paths(config: Config) -> dict[str, Any]:
-    """The config, whose data has absolute paths, if it is there."""
+    """The config with absolute paths to its data, where the data exists."""
     data = _node(config, "data")
     paths = {
         key: os.path.abspath(data[key])
@@ -41,17 +41,17 @@ def with_absolute_paths(config: Config) -> dict[str, Any]:
 
 
 def lasting(config: Config) -> dict[str, Any]:
-    """What must stay as it is when a run goes on: all but where its data lies.
+    """The part of a config that may not change when a run is resumed: all but the data's place.
 
-    What a twin would make smaller has been made so when the config was read. And nobody who is told
-    of a run changes it.
+    The limits for a twin were applied when the config was read, and trackers and callbacks cannot
+    change a run.
     """
     kept = {key: value for key, value in resolved(config).items() if key not in _NOT_OF_A_RUN}
     return _without(kept, "data", _places(_node(config, "data")))
 
 
 def past(config: Config) -> dict[str, Any]:
-    """What must stay as it is when a run is made longer: what made the steps so far."""
+    """The part of a config that may not change when a run is extended: what made its steps."""
     return _without(lasting(_pinned(config)), "training", OTHER_UNIT)
 
 
@@ -62,10 +62,10 @@ def length(config: Config) -> dict[str, Any]:
 
 
 def extended(config: Config, to: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the run made so long in all; as it is, if it is so long already.
+    """The config with a new total length; unchanged if that is its length already.
 
     Raises:
-      UserError: that is no length.
+      UserError: the length is not valid.
     """
     in_steps(to, 1, "--extend")
     if length(config) == to:
@@ -75,14 +75,14 @@ def extended(config: Config, to: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
-    """Check that a run is made longer, and has something to learn in it.
+    """Check that an extension makes the run longer, and that the added steps can learn something.
 
     Args:
       experiment: of the extended config.
-      before: how long the run was, as `length` gives it.
+      before: the run's length until now, as `length` returns it.
 
     Returns:
-      What is to be said of it.
+      A line to print about it.
 
     Raises:
       UserError: it becomes shorter, or its schedule has ended with a learning rate of 0.
@@ -91,8 +91,8 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
     end = Clock.of(before.get("steps"), before.get("epochs"), clock.steps_per_epoch).total
     if clock.total <= end:
         raise UserError(
-            f"--extend: the run is {end:,} steps long, and {clock.total:,} in all are no more; "
-            "give its whole length, such as --extend epochs=20"
+            f"--extend: the run already has {end:,} steps, and {clock.total:,} are not more; give "
+            "the total length, such as --extend epochs=20"
         )
     told = f"extended from {end:,} to {clock.total:,} steps"
     if experiment.rate is None:
@@ -101,14 +101,14 @@ def check_extension(experiment: Experiment, before: Mapping[str, Any]) -> str:
     if not rate > 1e-12:
         raise UserError(
             f"--extend: the learning rate has fallen to 0 at step {end:,}, so more steps would "
-            "change nothing; train another run from its weights instead, by "
+            "change nothing; start another run from its weights instead, with "
             "--config.init_from=RUN and another --workdir"
         )
-    return f"{told}; the learning rate there is {rate:.3g}, by the schedule as it was"
+    return f"{told}; the learning rate stays at {rate:.3g}, where the schedule ended"
 
 
 def check_patience(result: Mapping[str, Any] | None) -> None:
-    """Refuse to make a run longer that stopped before its end.
+    """Refuse to extend a run that stopped early.
 
     Raises:
       UserError: the result says that it stopped early.
@@ -116,13 +116,13 @@ def check_patience(result: Mapping[str, Any] | None) -> None:
     if result and (stopped := result.get("stopped_early")):
         raise UserError(
             f"--extend: the run stopped early at step {stopped['step']:,} of "
-            f"{stopped['of_steps']:,}, and with config.training.patience={stopped['patience']} it "
-            "would again; train another run with more patience, in another --workdir"
+            f"{stopped['of_steps']:,}, and would do so again with config.training.patience="
+            f"{stopped['patience']}; train another run with more patience, in another --workdir"
         )
 
 
 def _pinned(config: Config) -> dict[str, Any]:
-    """The config, whose schedules name their end where it is by default that of the run."""
+    """The config with the ends of schedules written out, which by default are that of the run."""
     optimizer = _node(config, "optimizer")
     groups = optimizer.get("groups")
     if isinstance(groups, tuple) and all(isinstance(g, tuple) and len(g) == 2 for g in groups):
@@ -140,7 +140,7 @@ def _ending(node: Any, config: Config) -> Any:
 
 
 def _node(config: Any, name: str) -> Mapping[str, Any]:
-    """A node of a config, empty where there is none: whoever builds it will tell."""
+    """A node of a config, or an empty one; whoever builds the config will report it."""
     node = config.get(name) if isinstance(config, Mapping) else None
     return node if isinstance(node, Mapping) else {}
 
@@ -154,5 +154,5 @@ def _without(config: Config, name: str, keys: Collection[str]) -> dict[str, Any]
 
 
 def _places(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings of `config.data` that name files or folders, its source's and TFDS's."""
+    """The keys of `config.data` that name files or folders."""
     return (*places_of(str(data.get("source"))), "data_dir")

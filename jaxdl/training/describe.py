@@ -1,4 +1,4 @@
-"""What a config can say: what its names can stand for, and the keys of each of its groups."""
+"""`jaxdl describe`: what a config can name, and the keys of its groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REGISTRIES: dict[str, Mapping[str, _Part]] = {
     "figures": FIGURES,
     "trackers": TRACKERS,
 }
-# The keys that name a part of a registry, and what all parts of one take besides their arguments.
+# The keys whose values are names in a registry, and the functions that document shared keys.
 _NAMED = {
     "config.model": "models",
     "config.task": "tasks",
@@ -48,7 +48,7 @@ _SHARED: dict[str, _Part] = {"optimisers": optim.build, "schedules": schedules.s
 
 @functools.cache
 def groups() -> dict[str, _Part]:
-    """The groups of a config: path -> the dataclass, or function, that says what its keys mean."""
+    """The groups of a config: path -> the dataclass, or function, that documents its keys."""
     of_sources = (pair for source in SOURCES.values() for pair in _groups(source, "config.data"))
     return {
         **dict(_groups(Settings, "config")),
@@ -60,7 +60,7 @@ def groups() -> dict[str, _Part]:
 
 
 def overview(*titles: str) -> Iterator[str]:
-    """The parts of registries, by default of all, and config's groups, with a line about each."""
+    """A line about each part of some registries, by default of all, and about each group."""
     listed = {**REGISTRIES, "groups": dict(sorted(groups().items()))}
     for title, parts in {title: listed[title] for title in titles or listed}.items():
         yield title
@@ -73,10 +73,10 @@ def overview(*titles: str) -> Iterator[str]:
 
 
 def describe(name: str) -> Iterator[str]:
-    """What a name stands for: docstring, arguments, types and defaults.
+    """The docstring, arguments, types and defaults of what a name stands for.
 
     Args:
-      name: of a registry's part, the path of a group such as 'config.training', or a dotted
+      name: in a registry, the path of a group such as 'config.training', or a dotted
         'package.module:thing', which is imported.
 
     Raises:
@@ -107,7 +107,7 @@ def describe(name: str) -> Iterator[str]:
 
 
 def names() -> list[str]:
-    """All that `describe` knows: groups and their keys, registries and their parts."""
+    """All names that `describe` knows: groups and their keys, registries and their parts."""
     parts = [name for registry in REGISTRIES.values() for name in registry]
     keys = [f"{path}.{key}" for path, group in groups().items() for key in _keys(group)]
     return [*dict.fromkeys([*groups(), *REGISTRIES, *parts, *keys])]
@@ -127,16 +127,16 @@ def _described(heading: str, thing: _Part, registry: str) -> Iterator[str]:
     if said.body and not thing.__module__.startswith("optax"):
         yield ""
         yield from _indented(said.body, 2)
-    by_hand = (*FIGURES.values(), *_SHARED.values())  # called with more than a config holds
+    by_hand = (*FIGURES.values(), *_SHARED.values())  # their arguments are not keys of a config
     for name in () if thing in by_hand else cfg.parameters(thing):
         yield from ("", *_argument(thing, name))
     if registry in _SHARED and thing is not optim.LeastSquares:
         shared = next(path for path, group in groups().items() if group is _SHARED[registry])
-        yield from ("", f"  What all {registry} take besides: jaxdl describe {shared}")
+        yield from ("", f"  Keys that all {registry} share: jaxdl describe {shared}")
 
 
 def _keys(group: _Part | None) -> Iterable[str]:
-    """The keys of a group; what `optim` says of its own is in words alone."""
+    """The keys of a group; those of a function are only documented in its text."""
     return cfg.parameters(group) if inspect.isclass(group) else ()
 
 

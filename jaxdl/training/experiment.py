@@ -1,7 +1,7 @@
-"""An experiment: the parts that a config names, and the functions that are made of them.
+"""An experiment: the parts that a config names, and the functions made from them.
 
 `jaxdl.training.build` makes one. Nothing here runs until it is compiled: every function is pure,
-and its shapes are known from those of the data.
+and its shapes follow from those of the data.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from jaxdl.types import Batch
 
 @dataclass(frozen=True)
 class Experiment:
-    """The parts of an experiment, and the functions made of them.
+    """The parts of an experiment, and the functions made from them.
 
     Attributes:
       config: what it was built from.
-      rate: the learning rate by step, for reporting, where there is one for all parameters.
-      token_lengths: to which token columns are cut; empty where they are not.
+      rate: the learning rate by step, for logging, if all parameters share one.
+      token_lengths: the lengths to which token columns are truncated; empty if they are not.
       several_views: whether evaluation sees several views of an example.
-      target: None on a twin, whose figures mean nothing.
-      init_from: None where there is a checkpoint to go on from.
-      logging: name -> makes a tracker, of a run that is told of.
-      callbacks: each makes a callback of a run.
+      target: None on a twin, whose numbers mean nothing.
+      init_from: None if there is a checkpoint to resume from.
+      logging: name -> function that creates a tracker.
+      callbacks: name -> function that creates a callback.
     """
 
     config: Mapping[str, Any]
@@ -84,8 +84,8 @@ class Experiment:
     def sums_gradients(self) -> bool:
         """Whether each device computes its share alone, so that the type of sums can be chosen.
 
-        `jit` sums in the type of arithmetic. A state that is sharded is left to it: alone, a device
-        would hold all of the state and of its gradient.
+        `jit` sums in the type of the arithmetic. Sharded states are left to `jit`, since a device
+        alone would have to hold the whole state and gradient.
         """
         devices, other = self.devices, self.precision.sums != self.precision.compute
         divided = devices.mesh.size > 1 and devices.placement == "replicated"
@@ -126,7 +126,7 @@ class Experiment:
 
     @functools.cached_property
     def generation(self) -> Callable[[State, Batch], Any]:
-        """(state, batch) -> tokens that the model generates."""
+        """(state, batch) -> generated tokens."""
         task, train = self.scores_text, self.splits["train"]
         assert task is not None
         width = train.columns[task.tokens].shape[1]
@@ -136,7 +136,7 @@ class Experiment:
         return transformed(plain, self.transforms.always)
 
     def run_steps(self, state: State, columns: Any, batches: Any, n: jax.Array) -> Any:
-        """`n` steps on what a `DeviceLoader` gives; this is what is compiled."""
+        """`n` steps on the batches of a `DeviceLoader`; this is what is compiled."""
         one = combinators.gather_batch(self.step, lambda state, rows: fetch(columns, rows))
         return combinators.repeat(one)(state, batches, n)
 
@@ -186,7 +186,7 @@ class Experiment:
         return self.devices.abstract(shapes, self.devices.spread())
 
     def abstract_eval_batch(self, split: str) -> Batch:
-        """Shapes, types and shardings of a batch of evaluation, with its `mask`."""
+        """Shapes, types and shardings of an evaluation batch, with its `mask`."""
         size = self.training.eval_batch_size
         shapes = self.splits[split].batch_shapes(size, evaluation=True)
         shapes = {**shapes, "mask": jax.ShapeDtypeStruct((size,), bool)}
@@ -216,7 +216,7 @@ class Experiment:
         return self.training.evaluate
 
     def headline(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Those metrics of an evaluation that are shown; metrics.jsonl has all."""
+        """The metrics of an evaluation that are printed; metrics.jsonl has all."""
         own = self.task.headline
         chosen = {part.metric for part in (self.target, self.training.best) if part}
         return {
@@ -227,7 +227,7 @@ class Experiment:
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:
-        """What must be known of the data to use what was learnt from it, or to go on learning."""
+        """What must be known of the data to use the trained model, or to resume training."""
         train = self.splits["train"]
         return {
             "columns": {
@@ -251,16 +251,20 @@ class Experiment:
     # ---- Parts of the above
 
     def _plain_step(self) -> Callable:
-        """The step of a transformed batch, but for what comes between batches and devices."""
+        """The step of a transformed batch, without truncated BPTT, buckets and resizing."""
         training = self.training
         if isinstance(self.optimizer, optim.LeastSquares):
             if self.devices.parallel == "pmap":
-                raise UserError("config.parallel: least_squares sums no gradients; set it to 'jit'")
+                raise UserError(
+                    "config.parallel: least_squares does not work with pmap; set it to 'jit'"
+                )
             if training.accumulate > 1:
-                raise UserError("config.training.accumulate: least_squares takes the batch whole")
+                raise UserError(
+                    "config.training.accumulate: least_squares needs the whole batch; leave it out"
+                )
             if training.ema_decay:
                 raise UserError(
-                    "config.training.ema_decay: least_squares is at the minimum after one step; "
+                    "config.training.ema_decay: least_squares reaches the minimum in one step; "
                     "leave it out"
                 )
             return make_least_squares(self.model, self.task, self.precision)
@@ -281,7 +285,7 @@ class Experiment:
 
     @property
     def _eval_model(self) -> Model:
-        """The model, of as many views of an example as evaluation is given."""
+        """The model, averaging over views if evaluation sees several."""
         return average_views(self.model) if self.several_views else self.model
 
     def _bucketed(self, function: Callable) -> Callable:
@@ -304,5 +308,5 @@ class Experiment:
 
 
 def _traced_once(function: Callable) -> Callable:
-    """The same function, of which checks and programs of the same shapes share one trace."""
+    """The same function, traced once for all checks and programs with the same shapes."""
     return jax.jit(function, inline=True)

@@ -1,4 +1,4 @@
-"""What figures need of a run: its results, and functions that ask its state."""
+"""What figures need of a run: its results, and functions of its state."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ def make_least_squares(
     """
     precision = precision or Precision()
     if not isinstance(task, SquaredErrors):
-        raise UserError("config.optimizer: least_squares needs a regression task on squares")
+        raise UserError(
+            "config.optimizer: least_squares needs a regression task with squared errors"
+        )
     task.check_squares()
 
     def step(state: State, batch: Batch) -> tuple[State, Summary]:

@@ -1,4 +1,4 @@
-"""Who is told of a run as it trains: its trackers and its callbacks. None of them can change it."""
+"""The trackers and callbacks that follow a run as it trains; they cannot change it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.errors import UserError, reason
+from jaxdl.errors import UserError
 from jaxdl.json_files import strict
 from jaxdl.parallel.processes import leads
 from jaxdl.trackers import Trackers
@@ -23,16 +23,16 @@ Makers = Mapping[str, Callable[[], Any]]
 def named(
     nodes: tuple[str | Node, ...], registry: Mapping[str, Any], kind: type, path: str
 ) -> dict[str, Callable[[], Any]]:
-    """Name -> makes what a node names, once a run trains: only then is what it needs imported.
+    """Name -> function that creates what the node names, when training begins.
 
     Args:
-      nodes: the config's, each a name or a dict of a name and arguments.
-      registry: what they can name, beside classes of the user's.
-      kind: of which class they must be.
+      nodes: of the config, each a name or a dict of a name and arguments.
+      registry: what they can name, besides the user's own classes.
+      kind: the class that they must inherit from.
       path: where they stand in the config.
 
     Raises:
-      UserError: a name is unknown or comes twice, or an argument is unknown or ill-typed.
+      UserError: a name is unknown or repeated, or an argument is unknown or ill-typed.
     """
     made = dict[str, Callable[[], Any]]()
     for i, node in enumerate(nodes):
@@ -43,49 +43,40 @@ def named(
             raise UserError(f"{where}: {str(node['name'])!r} is not a jaxdl.{kind.__name__}")
         cfg.checked(thing, arguments, where)
         if node["name"] in made:
-            raise UserError(f"{where}: {str(node['name'])!r} comes twice; name it once")
-        made[node["name"]] = functools.partial(_made, thing, arguments, where)
+            raise UserError(f"{where}: {str(node['name'])!r} is named twice; name it once")
+        made[node["name"]] = functools.partial(cfg.call, thing, arguments, where)
     return made
-
-
-def _made(thing: type, arguments: Mapping[str, Any], where: str) -> Any:
-    try:
-        return cfg.call(thing, arguments, where)
-    except UserError:
-        raise
-    except Exception as error:  # the class is the user's
-        raise UserError(f"{where}: {reason(error)}") from error
 
 
 class Listeners:
     """The trackers and callbacks of a run, in the process that writes the run directory.
 
     Args:
-      logging: name -> makes a tracker.
-      callbacks: each makes a callback.
-      more: callbacks beside them.
+      logging: name -> function that creates a tracker.
+      callbacks: name -> function that creates a callback.
+      more: further callbacks.
       run: the directory.
 
     Raises:
-      UserError: one cannot be made, for instance since its extra is not installed.
+      UserError: one cannot be created, for instance because its extra is not installed.
     """
 
     def __init__(
         self, logging: Makers, callbacks: Makers, more: Sequence[Callback], run: Run
     ) -> None:
-        self._run, told = run, leads()
-        trackers = {name: make() for name, make in logging.items()} if told else {}
+        self._run, writes = run, leads()
+        trackers = {name: make() for name, make in logging.items()} if writes else {}
         self._trackers = Trackers(trackers, run.out)
-        made = [make() for make in callbacks.values()] if told else []
-        self._callbacks = Callbacks([*made, *more] if told else [])
+        made = [make() for make in callbacks.values()] if writes else []
+        self._callbacks = Callbacks([*made, *more] if writes else [])
         self.figure = self._trackers.figure
 
     def remember(self) -> None:
-        """Note what was told before lines of metrics.jsonl are removed."""
+        """Note what was sent, before lines of metrics.jsonl are removed."""
         self._trackers.remember(self._run.history())
 
     def start(self, config: Mapping[str, Any], step: int) -> None:
-        """Training begins, or goes on, after a step."""
+        """Training begins or resumes after a step."""
         self._trackers.start(config, step, self._run.history())
         self._callbacks("on_start", config, self._run.folder, step)
 
@@ -101,7 +92,7 @@ class Listeners:
         tables: Mapping[str, Any],
         speed: Mapping[str, float],
     ) -> None:
-        """All splits were evaluated; and the speed of training before."""
+        """All splits were evaluated; `speed` is that of the training before."""
         self._trackers.log(step, {**metrics, **speed})
         self._callbacks("on_evaluation", step, metrics, tables)
 
@@ -121,5 +112,5 @@ class Listeners:
         self._callbacks("on_finish", result)
 
     def close(self) -> None:
-        """Tell the trackers of a run that has not ended that it has stopped."""
+        """Tell the trackers that the run was stopped before its end."""
         self._trackers.finish(None)

@@ -45,11 +45,12 @@ class Trainee(Protocol):
     """What the loop trains, and records: a run (`Recorder`), or a population of runs.
 
     Attributes:
-      experiment: says how long, and when to evaluate and to save.
+      experiment: says how long to train, and when to evaluate and to save.
       checkpoints: where `save` saves to.
-      progress: shows how far it is.
-      timing: what the time is spent on.
-      evaluated: False if a signal cut off the evaluation of what `start` returns; it is made first.
+      progress: shows the progress of training.
+      timing: measures what the time is spent on.
+      evaluated: False if a signal cut off the evaluation of the state that `start` returns, which
+        is then evaluated first.
     """
 
     experiment: Experiment
@@ -67,19 +68,19 @@ class Trainee(Protocol):
         """Whether there is anything left to train."""
 
     def start(self) -> tuple[int, State]:
-        """The newest sound checkpoint, or the state before the first step; and its step."""
+        """The step and state to start from: the newest sound checkpoint, or the initial state."""
 
     def compile(self, state: State) -> Any:
-        """(state, batches, n) -> (state, summaries), compiled: `n` steps on what `loader` gives."""
+        """(state, batches, n) -> (state, summaries), compiled: `n` steps on batches of `loader`."""
 
     def record(self, step: int, n: int, summaries: Summary) -> None:
         """Log the summaries of `n` steps from `step`."""
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
+        """Evaluate, log and show; returns whether to save: it is the best so far, or the last."""
 
     def save(self, step: int, state: State, evaluated: bool = True) -> None:
-        """Save the state, and whether it was evaluated; it is written in the background."""
+        """Save the state in the background, with whether it was evaluated."""
 
     def finish(self, state: State, steps: int) -> Any:
         """Write the result, `steps` steps after the start, and return it."""
@@ -97,16 +98,16 @@ def train(
     Args:
       experiment: what is trained.
       run: the directory to write to.
-      progress: shows how far it is.
-      callbacks: called beside those of the config.
+      progress: shows the progress of training.
+      callbacks: called in addition to those of the config.
       profile: steps to trace.
 
     Returns:
-      The result, as it is written to result.json.
+      The result, as written to result.json.
 
     Raises:
       Diverged: the loss or the gradient is not finite.
-      UserError: the disk is full, or no checkpoint is sound, or they are of another run.
+      UserError: the disk is full, no checkpoint is sound, or they belong to another run.
       SystemExit: a signal asked to stop; the state was saved.
     """
     if progress is None:
@@ -122,8 +123,8 @@ def train(
 def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None) -> Any:
     """Start, step to the end, finish.
 
-    A call of several steps is computed while the summaries of the one before are recorded and the
-    batches of the next one are made. After a signal nothing is computed that a resumed run can
+    While a call of several steps is computed, the summaries of the one before are recorded and the
+    batches of the next are made. After a signal, nothing is computed that a resumed run can
     compute: no evaluation, no figure.
     """
     experiment, loader, timing = trainee.experiment, trainee.loader, trainee.timing
@@ -194,26 +195,26 @@ def run_loop(trainee: Trainee, stop: StopSignal, profile: Profile | None = None)
 
 
 def save_due(trainee: Trainee, step: int) -> bool:
-    """Whether to save after `step` steps; as `Checkpoints.overdue` says if the config does not."""
+    """Whether to save after `step` steps; `Checkpoints.overdue` decides if the config does not."""
     periods = trainee.experiment.periods
     unset = periods.save is None
     return periods.due(periods.save, step) or (unset and trainee.checkpoints.overdue())
 
 
 class _Signals:
-    """What a signal makes of a run: what is given up, what is saved, and what is said of it."""
+    """What happens after a signal: what is given up, what is saved, and what is printed."""
 
     def __init__(self, trainee: Trainee, stop: StopSignal, pace: Pace) -> None:
         self._trainee, self._stop, self._pace = trainee, stop, pace
         stop.answer = self._answer
 
     def giving_up(self, nothing_to_save: bool = False) -> AbstractContextManager[None]:
-        """A block that a signal interrupts, unless several processes must go on together."""
+        """A block that a signal interrupts, unless several processes must continue together."""
         alone = jax.process_count() == 1
         return self._stop.giving_up(nothing_to_save) if alone else nullcontext()
 
     def abandon(self, step: int, state: State, unread: Any) -> NoReturn:
-        """Stop if the next input does not come; save what this process can."""
+        """Stop because the next input does not come; save what this process can."""
         if jax.process_count() > 1:  # several save together, and the others are not here
             raise SystemExit(128 + self._stop.asked)
         if unread:
@@ -228,16 +229,16 @@ class _Signals:
         raise SystemExit(128 + asked)
 
     def _answer(self, signals: int) -> None:
-        """Say what a signal makes happen, when, and what a second one would."""
+        """Print what a signal will do, when, and what a second one would do."""
         stop, seconds, saved = self._stop, self._pace.seconds, self._trainee.checkpoints.steps()
         since = (
             f"the steps since the last checkpoint at step {saved[-1]:,}" if saved else "all steps"
         )
         when = f", in about {duration(max(1, seconds))}" if seconds else ""
         after = "without this evaluation" if stop.gives_up else f"after this call{when}"
-        text = f"stopping {after}; press Ctrl-C again to stop now and lose {since}"
+        text = f"stopping {after}; press Ctrl-C again to stop now, losing {since}"
         if stop.nothing_to_save:
-            text = "stopping; no step is lost, run again to resume"
+            text = "stopping; no steps are lost, run again to resume"
         elif signals > 1:
             text = f"stopped; {since} are lost, run again to resume"
         if signals < 3:

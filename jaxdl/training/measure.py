@@ -1,4 +1,4 @@
-"""Measuring a state: the task's report on every split, and scores of what the model generates."""
+"""Evaluates a state: the task's report on every split, and scores of generated text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from jaxdl.training.state import State
 
 
 class Measure:
-    """Measures states of an experiment; compiled once, for all splits.
+    """Evaluates states of an experiment; compiled once for all splits.
 
     Args:
-      experiment: says what is measured, and on which splits.
+      experiment: says what to evaluate, and on which splits.
       state: any state of it, for its shapes.
     """
 
@@ -45,7 +45,7 @@ class Measure:
         return numbers, {name: value for name, value in reports.items() if name not in numbers}
 
     def _begun(self, state: State) -> State:
-        """The state, with the carry of sequences that have not begun, which it may have learnt."""
+        """The state with the carry of sequences that have not begun, which may be learned."""
         size = self.experiment.training.eval_batch_size
         return replace(state, carry=self.experiment.fresh_carry(state, size))
 
@@ -61,7 +61,7 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
       Its step, the metrics, and how many examples of each split were evaluated.
 
     Raises:
-      UserError: nothing was saved, or nothing that is sound.
+      UserError: there is no checkpoint, or none that is sound.
     """
     with experiment.precision.enabled():
         checkpoints = Checkpoints(run.checkpoints, best=run.best_wanted)

@@ -1,4 +1,4 @@
-"""The memory that a compiled train step takes of a device, by XLA's own analysis."""
+"""The memory that a compiled train step needs on a device, by XLA's own analysis."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import jax
 
 @dataclass(frozen=True)
 class Memory:
-    """What a compiled program of one step takes; all zero where the back end does not say.
+    """The memory that a compiled step needs; zero if the back end does not report it.
 
     Attributes:
       held: bytes of its arguments, such as state and batch.
-      work: bytes of work space, and of results that take no argument's place.
+      work: bytes of work space, and of results that do not reuse an argument's memory.
     """
 
     held: int
@@ -23,7 +23,7 @@ class Memory:
 
     @classmethod
     def of(cls, compiled: Any) -> Memory:
-        """That of a compiled program."""
+        """The memory of a compiled program."""
         memory = compiled.memory_analysis()
         if memory is None:
             return cls(0, 0)
@@ -32,12 +32,12 @@ class Memory:
 
     @property
     def needed(self) -> int:
-        """Bytes of memory, of a device."""
+        """Bytes needed on one device."""
         return self.held + self.work
 
     def __str__(self) -> str:
-        """`3.5 MiB of state and data, 12.0 MiB of work space, a device`."""
-        return f"{mib(self.held)} of state and data, {mib(self.work)} of work space, a device"
+        """`3.5 MiB of state and data and 12.0 MiB of work space per device`."""
+        return f"{mib(self.held)} of state and data and {mib(self.work)} of work space per device"
 
 
 def mib(size: float) -> str:
@@ -46,7 +46,7 @@ def mib(size: float) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that a device of this process has left, or on a CPU the machine; None if unknown."""
+    """Free bytes on a device of this process, or of the machine on a CPU; None if unknown."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if all("bytes_limit" in s for s in stats):
         return min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats)

@@ -43,14 +43,14 @@ class Periods:
         return max(1, min([*nearest, self.total - step]))
 
     def waited(self, step: int, best: int | None) -> int:
-        """Evaluations after the best one, up to a step.
+        """The number of evaluations since the best one.
 
-        It follows from the two steps alone, so that a resumed run counts as one that was never
-        stopped. The evaluation at the end of a run that is extended later is not counted.
+        It follows from the two steps alone, so that a resumed run counts like one that was never
+        stopped. An evaluation at the end of a run that is extended later does not count.
 
         Args:
-          step: at which the last evaluation was.
-          best: at which the best was; None if there is none.
+          step: the step of the last evaluation.
+          best: the step of the best one; None if there is none.
         """
         period = self.evaluate
         return step // period - (best or 0) // period if period else 0

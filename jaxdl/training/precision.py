@@ -1,4 +1,4 @@
-"""Which types are kept, computed in, and handed on."""
+"""The types of parameters, arithmetic and outputs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Precision:
       params: type of the parameters and of the optimiser's state.
       compute: type of inputs and parameters inside the model.
       output: type of what the model hands to the task, which sums losses in it.
-      reduce: type in which gradients are summed over devices, but that float64 parameters keep
-        float64, and a state that is sharded that of `compute`.
+      reduce: type in which gradients are summed over devices; float64 parameters keep float64, and
+        sharded states use `compute`.
     """
 
     params: Float = "float32"
@@ -50,7 +50,7 @@ class Precision:
         return "float64" if self.params == "float64" else self.reduce
 
     def enabled(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which JAX has these types: it holds float64 back unless asked."""
+        """A context in which JAX has these types; float64 must be enabled."""
         wide = any(getattr(self, field.name) == "float64" for field in fields(self))
         return jax.enable_x64(True) if wide else contextlib.nullcontext()
 

@@ -1,4 +1,4 @@
-"""A trace of some steps, for xprof and TensorBoard."""
+"""Traces some steps, for xprof and TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Profile:
     """`--profile 100:10`: traces ten steps, from step 100 on.
 
     Args:
-      start: updates that are made before.
-      length: steps that are traced.
-      folder: to which the trace is written, below `plugins/profile`.
+      start: the number of updates before the trace.
+      length: the number of steps to trace.
+      folder: the trace is written to `plugins/profile` in it.
     """
 
     start: int
@@ -28,19 +28,19 @@ class Profile:
     _active: bool = False
 
     def check(self, step: int, total: int) -> None:
-        """Check that the steps are among those to be made.
+        """Check that the run will make these steps.
 
         Raises:
           UserError: they are not.
         """
         where = f"--profile {self.start}:{self.length}"
         if self.start < step:
-            raise UserError(f"{where}: the run is at step {step:,} already; name a later step")
+            raise UserError(f"{where}: the run is already at step {step:,}; name a later step")
         if self.start + self.length > total:
             raise UserError(f"{where}: the run has {total:,} steps; name earlier or fewer")
 
     def limit(self, to_event: Callable[[int], int]) -> Callable[[int], int]:
-        """Steps from one to the next event, of which the trace's beginning and end are two."""
+        """Steps to the next event, where the trace's beginning and end are events too."""
 
         def limited(step: int) -> int:
             ends = [end for end in (self.start, self.start + self.length) if step < end]
@@ -49,7 +49,7 @@ class Profile:
         return limited
 
     def traced(self, call: Any, first: int, say: Callable[[str], None]) -> Any:
-        """`call(state, batches, n) -> (state, summaries)`, of which the steps are traced.
+        """`call(state, batches, n) -> (state, summaries)`, with the steps traced.
 
         Args:
           call: makes `n` steps.

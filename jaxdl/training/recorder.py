@@ -1,4 +1,4 @@
-"""A run as the loop sees it: how it starts, and what is logged, evaluated, saved and drawn."""
+"""Starts a run for the loop, and logs, evaluates, saves and draws it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Recorder:
     Args:
       experiment: what is trained.
       run: the directory to write to.
-      progress: shows how far it is.
+      progress: shows the progress of training.
       timing: shared by the members of a population; by default its own.
-      callbacks: called beside those of the config.
+      callbacks: called in addition to those of the config.
 
     Attributes:
       metrics: of the newest evaluation.
       measure: evaluates a state; set by `compile`.
-      evaluated: whether the state that training starts from was evaluated, if that was due.
+      evaluated: whether the state to start from was evaluated, if that was due.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Recorder:
 
     @property
     def active(self) -> bool:
-        """A single run trains to the end, or until its patience is at an end."""
+        """Whether to train on: a single run trains to its end, or until its patience runs out."""
         patience, best = self.experiment.training.patience, self._best
         waited = self.experiment.periods.waited(self._evaluated_at, best["step"] if best else None)
         return patience is None or waited < patience
@@ -91,7 +91,7 @@ class Recorder:
     # ---- Start
 
     def start(self) -> tuple[int, State]:
-        """The newest sound checkpoint, or the state before the first step; and its step."""
+        """The step and state to start from: the newest sound checkpoint, or the initial state."""
         restored = self.checkpoints.restore(self.experiment.abstract_state)
         if restored is not None:
             state, notes = restored
@@ -110,7 +110,7 @@ class Recorder:
         return step, state
 
     def begin(self, step: int, evaluated: bool = True) -> None:
-        """Prepare the directory for logging from a step on, or from its evaluation on."""
+        """Prepare the directory for logging after a step, or from its evaluation on."""
         self._speed.restart(step)
         self._listeners.remember()
         self.run.start(step, self.experiment.description, evaluated)
@@ -127,7 +127,7 @@ class Recorder:
         return experiment.init((filled.params, filled.model_state))
 
     def compile(self, state: State) -> Callable[[State, Any, int], tuple[State, Summary]]:
-        """One compilation for training, and one for evaluation."""
+        """Compile the training program and the evaluation."""
         began, devices = time.perf_counter(), self.experiment.devices
         columns = devices.replicate(self.loader.columns)
         batches = devices.scatter(self.loader.make(0, 0), axis=1)
@@ -137,10 +137,10 @@ class Recorder:
         self.measure = Measure(self.experiment, state)
         self.timing.compiling = time.perf_counter() - began
         self._speed.arithmetic = arithmetic
-        told = [f"{count(state.params):,} parameters", str(Memory.of(program))]
+        facts = [f"{count(state.params):,} parameters", str(Memory.of(program))]
         if arithmetic is not None:
-            told.insert(1, arithmetic.per_example(self.experiment.order.batch_size))
-        self.progress.say(f"{'; '.join(told)}; compiled in {duration(self.timing.compiling)}")
+            facts.insert(1, arithmetic.per_example(self.experiment.order.batch_size))
+        self.progress.say(f"{'; '.join(facts)}; compiled in {duration(self.timing.compiling)}")
 
         def call(state: State, batches: Any, n: int) -> tuple[State, Summary]:
             return program(state, columns, devices.scatter(batches, axis=1), np.int32(n))
@@ -149,7 +149,7 @@ class Recorder:
 
     @functools.cached_property
     def _origin(self) -> dict[str, Any]:
-        """The config and data of this run, which a checkpoint must share to be resumed."""
+        """The config and data of this run, with which a checkpoint must agree to be resumed."""
         data = self.experiment.description
         origin = {"config": self.experiment.config, "data": {k: data[k] for k in _FINGERPRINT}}
         return cfg.plain(origin, "checkpoint")
@@ -166,8 +166,8 @@ class Recorder:
         ]
         if changes:
             raise UserError(
-                f"{self.run.checkpoints}: are of another run ({some(changes)}); restore its config "
-                "and data, or choose another --workdir"
+                f"{self.run.checkpoints}: belong to another run ({some(changes)}); restore its "
+                "config and data, or choose another --workdir"
             )
 
     # ---- What is kept
@@ -192,7 +192,7 @@ class Recorder:
         self.progress.show(step + n, float(values["loss"][-1]), waiting)
 
     def evaluate(self, step: int, state: State) -> bool:
-        """Evaluate, log and show; returns whether to save: the best so far, or the last."""
+        """Evaluate, log and show; returns whether to save: it is the best so far, or the last."""
         self.metrics, self._tables = self.measure(state)
         self._evaluated_at = step
         speed = self._speed.since(step, self.timing.training, self.loader.waited)
@@ -242,7 +242,7 @@ class Recorder:
         self._draw(state, result)
         self.run.check_held()
         write_json(self.run.out / "tables.json", self._tables, indent=None)
-        write_json(self.run.out / "result.json", result)  # the last: it says that all is done
+        write_json(self.run.out / "result.json", result)  # last, since it says that all is done
         self._listeners.finish(result)
         return result
 
@@ -250,12 +250,12 @@ class Recorder:
         """Draw the figures of a run that has finished; nothing else of it changes."""
         restored = self.checkpoints.restore(self.experiment.abstract_state)
         if restored is None:
-            raise UserError("no checkpoint is left to draw from")
+            raise UserError("there is no checkpoint to draw them from")
         self._tables = self.run.tables()
         self._draw(self.experiment.devices.gathered(restored[0]), result)
 
     def close(self) -> None:
-        """Tell the trackers of a run that has not finished that it has stopped."""
+        """Tell the trackers that the run was stopped before its end."""
         self._listeners.close()
 
     def _draw(self, state: State, result: Mapping[str, Any]) -> None:
@@ -264,12 +264,12 @@ class Recorder:
         draw(self.experiment.figures, finished, self._figure_folder(result["step"]))
 
     def _figure_folder(self, step: int) -> FigureFolder:
-        """Where figures of a step go."""
+        """Where the figures of a step go."""
         publish = functools.partial(self._listeners.figure, step)
         return FigureFolder(self.run.figures, self._figures, publish)
 
     def _stopped_early(self, step: int) -> dict[str, int] | None:
-        """At which step of how many, for want of a better evaluation; None if it did not."""
+        """Where patience ended the run, as in result.json; None if it did not."""
         total, patience = self.experiment.clock.total, self.experiment.training.patience
         if self.active or patience is None or step == total:
             return None

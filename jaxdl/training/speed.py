@@ -12,7 +12,7 @@ from jaxdl.chips import Chip, chip_of
 from jaxdl.hlo import Program
 from jaxdl.parallel.mesh import Devices
 
-# What hides its operations from whoever reads the program: cuDNN's, and kernels. oneDNN's are read.
+# Calls whose operations cannot be read from the program: cuDNN's, and kernels. oneDNN's can.
 _LIBRARY = re.compile(
     r'custom_call_target="(?!jaxdl_onednn_)[^"]*(jaxdl|dnn|blas|triton|mosaic|tpu_custom)', re.I
 )
@@ -24,14 +24,14 @@ _log = logging.getLogger("jaxdl")
 class Arithmetic:
     """The floating-point operations of a train step: matrix products and convolutions.
 
-    They are those of the program before XLA optimises it, over all devices. Loops count as often as
-    they run; of branches (buckets, progressive sizes) the dearest counts. What `remat` computes
-    twice counts twice.
+    They are counted in the program before XLA optimises it, over all devices. Loops count as often
+    as they run; of branches (buckets, progressive sizes) the most expensive counts. What `remat`
+    computes twice counts twice.
 
     Attributes:
       flops: type of the operands, as HLO calls it -> operations.
-      devices: how many share them.
-      chip: of a device; None where its peak is not known.
+      devices: the number of devices that share them.
+      chip: the kind of device; None if its peak is not known.
     """
 
     flops: Mapping[str, float]
@@ -40,9 +40,9 @@ class Arithmetic:
 
     @classmethod
     def of(cls, lowered: Any, devices: Devices) -> Arithmetic | None:
-        """That of a lowered program of steps; None where it cannot be known.
+        """The arithmetic of a lowered train step; None if it cannot be read.
 
-        That is with `pmap`, and where a library computes in the place of XLA, such as cuDNN.
+        That is the case with `pmap`, and if a library such as cuDNN computes instead of XLA.
         """
         if devices.parallel == "pmap":
             return None
@@ -58,9 +58,9 @@ class Arithmetic:
         return cls(flops, devices.mesh.size, chip_of(kind)) if flops else None
 
     def per_example(self, examples: int) -> str:
-        """`1.234 MFLOP an example and training step`, of a step of so many."""
+        """`1.234 MFLOP per training example`, for steps of this many examples."""
         mega = sum(self.flops.values()) / examples / 1e6
-        return f"{mega:,.3f} MFLOP an example and training step"
+        return f"{mega:,.3f} MFLOP per training example"
 
     def rates(self, steps_per_second: float) -> dict[str, float]:
         """`flops_per_second` of all devices, and `mfu`, the share of their published peak.
@@ -95,12 +95,12 @@ class Speed:
         self._step = step
 
     def since(self, step: int, seconds: float, waited: float) -> dict[str, float]:
-        """The rates since this was asked last; none if no step was made.
+        """The rates since the last call; empty if no step was made.
 
         Args:
           step: number of updates made.
-          seconds: of training, since it began.
-          waited: seconds of these, for data.
+          seconds: of training so far.
+          waited: seconds of these that were spent waiting for data.
         """
         steps, passed = step - self._step, seconds - self._seconds
         if steps <= 0 or passed <= 0:

@@ -1,4 +1,4 @@
-"""A run from its config: resumed, started, or finished before."""
+"""Starts or resumes a run from its config, or returns the result of a finished one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, overridden, read_config, resolved
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.check import check_shapes
-from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import train
 from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder
+from jaxdl.training.warn import warn_of_doubts
 
 
 def train_in(
@@ -38,11 +38,11 @@ def train_in(
     """Train in a directory, or resume what it holds; see `train_run`.
 
     Args:
-      workdir: the directory, which is locked as long as this trains.
-      config: as `jaxdl.config.read` takes it; None resumes with that of the directory.
+      workdir: the directory, which is locked during training.
+      config: as `jaxdl.config.read` takes it; None resumes with the config in the directory.
       overrides: of the config, as after `--config.`
-      trust: modules whose code may run where the directory's config names it.
-      extend, profile, callbacks: as of `train_run`.
+      trust: modules whose code may run if the config in the directory names it.
+      extend, profile, callbacks: see `train_run`.
     """
     keep_programs()
     run = Run(workdir, leads(), trust=trust)
@@ -61,22 +61,22 @@ def train_run(
     profile: tuple[int, int] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[dict[str, Any], bool]:
-    """Train what a config says in a directory, from its newest checkpoint if it has one.
+    """Train a config in a directory, from its newest checkpoint if there is one.
 
     Args:
       config: as `jaxdl.training.build.read_config` gives it.
       run: the directory, locked.
-      extend: how long the run is to become in all, `{'steps': …}` or `{'epochs': …}`; by default
-        as its config says. A result that it has already is kept as result-STEP.json.
-      profile: the step from which to trace, and how many steps.
-      callbacks: called as it is trained, beside those of the config.
+      extend: the new total length of the run, `{'steps': …}` or `{'epochs': …}`; by default that
+        of its config. An earlier result is kept as result-STEP.json.
+      profile: the first step to trace, and the number of steps.
+      callbacks: called during training, in addition to those of the config.
 
     Returns:
-      The result, and whether it was there before.
+      The result, and whether the run had already finished.
 
     Raises:
-      UserError: the directory holds another config, or the config or data cannot be.
-      SystemExit: a signal asked to stop; all was saved.
+      UserError: the directory holds another config, or the config or data is not valid.
+      SystemExit: a signal asked to stop; everything was saved.
     """
     config = resolved(continuation.with_absolute_paths(config))
     before = continuation.length(config)
@@ -87,7 +87,9 @@ def train_run(
     grows = before != continuation.length(config)
     if not grows and (result := run.result()):
         if profile:
-            raise UserError(f"--profile: {run.folder} has finished; trace a run that trains")
+            raise UserError(
+                f"--profile: {run.folder} has already finished; trace a run that still trains"
+            )
         if undrawn(config.get("figures", ()), run.figures):
             Secondary("figures")(_draw_again, config, run, result)
         return result, True
@@ -95,12 +97,12 @@ def train_run(
     experiment = build_experiment(config, resumed=resumed)
     if grows:
         continuation.check_patience(run.result())
-        told = continuation.check_extension(experiment, before)
+        extension = continuation.check_extension(experiment, before)
     measured = check_shapes(experiment)
     if not resumed:
-        tell_doubts(experiment, measured)
+        warn_of_doubts(experiment, measured)
     if grows:
-        say(told)
+        say(extension)
         run.reopen()
     run.claim(experiment.config)
     window = Profile(*profile, run.out) if profile else None
@@ -108,7 +110,7 @@ def train_run(
 
 
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:
-    """Draw the figures of a run that has finished, since some of them failed."""
+    """Draw the figures of a finished run again, because some of them failed."""
     experiment = build_experiment(config, resumed=True)
     progress = Progress(experiment.clock.total, experiment.order.batch_size)
     with experiment.precision.enabled():

@@ -1,4 +1,4 @@
-"""The state of a run: all that a step changes, and all that a checkpoint holds."""
+"""The state of a run: everything that a step changes and a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jaxdl.types import Carry, ModelState, Params
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class State:
-    """What training has come to.
+    """The state of training after some steps.
 
     Attributes:
       step: number of updates made, int32 scalar.
@@ -31,7 +31,7 @@ class State:
       model_state: what the model changes without a gradient (batch statistics), a pytree.
       opt_state: the optimiser's, a pytree.
       ema: exponential moving average of the parameters, in float32 at least, or None.
-      carry: what a recurrent model remembers of the batch before, where batches continue one
+      carry: what a recurrent model remembers from the batch before, if batches continue one
         another, a pytree with a leading batch axis; otherwise None.
     """
 
@@ -57,7 +57,7 @@ class State:
 
     @property
     def eval_params(self) -> Any:
-        """The parameters to evaluate: their moving average, or as the optimiser says."""
+        """The parameters to evaluate: their moving average, or those that the optimiser chooses."""
         return optim.eval_params(self.params, self.opt_state) if self.ema is None else self.ema
 
 

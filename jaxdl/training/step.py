@@ -4,8 +4,8 @@
     step = make_step(model, task, optimizer)
     state, summary = step(state, batch)
 
-All is pure, and nothing is compiled here: `jaxdl.jit` does. `jaxdl.training.combinators` has the
-functions of such steps.
+Everything is pure, and nothing is compiled here: `jaxdl.jit` does that. Functions of such steps are
+in `jaxdl.training.combinators`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Summary = dict[str, jax.Array]
 
 
 class Gradient(NamedTuple):
-    """What a batch says, as sums over its examples, so that parts of a batch add up.
+    """The gradient, loss and metrics of a batch, as sums over examples, so that parts add up.
 
     Attributes:
       grads: gradient of the summed loss, a pytree like the parameters.
       loss: the summed loss.
-      weight: the summed weight (of padding, by the batch's mask, none).
-      model_state: what the model made of its state.
-      metrics: sums of what else the task tells of a training batch, by name.
-      carry: what it made of its carry.
+      weight: the summed weight; padding, by the batch's mask, has none.
+      model_state: the model's new state.
+      metrics: sums of the task's other `training_metrics`, by name.
+      carry: the model's new carry.
     """
 
     grads: Params
@@ -52,7 +52,7 @@ class Gradient(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """A step in its two halves, which combinators come between.
+    """A step in two halves, between which combinators can act.
 
     Attributes:
       gradient: (state, batch) -> Gradient.
@@ -88,10 +88,10 @@ def init(
       seed: of all randomness of the run.
       precision: types of parameters, arithmetic and outputs; by default float32 throughout.
       ema: keep an exponential moving average of the parameters.
-      carry: the batch size, where batches are to continue one another.
+      carry: the batch size, if batches continue one another.
 
     Raises:
-      UserError: a carry is asked of a model that has none.
+      UserError: the model has no carry.
     """
     precision = precision or Precision()
     inputs = precision.to_compute(task.inputs(batch))
@@ -122,8 +122,8 @@ def initialize_carry(
     """
     if model.initialize_carry is None:
         raise UserError(
-            "config.training.carry: this model has no state to carry from batch to batch; "
-            "it needs methods initialize_carry and decode"
+            "config.training.carry: this model has no state to carry from batch to batch; it would "
+            "need the methods initialize_carry and decode"
         )
     return model.initialize_carry((precision or Precision()).to_compute(params), model_state, size)
 
@@ -145,12 +145,12 @@ def make_step(
       optimizer: any optax transformation.
       precision: types of parameters, arithmetic and outputs; by default float32 throughout.
       ema_decay: decay of the exponential moving average of the parameters, in (0, 1), or None.
-      trained: (params) -> a pytree of booleans like them, such as `jaxdl.optim.trained` gives. The
-        others have no gradient: none is computed, clipped or reported. By default all are trained.
+      trained: (params) -> a pytree of booleans like them, such as from `jaxdl.optim.trained`. For
+        the others no gradient is computed, clipped or reported. By default all are trained.
 
     Returns:
-      A step whose summary holds `loss`, `grad_norm` and `finite` (whether both are), and what else
-      the task's `training_metrics` has.
+      A step whose summary holds `loss`, `grad_norm`, `finite` (whether both are) and the task's
+      other `training_metrics`.
     """
     precision = precision or Precision()
 
@@ -167,6 +167,8 @@ def make_step(
             params = freeze(params)
             outputs, model_state, carry = forward(model, task, precision, params, state, batch, key)
             each = task.training_metrics(outputs, batch)
+            for name, value in each.items():
+                check_per_example(task, name, jnp.shape(value), len(next(iter(batch.values()))))
             metrics = {name: jnp.sum(_unmasked(value, mask)) for name, value in each.items()}
             return metrics.pop("loss"), (model_state, metrics, carry)
 
@@ -208,10 +210,10 @@ def forward(
     batch: Batch,
     key: jax.Array | None,
 ) -> tuple[Any, Any, Any]:
-    """Outputs of the model for a batch, its new state and carry; with a key it trains.
+    """Outputs of the model for a batch, its new state and its new carry; with a key it trains.
 
-    Where the state has a carry, the batch continues the one before, but for the rows that its
-    column `begins` (batch,) names: these start afresh.
+    If the state has a carry, the batch continues the one before, except for the rows where its
+    column `begins` (batch,) is true: these start afresh.
     """
     train, model_state, carry = key is not None, state.model_state, state.carry
     inputs = task.training_inputs(batch) if train else task.inputs(batch)
@@ -228,11 +230,24 @@ def forward(
     return precision.to_outputs(outputs), model_state, carry
 
 
-def summarise(loss: jax.Array, grad_norm: jax.Array) -> Summary:
-    """What a step tells: its loss, the norm of its gradient, and whether both are finite.
+def check_per_example(task: Task, name: str, shape: tuple[int, ...], size: int) -> None:
+    """Refuse a loss or a metric that is, say, a mean over the batch: means are taken elsewhere.
 
-    Beyond float32's range, 3e38, a run has diverged whatever its type: float64 would only take
-    longer to overflow.
+    Raises:
+      UserError: the shape is not that of `size` numbers, one for each example.
+    """
+    if shape != (size,):
+        raise UserError(
+            f"config.task: {type(task).__name__} must give {name!r} as one number per example, of "
+            f"shape ({size},), not {shape}; leave the mean over the batch to jaxdl"
+        )
+
+
+def summarise(loss: jax.Array, grad_norm: jax.Array) -> Summary:
+    """The summary of a step: its loss, the norm of its gradient, and whether both are finite.
+
+    Beyond float32's range, 3e38, a run has diverged in any type: float64 would only take longer to
+    overflow.
     """
     finite = jnp.isfinite(loss.astype(jnp.float32)) & jnp.isfinite(grad_norm.astype(jnp.float32))
     return {"loss": loss, "grad_norm": grad_norm, "finite": finite}
@@ -250,11 +265,11 @@ def _unmasked(values: jax.Array, mask: jax.Array | None) -> jax.Array:
 def _moving_average(old: Any, params: Any, decay: float | None) -> Any:
     if decay is None:
         return None
-    # So written, the average of what does not move stays as it is, to the bit.
+    # Written so, the average of a parameter that does not change stays the same, to the bit.
     return jax.tree.map(lambda a, w: a + (1 - decay) * (w.astype(a.dtype) - a), old, params)
 
 
 def widened(dtype: Any) -> Any:
-    """The type that sums over many steps or batches are kept in: float32, if not wider."""
-    # In bfloat16 a sum stands still once what is added is less than a 256th of it.
+    """The type for sums over many steps or batches: float32 or wider."""
+    # In bfloat16 a sum stops growing once what is added is less than a 256th of it.
     return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else dtype

@@ -1,4 +1,4 @@
-"""What the time of a run is spent on, and how long a compiled call should be."""
+"""Measures what the time of a run is spent on, and chooses how long a compiled call should be."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _CALL_SECONDS = 0.2  # how long a compiled call should take: signals and progres
 
 
 class Timing:
-    """What the time of a run is spent on.
+    """Measures what the time of a run is spent on.
 
     Args:
-      progress: shows the rate of training; its clock starts with that of training.
+      progress: shows the rate of training; its clock starts when training does.
 
     Attributes:
-      compiling: seconds.
+      compiling: seconds spent compiling.
       earlier: seconds of earlier starts of the same run.
     """
 
@@ -28,7 +28,7 @@ class Timing:
         self.compiling = self.earlier = 0.0
 
     def start_training(self, step: int) -> None:
-        """Training begins, or resumes after something else, at a step."""
+        """Training begins at a step, or resumes after something else."""
         self._since = time.perf_counter()
         self._progress.restart(step)
 
@@ -49,14 +49,14 @@ class Timing:
 
 
 class Pace:
-    """How many steps a compiled call should take, from how long they took so far.
+    """Chooses the number of steps of a compiled call, by how long they took so far.
 
     Args:
-      most: the most it can take.
+      most: the largest possible number.
 
     Attributes:
-      steps: what the next call should take.
-      seconds: what the last call took, 0 before.
+      steps: for the next call.
+      seconds: the duration of the last call; 0 before the first.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,7 +65,7 @@ class Pace:
         self.steps, self.seconds = 1, 0.0
 
     def restart(self) -> None:
-        """Something else took the time since the last tick."""
+        """Forget the last tick, because something else took the time since then."""
         self._last = None
 
     def tick(self, n: int) -> None:

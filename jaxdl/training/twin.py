@@ -13,12 +13,12 @@ Config = Mapping[str, Any]
 
 
 def asks_for_twin(overrides: Iterable[str]) -> list[str]:
-    """Those of the overrides that say whether there is a twin, and how small its run is."""
+    """The overrides that say whether there is a twin, and how small its run is."""
     return [text for text in overrides if re.match(r"data\.twin=|twin[.=]", text)]
 
 
 def limits(asked: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """What a run on a twin takes less of: key -> value.
+    """What a run on a twin is limited to: key -> value.
 
     Args:
       asked: the config, with all defaults and with what `asks_for_twin`.
@@ -46,8 +46,8 @@ def limits(asked: Config, overrides: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value != cfg.at(asked, key)}
 
 
-def told(asked: Config, made: Config, limits: Config) -> str:
-    """Which limits a config keeps, in a line; empty if none."""
+def kept_limits(asked: Config, made: Config, limits: Config) -> str:
+    """The limits that apply to a config, in one line; empty if none."""
     kept = [key for key, value in limits.items() if cfg.at(made, key) == value]
     steps = cfg.at(asked, "training.steps") or f"{cfg.at(asked, 'training.epochs')} epochs"
     before = {key: cfg.at(asked, key) for key in kept} | {"training.steps": steps}

@@ -57,8 +57,8 @@ def without_boxes(name: str, transform: Transform) -> Transform:
     def checked(batch: Batch, key: PRNGKeyArray) -> Batch:
         if {"boxes", "extent"} <= {*batch}:
             raise UserError(
-                f"{name}: moves the image and would leave its boxes where they are; those that "
-                "move both are random_flip(boxes='boxes'), random_zoom and mosaic"
+                f"{name}: would move the image but not its boxes; random_flip(boxes='boxes'), "
+                "random_zoom and mosaic move both"
             )
         return transform(batch, key)
 

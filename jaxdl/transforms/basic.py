@@ -29,7 +29,7 @@ def standardize(
     if not means or not deviations or min(deviations) <= 0:
         raise UserError(
             f"standardize: mean={mean}, std={std}; give a number or one for each channel, and "
-            "deviations above 0"
+            "standard deviations above 0"
         )
 
     def standardized(x: Num[Array, "batch ... channels"], key: PRNGKeyArray) -> Array:
@@ -58,7 +58,9 @@ def unroll(steps: int, column: str = "image") -> Transform:
     ) -> Num[Array, "batch time features"]:
         size = math.prod(x.shape[1:])
         if steps < 1 or size % steps:
-            raise UserError(f"unroll: steps={steps} does not divide {size} numbers an example")
+            raise UserError(
+                f"unroll: steps={steps} does not divide the {size} numbers of an example"
+            )
         return x.reshape(len(x), steps, -1)
 
     return map_column(column, "unroll", unrolled)

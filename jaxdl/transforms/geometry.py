@@ -66,8 +66,8 @@ def random_flip(
             x = find_column(batch, name, "random_flip")
             if x.ndim != 1 or x.dtype == bool or jnp.issubdtype(x.dtype, jnp.unsignedinteger):
                 raise UserError(
-                    f"random_flip: column {name!r} holds {x.dtype}{list(x.shape)}; only one "
-                    "signed number an example can be negated"
+                    f"random_flip: column {name!r} holds {x.dtype}{list(x.shape)}; to be negated, "
+                    "it must hold one signed number per example"
                 )
             result[name] = jnp.where(mirrored, -x, x)
         return result

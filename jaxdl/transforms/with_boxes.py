@@ -98,7 +98,8 @@ def mosaic(
         x, objects = _images_and_objects(batch, column, "mosaic")
         if limit is None and objects.labels.shape[1] == 1:
             raise UserError(
-                "mosaic: images have room for one object each, and a mosaic shows four; set limit=4"
+                "mosaic: there is room for one object per image, but a mosaic shows four; set "
+                "limit=4"
             )
         size = jnp.array(x.shape[1:3], jnp.float32)
         coins, points, places = jax.random.split(key, 3)

@@ -89,7 +89,7 @@ def test_a_narrow_average_of_before_is_restored_as_averages_are_kept_today(tmp_p
     restored, _ = checkpoints.restore(like({**saved, "ema": wide}))
     jax.tree.map(np.testing.assert_array_equal, restored, {**saved, "ema": wide})
     assert {x.dtype.name for x in jax.tree.leaves(restored["ema"])} == {"float32"}
-    with pytest.raises(UserError, match=r"params/w is bfloat16\[2\] there and float32\[2\] here"):
+    with pytest.raises(UserError, match=r"params/w is bfloat16\[2\], expected float32\[2\]"):
         checkpoints.restore(like({"params": {"w": jnp.ones(2)}, "ema": wide}))
 
 
@@ -110,7 +110,10 @@ def test_nothing_saved_is_nothing_restored(tmp_path):
         (lambda f: (f.parent / "manifest.json").unlink(), "no readable manifest.json"),
         (lambda f: (f.parent / "manifest.json").write_text("[]"), "no readable manifest.json"),
         (lambda f: (f.parent / "manifest.json").write_bytes(b"\xff"), "no readable manifest.json"),
-        (lambda f: shutil.copy(f.parents[1] / "1" / "manifest.json", f.parent), "of another"),
+        (
+            lambda f: shutil.copy(f.parents[1] / "1" / "manifest.json", f.parent),
+            "belongs to another",
+        ),
     ],
 )
 def test_damage_is_named(folder, damage, message):
@@ -160,11 +163,11 @@ def test_a_damaged_checkpoint_never_outlives_a_sound_one(folder):
     ("other", "message"),
     [
         ({"params": {"w": jnp.zeros((3, 2)), "half": STATE["params"]["half"]}},
-         r"params/w is float32\[2, 3\] there and float32\[3, 2\] here"),
+         r"params/w is float32\[2, 3\], expected float32\[3, 2\]"),
         ({"params": {"w": jnp.zeros((2, 3)), "half": jnp.ones(2)}},
-         r"params/half is bfloat16\[2\] there and float32\[2\] here"),
-        ({"ema": jnp.zeros(1)}, r"ema is absent there and float32\[1\] here"),
-        ({"params": {"w": STATE["params"]["w"]}}, r"params/half is bfloat16\[2\] there and absent"),
+         r"params/half is bfloat16\[2\], expected float32\[2\]"),
+        ({"ema": jnp.zeros(1)}, r"ema is absent, expected float32\[1\]"),
+        ({"params": {"w": STATE["params"]["w"]}}, r"params/half is bfloat16\[2\], expected absent"),
     ],
 )  # fmt: skip
 def test_another_structure_is_one_line(written, other, message):

@@ -130,7 +130,7 @@ def test_a_file_is_read_once(source, run, tmp_path, monkeypatch):
 WRONG = {
     "no file": ("gone.pth", "gone.pth: cannot be read (No such file"),
     "no weight file": (__file__, "they end in .safetensors"),
-    "nothing": ("", "path: names nothing; give a weight file"),
+    "nothing": ("", "path: is empty; give a weight file"),
     "no run": (".", "no checkpoint yet"),
     "a number": (3, "config.init_from: expected"),
     "no path": ({}, "config.init_from.path: missing"),

@@ -183,7 +183,7 @@ KERNEL = "params/Conv_0/kernel"
         (lambda c: c["arrays"].update({KERNEL: "float32[3, 3, 1, 9]"}), "contents.json is wrong"),
         (lambda c: c["arrays"].update({KERNEL: "bfloat16[3, 3, 1, 2]"}), "contents.json is wrong"),
         (lambda c: c["arrays"].update({"params/more": "float32[2]"}), "'absent' in state"),
-        (lambda c: c["arrays"].pop(KERNEL), "'absent' there"),
+        (lambda c: c["arrays"].pop(KERNEL), "'absent' in it"),
         (lambda c: c["arrays"].update({KERNEL: 3}), "not text"),
         (lambda c: c.update(arrays=[]), "arrays is [], not an object"),
         (lambda c: c.update(notes=3), "notes is 3"),

@@ -47,7 +47,9 @@ def test_kernels_under_our_own_names_keep_their_axes(small):
     assert kernels
     for path, array in kernels.items():
         np.testing.assert_array_equal(array, ours[path])
-    with pytest.raises(UserError, match="another of its arrays are both conv1/kernel; exclude one"):
+    with pytest.raises(
+        UserError, match="another of its arrays both stand for conv1/kernel; exclude one"
+    ):
         renamed({**ours, "conv1.weight": ours["conv1/kernel"]}, ours)
 
 
@@ -157,7 +159,7 @@ def changed(**arrays):
 
 
 WRONG = {
-    "missing": (changed(fc__bias=None), {}, "1 missing: fc/bias; name what is to start fresh"),
+    "missing": (changed(fc__bias=None), {}, "1 missing: fc/bias; list what should start fresh"),
     "missing statistics": (changed(bn1__mean=None), {}, "1 missing: bn1/mean"),
     "unknown": (changed(aux__bias=np.ones(3)), {}, "1 unknown: aux/bias"),
     "both": (
@@ -174,8 +176,8 @@ WRONG = {
     "nan": (changed(fc__bias=np.full(10, np.nan)), {}, "fc/bias has numbers that are not finite"),
     "too large": (changed(fc__bias=np.full(10, 1e300)), {}, "not finite in float32"),
     "idle": (changed(), {"exclude": ("^head/",)}, "'^head/' matches none of bn1/bias"),
-    "all": (changed(), {"exclude": (".",)}, "none of its arrays is in config.model"),
-    "nothing": (lambda found: {}, {"strict": False}, "none of its arrays is"),
+    "all": (changed(), {"exclude": (".",)}, "none of its arrays belongs to config.model"),
+    "nothing": (lambda found: {}, {"strict": False}, "none of its arrays belongs"),
     "empty": (lambda found: {}, {}, "47 missing: bn1/bias, bn1/scale, conv1/kernel, fc/bias, and"),
 }  # fmt: skip
 

@@ -130,7 +130,7 @@ class Blind(nn.Module):
 def test_a_layer_that_sees_nothing_is_refused(refuses):
     net = explainer(Blind(), (6, 6, 1))
     assert net.receptive_field("conv").size == (3, 3)
-    with refuses("layer after", "see nothing of the image"):
+    with refuses("layer after", "depend on no pixel"):
         net.receptive_field("after")
 
 

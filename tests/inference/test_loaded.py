@@ -118,12 +118,12 @@ def test_any_number_of_examples_by_few_programs(run):
 WRONG = {
     "of floats": (lambda x: x / 16, "'image' must be uint8, raw as in training"),
     "beyond the type": (lambda x: x.astype(int) * 99, "got int64 from 0 to 1584"),
-    "one example": (lambda x: x[0], "this is one example, give a batch: x[None]"),
-    "no channels": (lambda x: x[..., 0], "add the axis of the channels: x[..., None]"),
+    "one example": (lambda x: x[0], "this is a single example, make it a batch: x[None]"),
+    "no channels": (lambda x: x[..., 0], "add an axis for the channels: x[..., None]"),
     "another size": (lambda x: x[:, 1:], "must have shape (examples, 8, 8, 1), got (300, 7, 8, 1)"),
     "nothing": (lambda x: x[:0], "has no examples"),
     "another name": (lambda x: {"imge": x}, "no column 'image'; did you mean 'imge'?"),
-    "a path alone": (lambda x: "a.png", "'image' is 'a.png' alone; give a list"),
+    "a path alone": (lambda x: "a.png", "'image' is 'a.png'; give a list"),
     "no file": (lambda x: ["gone.png"], "gone.png: no such file"),
     "ragged": (lambda x: {"image": [[1], [2, 3]]}, "image 0: expected uint8 of shape"),
     "texts": (lambda x: np.array(["a"]), "'image' must be uint8"),
@@ -147,7 +147,7 @@ def test_what_a_run_cannot_is_one_line(run, refuses, tmp_path):
         loaded.generate("Once")
     with refuses("no module 'Conv'; did you mean 'Conv_0'?"):
         loaded.features(images, ["Conv"])
-    with refuses("expected names in a list"):
+    with refuses("expected a list of names"):
         loaded.features(images, "Conv_0")
     with refuses("--overlap: Classification", "it takes: score, top"):
         loaded.answers(images, overlap=0.5)
@@ -213,7 +213,7 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
         ["very good", "pos"], ["good film", "pos"], [r"bad\x0cfilm", "neg"],
     ]  # fmt: skip
     for asked, told in (
-        ([lines], f"is a file; give its lines as texts by --lines {lines}"),
+        ([lines], f"is a file; to read each line as a text, use --lines {lines}"),
         ([], "this run reads texts; give some"),
         ([" "], "has no tokens"),
         (["good", "--figure", tmp_path / "a.png"], "--figure: draws images"),
@@ -229,13 +229,13 @@ def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_pa
     assert status == 0 and "other/accuracy           1   over 3 examples" in out
     table = load_data("csv", path=str(path), label="kind", text=("text",), test_fraction=0.0,
                       tokenize={"tokens": {"text": "text", "by": "words"}})["train"]  # fmt: skip
-    with refuses("tokens of another vocabulary than the run's"):
+    with refuses("of another vocabulary than the run's"):
         loaded.evaluate(table)
 
 
 REFUSED = {
-    "--config.model.dense=4": "--config.model.dense=4: is the run's own",
-    "--config.data.transforms=()": "--config.data.transforms=(): is the run's own",
+    "--config.model.dense=4": "--config.model.dense=4: cannot be changed",
+    "--config.data.transforms=()": "--config.data.transforms=(): cannot be changed",
     "--config.data.pth=1": "config.data.pth: unknown",
     "--config.data.source=blobs": "no column 'image'",
 }
@@ -267,10 +267,10 @@ def test_data_may_lack_classes_of_the_run(opinions, call, tmp_path):
 def test_other_classes_are_refused(opinions, call, tmp_path):
     path = write_csv(tmp_path / "o.csv", {"text": ("good", "bad"), "kind": ("up", "down")})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
-    assert status == 2 and "its classes are ('down', 'up'), those of the run ('neg', 'pos')" in err
+    assert status == 2 and "its classes are ('down', 'up'), but the run has ('neg', 'pos')" in err
     path = write_csv(tmp_path / "n.csv", {"text": ("good", "bad"), "kind": (0, 1)})
     status, _, err = call("evaluate", "--workdir", opinions, f"--config.data.path={path}")
-    assert status == 2 and "called by numbers, those of the run ('neg', 'pos')" in err
+    assert status == 2 and "its classes are numbers, but the run has ('neg', 'pos')" in err
 
 
 def test_reprs_are_short(run):
@@ -297,7 +297,7 @@ def test_a_run_of_an_older_jaxdl_has_no_names_of_features(houses, refuses, tmp_p
         jaxdl.load(run).predict(np.zeros((3, 2)))
     path = write_csv(tmp_path / "a.csv", {"area": (1, 2), "rooms": (3, 4)})
     status, _, err = call("predict", "--workdir", run, path)
-    assert status == 2 and "made by jaxdl 0.1" in err
+    assert status == 2 and "jaxdl 0.1, which made it" in err
 
 
 def test_a_schedule_free_run_is_used_with_the_parameters_that_it_was_evaluated_with(tmp_path):

@@ -69,7 +69,7 @@ def test_the_same_call_again_repeats_the_result(run, capsys):
     folder = run.parts.directory.folder
     again = jaxdl.train(CONFIG, folder)
     assert digest(again) == digest(run)
-    assert capsys.readouterr().out == f"{folder}: finished before; this is its result\n"
+    assert capsys.readouterr().out == f"{folder}: has already finished; this is its result\n"
     assert digest(jaxdl.train(None, folder)) == digest(run)
 
 
@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line(kind, tmp_path, monkeypatch):
 
 
 def test_another_config_in_the_workdir_is_one_line(run, refuses):
-    with refuses("is the run of another config (config.seed: 0 -> 1)", "choose another"):
+    with refuses("holds a run of another config (config.seed: 0 -> 1)", "choose another"):
         jaxdl.train({**CONFIG, "seed": 1}, run.parts.directory.folder)
 
 

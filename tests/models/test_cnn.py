@@ -68,5 +68,5 @@ def test_momentum_reaches_every_batch_norm():
 
 
 def test_uneven_arguments_are_refused():
-    with pytest.raises(UserError, match="equally many convolutions, got 3, 2 and 3"):
+    with pytest.raises(UserError, match="must have the same length, got 3, 2 and 3"):
         initial(MnistCNN(kernels=(6, 5)))

@@ -200,7 +200,7 @@ def test_a_quarter_of_the_sample_is_of_objects_and_nothing_is_of_crowds():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"levels": (1, 5)}, r"config\.model\.levels: the first and the last are of 2 to 5"),
+        ({"levels": (1, 5)}, r"config\.model\.levels: the first and the last must be 2 to 5"),
         ({"levels": (2, 6)}, "levels"),
         ({"levels": (5, 4)}, "levels"),
         ({"candidates": (0, 10)}, r"config\.model\.candidates: give two numbers of at least 1"),

@@ -147,10 +147,10 @@ class Restless(nnx.Module):
 @pytest.mark.parametrize(
     "module, said",
     [
-        (lambda: CNN(rngs=nnx.Rngs(0)), "give what makes it, functools.partial\\(CNN, …\\)"),
-        (lambda: nn.Dense, "make it: Dense\\(…\\)"),
+        (lambda: CNN(rngs=nnx.Rngs(0)), "give what creates it, functools.partial\\(CNN, …\\)"),
+        (lambda: nn.Dense, "create it: Dense\\(…\\)"),
         (lambda: CNN(rngs=nnx.Rngs(0)).head, "Linear is not a Linen module"),
-        (lambda: lambda width: None, "a function that makes an NNX module takes `rngs`"),
+        (lambda: lambda width: None, "a function that creates an NNX module takes `rngs`"),
         (lambda: functools.partial(lambda rngs: 3), "expected an NNX module, got int"),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_is_not_a_module_is_told(module, said):
 @pytest.mark.parametrize(
     "module, said",
     [
-        (Grows, "makes or drops seen when it is called"),
+        (Grows, "creates or drops seen when it is called"),
         (Restless, "Restless draws random numbers in evaluation \\(rngs/default/count\\)"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_cannot_be_pure_is_told(module, said):
 
 
 def test_ghost_batch_norm_is_not_nnx():
-    with pytest.raises(UserError, match=r"ghost_batch_size: .* NNX module has not"):
+    with pytest.raises(UserError, match=r"ghost_batch_size: .* NNX module does not use"):
         functional(CNN, 4)
 
 

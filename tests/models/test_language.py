@@ -160,7 +160,7 @@ def test_a_captioner_looks_at_its_image():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tied": True}, "config.model.tied: the output shares an embedding"),
+        ({"tied": True}, "config.model.tied: shares the embedding"),
         ({"embedding": 0}, "config.model.embedding: must be at least 1, got 0"),
         ({"hidden": 0}, "config.model.hidden: must be at least 1"),
         ({"dropout": 1.0}, r"config.model.dropout: must be in \[0, 1\)"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jaxdl.errors import UserError
 from jaxdl.models import functional
-from jaxdl.models.layers import BatchNorm, Conv, check_images
+from jaxdl.models.layers import BatchNorm, Conv, check_images, draw_for_batch
 
 
 class Reference(nn.Module):
@@ -237,3 +237,11 @@ def test_what_is_not_images_of_the_least_size_is_refused():
     with pytest.raises(UserError, match="at least 9x9 pixels, got 10x8"):
         check_images(jnp.zeros((3, 10, 8, 1)), least=9)
     check_images(jnp.zeros((3, 10, 9, 1)), least=9)
+
+
+def test_a_device_draws_its_share_of_what_one_draws():
+    draw = functools.partial(jax.random.uniform, jax.random.key(0))
+    shares = jax.vmap(
+        lambda _: draw_for_batch(draw, (2, 5)), axis_name="data", axis_size=3, in_axes=None
+    )(0)
+    np.testing.assert_array_equal(shares.reshape(6, 5), draw_for_batch(draw, (6, 5)))

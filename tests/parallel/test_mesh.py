@@ -257,13 +257,14 @@ def test_what_is_resumed_on_eight_devices_ends_the_same(runs, model):
 
 
 def test_refusals_of_groups_and_of_pmap(runs):
-    assert "group, but a device's share of 48 in 1 part over 8 is 6; choose" in runs["groups of 4"]
+    assert "but a device's share of 48 in 1 part over 8 is 6; choose" in runs["groups of 4"]
     assert "share of 48 in 2 parts over 8 is 3; choose" in runs["groups of 6 in 2"]
     assert (
-        "this model has no batch norm of jaxdl.models.layers; leave it out" in runs["no batch norm"]
+        "this model does not use the batch norm of jaxdl.models.layers; leave it out"
+        in runs["no batch norm"]
     )
     for name in ("pmap fsdp", "pmap model"):
-        assert "config.parallel: by pmap every device holds the whole state" in runs[name]
+        assert "config.parallel: with pmap every device holds the whole state" in runs[name]
 
 
 def test_what_is_restored_is_what_was_saved_on_other_devices(runs):
@@ -282,10 +283,13 @@ def test_the_state_is_shared_out(runs):
 
 def test_a_batch_that_does_not_divide_is_refused(runs):
     assert runs["50 on 8"] == (
-        "config.training.batch_size: 50 does not divide over 8 devices; choose a multiple of 8, "
-        "or fewer with config.devices"
+        "config.training.batch_size: 50 does not divide evenly over 8 devices; choose a multiple "
+        "of 8, or fewer with config.devices"
     )
-    assert "config.training.eval_batch_size: 100 does not divide over 8" in runs["eval 100 on 8"]
+    assert (
+        "config.training.eval_batch_size: 100 does not divide evenly over 8"
+        in runs["eval 100 on 8"]
+    )
 
 
 @pytest.mark.parametrize("number", [0, -1, 10**6])
@@ -328,10 +332,13 @@ def test_rules_that_cannot_be(placement, message):
 @pytest.mark.parametrize(
     "placement, message",
     [
-        ((("kernel", "fsdp"),), r"placement: none covers 'fc/bias'; end with"),
-        (((r"^fc/", "fsdp"), ("bias", "fsdp")), r"placement\[1\]: 'bias' decides for no parameter"),
+        ((("kernel", "fsdp"),), r"placement: no pattern matches 'fc/bias'; end with"),
+        (
+            ((r"^fc/", "fsdp"), ("bias", "fsdp")),
+            r"placement\[1\]: 'bias' is the first match of no parameter",
+        ),
         ((("fc", ("model",)),), r"placement\[0\]: fc/bias \[9\]: 9 does not divide over the 2"),
-        ((("fc", (None, None, "data")),), r"fc/bias \[9\]: has 1 axes, the rule names 3"),
+        ((("fc", (None, None, "data")),), r"fc/bias \[9\]: has 1 axes, but the rule names 3"),
     ],
 )
 def test_rules_that_do_not_fit_the_parameters(placement, message):

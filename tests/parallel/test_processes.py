@@ -178,5 +178,5 @@ def test_where_one_stalls_the_other_ends(tmp_path, stalled):
 def test_processes_that_differ_are_refused(tmp_path):
     with Team(tmp_path, 2, seed=1) as team:
         assert 0 not in team.codes(400)
-        assert "process 1 has another config than process 0" in "".join(team.said())
+        assert "process 1 has a different config from process 0" in "".join(team.said())
     assert not list(team.workdir.glob("checkpoints/*"))

@@ -85,7 +85,7 @@ def test_a_folder_is_brought_whole_and_once(there, brought, caplog):
     assert folder.name == "set" and tree(folder) == {"a": b"1", "b/c": b"22"}
     assert brought() == ["set/a", "set/b/c"]
     (record,) = caplog.records
-    assert "memory://bucket/set: brings 2 of 2 files" in record.getMessage()
+    assert "memory://bucket/set: downloading 2 of 2 files" in record.getMessage()
     assert str(folder.parent) in record.getMessage()
     assert local_path("memory://bucket/set/") != local_path("memory://bucket/set") == str(folder)
 
@@ -160,7 +160,7 @@ def test_half_a_file_is_refused(there, monkeypatch, refuses):
     monkeypatch.setattr(
         type(there), "get_file", lambda self, path, place: Path(place).write_bytes(b"wh")
     )
-    with refuses("memory://bucket/set: set/a came with 2 bytes of 5; run again"):
+    with refuses("memory://bucket/set: only 2 of the 5 bytes of set/a arrived; run again"):
         local_path("memory://bucket/set")
 
 
@@ -182,7 +182,7 @@ def test_what_changes_while_it_is_read_is_refused(there, monkeypatch, refuses):
             put(there, **{"set/b": b"2"})
 
     monkeypatch.setattr(type(there), "get_file", changes)
-    with refuses("memory://bucket/set: has changed while it was read; run again"):
+    with refuses("memory://bucket/set: changed while it was read; run again"):
         local_path("memory://bucket/set")
     assert len(tree(Path(local_path("memory://bucket/set")))) == 2
 
@@ -209,7 +209,9 @@ def test_a_cache_that_others_can_write_is_not_used(there, tmp_path, refuses):
     put(there, a=b"1")
     (tmp_path / "cache").mkdir(mode=0o777)
     (tmp_path / "cache").chmod(0o777)
-    with refuses("memory://bucket/a: files are brought to the cache, and there is none; set XDG_"):
+    with refuses(
+        "memory://bucket/a: files are downloaded to the cache, but there is none; set XDG_"
+    ):
         local_path("memory://bucket/a")
 
 
@@ -220,7 +222,7 @@ def test_one_process_brings_and_others_wait(there, brought, caplog):
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting = threading.Thread(target=local_path, args=("memory://bucket/a",))
         waiting.start()
-        while "waits for another process, which brings it" not in caplog.text:
+        while "waiting for another process that downloads it" not in caplog.text:
             time.sleep(0.01)
         assert waiting.is_alive()
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -230,13 +232,16 @@ def test_one_process_brings_and_others_wait(there, brought, caplog):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("ftp://host/a", "ftp:// is not read; give s3://, gs://, hf:// or https://, or a path"),
+        (
+            "ftp://host/a",
+            "ftp:// is not supported; give s3://, gs://, hf:// or https://, or a local",
+        ),
         ("file:///tmp/a", "leave file:// out"),
-        ("s3://", "names nothing; write it as s3://place/file"),
-        ("s3:/bucket/a", "names nothing; write it as s3://place/file"),
-        ("https://host.org", "names nothing; write it as https://place/file"),
-        ("memory://bucket/none", "no such file, folder or bucket; correct it"),
-        ("memory://bucket/*.none", "no file is there; correct it"),
+        ("s3://", "names no file; write it as s3://place/file"),
+        ("s3:/bucket/a", "names no file; write it as s3://place/file"),
+        ("https://host.org", "names no file; write it as https://place/file"),
+        ("memory://bucket/none", "no such file, folder or bucket; correct the address"),
+        ("memory://bucket/*.none", "there is no file; correct the address"),
     ],
 )
 def test_addresses_that_name_nothing_are_refused(address, told, refuses):
@@ -384,6 +389,6 @@ def test_no_command_takes_an_address_for_a_run(words, call, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     status, _, err = call(*words, "gs://bucket/run")
     assert status == 2 and err.count("\n") == 1
-    assert "gs://… cannot hold a run: its lock, and files that are whole or not there, need" in err
+    assert "gs://… cannot hold a run, which needs locks" in err
     assert "copy or mount it, and give a local path" in err
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []

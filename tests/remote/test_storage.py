@@ -76,18 +76,18 @@ def test_a_folder_of_a_bucket(s3, caplog):
     s3.touch("bucket/photos/dog/")  # as consoles mark a folder
     first = load("images", path="s3://bucket/photos", size=6, test_fraction=0)["train"]
     assert len(first) == 16 and first.classes == ("cat", "dog")
-    assert "brings 16 of 16 files" in caplog.text
+    assert "downloading 16 of 16 files" in caplog.text
     s3.pipe("bucket/photos/cat/0.png", png(99))
     s3.rm("bucket/photos/dog/7.png")
     second = load("images", path="s3://bucket/photos", size=6, test_fraction=0)["train"]
-    assert len(second) == 15 and "brings 1 of 15 files" in caplog.text
+    assert len(second) == 15 and "downloading 1 of 15 files" in caplog.text
     assert not np.array_equal(first.columns["image"][0], second.columns["image"][0])
     np.testing.assert_array_equal(first.columns["image"][1:15], second.columns["image"][1:])
 
 
 def test_what_a_bucket_lacks_is_told(s3, refuses):
     for address in ("s3://bucket/none", "s3://no-such-bucket/a"):
-        with refuses(address, "no such file, folder or bucket; correct it"):
+        with refuses(address, "no such file, folder or bucket; correct the address"):
             local_path(address)
 
 
@@ -172,7 +172,7 @@ def test_a_file_of_the_web(refuses):
         files["/a/houses.csv?download=1"] = (b"size,price\n1,3\n", '"2"')
         assert local_path(f"{host}/a/houses.csv?download=1") == place
         assert Path(place).read_text() == "size,price\n1,3\n"
-        with refuses("/none.csv: no such file, folder or bucket; correct it"):
+        with refuses("/none.csv: no such file, folder or bucket; correct the address"):
             local_path(f"{host}/none.csv")
 
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.reports.told import runs_of
+from jaxdl.reports.saved_runs import runs_of
 from jaxdl.training.start import train_run
 
 CONFIG = {
@@ -75,7 +75,7 @@ def test_a_run_that_has_not_finished_says_so(runs, copied, call):
 WRONG = [
     ((), "the following arguments are required: RUN"),
     (("nowhere",), "nowhere: holds no run (no config.json)"),
-    (("slow", "slow"), "slow: comes twice; name it once"),
+    (("slow", "slow"), "slow: is named twice; name it once"),
     (("slow", "--metric", "test/acuracy"), "no 'test/acuracy'; did you mean 'test/accuracy'?"),
     (("slow", "--figure", "a.jpg"), "--figure a.jpg: name a file that ends in .png or .pdf"),
     (("slow", "--figure", "slow"), "--figure slow: is a directory"),
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_found(copied, call):
     assert status == 1 and "checkpoint   WRONG" in out
     shutil.rmtree(copied / "checkpoints" / "6")
     status, out, _ = call("verify", copied)
-    assert status == 1 and "is not there, which the result is of" in out
+    assert status == 1 and "which the result belongs to, is missing" in out
 
 
 def test_what_cannot_be_verified_is_one_line(copied, call):
@@ -134,7 +134,7 @@ def test_what_cannot_be_verified_is_one_line(copied, call):
     for words, line in (
         ((copied,), "has no result.json to verify; it has not finished"),
         ((copied.parent,), "holds no run (no config.json)"),
-        ((copied, "--tolerance", "1"), "'1' is not a number from 0 up to 1"),
+        ((copied, "--tolerance", "1"), "expected a number from 0 to 1, such as 1e-5, got '1'"),
     ):
         status, _, err = call("verify", *words)
         assert status == 2 and line in err and err.count("\n") == 1

@@ -27,9 +27,9 @@ def test_targets(text, number, machines, topology):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "--target : begins with tpu: or cuda:"),
-        ("v5e:2x4", "begins with tpu: or cuda:"),
-        ("rocm:mi300", "begins with tpu: or cuda:"),
+        ("", "--target : must begin with tpu: or cuda:"),
+        ("v5e:2x4", "must begin with tpu: or cuda:"),
+        ("rocm:mi300", "must begin with tpu: or cuda:"),
         ("tpu", "no such chip"),
         ("tpu:v5:2x4", "--target tpu:v5:2x4: no such chip; did you mean 'v5"),
         ("tpu:h100:8", "no such chip"),
@@ -38,8 +38,8 @@ def test_targets(text, number, machines, topology):
         ("tpu:v4:2x2", "say the 3 sides of the slice, such as tpu:v4:2x2x2"),
         ("tpu:v5e:2x0", "say the 2 sides"),
         ("tpu:v5e:2×4", "say the 2 sides"),
-        ("tpu:v6e:3x4", "a machine has 2x2 chips, so the first two sides are even"),
-        ("tpu:v4:1x1x4", "the first two sides are even"),
+        ("tpu:v6e:3x4", "a machine has 2x2 chips, so the first two sides must be even"),
+        ("tpu:v4:1x1x4", "the first two sides must be even"),
         ("cuda:h100:x", "say how many GPUs, such as cuda:h100:8"),
         ("cuda:h100:2x4", "say how many GPUs"),
         ("cuda:h100:-1", "say how many GPUs"),

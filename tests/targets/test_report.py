@@ -12,8 +12,8 @@ import pytest
 from jaxdl.data import Crop, LazyImages, Table
 from jaxdl.data.images.lazy import EncodedInMemory
 from jaxdl.errors import UserError
+from jaxdl.targets import cache, report
 from jaxdl.targets import compiled as compilers
-from jaxdl.targets import kept, report
 from jaxdl.targets.chips import CHIPS, GIB, Target
 from jaxdl.targets.compiled import Compiled, TooLarge
 from jaxdl.training.build import build_experiment, read_config
@@ -50,8 +50,13 @@ def test_the_roofline():
 def test_what_is_said():
     text = "\n".join(report.lines(PROGRAM, CHIP, chips=8))
     assert "train step of 80 examples" in text
-    assert "2,048.0 MiB of arguments, 3,072.0 MiB of work space, a chip: fits into 16.0 GiB" in text
-    assert "19,700,000.000 MFLOP and 245,700.000 MB of memory an example" in text  # 10 a chip
+    assert (
+        "2,048.0 MiB of arguments and 3,072.0 MiB of work space per chip: fits into 16.0 GiB"
+        in text
+    )
+    assert (
+        "19,700,000.000 MFLOP and 245,700.000 MB of memory traffic per example" in text
+    )  # 10 a chip
     assert "2 all-reduce of 5.0 MiB" in text
     assert "memory binds, at most 27 examples/s" in text
 
@@ -134,7 +139,7 @@ def test_what_decides_a_result_is_compiled_anew(compilations, monkeypatch):
     monkeypatch.setenv("LIBTPU_INIT_ARGS", "--some_flag=1")
     told()
     assert len(compilations) == 7
-    monkeypatch.setattr(kept, "_version", lambda package: "another")
+    monkeypatch.setattr(cache, "_version", lambda package: "another")
     told()
     assert len(compilations) == 9
 
@@ -193,7 +198,7 @@ def test_a_batch_beyond_the_examples_that_there_are(monkeypatch):
     text = "\n".join(said)
     assert "train step of 4,096 examples" in text
     assert "evaluation of 256 examples" in text
-    assert "nothing is sent" in text
+    assert "no traffic" in text
 
 
 def test_a_batch_that_does_not_fit(monkeypatch):

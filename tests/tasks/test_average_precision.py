@@ -323,5 +323,5 @@ def test_detections_that_are_not_finite_are_refused(name, value):
 def test_detections_of_other_images_are_refused():
     found, table = split([([], []), ([(0, BOX, False)], [])])
     fewer = {name: value[:1] for name, value in found.items()}
-    with pytest.raises(UserError, match=r"2 images, but detections of 1; give those of every"):
+    with pytest.raises(UserError, match=r"2 images, but detections for 1; give those of every"):
         average_precision(fewer, table)

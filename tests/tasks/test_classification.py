@@ -190,7 +190,10 @@ def test_settings_that_cannot_be(settings, message):
     [
         ({"image": [0.0] * 3, "label": [0, 3, -1]}, r"1 has label 3, outside 0…2 \(2 such\)"),
         ({"image": [0.0] * 3, "label": [0, 1, -1]}, r"2 has label -1, outside 0…2 \(1 such\)"),
-        ({"image": [0.0], "label": [0.5]}, r"column 'label' must hold one integer an example, got"),
+        (
+            {"image": [0.0], "label": [0.5]},
+            r"column 'label' must hold one integer per example, got",
+        ),
         ({"image": [0.0], "label": [[1]]}, r"got shape \(1, 1\) of int64"),
         ({"image": [0.0]}, "no column 'label'; it has image"),
         ({"x": [0.0], "label": [0]}, "no column 'image'; it has x, label"),

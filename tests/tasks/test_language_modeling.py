@@ -131,7 +131,7 @@ def test_scores_by_name():
         ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
         ({"label_smoothing": -0.1}, "label_smoothing must be in"),
         ({"beam": 0}, "beam must be at least 1, got 0"),
-        ({"scores": ("blue",), "conditions": ("x",)}, "unknown 'blue'; there are bleu, exact"),
+        ({"scores": ("blue",), "conditions": ("x",)}, "unknown 'blue'; choose from bleu, exact"),
         ({"scores": ("bleu",)}, "set conditions"),
     ],
 )
@@ -149,7 +149,7 @@ def test_settings_that_cannot_be(settings, message):
         ({"source": np.zeros(2), "tokens": np.ones((2, 3))}, "got shape .* of float64"),
         (
             {"source": np.zeros(3), "tokens": np.array([[3, 4], [3, 0], [0, 0]])},
-            r"example 1 has fewer than two tokens, so none to predict \(2 such\)",
+            r"example 1 has fewer than two tokens, so nothing to predict \(2 such\)",
         ),
     ],
 )

@@ -142,7 +142,7 @@ REFUSED = {
     "several": (
         batch([(3, TRUTH)], [(3, TRUTH), (2, FAR)], images=2),
         {},
-        "image 1 has 2 objects (1 such of 2); localisation is of one object an image; set "
+        "image 1 has 2 objects (1 such of 2), but localization expects one per image; set "
         "config.task.objects='largest'",
     ),
     "none of several": (batch([], [(3, FAR)]), {"objects": "largest"}, "image 0 has no object"),
@@ -181,8 +181,8 @@ def test_refuses_settings(refuses, settings, fragment):
 @pytest.mark.parametrize(
     ("located", "fragment"),
     [
-        (jnp.zeros((1, CLASSES)), "name the model localizer"),
-        ((jnp.zeros((1, CLASSES)),), "name the model localizer"),
+        (jnp.zeros((1, CLASSES)), "set config.model.name to 'localizer'"),
+        ((jnp.zeros((1, CLASSES)),), "set config.model.name to 'localizer'"),
         ((jnp.zeros((1, 9)), jnp.zeros((1, 1, 4))), f"config.task.classes is {CLASSES}"),
         ((jnp.zeros((1, CLASSES)), jnp.zeros((1, 3, 4))), "boxes (1, 3, 4)"),
         ((jnp.zeros((1, CLASSES)), jnp.zeros((1, 4))), "boxes (1, 4)"),

@@ -134,9 +134,9 @@ def test_a_run_learns_and_writes_music(call, tmp_path):
 
     for words, message in {
         ("--prompt", "H3"): "--prompt: 'H3' is not a key of the piano",
-        ("--top-k", "3"): "--top-k and --top-p: choose among tokens",
-        ("--top-p", "0.5"): "--top-k and --top-p: choose among tokens",
-        ("--beam", "2"): "--beam: what this model writes has no end",
+        ("--top-k", "3"): "--top-k and --top-p: are for tokens",
+        ("--top-p", "0.5"): "--top-k and --top-p: are for tokens",
+        ("--beam", "2"): "--beam: sequences of this model have no end",
         ("--temperature", "-1"): "temperature: expected a number from 0",
         ("--input", "C3"): "--input: this model answers to nothing",
         ("--output", str(tmp_path / "a.mid")): "exists; choose another, or overwrite it",

@@ -92,7 +92,7 @@ def test_settings_outside_their_range_are_refused(refuses, settings, fault):
 
 @pytest.mark.parametrize("played", [np.zeros((4, 2)), {"reward": np.zeros((4, 5))}])
 def test_a_model_that_does_not_play_is_refused(refuses, played):
-    with refuses("config.model: the task needs a dict of", "playing", "such as actor_critic"):
+    with refuses("config.model: the task needs a dict with", "playing", "such as actor_critic"):
         PolicyGradient().loss(played, {})
 
 

@@ -81,7 +81,7 @@ def test_a_run_compresses_digits(call, tmp_path):
     [
         (
             ["data.transforms=()"],
-            "'image' is uint8, of which there is no reconstruction; add dict(",
+            "'image' is uint8, but only floats can be reconstructed; add dict(",
         ),
         (["task.input=picture"], "no column 'picture'; it has image, label"),
         (["model.name=mlp"], "config.model: gives no 'reconstruction'"),
@@ -99,5 +99,5 @@ def test_what_cannot_be_is_one_line(call, words, message):
 
 
 def test_another_shape_is_refused():
-    with pytest.raises(UserError, match=r"reconstructs \[4, 8\] of 'image', which is \[4, 9\]"):
+    with pytest.raises(UserError, match=r"has shape \[4, 8\], but 'image' has \[4, 9\]"):
         Reconstruction().loss({"reconstruction": drawn(4, 8)}, {"image": drawn(4, 9)})

@@ -140,10 +140,16 @@ def test_in_training_the_model_is_given_the_truth():
         (lambda: FasterRCNN(3, samples=0), "samples must be at least 1"),
         (lambda: FasterRCNN(3, positive=1.5), "positive must be from 0 to 1"),
         (lambda: FasterRCNN(3, positive=0.2), "negative must be at most positive, 0.2, got 0.3"),
-        (lambda: FasterRCNN(2).loss(regions(), batch(LABELS)), "the model has 3, config.task 2"),
-        (lambda: FasterRCNN(2).predict(regions(), batch(LABELS)), "the model has 3, config.task 2"),
+        (
+            lambda: FasterRCNN(2).loss(regions(), batch(LABELS)),
+            "the model has 3, but config.task has 2",
+        ),
+        (
+            lambda: FasterRCNN(2).predict(regions(), batch(LABELS)),
+            "the model has 3, but config.task has 2",
+        ),
         (lambda: FasterRCNN(3).loss(regions().levels, batch(LABELS)), "needs config.model.name"),
-        (lambda: FCOS(3).loss(regions(), batch(LABELS)), "needs the levels of config.model.name"),
+        (lambda: FCOS(3).loss(regions(), batch(LABELS)), "needs a detector; set config.model.name"),
         (lambda: FasterRCNN(2).check(Table(batch(LABELS))), "image 0 has an object of class 2"),
     ],
 )

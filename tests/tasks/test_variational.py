@@ -98,7 +98,7 @@ def test_a_run_makes_digits(call, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.transforms=()"], "'image' is uint8, of which there is no reconstruction"),
+        (["data.transforms=()"], "'image' is uint8, but only floats can be reconstructed"),
         (["model.name=autoencoder"], "config.model: gives no 'log_variance', which the task needs"),
         (["model.code=0"], "hidden and code must be at least 1, got (32, 0)"),
         (["model.activation=elu"], "config.model.activation"),
@@ -122,5 +122,5 @@ def test_samples_are_of_what_makes_them(small):
 def test_the_task_refuses_an_input_of_another_shape(small):
     model, params, state, x = small
     out, _ = model.apply(params, state, (x,), None, False)
-    with pytest.raises(UserError, match=r"reconstructs \[6, 2, 2, 1\] of 'image', which is \[6"):
+    with pytest.raises(UserError, match=r"has shape \[6, 2, 2, 1\], but 'image' has \[6"):
         Variational().loss(out, {"image": x[:, 0]})

@@ -154,9 +154,9 @@ def test_equal_names_of_another_type_do_not_carry_over(told):
 def test_other_data_has_no_target_unless_one_is_set(told, name, override):
     config, lines = told(name, override)
     assert config["target"] is None
-    assert lines.count("config.target dropped") == 1 and override.split("=")[0] in lines
+    assert lines.count("config.target is dropped") == 1 and override.split("=")[0] in lines
     config, lines = told(name, override, "target.value=0.1")
-    assert config["target"]["value"] == 0.1 and "config.target dropped" not in lines
+    assert config["target"]["value"] == 0.1 and "config.target is dropped" not in lines
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_the_same_data_keeps_its_target(told, override):
     ("override", "line"),
     [
         ("optimizer.learning_rate=1e-3", "config.optimizer.learning_rate loses name='cosine', "
-         "peak=0.005, warmup={'epochs': 0.5}; to keep that, set --config.optimizer."
+         "peak=0.005, warmup={'epochs': 0.5}; to keep them, set --config.optimizer."
          "learning_rate.peak"),
         ("optimizer.learning_rate=dict(name='cosine', peak=1e-3)",
-         "learning_rate loses warmup={'epochs': 0.5}; to keep that, set --config.optimizer"),
+         "learning_rate loses warmup={'epochs': 0.5}; to keep them, set --config.optimizer"),
         ("optimizer.learning_rate.peak=1e-3", ""),
         ("optimizer.learning_rate=None", ""),
         ("training.log_every=dict(epochs=1)", ""),
-        ("training=3", "config.training loses batch_size=100, epochs=10; to keep that, set "
+        ("training=3", "config.training loses batch_size=100, epochs=10; to keep them, set "
          "--config.training.batch_size"),
     ],
 )  # fmt: skip

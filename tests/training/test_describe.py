@@ -104,8 +104,8 @@ def test_ones_own():
         ("zzzzz\n", "lists all names"),
         ("own_parts:Nett", "did you mean 'Net'"),
         ("nowhere:Net", "cannot import 'nowhere'"),
-        (":", "names no code"),
-        ("own_parts:np.pi", "no known arguments"),
+        (":", "is not the name of code"),
+        ("own_parts:np.pi", "cannot be called"),
     ],
 )
 def test_unknown_names_are_one_line(call, name, told):

@@ -108,7 +108,7 @@ def test_one_logit_has_no_views_to_average():
     views = jnp.zeros((4, 10, 2, 2, 3))
     batch = {"image": views[:, 0], "label": jnp.zeros(4, int), "mask": jnp.ones(4, bool)}
     state = jaxdl.init(model, task, optax.sgd(1.0), batch)
-    with pytest.raises(UserError, match=r"views: .* a logit for each class .* leave them out"):
+    with pytest.raises(UserError, match=r"views: .* a logit for each class; leave them out"):
         make_evaluation(average_views(model), task)(state, {**batch, "image": views})
 
 

@@ -134,7 +134,7 @@ def test_without_a_metric_there_is_no_best(tmp_path):
     training = {k: v for k, v in CONFIG["training"].items() if k != "best"}
     run = claimed(tmp_path, {**CONFIG, "training": training})
     assert train(run)["best"] is None
-    with pytest.raises(UserError, match=r"no best checkpoint; config\.training\.best names"):
+    with pytest.raises(UserError, match=r"no best checkpoint; set config\.training\.best"):
         Checkpoints(run.checkpoints, best=True).read()
 
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     training = CONFIG["training"] | {"batch_size": 60}
     other = claimed(tmp_path / "b", {**CONFIG, "training": training, "seed": 1})
     run.checkpoints.rename(other.checkpoints)
-    with pytest.raises(UserError, match=r"are of another run \(.*seed.*batch_size: 50 -> 60"):
+    with pytest.raises(UserError, match=r"belong to another run \(.*seed.*batch_size: 50 -> 60"):
         train(other)
     assert saved(tmp_path / "b") == [24, 32, 40]
 

@@ -108,7 +108,7 @@ def test_check_fits_the_views_of_evaluation(tree):
 
 
 def test_a_bad_image_in_the_middle_is_named_and_ends_with_2(tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jaxdl.training.doubts._EXAMPLES", 1)  # it is not looked at beforehand
+    monkeypatch.setattr("jaxdl.training.warn._EXAMPLES", 1)  # it is not looked at beforehand
     bad = tree / "train" / "dark" / "bad.JPEG"
     bad.write_bytes((tree / "train" / "dark" / "0.JPEG").read_bytes()[:-200])
     try:

@@ -11,10 +11,10 @@ from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
 from jaxdl.training import recorder
 from jaxdl.training.build import build_experiment, resolved
-from jaxdl.training.doubts import tell_doubts
 from jaxdl.training.loop import run_loop, train
 from jaxdl.training.measure import Measure
 from jaxdl.training.settings import Best, Target, Training
+from jaxdl.training.warn import warn_of_doubts
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -82,7 +82,7 @@ def test_it_stops_after_so_many_evaluations_and_says_where(scripted, tmp_path, c
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["12", "21"]
     status, out, _ = call("train", "--workdir", tmp_path)
     assert status == 0 and "stopped early, at step 21 of 60, after 3 evaluations" in out
-    assert "validation/loss 2 at step 12, is --best" in out
+    assert "validation/loss 2 at step 12 (--best)" in out
     status, _, err = call("train", "--workdir", tmp_path, "--extend", "steps=90")
     assert status == 2 and "stopped early at step 21 of 60" in err and "Traceback" not in err
 
@@ -167,8 +167,8 @@ def test_what_cannot_be(refuses):
 def test_the_test_split_should_not_decide():
     metric, told = {"metric": "test/loss", "smaller": True}, []
     config = {**CONFIG, "training": {**CONFIG["training"], "best": metric}}
-    tell_doubts(build_experiment(config), (), told.append)
-    assert told[0].startswith("doubt       test/loss decides when training stops")
+    warn_of_doubts(build_experiment(config), (), told.append)
+    assert told[0].startswith("warning     test/loss decides when training stops")
 
 
 @pytest.mark.slow

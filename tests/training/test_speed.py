@@ -75,13 +75,13 @@ def test_steps_are_traced_and_training_is_the_same(tmp_path, refuses):
     assert all(line["examples_per_second"] > 0 for line in lines)
     assert all(0 <= line["data_wait_share"] <= 1 for line in lines)
     assert all("mfu" not in line for line in lines)
-    with refuses("--profile", "has finished"):
+    with refuses("--profile", "has already finished"):
         train_run(CONFIG, run, profile=(3, 2))
 
 
 def test_steps_that_will_not_be_made_are_refused(tmp_path, refuses):
     profile = Profile(10, 5, tmp_path)
-    with refuses("--profile 10:5: the run is at step 11 already"):
+    with refuses("--profile 10:5: the run is already at step 11"):
         profile.check(11, 100)
     with refuses("--profile 10:5: the run has 14 steps"):
         profile.check(0, 14)

@@ -158,7 +158,7 @@ def test_accumulate_draws_another_dropout_mask_for_each_part():
 
 def test_accumulate_refuses_what_does_not_divide():
     step, state = start(MLP(outputs=3))
-    with pytest.raises(UserError, match="5 does not divide batch 12"):
+    with pytest.raises(UserError, match="5 parts do not divide a batch of 12"):
         jaxdl.accumulate(step, 5)(state, at(batches(1), 0))
 
 
@@ -401,7 +401,7 @@ def test_least_squares_is_exact_from_any_start():
 def test_least_squares_needs_squares():
     with pytest.raises(UserError, match="squares"):
         make_least_squares(jaxdl.functional(Polynomial(order=1)), TASK)
-    with pytest.raises(UserError, match="zero_weight: least_squares counts all examples alike"):
+    with pytest.raises(UserError, match="zero_weight: least_squares weights all examples equally"):
         make_least_squares(jaxdl.functional(Polynomial(order=1)), jaxdl.Regression(zero_weight=0.5))
 
 

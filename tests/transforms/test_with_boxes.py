@@ -171,12 +171,14 @@ def test_without_boxes_a_flip_is_of_the_whole():
     "transform", [random_flip(), random_crop(2), random_affine(rotate=9), views(), rand_augment()]
 )
 def test_what_would_leave_boxes_where_they_are_is_refused(refuses, transform):
-    with refuses("would leave its boxes", "random_flip(boxes='boxes'), random_zoom"):
+    with refuses(
+        "would move the image but not its boxes", "random_flip(boxes='boxes'), random_zoom"
+    ):
         transform(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
 
 
 def test_a_mosaic_of_single_objects_needs_room_for_four(refuses):
-    with refuses("room for one object each", "set limit=4"):
+    with refuses("room for one object per image", "set limit=4"):
         mosaic()(one([(2, 3, 10, 9)], [1], [False]), jax.random.key(0))
 
 

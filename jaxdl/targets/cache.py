@@ -1,4 +1,4 @@
-"""What compilations for targets have shown, in the user's cache folder, for the next time."""
+"""The results of compiling for targets, cached in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # of the environment, which compiler
 
 
 def key(lowered: Any, target: Target, options: Mapping[str, Any], *files: str) -> str:
-    """A digest of all that decides what a compilation shows.
+    """A digest of everything that decides the result of a compilation.
 
     Args:
       lowered: the program.
@@ -50,7 +50,7 @@ def key(lowered: Any, target: Target, options: Mapping[str, Any], *files: str) -
 
 
 def read(key: str) -> dict[str, Any] | None:
-    """What was kept by `write`; None if nothing was, or it is damaged."""
+    """What `write` kept under a key; None if there is nothing, or it is damaged."""
     place = caches.usable("targets")
     if place is None or not caches.sound(place / key):
         return None
@@ -62,7 +62,7 @@ def read(key: str) -> dict[str, Any] | None:
 
 
 def write(key: str, found: dict[str, Any]) -> None:
-    """Keep what JSON can hold, with its digest; without a place to write nothing is kept."""
+    """Keep JSON values, with their digest; without a usable cache folder, keep nothing."""
     if place := caches.usable("targets"):
         text = json.dumps(found)
         with suppress(UserError):

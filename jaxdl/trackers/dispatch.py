@@ -1,4 +1,4 @@
-"""Telling the trackers of a run: each number once, and what fails ends no run."""
+"""Sends what a run logs to its trackers: each number once, and no failure ends the run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Line = Mapping[str, Any]  # of metrics.jsonl
 
 @dataclass
 class TrackedRun:
-    """What trackers.json holds of a tracker.
+    """What trackers.json holds for a tracker.
 
     Attributes:
       id: of the run there; None before its first start.
-      given: 'training' and 'evaluation' -> the newest step that it was given.
-      follows: whether it was given all that metrics.jsonl has, so that this says more than `given`.
+      given: 'training' and 'evaluation' -> the newest step that was sent.
+      follows: whether everything in metrics.jsonl was sent, which is then newer than `given`.
     """
 
     id: str | None = None
@@ -37,9 +37,9 @@ class TrackedRun:
 class Trackers:
     """The trackers of a run, as one.
 
-    What a tracker was given is not given to it again after a kill, when a resumed run trains the
-    same steps again: metrics.jsonl has what was logged before, and is read before its last lines
-    are removed. What it has missed (it is new, or has failed) it gets from there.
+    What a tracker has received is not sent again after a kill, when a resumed run trains the same
+    steps again: metrics.jsonl has what was logged before, and is read before its last lines are
+    removed. What a tracker has missed, because it is new or had failed, is sent from there.
 
     Args:
       trackers: by name.
@@ -53,7 +53,7 @@ class Trackers:
         self._free = {name for name, tracker in trackers.items() if tracker.rewinds}  # of the file
 
     def remember(self, before: Iterable[Line]) -> None:
-        """Note what was given so far, before lines of metrics.jsonl are removed.
+        """Note what was sent so far, before lines of metrics.jsonl are removed.
 
         Args:
           before: its lines.
@@ -63,7 +63,7 @@ class Trackers:
         try:
             saved = json_files.read(path, dict[str, TrackedRun]) if path.exists() else {}
         except UserError as error:
-            _log.warning("%s (not used: trackers begin new runs)", error)
+            _log.warning("%s (ignored: trackers start new runs)", error)
             saved = {}
         self._known = {name: TrackedRun(**known) for name, known in saved.items()}
         for known in self._known.values():
@@ -86,7 +86,7 @@ class Trackers:
         self._require_written()
 
     def _require_written(self) -> None:
-        """Write trackers.json; without it a later start would not know what was given in this."""
+        """Write trackers.json; without it a later start would not know what this one has sent."""
         if not self._write():
             self._lost |= self._trackers.keys() - self._free
 
@@ -102,7 +102,7 @@ class Trackers:
             self._give(tracker, known, line["step"], values)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Tell of the numbers of a step."""
+        """Send the numbers of a step."""
         for name, tracker in self._trackers.items():
             known = self._known.setdefault(name, TrackedRun())
             self._attempt(name, self._give, tracker, known, step, values)
@@ -117,7 +117,7 @@ class Trackers:
             known.given[kind] = step
 
     def figure(self, step: int, name: str, png: bytes) -> None:
-        """Tell of a figure of a step those that were started: not when a finished run is drawn."""
+        """Send a figure to the trackers that were started; a finished run drawn again has none."""
         for label, tracker in self._trackers.items():
             known = self._known.get(label)
             if known is None:
@@ -126,18 +126,18 @@ class Trackers:
                 self._attempt(label, tracker.figure, step, name, png)
 
     def finish(self, result: Mapping[str, Any] | None) -> None:
-        """Tell of the end; without a result, of one from which the run can be resumed."""
+        """Report the end of training; without a result, the run can be resumed."""
         for name, tracker in self._trackers.items():
             if name in self._known:
                 self._attempt(name, tracker.finish, result)
         self._known = {}
 
-    def _attempt(self, name: str, tell: Callable[..., object], *values: Any) -> None:
-        """Tell a tracker something, unless it has failed before."""
+    def _attempt(self, name: str, call: Callable[..., object], *values: Any) -> None:
+        """Call a tracker, unless it has failed before."""
         if name in self._lost:
             return
         try:
-            tell(*values)
+            call(*values)
         except Exception as error:  # theirs can raise anything
             self._lost.add(name)
             _log.warning("config.logging: %s: %s; the run goes on without", name, reason(error))
@@ -147,14 +147,14 @@ class Trackers:
 
     def _write(self) -> bool:
         """Write trackers.json, if it is needed; returns whether it could be written."""
-        told = {
+        records = {
             name: asdict(known) for name, known in self._known.items() if name not in self._free
         }
         path = self._folder / "trackers.json"
-        if not told and not path.exists():
+        if not records and not path.exists():
             return True
         try:
-            write_json(path, told)
+            write_json(path, records)
         except Unwritable as error:
             _log.warning("config.logging: %s; the run goes on without", error.fault)
             return False

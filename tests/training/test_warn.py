@@ -6,7 +6,7 @@ import pytest
 from jaxdl.data import Table
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.doubts import tell_doubts, tell_overlaps
+from jaxdl.training.warn import warn_of_doubts, warn_of_overlaps
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def told(tmp_path):
             }
         )
         said = []
-        tell_doubts(experiment, check_shapes(experiment), said.append)
+        warn_of_doubts(experiment, check_shapes(experiment), said.append)
         return said
 
     return told
@@ -42,7 +42,7 @@ NOISE = np.random.default_rng(0).random((6, 4, 4, 1))
         (255, np.uint8, (), "dict(name='scale')"),
         (255, np.uint8, ({"name": "scale"},), None),
         (4095, np.uint16, ({"name": "scale"},), "values up to 1"),
-        (1, np.float32, ({"name": "scale"},), "take the scale out"),
+        (1, np.float32, ({"name": "scale"},), "take `scale` out"),
         (1, np.float32, (), None),
     ],
 )
@@ -82,10 +82,10 @@ def test_classes_whose_objects_no_anchor_fits(negative, told_of):
         }
     )
     said = []
-    tell_doubts(experiment, check_shapes(experiment), said.append)
+    warn_of_doubts(experiment, check_shapes(experiment), said.append)
     print(said)
     assert len(said) == told_of
-    assert all("are of a size that no anchor has" in line for line in said)
+    assert all("have a size that no anchor has" in line for line in said)
 
 
 def test_examples_that_two_splits_share_are_counted():
@@ -95,7 +95,7 @@ def test_examples_that_two_splits_share_are_counted():
         "test": Table({"x": x[2:], "y": x[2:] % 2}),
     }
     said = []
-    tell_overlaps(splits, said.append)
-    assert len(said) == 1 and "train and test share 2 examples" in said[0]
-    tell_overlaps({**splits, "test": Table({"x": x[2:], "y": x[2:]})}, said.append)
+    warn_of_overlaps(splits, said.append)
+    assert len(said) == 1 and "train and test share 2 identical examples" in said[0]
+    warn_of_overlaps({**splits, "test": Table({"x": x[2:], "y": x[2:]})}, said.append)
     assert len(said) == 1  # equal in one column is not the same example

@@ -10,7 +10,7 @@ import jaxdl
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.files import Unwritable
-from jaxdl.trackers import Trackers, telling
+from jaxdl.trackers import Trackers, dispatch
 from jaxdl.training.build import build_experiment, resolved
 from jaxdl.training.loop import train
 
@@ -27,7 +27,7 @@ CONFIG = {
         "checkpoint_every": {"steps": 4},
         "best": {"metric": "validation/loss", "smaller": True},
     },
-    "logging": ("test_telling:Notes",),
+    "logging": ("test_dispatch:Notes",),
 }
 
 
@@ -125,7 +125,7 @@ def begun(folder, **nodes):
 
 
 def go_on(run, **more):
-    trusted = Run(run.folder, trust=["test_telling"])
+    trusted = Run(run.folder, trust=["test_dispatch"])
     return train(build_experiment(trusted.config(), resumed=True), trusted, **more)
 
 
@@ -167,7 +167,7 @@ def test_what_fails_is_told_once_and_made_up_for_at_the_next_start(
     monkeypatch.setattr(Notes, "fail_at", 5)
     assert go_on(run)["params_sha256"] == silent["params_sha256"]
     assert warnings(caplog) == [
-        "config.logging: test_telling:Notes: OSError: no network; the run goes on without"
+        "config.logging: test_dispatch:Notes: OSError: no network; the run goes on without"
     ]
     assert ("loss", 4) in Notes.told and ("loss", 6) not in Notes.told
     monkeypatch.setattr(Notes, "fail_at", None)
@@ -190,8 +190,8 @@ def test_a_tracker_that_comes_later_is_given_what_was_before(silent, tmp_path):
 
 
 def test_callbacks_see_the_run_and_cannot_change_it(silent, tmp_path, caplog):
-    named = {"name": "test_telling:Sees", "mark": "of the config"}
-    run = begun(tmp_path, logging=(), callbacks=("test_telling:Raises", named))
+    named = {"name": "test_dispatch:Sees", "mark": "of the config"}
+    run = begun(tmp_path, logging=(), callbacks=("test_dispatch:Raises", named))
     result = go_on(run, callbacks=[Sees("of Python")])
     assert result["params_sha256"] == silent["params_sha256"]
     assert result["metrics"] == silent["metrics"] and run.result() is not None
@@ -205,25 +205,25 @@ def test_callbacks_see_the_run_and_cannot_change_it(silent, tmp_path, caplog):
     assert saved == sorted({*saved}) and {4, 8, 12} <= {*saved}
     assert told[-1] == ("finish", 12)
     (said,) = warnings(caplog)
-    assert said.startswith("callback Raises.on_summary (test_telling.py:")
+    assert said.startswith("callback Raises.on_summary (test_dispatch.py:")
     assert said.endswith("'step 1'; it is not called again, and the run goes on")
 
 
 WRONG = {
     "logging": [
         (("wand",), "config.logging[0].name: unknown 'wand'; did you mean 'wandb'? it takes: mlfl"),
-        (("wandb", "wandb"), "config.logging[1]: 'wandb' comes twice"),
+        (("wandb", "wandb"), "config.logging[1]: 'wandb' is named twice"),
         (({"name": "wandb", "projet": "x"},), "config.logging[0].projet: unknown"),
         (({"name": "mlflow", "tags": 3},), "config.logging[0].tags: expected"),
         (({"project": "x"},), "config.logging[0].name: missing"),
-        (("test_telling:Sees",), "config.logging[0]: 'test_telling:Sees' is not a jaxdl.T"),
+        (("test_dispatch:Sees",), "config.logging[0]: 'test_dispatch:Sees' is not a jaxdl.T"),
         (("no_such:Thing",), "cannot import 'no_such'"),
     ],
     "callbacks": [
         (("Sees",), "config.callbacks[0].name: unknown 'Sees'"),
-        (("test_telling:Notes",), "is not a jaxdl.Callback"),
-        (("test_telling:gone",), "has no 'gone'"),
-        (({"name": "test_telling:Sees", "mark": 3},), "config.callbacks[0].mark: expected"),
+        (("test_dispatch:Notes",), "is not a jaxdl.Callback"),
+        (("test_dispatch:gone",), "has no 'gone'"),
+        (({"name": "test_dispatch:Sees", "mark": 3},), "config.callbacks[0].mark: expected"),
         ((3,), "config.callbacks"),
     ],
 }
@@ -263,7 +263,7 @@ def test_without_room_for_what_was_given_nothing_more_is_given(tmp_path, monkeyp
     def full(path, value):
         raise Unwritable(f"{path.name}: no room", "make room")
 
-    monkeypatch.setattr(telling, "write_json", full)
+    monkeypatch.setattr(dispatch, "write_json", full)
     trackers = Trackers({"notes": Notes()}, tmp_path)
     trackers.remember([])
     trackers.start(CONFIG, 0, [])

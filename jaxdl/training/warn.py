@@ -1,4 +1,4 @@
-"""What can be computed, and yet is probably not meant: told before training, not refused."""
+"""Warnings before training, about settings that work but are probably not meant."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 _BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 
 
-def tell_doubts(
+def warn_of_doubts(
     experiment: Experiment, measured: Collection[str], say: Callable[[str], None] = say
 ) -> None:
-    """Tell of what will not be drawn or measured, a test split that decides, and strange images.
+    """Warn of what will not be drawn or measured, a test split that decides, and strange images.
 
     Args:
       experiment: what is to be trained.
@@ -36,36 +36,36 @@ def tell_doubts(
     """
     if not experiment.eval_splits:
         say(
-            "doubt       nothing is evaluated: there is no validation or test split; name one in "
-            "config.data, or a fraction for it"
+            "warning     nothing is evaluated, since there is no validation or test split; "
+            "name one in config.data, or set a fraction to hold out"
         )
     training = experiment.training
     if training.patience and training.best and training.best.metric.startswith("test/"):
         say(
-            f"doubt       {training.best.metric} decides when training stops, so the test split is "
-            "no longer unseen; let config.training.best.metric name a metric of another split"
+            f"warning     {training.best.metric} decides when training stops, so the test split is "
+            "no longer unseen; set config.training.best.metric to a metric of another split"
         )
-    _tell_figures(experiment, measured, say)
-    _tell_range(experiment, say)
-    _tell_sizes(experiment, say)
+    _warn_of_figures(experiment, measured, say)
+    _warn_of_range(experiment, say)
+    _warn_of_sizes(experiment, say)
 
 
-def tell_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
-    """Tell of examples that lie in two splits, where they are in memory: that reads all of them."""
+def warn_of_overlaps(splits: Mapping[str, Table], say: Callable[[str], None] = say) -> None:
+    """Warn of examples that two splits share; all must be in memory, since this reads them."""
     if any(table.lazy for table in splits.values()):
         return
     for (role, other), number in duplicates(splits).items():
         if number:
             say(
-                f"doubt       {role} and {other} share {number:,} examples, equal in every column, "
-                "so a test on them is easier than it seems; remove them from one"
+                f"warning     {role} and {other} share {number:,} identical examples, so a test on "
+                "them is easier than it seems; remove them from one split"
             )
 
 
-def _tell_figures(
+def _warn_of_figures(
     experiment: Experiment, measured: Collection[str], say: Callable[[str], None]
 ) -> None:
-    """Tell of figures that cannot be drawn."""
+    """Warn of figures that cannot be drawn."""
     written = [f"{name}/written" for name in experiment.eval_splits] * bool(experiment.scores_text)
 
     def outputs() -> Any:
@@ -81,11 +81,11 @@ def _tell_figures(
         functools.cache(outputs),
     )
     for name, needs in undrawable(experiment.figures, planned).items():
-        say(f"doubt       figure {name!r} cannot be drawn: it needs {needs}")
+        say(f"warning     figure {name!r} cannot be drawn: it needs {needs}")
 
 
-def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Tell of images that reach the model in a range that no model is made for.
+def _warn_of_range(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Warn of images that reach the model in a range that no model is made for.
 
     Bytes as they are, 0 to 255, more than bytes, or numbers from 0 to 1 that are divided by 255
     once more.
@@ -102,19 +102,18 @@ def _tell_range(experiment: Experiment, say: Callable[[str], None]) -> None:
     largest = float(np.max(np.abs(np.asarray(batch[name], np.float32)), initial=0))
     if largest > (_BEYOND_BYTES if deep else _LARGE):
         say(
-            f"doubt       column {name!r} reaches the model with values up to {largest:g}; if it "
-            "is not made for them, scale it in config.data.transforms, as by dict(name='scale')"
+            f"warning     column {name!r} reaches the model with values up to {largest:g}; unless "
+            "the model expects them, add dict(name='scale') to config.data.transforms"
         )
     elif 0 < largest < _SMALL:
         say(
-            f"doubt       column {name!r} reaches the model with no value above {largest:.2g}; if "
-            "it was from 0 to 1 before, take the scale out of config.data.transforms, or set "
-            "its by=1"
+            f"warning     column {name!r} reaches the model with no value above {largest:.2g}; if "
+            "it was in [0, 1] already, take `scale` out of config.data.transforms, or set its by=1"
         )
 
 
-def _tell_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Tell of classes whose objects are of sizes that a detector is not taught to find."""
+def _warn_of_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
+    """Warn of classes whose objects have sizes that training does not teach to find."""
     task, train = experiment.task, experiment.splits["train"]
     if not isinstance(task, Detection):
         return
@@ -138,7 +137,7 @@ def _tell_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
         if lost.sum() > _UNTAUGHT * of_class.sum():
             sides = np.sqrt(area(jnp.asarray(boxes[lost])))
             say(
-                f"doubt       of {of_class.sum():,} {name!r}, {lost.sum():,} are of a size that no "
-                f"anchor has (about {np.median(sides):.0f} pixels), and are hardly learnt; set "
-                "config.model.levels or config.data.size to others"
+                f"warning     {lost.sum():,} of {of_class.sum():,} {name!r} have a size that no "
+                f"anchor has (about {np.median(sides):.0f} pixels), and will hardly be learned; "
+                "change config.model.levels or config.data.size"
             )

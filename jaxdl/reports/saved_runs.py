@@ -1,4 +1,4 @@
-"""What the files of runs and sweeps say, and how runs differ."""
+"""Runs as their files describe them, and how they differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl import config as cfg
-from jaxdl.checkpointing.run_directory import SPEED, Run
+from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.errors import UserError, printable, suggestion
 from jaxdl.files import local_run, refuse_links
 from jaxdl.sweeps.grid import Sweep
@@ -20,11 +20,11 @@ _FACTS = ("step", "seed", "parameters", "wall_seconds")  # of a result
 
 
 @dataclass(frozen=True)
-class Told:
-    """A run, as its files tell of it.
+class SavedRun:
+    """A run, as its files describe it.
 
     Attributes:
-      name: by which it is told from the others.
+      name: distinguishes it from the others.
       run: its directory.
       config: its config.
       data: what data.json says, empty before its first start.
@@ -40,7 +40,7 @@ class Told:
     history: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def of(cls, folder: Path, name: str) -> Told:
+    def of(cls, folder: Path, name: str) -> SavedRun:
         """The run in a directory.
 
         Raises:
@@ -54,12 +54,8 @@ class Told:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The final metrics, or, of a run that has not finished, those evaluated last."""
-        if self.result is not None:
-            return dict(self.result["metrics"])
-        evaluated = [line for line in self.history if any("/" in name for name in line)]
-        aside = {"step", "seconds", *SPEED}
-        return {k: v for k, v in evaluated[-1].items() if k not in aside} if evaluated else {}
+        """The final metrics; of a run that has not finished, those evaluated last."""
+        return final_metrics(self.result, self.history)
 
     @property
     def step(self) -> int:
@@ -70,19 +66,19 @@ class Told:
 
     @property
     def verdict(self) -> str:
-        """What is to be said of the number: the target, and whether the run came to its end."""
+        """Whether the run came to its end and met its target, in words."""
         result = self.result
         if result is None:
             return f"not finished, at step {self.step:,}"
-        said = []
+        facts = []
         if target := result["target"]:
             met = "met" if result["met"] else "NOT met"
-            said.append(f"target {target['metric']} {target['value']:g}: {met}")
+            facts.append(f"target {target['metric']} {target['value']:g}: {met}")
         if stopped := result.get("stopped_early"):
-            said.append(f"stopped early at step {stopped['step']:,} of {stopped['of_steps']:,}")
+            facts.append(f"stopped early at step {stopped['step']:,} of {stopped['of_steps']:,}")
         if cfg.at(self.config, "data.twin"):
-            said.append("on a twin of its data, so its numbers mean nothing")
-        return "; ".join(said) or "finished"
+            facts.append("on a twin of its data, so its numbers mean nothing")
+        return "; ".join(facts) or "finished"
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:
         """Steps and values of a metric, as it was logged; empty if it was not."""
@@ -94,13 +90,13 @@ def _number(line: Mapping[str, Any], metric: str) -> bool:
     return line.get(metric) is not None
 
 
-def runs_of(folders: Sequence[str]) -> list[Told]:
-    """The runs in directories; that of a sweep holds one for each point and seed, or trial.
+def runs_of(folders: Sequence[str]) -> list[SavedRun]:
+    """The runs in some directories; a sweep's directory stands for all its runs.
 
     Raises:
       UserError: a directory holds neither, comes twice, or a file in it is damaged.
     """
-    told, seen = list[Told](), set[Path]()
+    runs, seen = list[SavedRun](), set[Path]()
     for folder in map(local_run, folders):
         refuse_links(folder)
         if (folder / "sweep.json").exists():
@@ -115,51 +111,51 @@ def runs_of(folders: Sequence[str]) -> list[Told]:
             places = [Path()]
         for place in places:
             if (folder / place).resolve() in seen:
-                raise UserError(f"{folder / place}: comes twice; name it once")
+                raise UserError(f"{folder / place}: is named twice; name it once")
             seen.add((folder / place).resolve())
-            told.append(Told.of(folder / place, str(folder / place)))
-    return _renamed(told)
+            runs.append(SavedRun.of(folder / place, str(folder / place)))
+    return _renamed(runs)
 
 
-def _renamed(told: list[Told]) -> list[Told]:
-    """The runs, whose names leave out the folders that all share."""
-    parts = [Path(each.name).parts for each in told]
+def _renamed(runs: list[SavedRun]) -> list[SavedRun]:
+    """The runs, with names that leave out the folders that all share."""
+    parts = [Path(each.name).parts for each in runs]
     shared = 0
-    while len(told) > 1 and all(len(p) > shared + 1 for p in parts):
+    while len(runs) > 1 and all(len(p) > shared + 1 for p in parts):
         if len({p[shared] for p in parts}) > 1:
             break
         shared += 1
-    if len(told) == 1:
+    if len(runs) == 1:
         shared = max(0, len(parts[0]) - 1)
-    names = ["/".join(p[shared:]) or each.name for p, each in zip(parts, told, strict=True)]
+    names = ["/".join(p[shared:]) or each.name for p, each in zip(parts, runs, strict=True)]
     return [
-        Told(name, each.run, each.config, each.data, each.result, each.history)
-        for name, each in zip(names, told, strict=True)
+        SavedRun(name, each.run, each.config, each.data, each.result, each.history)
+        for name, each in zip(names, runs, strict=True)
     ]
 
 
 Rows = list[tuple[str, list[str]]]  # of a table: what it is, and a cell for each run
-_WIDE = 6  # runs that stand beside one another; of more each has a line
+_WIDE = 6  # runs that have a column each; more have a row each
 
 
-def table(told: Sequence[Told], rows: Rows) -> tuple[list[str], Rows]:
-    """The heads and the rows of a table of runs, with a column or, of many, a row for each."""
-    names = [each.name for each in told]
-    if len(told) <= _WIDE:
+def table(runs: Sequence[SavedRun], rows: Rows) -> tuple[list[str], Rows]:
+    """The heads and rows of a table of runs: a column for each, or, if there are many, a row."""
+    names = [each.name for each in runs]
+    if len(runs) <= _WIDE:
         return names, rows
     heads = [name for name, _ in rows]
     return heads, [(name, [cells[i] for _, cells in rows]) for i, name in enumerate(names)]
 
 
-def differences(told: Sequence[Told]) -> Rows:
-    """The keys of the configs that are not alike, and whether the data is."""
-    aside = ("logging", "callbacks")  # nobody who is told of a run changes it
-    configs = [{k: v for k, v in each.config.items() if k not in aside} for each in told]
+def differences(runs: Sequence[SavedRun]) -> Rows:
+    """The keys in which the configs differ, and the splits in which the data does."""
+    aside = ("logging", "callbacks")  # these cannot change a run
+    configs = [{k: v for k, v in each.config.items() if k not in aside} for each in runs]
     found = [dict(leaves(config)) for config in configs]
     keys = dict.fromkeys(key for each in found for key in each)
     rows = [(key, [shown(each.get(key, _ABSENT)) for each in found]) for key in keys]
     unlike = sorted((key, cells) for key, cells in rows if len({*cells}) > 1)
-    digests = [dict(leaves(each.data.get("sha256"))) for each in told]
+    digests = [dict(leaves(each.data.get("sha256"))) for each in runs]
     for split in dict.fromkeys(name for each in digests for name in each):
         cells = [shown(each.get(split, _ABSENT))[:12] for each in digests]
         if len({*cells}) > 1:
@@ -167,28 +163,28 @@ def differences(told: Sequence[Told]) -> Rows:
     return unlike
 
 
-def results(told: Sequence[Told]) -> Rows:
-    """The final numbers, metric by metric, and what else a result says."""
-    names = dict.fromkeys(name for each in told for name in each.metrics)
-    rows = [(name, [_metric(each.metrics, name) for each in told]) for name in names]
+def results(runs: Sequence[SavedRun]) -> Rows:
+    """The final metrics, and the other facts of each result."""
+    names = dict.fromkeys(name for each in runs for name in each.metrics)
+    rows = [(name, [_metric(each.metrics, name) for each in runs]) for name in names]
     for fact in _FACTS:
-        cells = [shown((each.result or {}).get(fact, _ABSENT)) for each in told]
+        cells = [shown((each.result or {}).get(fact, _ABSENT)) for each in runs]
         rows.append((fact.replace("_", " "), cells))
-    return [*rows, ("verdict", [each.verdict for each in told])]
+    return [*rows, ("verdict", [each.verdict for each in runs])]
 
 
-def chosen_metric(told: Sequence[Told], asked: str | None) -> str:
-    """The metric to draw: what is asked for, that of a target, or the first that is no loss.
+def chosen_metric(runs: Sequence[SavedRun], asked: str | None) -> str:
+    """The metric to draw: the requested one, that of a target, or the first that is not a loss.
 
     Raises:
       UserError: a run has not measured it.
     """
-    measured = [name for each in told for name in each.metrics]
-    wanted = [(each.result or {}).get("target") for each in told]
+    measured = [name for each in runs for name in each.metrics]
+    wanted = [(each.result or {}).get("target") for each in runs]
     targets = [target["metric"] for target in wanted if target]
     plain = [name for name in measured if not name.endswith("/loss")]
     metric = asked or next(iter([*targets, *plain, *measured]), "loss")
-    for each in told:
+    for each in runs:
         if not each.series(metric)[0]:
             options = sorted({name for line in each.history for name in line} - {"step", "seconds"})
             raise UserError(
