@@ -2,7 +2,7 @@
 
 A split is a `Table` of columns, (examples, …) each: arrays in memory, or `Lazy` ones that are made
 when they are needed. This room knows nothing of models, tasks and training; sources/ reads files,
-synthetic/ makes data and the twins that replace it offline, and images/ and text/ know the formats.
+synthetic/ makes data, images/ and text/ know the formats, and `twins` replaces data offline.
 To add a data set, write a source (see `jaxdl.data.sources`); the README of this folder lists all.
 
 Columns have the same names everywhere: `image` (uint8, (examples, height, width, channels)),
@@ -17,17 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxdl.data import tokens
 from jaxdl.data.clips import Clips, clip
 from jaxdl.data.folds import Folds
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.lazy import LazyImages
 from jaxdl.data.places import brought_here
 from jaxdl.data.sources import SOURCES
-from jaxdl.data.synthetic.twins import TWINS, twin_of
 from jaxdl.data.table import Lazy, Table
-from jaxdl.data.text import tokens
-from jaxdl.data.text.tokens import Tokens, tokenize
 from jaxdl.data.text.vocabulary import PAD, Characters, Subwords, Vocabulary, Words
+from jaxdl.data.tokens import Tokens, tokenize
+from jaxdl.data.twins import TWINS, twin_of
 from jaxdl.data.validation import duplicates, validate, without_texts
 from jaxdl.errors import UserError
 

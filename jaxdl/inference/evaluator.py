@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl import config as cfg
 from jaxdl import data
 from jaxdl.data.table import Table
-from jaxdl.data.text.tokens import with_begins
+from jaxdl.data.tokens import with_begins
 from jaxdl.errors import UserError, brief
 from jaxdl.inference.inputs import as_table
 from jaxdl.inference.restored import RestoredRun

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxdl.data.sources.sheet import TYPED, Sheet
 from jaxdl.data.table import Lazy, Table, described, standardized
-from jaxdl.data.text.tokens import tokenize
+from jaxdl.data.tokens import tokenize
 from jaxdl.errors import UserError, brief, suggestion
 from jaxdl.inference.images import as_clips, encoded, image_columns
 from jaxdl.inference.restored import RestoredRun

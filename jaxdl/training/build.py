@@ -14,8 +14,8 @@ from jaxdl import config as cfg
 from jaxdl import data, optim
 from jaxdl.data.order import ContiguousStreams, ShuffledEpochs
 from jaxdl.data.table import Table
-from jaxdl.data.text.tokens import with_begins
 from jaxdl.data.text.vocabulary import Vocabulary
+from jaxdl.data.tokens import with_begins
 from jaxdl.data.validation import require_classes, with_class_names
 from jaxdl.durations import Clock
 from jaxdl.environments import ENVIRONMENTS

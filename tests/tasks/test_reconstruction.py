@@ -67,7 +67,7 @@ def test_a_run_compresses_digits(call, tmp_path):
     for name in ("reconstructions", "codes"):
         assert (tmp_path / "run" / "figures" / f"{name}.png").stat().st_size > 5_000
     run = jaxdl.load(tmp_path / "run")
-    images = jaxdl.data.synthetic.twins.mnist()["test"].columns["image"]
+    images = jaxdl.data.twins.mnist()["test"].columns["image"]
     outputs = run.predict(images)
     assert outputs["code"].shape == (300, 2)
     error = (outputs["reconstruction"] - images / 255.0).reshape(300, -1)

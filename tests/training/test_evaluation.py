@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import jaxdl
-from jaxdl.data.text.tokens import Tokens, tokenize
 from jaxdl.data.text.vocabulary import Characters, Words
+from jaxdl.data.tokens import Tokens, tokenize
 from jaxdl.decoding import TokenRules
 from jaxdl.errors import UserError
 from jaxdl.models import MLP, EncoderDecoder, LanguageModel

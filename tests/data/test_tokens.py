@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from jaxdl import config
 from jaxdl.data import Characters, Table, Tokens, load, tokenize
-from jaxdl.data.text.tokens import with_begins
 from jaxdl.data.text.vocabulary import from_json
+from jaxdl.data.tokens import with_begins
 from jaxdl.errors import UserError
 from jaxdl.training.state import digest
 
