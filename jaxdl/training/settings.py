@@ -15,7 +15,7 @@ from jaxdl.parallel.mesh import Parallel
 from jaxdl.parallel.sharding import Placement
 from jaxdl.training.precision import Precision
 
-# Endings of the names of metrics of which less is better, whatever a config says.
+# A metric whose name ends so is better when it is smaller, whatever a config says.
 _ERRORS = ("loss", "error", "mse", "mae", "nll", "perplexity", "bits_per_character", "divergence",
            "cross_entropy")  # fmt: skip
 Node = Mapping[str, Any]  # of a config: a name, and the arguments of what it stands for
@@ -28,14 +28,14 @@ class Best:
 
     Args:
       metric: of an evaluation, such as 'validation/accuracy'.
-      smaller: whether smaller is better; of a loss or an error it always is.
+      smaller: whether smaller is better; for a loss or an error it always is.
     """
 
     metric: str
     smaller: bool = False
 
     def __post_init__(self) -> None:
-        """Look for the least loss, never for the largest."""
+        """For a loss or an error, smaller is better."""
         _minimize_errors(self)
 
     def better(self, metrics: Mapping[str, float], than: float | None) -> bool:
@@ -54,7 +54,7 @@ class Target:
       metric: one of the final metrics, such as 'test/accuracy'.
       value: the published value.
       source: where it was published.
-      smaller: whether smaller is better; of a loss or an error it always is.
+      smaller: whether smaller is better; for a loss or an error it always is.
     """
 
     metric: str
@@ -63,7 +63,7 @@ class Target:
     smaller: bool = False
 
     def __post_init__(self) -> None:
-        """Be content with a small loss, never with a large one."""
+        """For a loss or an error, smaller is better."""
         _minimize_errors(self)
 
     def met(self, metrics: Mapping[str, float]) -> bool:
@@ -78,40 +78,40 @@ class Target:
 
 @dataclass(frozen=True)
 class Training:
-    """`config.training`. Durations are `dict(steps=…)` or `dict(epochs=…)`.
+    """`config.training`. A duration is `dict(steps=…)`, or just the number, or `dict(epochs=…)`.
 
     Args:
-      batch_size: examples an update, over all devices; None takes the whole split.
+      batch_size: examples per update, over all devices; None takes the whole split.
       steps: length of the run, or
       epochs: length of the run in passes over the training split.
-      eval_batch_size: examples a batch of evaluation.
-      accumulate: parts in which a batch is taken, one after the other, to save memory.
-      ghost_batch_size: examples that batch norm takes statistics of, in training; by default those
-        of a batch, or of each part. In groups they are the same on any number of devices, and no
-        device waits for another (Hoffer et al. 2017).
-      ema_decay: decay of an exponential moving average of the parameters, which is then what is
-        evaluated.
-      shuffle: a fresh order each epoch.
-      carry: the split is read as `batch_size` streams, in order, and each batch continues the one
-        before: recurrent layers go on from their last state, gradients do not (truncated
-        back-propagation through time). Evaluation likewise.
-      buckets: to how many lengths token columns may be cut, each batch to the shortest that holds
-        it; batches are then made of examples of like length.
-      sizes: (side, duration) pairs: to which size images are scaled down, and for how long, one
-        after the other from the start of the run; then they keep theirs (progressive resizing).
-      freeze_statistics: batch norm normalises by its running statistics and leaves them as they
-        are, and nothing is dropped: the model as in evaluation, as for fine-tuning a few layers.
-      on_device: hold the training split on the device; by default if it is below 1 GiB.
-      log_every: how often the training loss is recorded.
+      eval_batch_size: examples per batch of evaluation.
+      accumulate: process each batch in this many parts, one after the other, to save memory.
+      ghost_batch_size: number of examples over which batch norm computes its statistics in
+        training; by default a whole batch, or each part of it. Groups of a fixed size give the same
+        statistics on any number of devices, and no device waits for another (Hoffer et al. 2017).
+      ema_decay: decay of an exponential moving average of the parameters, which is then evaluated
+        in their place.
+      shuffle: use a new order in each epoch.
+      carry: read the split as `batch_size` streams, in order, so that each batch continues the one
+        before: recurrent layers keep their state, but gradients stop there (truncated
+        back-propagation through time). The same in evaluation.
+      buckets: number of lengths to which token columns may be truncated, each batch to the shortest
+        that holds it; batches then consist of examples of similar length.
+      sizes: (side, duration) pairs for progressive resizing: the size to which images are scaled
+        down, and for how long, in order from the start of the run; after that, full size.
+      freeze_statistics: batch norm uses its running statistics without updating them, and dropout
+        is off, as in evaluation; for fine-tuning a few layers.
+      on_device: keep the training split on the device; by default if it is smaller than 1 GiB.
+      log_every: how often the training loss is logged.
       evaluate_every: how often all other splits are evaluated; also at the end.
-      checkpoint_every: how often the state is saved; by default every 30 seconds, or, where that
-        takes longer than a second, so that it takes a thirtieth of the time, which costs nothing
-        in exactness. Also at the end, and when a signal stops the run.
-      keep: how many checkpoints to keep, of the newest.
+      checkpoint_every: how often the state is saved; by default every 30 seconds, or less often if
+        a save takes over a second, so that saving takes a thirtieth of the time. Also at the end,
+        and when a signal stops the run. Resuming is exact in any case.
+      keep: how many of the newest checkpoints to keep.
       best: see `Best`; the checkpoint with the best value is kept too.
-      patience: the run stops early after so many evaluations in a row (of `evaluate_every`) without
-        a better value of `best`; by default it never does.
-      evaluate: the splits to evaluate, by default all but 'train'.
+      patience: stop early after this many evaluations in a row (of `evaluate_every`) without a
+        better value of `best`; by default never.
+      evaluate: the splits to evaluate; by default all but 'train'.
     """
 
     batch_size: int | None = None
@@ -154,23 +154,26 @@ class Training:
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"config.training.ema_decay: must be in (0, 1), got {self.ema_decay}")
         if self.carry and self.freeze_statistics:
-            raise UserError("config.training: freeze_statistics is not for models with a carry")
+            raise UserError("config.training: freeze_statistics and carry exclude each other")
         if self.carry and self.buckets > 1:
-            raise UserError("config.training: carry keeps the order of the split, buckets do not")
+            raise UserError(
+                "config.training: carry keeps the order of the split, but buckets change it; use "
+                "one of the two"
+            )
 
 
 @dataclass(frozen=True)
 class Data:
-    """`config.data`, but for its source and what that takes.
+    """`config.data`, except the source and its arguments.
 
     Args:
-      twin: a small built-in twin instead of the data.
-      tokenize: token columns to make of columns of text, by name.
-      clips: makes clips of images.
-      folds: for cross-validation, divides the train split; `jaxdl sweep --folds` sets it.
-      transforms: what is done to a batch on the device, always,
-      augment: in training alone, before the transforms,
-      views: and in evaluation alone, before the transforms.
+      twin: use a small built-in twin instead of the data.
+      tokenize: token columns to make from text columns, by name.
+      clips: make clips from images.
+      folds: divide the train split for cross-validation; `jaxdl sweep --folds` sets it.
+      transforms: applied to every batch, on the device.
+      augment: applied before `transforms`, in training only.
+      views: applied before `transforms`, in evaluation only.
     """
 
     twin: bool = False
@@ -183,7 +186,7 @@ class Data:
 
     @classmethod
     def of(cls, node: Node) -> tuple[Data, Node]:
-        """What all sources share, and the source with its arguments."""
+        """The settings that all sources share, and the source with its arguments."""
         shared = {name: node[name] for name in DATA_KEYS if name in node}
         source = {key: value for key, value in node.items() if key not in shared}
         return cfg.call(cls, shared, "config.data"), source
@@ -194,17 +197,17 @@ DATA_KEYS = tuple(field.name for field in fields(Data))
 
 @dataclass(frozen=True)
 class Twin:
-    """`config.twin`: the most that a run takes when `--config.data.twin=true` asks for a twin.
+    """`config.twin`: upper limits for a run with `--config.data.twin=true`.
 
-    What is less stays, as does what the command line sets.
+    Smaller values stay, and so do those set on the command line.
 
     Args:
-      steps: of the run, in place of its steps or epochs.
-      batch_size: examples a batch, in training,
-      eval_batch_size: and in evaluation.
-      buckets: lengths of token columns; each is compiled.
-      side: pixels of the longer side of images, where `config.data` says their size.
-      model: arguments of the model, in place of its own; not of a run with `init_from`.
+      steps: length of the run, instead of its steps or epochs.
+      batch_size: examples per batch in training.
+      eval_batch_size: examples per batch in evaluation.
+      buckets: number of lengths of token columns; each needs a compilation.
+      side: pixels of the longer side of images, if `config.data` sets their size.
+      model: arguments of the model that replace its own, except in a run with `init_from`.
     """
 
     steps: int = 10
@@ -230,25 +233,25 @@ class Settings:
     Args:
       model: name and arguments of the model.
       task: name and arguments of the task.
-      data: source and its arguments, and what all sources share: see `Data`.
+      data: the source and its arguments, and what all sources share; see `Data`.
       optimizer: name and arguments of the optimiser; see `jaxdl.optim.build`.
       training: see `Training`.
-      init_from: a weight file or the directory of a run to start from, or see `InitFrom`. A run
-        that has a checkpoint goes on from that.
+      init_from: a weight file or a run directory to start from, or see `InitFrom`. A run that has a
+        checkpoint resumes from that instead.
       seed: of all randomness, at least 0.
       precision: see `Precision`.
-      devices: how many to use, or how many along each axis of the mesh, dict(data=…, model=…);
-        by default all, along `data`.
-      placement: what of the state each device holds: all ('replicated'), its share ('fsdp'), or
-        by (regular expression, rule) pairs; see `jaxdl.parallel.sharding`.
-      parallel: what divides a batch among devices: 'jit', by which XLA also divides states as
-        `placement` says, or 'pmap', for which each device holds the state and batch whole.
+      devices: how many to use, or how many along each axis of the mesh, dict(data=…, model=…); by
+        default all, along `data`.
+      placement: which part of the state each device holds: all of it ('replicated'), an equal share
+        ('fsdp'), or as (regular expression, rule) pairs say; see `jaxdl.parallel.sharding`.
+      parallel: how a batch is divided among devices: by 'jit', with which XLA also divides the
+        state as `placement` says, or by 'pmap', with which each device holds the whole state.
       target: see `Target`.
-      figures: names of figures to draw at the end, beside the learning curves.
-      logging: trackers that are told of the run, beside metrics.jsonl: each a name or a dict of a
-        name and arguments, such as ('tensorboard', 'wandb'). A run that goes on may have others.
-      callbacks: classes of one's own, each 'package.module:Class' or a dict of that as `name` and
-        arguments; see `jaxdl.training.callbacks`. A run that goes on may have others.
+      figures: names of figures to draw at the end, besides the learning curves.
+      logging: trackers of the run, besides metrics.jsonl: each a name, or a dict of a name and
+        arguments, such as ('tensorboard', 'wandb'). A resumed run may have others.
+      callbacks: your own classes, each as 'package.module:Class', or as a dict of that `name` and
+        arguments; see `jaxdl.training.callbacks`. A resumed run may have others.
       twin: how small a run on a twin of the data is; see `Twin`.
     """
 
@@ -270,7 +273,7 @@ class Settings:
     twin: Twin = field(default_factory=Twin)
 
     def __post_init__(self) -> None:
-        """Refuse a seed outside its range, no name of weights, and folds of what is in order."""
+        """Refuse what can only be seen from several settings, and a seed outside its range."""
         if not 0 <= self.seed < 2**32:
             raise UserError(f"config.seed: expected at least 0 and below 2³², got {self.seed}")
         try:
@@ -278,11 +281,14 @@ class Settings:
         except UserError as error:
             raise UserError(f"config.init_from: {error}") from None
         if self.training.carry and self.data.get("folds"):
-            raise UserError("config.training.carry: goes through texts in order, folds do not")
+            raise UserError(
+                "config.training.carry: reads texts in order, which config.data.folds would break; "
+                "use one of the two"
+            )
 
     @property
     def start(self) -> InitFrom | None:
-        """What `init_from` stands for."""
+        """`init_from`, as settings where it is a path."""
         return InitFrom(self.init_from) if isinstance(self.init_from, str) else self.init_from
 
     @classmethod
@@ -296,7 +302,7 @@ class Settings:
 
 
 def _minimize_errors(node: Best | Target) -> None:
-    """Set `smaller` where the metric is a loss or an error, whatever was given."""
+    """Set `smaller` if the metric is a loss or an error."""
     object.__setattr__(node, "smaller", node.smaller or node.metric.endswith(_ERRORS))
 
 
@@ -307,7 +313,7 @@ def _measured(name: str, metrics: Mapping[str, float], path: str, hidden: str = 
       name: such as 'test/accuracy'.
       metrics: all that were measured.
       path: of the key that names it.
-      hidden: what is not proposed begins so.
+      hidden: beginning of the names that are not suggested.
 
     Raises:
       UserError: it was not measured.

@@ -170,7 +170,7 @@ def test_another_network_does_not_fit(source, run):
 
 
 def test_statistics_of_models_with_a_carry_cannot_be_frozen():
-    with pytest.raises(UserError, match="freeze_statistics is not for models with a carry"):
+    with pytest.raises(UserError, match="freeze_statistics and carry exclude each other"):
         Training(carry=True, freeze_statistics=True)
 
 
