@@ -8,12 +8,8 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Nine anchors a place, of three sizes and shapes, in place of one.
-
-    Platelets are 19 pixels wide. Level 2 has anchors of 16 to 25; the smallest of level 3 are 32.
-    """
+    """Nine anchors a place, of three sizes and shapes, in place of one."""
     config = fcos()
-    config.model.levels = (2, 5)
     config.model.head = "retinanet"
     config.task.name = "retinanet"
     return config

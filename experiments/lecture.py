@@ -43,7 +43,7 @@ MINUTES = {
     "cifar10_resnet110": 520, "imagenette_resnet18": 40, "imagenet_resnet18": 60e3,
     "imagenet_resnet34": 110e3, "imagenet_resnet50": 150e3, "imagenet_resnet101": 280e3,
     "imagenet_resnet152": 400e3, "driving_pilotnet": 4, "driving_lstm": 6, "shapes_fcos": 4,
-    "bccd_fcos": 15, "bccd_retinanet": 15, "coco_fcos": 200e3, "mnist_autoencoder": 10,
+    "bccd_fcos": 25, "bccd_retinanet": 25, "coco_fcos": 200e3, "mnist_autoencoder": 10,
     "mnist_vae": 5, "imagenette_alexnet": 15, "shapes_localization": 4, "shapes_faster_rcnn": 6,
     "bccd_faster_rcnn": 15,
 }  # fmt: skip
