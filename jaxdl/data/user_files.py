@@ -76,8 +76,8 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise UserError(
-            f"{what} take {needed / 1e9:.0f} GB, the machine has {memory / 1e9:.0f}; use a part "
-            f"of them or {remedy}"
+            f"{what} take {needed / 1e9:.0f} GB, but the machine has {memory / 1e9:.0f}; use a "
+            f"part of them or {remedy}"
         )
 
 
@@ -259,8 +259,8 @@ def cells(
                 yield rows.line_num, row
     except csv.Error as error:
         raise UserError(
-            f"line {rows.line_num}: {error}; correct the quotes before it: each that opens a cell "
-            "closes it, and one within a cell is written twice"
+            f"line {rows.line_num}: {error}; correct the quotes before it: a quote that opens a "
+            "cell must also close it, and one within a cell is doubled"
         ) from None
 
 

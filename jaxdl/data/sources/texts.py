@@ -34,7 +34,7 @@ def text(
       path: a file, a folder with .txt files in it or below, or a pattern such as 'plays/*.txt'.
       validation_fraction: share of the characters for the validation split; 0 for none.
       test_fraction: share of the characters for the test split; 0 for none.
-      encoding: of the files, by Python's name for it, such as 'cp1252'.
+      encoding: encoding of the files, as Python names it, such as 'cp1252'.
 
     Returns:
       `text` (N,) of str, one for each document; line ends are '\\n'.
@@ -74,8 +74,8 @@ def _tell_of_splits(files: Sequence[Path]) -> None:
     role_of = {file.name: role for file in files if (role := role_in(file.name))}
     if len({*role_of.values()}) > 1:
         _log.warning(
-            "text: %s are named as splits, but all files are read as one text, of which the end is "
-            "held out; name those to learn from, such as 'folder/*train*'",
+            "text: %s have the names of splits, but all files are read as one text, whose end is "
+            "held out; name the files to learn from, such as 'folder/*train*'",
             brief([*role_of]),
         )
 
@@ -111,7 +111,7 @@ def _between(texts: list[str], start: int, stop: int) -> list[str]:
 
 
 def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dict[Path, str]:
-    """The texts of files; those of several that hold nothing are left out, and told.
+    """The texts of files; empty ones are left out, with a warning, if there are several.
 
     Args:
       files: one at least.
@@ -128,7 +128,7 @@ def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dic
         raise UserError(f"{source}: {blank[0]} has only blanks ({size} bytes); remove it")
     if blank:
         told = some(blank, between=", ")
-        _log.warning("%s: left out files that hold nothing: %s", source, told)
+        _log.warning("%s: left out empty files: %s", source, told)
     return {file: document for file, document in texts.items() if document.strip()}
 
 

@@ -216,7 +216,9 @@ class _Finder:
             found = self._images.get(_plain(Path(each)), [])
             same = [name for name in found if Path(name).name == Path(written).name]
             if len(found) > 1 and len(same) != 1:
-                raise UserError(f"{where}: is of {' or '.join(found[:2])}; remove one of them")
+                raise UserError(
+                    f"{where}: could belong to {' or '.join(found[:2])}; remove one of them"
+                )
             if found:
                 return (same or found)[0]
         return named or written

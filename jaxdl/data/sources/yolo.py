@@ -187,7 +187,9 @@ def _named_folders(document: Mapping[str, Any], file: Path) -> dict[str, list[st
                 f"yolo: {file}: {(named or keys)[0]} must be a folder, or a list of folders"
             )
         if parts and role == "test" and not any(_is_there(file, base, part) for part in parts):
-            _log.warning("yolo: %s: test: no %s; goes on without", file, brief(parts[0]))
+            _log.warning(
+                "yolo: %s: test: no %s; continuing without a test split", file, brief(parts[0])
+            )
         elif parts:
             where = f"yolo: {file}: {named[0]}"
             paths = [_place(base, part, where, file.parent) for part in parts]
