@@ -202,7 +202,7 @@ def documents(validation_fraction: float, test_fraction: float) -> dict[str, Tab
 def sums(
     digits: int, smaller_digits: int | None, validation_examples: int, seed: int
 ) -> dict[str, Table]:
-    """The twin of `addition`: some hundred sums instead of some hundred thousand."""
+    """The twin of `addition`: a few hundred sums instead of a few hundred thousand."""
     few = 100 if digits > 1 else 10
     return addition(digits, 5 * few, few, min(few, validation_examples), smaller_digits, seed)
 

@@ -221,7 +221,7 @@ class Sheet:
         return kept
 
     def tell_counting(self, names: list[str]) -> None:
-        """Tell of columns that number the rows, by what they are called or as they count."""
+        """Warn of columns that number the rows, by their name or their values."""
         for name in names:
             if self.is_id(name) or self._counts(name):
                 _log.warning(
@@ -239,7 +239,7 @@ class Sheet:
         return bool(whole) and len({*cells}) == len(cells)
 
     def _counts(self, name: str) -> bool:
-        """Whether a column counts the rows, from any number."""
+        """Whether a column counts the rows, starting at any number."""
         cells = self.cells(name)
         if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
             return False
@@ -247,7 +247,7 @@ class Sheet:
         return all(int(cell) == first + i for i, cell in enumerate(cells))
 
     def require_single_rows(self, name: str) -> None:
-        """Refuse a cell that has swallowed rows, since a quote before them is not closed.
+        """Refuse a cell that has swallowed rows because a quote before them is not closed.
 
         A line within a cell is a row if it has as many cells as the header, and in this column a
         value that other rows have, too, or a number if theirs are numbers. The first and the last
@@ -300,13 +300,13 @@ class Sheet:
         return [cell.replace(".", " ").replace(",", ".") for cell in cells]
 
     def singles(self, name: str) -> Float32[np.ndarray, " rows"]:
-        """A column of finite numbers in float32; refuses what float32 can hardly tell apart."""
+        """A column of finite numbers in float32; refuses what float32 can hardly separate."""
         numbers = self.numbers(name)
         self.require_distinct(name, numbers)
         return numbers.astype(np.float32)
 
     def require_distinct(self, name: str, numbers: Float64[np.ndarray, " rows"]) -> None:
-        """Refuse numbers of a column that float32 can hardly tell apart."""
+        """Refuse numbers of a column that float32 can hardly distinguish."""
         low, high = float(numbers.min()), float(numbers.max())
         if 0 < high - low < _FINEST * max(abs(low), abs(high)):
             raise UserError(
@@ -320,8 +320,8 @@ class Sheet:
 
         Args:
           name: of the column.
-          gap: what stands for a value that is missing, such as an empty cell or NA; by default such
-            are refused.
+          gap: the number for a missing value, such as an empty cell or NA; by default these are
+            refused.
         """
         written, cells = self.cells(name), self.plain(name)
         wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]

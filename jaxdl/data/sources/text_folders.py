@@ -27,8 +27,8 @@ def text_folders(
 
     A text is a file that ends in .txt or has no suffix. Without folders for the splits, a hash of
     its path decides the split of a text, so it stays there when others are added. Classes are
-    numbered in alphabetical order; a folder `unsup` or `unlabeled` is none. Texts that hold nothing
-    are left out.
+    numbered in alphabetical order; a folder `unsup` or `unlabeled` is not a class. Empty texts are
+    left out.
 
     Args:
       path: the folder.

@@ -22,13 +22,13 @@ def text(
     test_fraction: float = 0.0,
     encoding: str = "utf-8",
 ) -> dict[str, Table]:
-    """Text files, one document each, of which the last characters are held out.
+    """Text files, one document each; the last characters are held out.
 
     All files, in the order of their names, are one long text: first the train split, then the
     validation split, then the test split, as in char-rnn (Karpathy 2015). A file that a border
-    falls into gives a document to both splits. Where all files of a folder are in folders with the
-    names of splits, such as train/ and test/, these are the splits, and only what is missing is
-    held out of train.
+    falls into gives a document to both splits. If all files are in folders with the names of
+    splits, such as train/ and test/, these are the splits, and only missing ones are held out from
+    train.
 
     Args:
       path: a file, a folder with .txt files in it or below, or a pattern such as 'plays/*.txt'.
@@ -60,7 +60,7 @@ def text(
 
 
 def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split, where all are in folders that are called after splits."""
+    """The files of each split, if all are in folders with the names of splits."""
     given: dict[str, list[Path]] = {}
     for file in files:
         within = file.relative_to(root).parts if root.is_dir() else (file.name,)
@@ -70,7 +70,7 @@ def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _tell_of_splits(files: Sequence[Path]) -> None:
-    """Tell of files that are called after splits: they are read as one text all the same."""
+    """Warn of files with the names of splits: they are read as one text all the same."""
     role_of = {file.name: role for file in files if (role := role_in(file.name))}
     if len({*role_of.values()}) > 1:
         _log.warning(
@@ -114,8 +114,8 @@ def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dic
     """The texts of files; empty ones are left out, with a warning, if there are several.
 
     Args:
-      files: one at least.
-      encoding: theirs, by Python's name for it.
+      files: at least one.
+      encoding: their encoding, as Python names it.
       source: the name of the source that reads them, for messages.
 
     Raises:
