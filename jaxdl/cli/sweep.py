@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxdl.sweeps.search import Search
 
 _GRID = ("seeds", "folds", "folds_by")
-# The options of a search, and which of the two they are of.
+# The options of a search -> the kind of search that they belong to; None: they choose the kind.
 _SEARCH = {"halving": None, "trials": None, "eta": "halving", "budget": "halving",
            "storage": "trials", "sampler": "trials"}  # fmt: skip
 
@@ -28,30 +28,29 @@ def add(commands: Subcommands) -> None:
         "sweep",
         help="train a grid of runs, each with several seeds, or search for a good setting",
         description="Train every combination of the given values, each with several seeds, and "
-        "print mean ± standard deviation over the seeds. --config.optimizer.learning_rate.peak=0.1,"
-        "0.3 has two values: commas separate, except inside brackets and quotes, so "
-        "--config.model.hidden=(64,),(64,32) has two as well, and a single tuple stands in "
-        "brackets. Run it again, or with --workdir alone, to resume; run it on several machines at "
-        "once, with one folder for all, and each takes runs that no other has. With --draw it "
-        "searches: by --halving in one program, or by --trials of Optuna.",
+        "print mean ± standard deviation over the seeds. Commas separate values, except inside "
+        "brackets and quotes: --config.optimizer.learning_rate.peak=0.1,0.3 has two, and so has "
+        "--config.model.hidden=(64,),(64,32); put brackets around a single tuple. To resume, run "
+        "it again, or with --workdir alone. Several machines with a shared folder can run the same "
+        "sweep: each takes runs that no other has taken. With --draw, search instead: with "
+        "--halving in one program, or with --trials of Optuna.",
     )
     command.add_argument("--config", metavar="FILE", help=f"{CONFIG_HELP}; v1,v2 tries both values")
     command.add_argument("--workdir", required=True, metavar="DIR", help="the sweep's directory")
     command.add_argument(
-        "--seeds", type=int, metavar="N", help="seeds of each, from the config's upwards (1)"
+        "--seeds", type=int, metavar="N", help="number of seeds, counting up from the config's (1)"
     )
     command.add_argument(
         "--folds",
         type=int,
         metavar="K",
-        help="cross-validate: a run for each of K folds of the train split, its test split",
+        help="cross-validate: K runs, each tested on another fold of the train split",
     )
     command.add_argument(
         "--folds-by",
         metavar="COLUMN",
-        help="keep equal values of this column in one fold, or 'time': folds of successive "
-        "examples, or 'time:COLUMN': such of each recording (by default at random, stratified "
-        "by label)",
+        help="keep equal values of this column in one fold; 'time': folds of successive examples; "
+        "'time:COLUMN': the same within each recording (default: random, stratified by label)",
     )
     _add_search(command)
     add_trust(command)
@@ -60,7 +59,7 @@ def add(commands: Subcommands) -> None:
         "--together",
         action="store_true",
         default=None,
-        help="train in one program whatever can be, not only what is faster so",
+        help="train all runs that can share a program in one, even where that is slower",
     )
     how.add_argument(
         "--in-turn",
@@ -71,44 +70,46 @@ def add(commands: Subcommands) -> None:
     how.add_argument(
         "--commands",
         action="store_true",
-        help="train nothing, but print a `jaxdl train` command for each run without a result, as "
+        help="train nothing, but print a `jaxdl train` command for each run without a result, "
         "for Slurm or GNU parallel; `jaxdl sweep --workdir DIR` collects the results",
     )
     command.set_defaults(command=run)
 
 
 def _add_search(command: Parser) -> None:
-    group = command.add_argument_group("search", "the best of settings that are drawn")
+    group = command.add_argument_group("search", "draw settings and find the best")
     group.add_argument(
         "--draw",
         action="append",
         metavar="KEY=RANGE",
-        help="draw a key of the config from low:high, log:low:high, or v1,v2; as often as you like",
+        help="draw a key of the config from low:high, log:low:high, or v1,v2; can be repeated",
     )
     how = group.add_mutually_exclusive_group()
     how.add_argument(
         "--halving",
         type=int,
         metavar="N",
-        help="successive halving: N places in one program; at each rung one in --eta goes on, and "
-        "new settings take the places of the others",
+        help="successive halving: N settings at a time in one program; at each rung one in --eta "
+        "continues, and new settings replace the others",
     )
-    how.add_argument("--trials", type=int, metavar="N", help="N runs, drawn by Optuna (an extra)")
-    group.add_argument("--eta", type=int, metavar="N", help="one in N goes on at a rung (3)")
+    how.add_argument(
+        "--trials", type=int, metavar="N", help="N runs with settings chosen by Optuna (an extra)"
+    )
+    group.add_argument("--eta", type=int, metavar="N", help="one in N continues at each rung (3)")
     group.add_argument(
-        "--budget", type=float, metavar="B", help="as many steps as B whole runs take (3 a place)"
+        "--budget", type=float, metavar="B", help="train as much as B whole runs in all (3 N)"
     )
     group.add_argument(
         "--storage",
         metavar="URL",
-        help="where Optuna keeps the study, as SQLAlchemy names it: sqlite:///study.db (a file in "
-        "the folder)",
+        help="where Optuna keeps the study, as an SQLAlchemy URL such as sqlite:///study.db "
+        "(default: a file in --workdir)",
     )
     group.add_argument("--sampler", choices=("tpe", "random"), help="Optuna's sampler (tpe)")
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-    """Train a grid of runs with several seeds each, search, or do what is missing of it."""
+    """Train a grid of runs with several seeds each, or search; or resume either."""
     keep_programs()
     if any(getattr(options, name) is not None for name in ("draw", *_SEARCH)):
         return _search(options, overrides)
@@ -132,12 +133,12 @@ def _grid(options: argparse.Namespace, overrides: list[str]) -> None:
     for option in _GRID:
         if asked is None and getattr(options, option) is not None:
             name = option.replace("_", "-")
-            raise UserError(f"--{name}: needs --config; without it a sweep is resumed as it was")
+            raise UserError(f"--{name}: needs --config; without it the sweep is resumed unchanged")
     sweeper = Sweeper(options.workdir, asked, options.together, options.trust)
     if not options.commands:
         return sweeper.run()
     if asked is None:
-        raise UserError("--commands: needs --config, which the commands name")
+        raise UserError("--commands: needs --config, since the commands repeat it")
     lines = {m.place: asked.command(m, options.config, options.workdir) for m in asked.members}
     for member in sweeper.claim():
         stream(f"{lines[member.place]}\n")
@@ -149,7 +150,7 @@ def _search(options: argparse.Namespace, overrides: list[str]) -> None:
     if options.together is not None:
         given.append("together" if options.together else "in-turn")
     if given:
-        raise UserError(f"--{given[0]}: is for grids, and this is a search; leave it out")
+        raise UserError(f"--{given[0]}: is only for grids, and this is a search; leave it out")
     from jaxdl.sweeps.search import claimed
 
     folder, search = claimed(options.workdir, _asked(options, overrides), options.trust)
@@ -163,21 +164,21 @@ def _search(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _asked(options: argparse.Namespace, overrides: list[str]) -> Search | None:
-    """The search that the options ask for; None for the one that the folder holds."""
+    """The search that the options describe; None for the one in the folder."""
     from jaxdl.sweeps.search import Search
     from jaxdl.training.build import read_config
 
     given = [name for name in ("draw", *_SEARCH) if getattr(options, name) is not None]
     if options.config is None:
         if given:
-            raise UserError(f"--{given[0]}: needs --config; without it a search is resumed")
+            raise UserError(f"--{given[0]}: needs --config; without it the search is resumed")
         return None
     for name, how in _SEARCH.items():
         if how and name in given and getattr(options, how) is None:
             raise UserError(f"--{name}: needs --{how} N")
     size = options.halving if options.trials is None else options.trials
     if size is None:
-        raise UserError("--draw: needs --halving N, or --trials N, to say how to search")
+        raise UserError("--draw: needs --halving N or --trials N, the way to search")
     if size < 1:
         raise UserError(f"--{given[1] if given[0] == 'draw' else given[0]}: expected at least 1")
     budget = options.budget if options.budget is not None else 3.0 * size

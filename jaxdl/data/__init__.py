@@ -1,4 +1,4 @@
-"""Data: from a name in the config to checked splits, their batches, and the order of these.
+"""Data: from a name in the config to checked splits, their batches, and the order of the batches.
 
 A split is a `Table` of columns, (examples, …) each: arrays in memory, or `Lazy` ones that are made
 when they are needed. This room knows nothing of models, tasks and training; sources/ reads files,
@@ -49,7 +49,7 @@ def load(
       twin: make the twin instead: the same columns, dtypes, shapes and labels.
       tokenize: token columns to make from text columns: name -> `Tokens`, or its arguments.
       clips: `Clips`, or its arguments, to make each image a clip that ends with it.
-      vocabularies: token column -> its vocabulary, of a run; by default that of the train split.
+      vocabularies: token column -> the vocabulary of a run; by default that of the train split.
       **settings: the source's own parameters.
 
     Returns:
@@ -57,7 +57,7 @@ def load(
 
     Raises:
       UserError: the source is unknown or has no twin, an address such as gs://… cannot be read, the
-        data is not valid, or it has nothing but text that `tokenize` does not name.
+        data is not valid, or all of it is text that `tokenize` does not name.
     """
     if isinstance(source, str):
         if source not in SOURCES:

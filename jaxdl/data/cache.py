@@ -15,11 +15,11 @@ from jaxdl import caches
 
 
 def cached(key: str, make: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """The result of `make`, from the cache if it was made for this key before.
+    """The result of `make`, from the cache if it has been made for this key before.
 
     A file is written whole or not at all, and contains only arrays and their checksums. One that is
     damaged, or that another user can write (`jaxdl.caches`), is made again. If the cache cannot be
-    written, the run goes on without it.
+    written, the run continues without it.
     """
     place = caches.usable("data")
     if place is None:
@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 def stamp(path: Path) -> str:
-    """Size and time of a file, for files that are too large to be read for it."""
+    """Size and time of a file, for files too large to read."""
     about = path.stat()
     return f"{about.st_size} bytes at {about.st_mtime_ns}"
 

@@ -19,8 +19,8 @@ class Clips:
     """How images become clips; `config.data.clips` sets these.
 
     The image of each example becomes a clip that ends with it. Other columns do not change, so they
-    belong to the last frame. A clip stays within one recording: examples of equal `within` whose
-    frame numbers have no gap. At the beginning of a recording its first frame is repeated.
+    belong to the last frame. A clip stays within one recording: examples with equal `within` and
+    consecutive frame numbers. At the beginning of a recording its first frame is repeated.
 
     Args:
       length: frames in a clip.
@@ -91,7 +91,7 @@ def clip(splits: Mapping[str, Table], clips: Clips) -> dict[str, Table]:
     """The splits, with clips in place of images.
 
     Raises:
-      UserError: a column is missing, of another kind or exists already, or two examples of a
+      UserError: a column is missing, of the wrong kind or exists already, or two examples of a
         recording have the same frame number.
     """
     return {role: _clipped(table, clips) for role, table in splits.items()}

@@ -1,4 +1,4 @@
-"""k-fold cross-validation: the train split in folds, each of them the test split of one run."""
+"""k-fold cross-validation: the train split in folds, each of which is the test split of one run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ class Folds:
     """How the train split is divided for cross-validation; `config.data.folds` sets these.
 
     A run trains on all folds but one, which is its test split; so `count` runs, each with another
-    `fold`, test every example once. A test split of the source's own is left out, a validation
-    split stays. Features that the source has standardized are standardized by the run's train
-    split; vocabularies are of all folds.
+    `fold`, test every example once. A test split that the source has is not used; a validation
+    split stays. Features that the source standardizes are standardized by the run's train split;
+    vocabularies are made from all folds.
 
     Args:
       count: how many folds, of nearly equal sizes.
       fold: the one that is tested, from 0.
-      by: 'time' for blocks of successive examples, as the data has them, and 'time:COLUMN' for such
-        blocks of each recording, where a column of whole numbers says which an example is of; or
-        such a column, for instance that of the patient, whose equal values stay in one fold. By
-        default at random, and of each class equally many where there is a column `label` of whole
-        numbers.
-      seed: of the random folds. The same data, count and seed give the same folds.
+      by: a column of whole numbers, such as the patient's, whose equal values stay in one fold;
+        'time' for blocks of successive examples, in the order of the data; or 'time:COLUMN' for
+        blocks within each recording, which that column numbers. By default folds are random, and
+        stratified by class if there is a column `label` of whole numbers.
+      seed: seed of the random folds. The same data, count and seed give the same folds.
 
     Raises:
-      UserError: fewer than two folds, or no fold of that number.
+      UserError: there are fewer than two folds, or `fold` is not one of them.
     """
 
     count: int
@@ -62,13 +61,13 @@ class Folds:
         """The splits of the run that tests this fold.
 
         Raises:
-          UserError: the train split cannot be divided so.
+          UserError: the train split cannot be divided like this.
         """
         whole, place = splits["train"], self.places(splits["train"])
         if any(each.fill is not None for each in whole.features):
             raise UserError(
-                f"{whole.where}: gaps are filled by numbers of all folds, the tested one too; "
-                "fill them in the file and leave impute out, or leave folds out"
+                f"{whole.where}: gaps would be filled with numbers of all folds, even the tested "
+                "one; fill them in the file and leave impute out, or leave folds out"
             )
         tables = {
             **{role: table for role, table in splits.items() if role != "test"},
@@ -87,7 +86,7 @@ class Folds:
         """The fold of each example.
 
         Raises:
-          UserError: too few examples or groups, or no column of groups.
+          UserError: there are too few examples or groups, or the column of groups is missing.
         """
         examples = len(table)
         if examples < self.count:
@@ -97,8 +96,8 @@ class Folds:
         if self.by == "time":
             if "time" in table.columns:
                 raise UserError(
-                    f"{table.where}: folds.by='time' goes by the order of the examples, and there "
-                    "is a column 'time'; sort the data by it and rename the column"
+                    f"{table.where}: folds.by='time' means the order of the examples, but there is "
+                    "also a column 'time'; sort the data by it and rename the column"
                 )
             return self._blocks(examples)
         if self.by is not None and self.by.startswith("time:"):
@@ -131,11 +130,11 @@ class Folds:
         return places
 
     def _grouped(self, table: Table, by: str) -> Int[np.ndarray, " examples"]:
-        """The largest group first, each to the fold with the fewest examples."""
+        """Assign each group, the largest first, to the fold with the fewest examples."""
         if by in _ANSWERS:
             raise UserError(
-                f"{table.where}: folds.by={by!r} is what is predicted, so no fold would have what "
-                "the others have; leave it out"
+                f"{table.where}: folds.by={by!r} is the column to predict, so the values in a fold "
+                "would never occur in training; leave it out"
             )
         numbers = table.groups(by, f"folds.by={by!r}")
         values, group, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
@@ -168,12 +167,12 @@ class Folds:
 
 
 def refuse_leakage(table: Table, folds: Folds, column: str | None = None) -> None:
-    """Refuse inputs that lie in several folds: they would be learnt, and tested as if unseen.
+    """Refuse inputs that lie in several folds: they would be tested after training on them.
 
     Args:
-      table: what is divided.
-      folds: how.
-      column: of the inputs; by default all but `label`, `target` and that of the groups.
+      table: the data to divide.
+      folds: how to divide it.
+      column: that of the inputs; by default all but `label`, `target` and that of the groups.
 
     Raises:
       UserError: there are exact copies of an input in different folds.
@@ -189,9 +188,9 @@ def refuse_leakage(table: Table, folds: Folds, column: str | None = None) -> Non
     if shared:
         pairs = [f"folds {a} and {b} share {number}" for (a, b), number in shared.items()]
         raise UserError(
-            f"{table.where}: copies of one input lie in different folds, so that tests are on what "
-            f"was trained on ({some(pairs)}); remove the copies, or give those of one input the "
-            "same number in a column and name it: --folds-by COLUMN"
+            f"{table.where}: copies of one input lie in different folds, so runs would be tested "
+            f"on what they were trained on ({some(pairs)}); remove the copies, or give those of "
+            "one input the same number in a column and name it: --folds-by COLUMN"
         )
 
 

@@ -1,6 +1,6 @@
 """Makes the inputs of compiled calls of several steps from the rows of a split, ahead of the calls.
 
-A small split is kept on the device, and a call gets row numbers only. Others stay on the host, and
+A small split is kept on the device, and a call gets only row numbers. Others stay on the host, and
 a call gets whole batches. Either way the input of the next call is made while this one computes.
 With lazy columns a call gets one batch, and several batches are made ahead.
 """

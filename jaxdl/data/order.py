@@ -28,11 +28,11 @@ class ShuffledEpochs:
       batch_size: examples in a batch.
       seed: at least 0.
       shuffle: a fresh permutation each epoch, or the order of the split.
-      lengths: of each example. If set, a batch has examples of similar length, so that little of
-        it is padding (bucketing), and the order of the batches is shuffled.
+      lengths: of each example. If set, a batch has examples of similar length, to reduce
+        padding (bucketing), and the order of the batches is shuffled.
 
     Raises:
-      UserError: a batch larger than the split.
+      UserError: a batch is larger than the split.
     """
 
     examples: int
@@ -71,7 +71,7 @@ class ShuffledEpochs:
 
     @functools.cached_property
     def _epoch(self) -> Callable[[int], np.ndarray]:
-        """The rows of an epoch. Two are kept of each order, since several are read in turn."""
+        """The rows of an epoch. Two are cached for each order, since several are read in turn."""
         return functools.lru_cache(maxsize=2)(self._permuted)
 
     def _permuted(self, epoch: int) -> np.ndarray:
@@ -134,7 +134,7 @@ def eval_streams(
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
     """Rows and mask of batches that visit each example exactly once, each continuing the last.
 
-    Streams that are too short are filled up with the first example, masked out.
+    Streams that are too short are padded with the first example, masked out.
     """
     length = -(-examples // batch_size)
     for step in range(length):
@@ -148,7 +148,7 @@ def eval_batches(
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Bool[np.ndarray, " batch"]]]:
     """Rows and mask of batches that visit each example exactly once, in order.
 
-    The last batch is filled up with its own first example, masked out.
+    The last batch is padded with its own first example, masked out.
     """
     for start in range(0, examples, batch_size):
         rows = np.arange(start, start + batch_size, dtype=np.int32)

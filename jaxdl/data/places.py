@@ -1,4 +1,4 @@
-"""Where a source's files are: here, or at an address from which they are brought."""
+"""Where a source's files are: here, or at an address from which they are downloaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def brought_here(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one of our sources, with paths of this machine for addresses.
 
     Raises:
-      UserError: an address cannot be read, or is in a setting that names no place of its own.
+      UserError: an address cannot be read, or is in a setting that does not take one.
     """
     return {
         name: _brought(source, name, value, settings)
@@ -32,7 +32,7 @@ def brought_here(source: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs_folder(source: str, path: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a source reads files beside the one that is named."""
+    """Whether a source reads other files in the folder of the one that is named."""
     if source == "captions":
         return settings.get("images") is None
     return source == "yolo" and path.lower().endswith((".yaml", ".yml"))
@@ -48,7 +48,7 @@ def _brought(source: str, name: str, value: Any, settings: Mapping[str, Any]) ->
 
 
 def _here(name: str, value: Any) -> Any:
-    """The value, in which no address is: it would be taken for a path here."""
+    """The value; refuses an address, which would be taken for a path here."""
     if isinstance(value, tuple | list):
         for part in value:
             _here(name, part)

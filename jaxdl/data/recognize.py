@@ -109,7 +109,9 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if (folders := _voc_folders(place)) is not None:
         return _boxes("voc", path, folders | _voc_lists(place))
     if place.suffix == ".json":
-        raise UserError(f"{path}: is a file of annotations; name its folder, which has the images")
+        raise UserError(
+            f"{path}: is a file of annotations; name the folder that has it and the images"
+        )
     if place.is_dir() and (pairs := usual_pairs(place)):
         usual = {"train": None, "validation": None, "test": None} | pairs
         return _boxes("coco", path, usual)
@@ -118,15 +120,15 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         _refuse_masks(path, place, pictures)
         if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
             raise UserError(
-                f"{path}: its texts are called as its images are; if they are YOLO's labels, name "
-                "the classes in classes.txt, one on each line; captions need a file of all"
+                f"{path}: its texts have the names of its images; if they are YOLO's labels, list "
+                "the classes in classes.txt, one per line; if captions, put all in one file"
             )
         if _texts_of_classes(place) > len(pictures):
             return _text_folders(path)
         if len(pictures) >= len(texts):
             if not pictures and any(entry.is_file() for entry in place.iterdir()):
                 raise UserError(
-                    f"{path}: neither images nor .txt files are in it; of other texts give a "
+                    f"{path}: has neither images nor .txt files; for other texts, give a "
                     f"pattern, such as '{path}/*.md'"
                 )
             return _images(path, texts)
@@ -136,8 +138,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         raise UserError(f"{path}: {remedy}")
     if place.is_file() and _looks_like_a_table(place):
         raise UserError(
-            f"{path}: each line has as many tabs, commas or semicolons as the others; if it is a "
-            "table, write a header above it and call it .tsv or .csv"
+            f"{path}: every line has the same number of tabs, commas or semicolons; if it is a "
+            "table, add a header line and rename it to .tsv or .csv"
         )
     return _text(path)
 
@@ -159,7 +161,7 @@ def _table_at(place: Path) -> Path | None:
     if len(tables) > 1:
         raise UserError(
             f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
-            "the one to learn from, of which a part is held out"
+            "the one to learn from; a part of it is held out"
         )
     return tables[0]
 
@@ -196,7 +198,7 @@ def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
     if masks and 2 * len(of_images) >= len(masks):
         raise UserError(
             f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
-            "segmentation is not supported. Of images there are classification (a folder for each "
+            "segmentation is not supported. Supported are classification (a folder for each "
             "class), detection (boxes of COCO, YOLO or Pascal VOC) and captions"
         )
 

@@ -207,8 +207,8 @@ def _role(sheet: Sheet, name: str) -> str:
         written = zip(sheet.cells(name), sheet.plain(name), strict=True)
         dressed = next(cell for cell, c in written if not is_number(c) and c.lower() not in MISSING)
         raise UserError(
-            f"{where} looks like numbers ({brief(dressed)}), and would be names of classes; write "
-            "plain ones, such as 1234.5, or say --kind class"
+            f"{where} looks like numbers ({brief(dressed)}) but would be read as class names; "
+            "write plain numbers, such as 1234.5, or add --kind class"
         )
     if different > max(2, len(cells) / 2):
         raise UserError(
@@ -270,7 +270,7 @@ def _text(
 
 
 def _why_not(sheet: Sheet, name: str) -> str:
-    """Why a column is no feature; '' if it is one."""
+    """Why a column is not a feature; '' if it is one."""
     cells = sheet.plain(name)
     wrong = [cell for cell in cells if not is_number(cell)]
     if isinstance(cells[0], Unread):

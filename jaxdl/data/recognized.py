@@ -17,8 +17,8 @@ class Recognized:
     Attributes:
       source: the name of the source that reads it.
       settings: the source's.
-      splits: what it reads; of images and boxes, lazily.
-      notes: what was found, and what was decided by rule, a line each.
+      splits: the splits that it reads, with images and boxes lazily.
+      notes: what was found, and what was decided by rules, one line each.
     """
 
     source: str

@@ -25,7 +25,7 @@ _Item = TypeVar("_Item")
 
 
 def role_in(name: str) -> str | None:
-    """The split that a word in a name tells, as in 20news-bydate-test; None of none or several."""
+    """The split that a word in a name means, as in 20news-bydate-test; None if none or several."""
     roles = {ROLES[word] for word in re.split("[^a-z]+", name.lower()) if word in ROLES}
     return roles.pop() if len(roles) == 1 else None
 
@@ -54,8 +54,8 @@ def hashed_roles(
 ) -> dict[str, list[_Item]]:
     """The items of each split whose share is above 0, by a hash of their names.
 
-    Adding items moves no other. But of few, none may fall into a split although its share of them
-    is one or more: then it gets the last of the largest split.
+    Adding items does not move others. If the hash puts none into a split although its share is at
+    least one, the split gets the last item of the largest one.
     """
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}
     splits: dict[str, list[_Item]] = {role: [] for role, share in shares.items() if share > 0}
@@ -78,18 +78,18 @@ def fill_up(
     validation: float | None,
     source: str,
 ) -> dict[str, Sequence[_Item]]:
-    """The splits that data comes in, and out of its train split those that fractions ask for.
+    """The given splits, and those that fractions hold out from the train split.
 
     Args:
-      given: by role, with 'train'.
-      name: of an item of the train split; its hash decides where it goes.
+      given: the splits by role, including 'train'.
+      name: returns the name of an item of the train split, whose hash decides where it goes.
       test: share of the train split for the test split; None is 0.
       validation: likewise for the validation split.
       source: for messages.
 
     Raises:
-      UserError: a fraction out of range, of a split that is given, where it would have no effect,
-        or so small that the split is empty.
+      UserError: a fraction is out of range, so small that its split is empty, or of a split that is
+        given already.
     """
     fractions = {"test": test, "validation": validation}
     require_fractions(source, test or 0, validation or 0)
@@ -107,7 +107,7 @@ def fill_up(
 def require_unused(
     fractions: Mapping[str, float | None], given: Container[str], source: str
 ) -> None:
-    """Refuse a fraction for a split that is given: it would have no effect."""
+    """Refuse a fraction for a split that is given already: it would have no effect."""
     for role, fraction in fractions.items():
         if fraction and role in given:
             raise UserError(
@@ -127,16 +127,16 @@ def partition(
     """Disjoint random rows for each split whose share is above 0; together they are all rows.
 
     Args:
-      count: of rows.
+      count: number of rows.
       test: share of the rows for the test split, rounded.
       validation: likewise for the validation split.
-      seed: of the random order.
+      seed: seed of the random order.
       source: for messages.
-      groups: a value for each row; rows of the same value come into one split, and the shares are
-        met as nearly as the groups' sizes allow.
+      groups: a value for each row; rows of the same value are put into one split, and the shares
+        are met as closely as the sizes of the groups allow.
 
     Raises:
-      UserError: a fraction out of range, or no row for a split.
+      UserError: a fraction is out of range, or there is no row for a split.
     """
     require_fractions(source, test, validation)
     shares = {"train": 1 - test - validation, "validation": validation, "test": test}

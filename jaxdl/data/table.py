@@ -72,12 +72,12 @@ Column = np.ndarray | Lazy
 
 @dataclass(frozen=True)
 class Feature:
-    """What a number of the column `features` was: (value - mean) / deviation.
+    """How a column of `features` was made from one of a file: (value - mean) / deviation.
 
     Attributes:
-      name: of the column of the file.
-      mean, deviation: what it was standardized by; 0 and 1 where it was not.
-      fill: the number, as in the file, that stands for a gap; None where gaps are refused.
+      name: the column's name in the file.
+      mean, deviation: the numbers that standardized it; 0 and 1 if it was not standardized.
+      fill: the number, as in the file, that replaces a gap; None if gaps are refused.
     """
 
     name: str
@@ -97,15 +97,15 @@ class Table:
       classes: the name of each label, if the source knows them.
       vocabularies: token column -> its vocabulary.
       texts: token column -> the original text of each example, for scores that compare texts.
-      features: what the numbers of the column `features` were, if the source knows their names.
+      features: how the column `features` was made, if the source knows the names.
 
     Raises:
-      UserError: no columns, a column that is not an array of examples, or columns of different
-        lengths.
+      UserError: there are no columns, a column is not an array of examples, or columns have
+        different lengths.
     """
 
     columns: Mapping[str, Any]  # values are of type Column; Any, so that arrays need no cast
-    where: str = "the arrays given"
+    where: str = "the given arrays"
     classes: tuple[str, ...] = ()
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -129,8 +129,8 @@ class Table:
         lengths = {name: len(column) for name, column in self.columns.items()}
         if len(set(lengths.values())) != 1:
             raise UserError(
-                f"{self.where}: columns must have one length, got {lengths}; "
-                "store each split in a file of its own, and what is no column elsewhere"
+                f"{self.where}: columns must have the same length, got {lengths}; "
+                "store each split in its own file, and remove arrays that are not columns"
             )
 
     def __len__(self) -> int:
@@ -172,7 +172,7 @@ class Table:
           setting: that names it, for messages.
 
         Raises:
-          UserError: there is no such column, or it has something else.
+          UserError: there is no such column, or it has other values.
         """
         remedy = f"{setting} must name a column of whole numbers; csv keeps that of group=…"
         self.require((name,), remedy)
@@ -227,10 +227,10 @@ class Table:
         }
 
     def with_rows(self) -> Table:
-        """The table with its row numbers as a column, for what depends on which example it is.
+        """The table with its row numbers as a column, for code that depends on the example.
 
         Raises:
-          UserError: it has a column of that name, or of the one that its epochs will have.
+          UserError: it already has a column of that name, or of the name for its epochs.
         """
         for name, what in ((ROW, "number"), (EPOCH, "epoch")):
             if name in self.columns:
@@ -242,18 +242,17 @@ class Table:
         return replace(self, columns={**self.columns, ROW: rows})
 
     def with_features(self, features: tuple[Feature, ...]) -> Table:
-        """The table with its features as another table's are: standardized by the same numbers.
+        """The table with its features standardized by the same numbers as another table's.
 
         Raises:
-          UserError: they are features of other names, or gaps were filled by other numbers.
+          UserError: the features have other names, or gaps were filled with other numbers.
         """
         if features == self.features:
             return self
         if any(feature.fill is not None for feature in self.features):
             raise UserError(
-                f"{self.where}: its gaps are filled by numbers of its own train split, which are "
-                "not those of the run or fold; fill the gaps of the file itself, and leave impute "
-                "out"
+                f"{self.where}: its gaps are filled with numbers of its own train split, not with "
+                "those of the run or fold; fill the gaps in the file itself, and leave impute out"
             )
         names = [[feature.name for feature in each] for each in (self.features, features)]
         if names[0] != names[1]:
@@ -268,7 +267,7 @@ class Table:
 def standardized(
     values: Num[np.ndarray, "examples features"], features: tuple[Feature, ...]
 ) -> Float32[np.ndarray, "examples features"]:
-    """Numbers as a file has them, as the column `features`; in float64 until they are near 0."""
+    """Numbers of a file as the column `features`; in float64 until they are standardized."""
     values = np.asarray(values, np.float64) - _numbers(features, "mean")
     return (values / _numbers(features, "deviation")).astype(np.float32)
 

@@ -117,7 +117,7 @@ def tokenize(
     for name, each in settings.items():
         remaining = [*(k for k in settings if k != name), *others["train"]]
         if name in others["train"]:
-            raise UserError(f"tokenize.{name}: the data has a column {name!r}; choose a new name")
+            raise UserError(f"tokenize.{name}: the data already has this column; choose a new name")
         if each.window is not None and remaining:
             raise UserError(
                 f"tokenize.{name}: window makes several rows of a text, but column "
@@ -200,8 +200,8 @@ def _windows(
     for example, row in enumerate(ids):
         if len(row) < 2:
             raise UserError(
-                f"{where}, example {example} has a single token, so nothing to predict; remove the "
-                "example or set ends=True"
+                f"{where}, example {example} has a single token, so there is nothing to predict; "
+                "remove the example or set ends=True"
             )
         room = -(len(row) - 1) % window
         padded = np.pad(row, (0, room), constant_values=PAD)
@@ -224,7 +224,7 @@ def with_begins(table: Table, name: str) -> Table:
     """
     if name in table.texts:
         raise UserError(
-            f"{table.where}: each row of column {name!r} is a whole text; no row continues one; "
+            f"{table.where}: each row of column {name!r} is a whole text, and continues none; "
             f"set config.data.tokenize.{name}.window, or config.training.carry to false"
         )
     if BEGINS not in table.columns:

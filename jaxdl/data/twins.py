@@ -202,7 +202,7 @@ def documents(validation_fraction: float, test_fraction: float) -> dict[str, Tab
 def sums(
     digits: int, smaller_digits: int | None, validation_examples: int, seed: int
 ) -> dict[str, Table]:
-    """The twin of `addition`: some hundred sums instead of some hundred thousand."""
+    """The twin of `addition`: a few hundred sums instead of a few hundred thousand."""
     few = 100 if digits > 1 else 10
     return addition(digits, 5 * few, few, min(few, validation_examples), smaller_digits, seed)
 
@@ -280,8 +280,8 @@ def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Table]:
     shapes = {tuple(t.columns["image"].shape[1:]) for t in splits.values() if "image" in t.columns}
     if crop is not None or size is not None or {s[-1] for s in shapes} != {channels}:
         raise UserError(
-            f"no twin of huggingface {arguments['path']!r} with these settings; there are those of "
-            "images with crop and 3 channels, 'ylecun/mnist' with 1 and 'uoft-cs/cifar10' with 3"
+            f"no twin of huggingface {arguments['path']!r} with these settings; there are twins "
+            "with crop and 3 channels, of 'ylecun/mnist' with 1 and of 'uoft-cs/cifar10' with 3"
         )
     return splits
 

@@ -35,7 +35,7 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 @contextmanager
 def reading(what: str, file: Path | str) -> Iterator[None]:
-    """Raise a UserError that names the file in place of any other exception.
+    """Replace any other exception by a UserError that names the file.
 
     Libraries raise a dozen types for damaged files, and hostile files exhaust memory or the stack.
 
@@ -71,13 +71,13 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
     Args:
       needed: bytes.
       what: the data, for the message, in the plural.
-      remedy: what else the user can do than use a part of it.
+      remedy: what the user can do, other than use a part of it.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise UserError(
-            f"{what} take {needed / 1e9:.0f} GB, the machine has {memory / 1e9:.0f}; use a part "
-            f"of them or {remedy}"
+            f"{what} take {needed / 1e9:.0f} GB, but the machine has {memory / 1e9:.0f}; use a "
+            f"part of them or {remedy}"
         )
 
 
@@ -125,7 +125,7 @@ def below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[P
 
 
 def only_folder(place: Path) -> Path | None:
-    """The folder that is all that a folder holds, if that has folders in turn."""
+    """The single entry of a folder, if it is a folder that holds folders."""
     entries = _data_in(place)
     if len(entries) != 1:
         return None
@@ -143,7 +143,7 @@ def same_name(name: str) -> str:
 
 
 def spelt(root: Path, name: str, exists: Callable[[Path], bool] = os.path.isfile) -> str | None:
-    """How an existing file is spelt that annotations name: another system may have written them.
+    """The spelling of an existing file that annotations name, perhaps written by another system.
 
     Tried are the name, the name with slashes for backslashes, and both in the two Unicode forms.
 
@@ -165,7 +165,7 @@ def find(path: str, suffix: str, what: str) -> list[Path]:
     """The files that a path stands for, in the order of their names.
 
     Args:
-      path: of a file, of a folder with files of this suffix in it or below, or a pattern.
+      path: a file, a folder with files of this suffix in it or below, or a pattern.
       suffix: such as '.txt'.
       what: the name of the reader, for the message.
 
@@ -259,8 +259,8 @@ def cells(
                 yield rows.line_num, row
     except csv.Error as error:
         raise UserError(
-            f"line {rows.line_num}: {error}; correct the quotes before it: each that opens a cell "
-            "closes it, and one within a cell is written twice"
+            f"line {rows.line_num}: {error}; correct the quotes before it: a quote that opens a "
+            "cell must also close it, and one within a cell is doubled"
         ) from None
 
 
@@ -285,7 +285,7 @@ def _complaint(content: bytes, encoding: str | None, error: UnicodeError) -> str
 
 
 def not_utf_8(file: Path) -> str | None:
-    """The encoding that a text is likely in which is not UTF-8, nor has a mark of another; or None.
+    """The likely encoding of a text that is not UTF-8 and has no byte order mark; or None.
 
     Raises:
       OSError: it cannot be read.

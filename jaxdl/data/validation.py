@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
+from jaxdl.data.splits import ROLES
 from jaxdl.data.table import Lazy, Table
 from jaxdl.errors import UserError, brief, printable, some
 
@@ -23,9 +24,9 @@ def validate(splits: Mapping[str, Table]) -> None:
     Labels are checked by the task.
 
     Raises:
-      UserError: no train split, an empty split, splits with different columns, a column of text or
-        of a dtype that JAX does not support, or a value that is not finite or too large for the
-        dtype on the device.
+      UserError: there is no train split, a split is empty, splits have different columns, a column
+        is text or has a dtype that JAX does not support, or a value is not finite or too large for
+        the dtype on the device.
     """
     require_examples(splits)
     for role, table in splits.items():
@@ -38,7 +39,7 @@ def validate(splits: Mapping[str, Table]) -> None:
 
 
 def without_texts(splits: Mapping[str, Table]) -> dict[str, Table]:
-    """The splits without columns of text that no tokens were made of, if others are left."""
+    """The splits without columns of text, unless no other column is left."""
     texts = {
         name
         for table in splits.values()
@@ -61,7 +62,11 @@ def without_texts(splits: Mapping[str, Table]) -> dict[str, Table]:
 def require_examples(splits: Mapping[str, Table]) -> None:
     """Refuse splits without a train split, or with an empty one."""
     if "train" not in splits:
-        raise UserError(f"data: no 'train' split; the source returns {', '.join(splits) or 'none'}")
+        meant = [name for name in splits if ROLES.get(name.lower()) == "train"]
+        remedy = f"; call {meant[0]!r} 'train'" if meant else ""
+        raise UserError(
+            f"data: no 'train' split; the source returns {', '.join(splits) or 'none'}{remedy}"
+        )
     for table in splits.values():
         if len(table) == 0:
             raise UserError(f"{table.where}: no examples; a split needs at least one")
@@ -75,14 +80,14 @@ def holds_text(column: np.ndarray | Lazy) -> bool:
 
 
 def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table]:
-    """The splits with a name for each class: its number, where the source names none.
+    """The splits with a name for each class: its number, if the source has no names.
 
     Args:
       splits: the data.
       label: column of the labels, integers; -1 stands for no object.
 
     Raises:
-      UserError: without names, the labels are not all the numbers from 0 to some other.
+      UserError: there are no names, and the labels are not 0, 1, … without a gap.
     """
     columns = [np.asarray(t.columns[label]) for t in splits.values() if label in t.columns]
     if splits["train"].classes or not columns or any(c.dtype.kind not in "iu" for c in columns):
@@ -102,13 +107,13 @@ def with_class_names(splits: Mapping[str, Table], label: str) -> dict[str, Table
 
 
 def tell_alike(classes: Iterable[str], where: str) -> None:
-    """Tell of classes whose names look alike: Dog and dog, or those that differ in blanks.
+    """Warn of classes whose names look alike: Dog and dog, or those that differ only in blanks.
 
-    Blanks are also those that do not break a line, or have no width.
+    Blanks include those that do not break a line, or have no width.
 
     Args:
       classes: their names.
-      where: what they are of, for the message.
+      where: the source that has them, for the message.
     """
     alike: dict[str, list[str]] = {}
     for name in classes:
@@ -117,13 +122,13 @@ def tell_alike(classes: Iterable[str], where: str) -> None:
     for same in alike.values():
         if len(same) > 1:
             _log.warning(
-                "%s: classes %s differ in case or blanks alone; write them alike if they are one",
+                "%s: classes %s differ only in case or blanks; write them alike if they are one",
                 *(where, brief(same)),
             )
 
 
 def require_classes(table: Table, count: int, setting: str) -> None:
-    """Refuse a number of classes that is not that of the classes that the source names."""
+    """Refuse a number of classes that differs from the number of names in the source."""
     if table.classes and len(table.classes) != count:
         names = some([printable(name, 40) for name in table.classes], between=", ")
         raise UserError(

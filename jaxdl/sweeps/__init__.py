@@ -1,8 +1,8 @@
 """Sweeps: a grid of configs with several seeds each, or a search for a good setting.
 
-Of grids it holds the grid, the runner of a sweep's folder and the table of its results; of
-searches, what is drawn, successive halving and the trials of Optuna. Populations serve both: runs
-that differ in seed and in numbers inside the program train in one. It may use all rooms below, and
-training itself: it only decides what to train and where. To sweep a grid differently, give `Sweep`
-other points; the runner needs nothing else.
+For grids it has the grid, the runner that trains a sweep in its folder, and the table of results;
+for searches, the draws, successive halving and Optuna's trials. Both use populations: runs that
+differ only in seed and in numbers inside the program train together. This package may import all
+rooms below, and training itself, since it only decides what to train and where. To sweep another
+kind of grid, give `Sweep` other points; the runner needs nothing else.
 """

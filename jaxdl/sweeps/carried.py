@@ -19,15 +19,15 @@ from jaxdl.training.settings import Best
 
 
 def judged(search: Search) -> tuple[Experiment, Best]:
-    """The experiment of a search, evaluated on the validation split alone; and by what.
+    """The experiment of a search, evaluated on the validation split alone, and its objective.
 
     Raises:
-      UserError: it cannot be built, or not be judged.
+      UserError: it cannot be built, or its objective is not measured.
     """
     experiment = build_experiment(search.config)
     if experiment.training.patience:
         raise UserError(
-            "config.training.patience: --halving decides itself who stops early; set it to None"
+            "config.training.patience: --halving itself stops runs early; set it to None"
         )
     objective = searches.check_objective(search, experiment, check_shapes(experiment))
     training = replace(experiment.training, best=None, evaluate=("validation",))
@@ -38,12 +38,12 @@ def population_of(search: Search, base: Experiment) -> Population:
     """The first members of a search, whose settings are inputs of their program.
 
     Args:
-      search: of as many members as it has places.
-      base: its experiment, as `judged` gives it.
+      search: its size is the number of members.
+      base: its experiment, from `judged`.
 
     Raises:
-      UserError: a draw is not valid, is not of a number inside the program, or changes nothing
-        there; or the members cannot train in one program.
+      UserError: a draw is not valid, is not a number inside the program, or has no effect there;
+        or the members cannot train in one program.
     """
     draws = search.ranges
     _check_corners(search, base)
@@ -52,23 +52,23 @@ def population_of(search: Search, base: Experiment) -> Population:
         for draw in draws:
             if _carrying([draw], search, base, 2).obstacle():
                 raise _not_carried(draw, reason)
-        raise UserError(f"--halving: not in one program: {reason}; search with --trials")
+        raise UserError(f"--halving: cannot train in one program: {reason}; search with --trials")
     ignored = population.ignored()
     for draw in draws:
         if draw.key in ignored:
-            raise _not_carried(draw, "it changes nothing in training")
+            raise _not_carried(draw, "it has no effect on training")
     return population
 
 
 def _carrying(draws: Sequence[Draw], search: Search, base: Experiment, size: int) -> Population:
-    """The first members; what these draws give is an input of their program."""
+    """The first members, whose program has these draws as inputs."""
     keys = [RATE if _of_rate(draw.key) else draw.key for draw in draws]
     configs = [search.with_setting(search.setting(member)) for member in range(size)]
     return Population(member_of(base, configs[0]), configs, list(dict.fromkeys(keys)))
 
 
 def _check_corners(search: Search, base: Experiment) -> None:
-    """Refuse draws that are not valid, or not of numbers inside the program."""
+    """Refuse draws that are not valid, or are not numbers inside the program."""
     shapes = set()
     for draw, config in search.corners():
         numbers = not any(isinstance(end, str) for end in draw.ends())
@@ -77,16 +77,16 @@ def _check_corners(search: Search, base: Experiment) -> None:
         with searches.blamed_on(draw):
             shapes.add(jax.tree.structure(member_of(base, config).abstract_state))
         if len(shapes) > 1:
-            raise _not_carried(draw, "it changes what the optimiser keeps")
+            raise _not_carried(draw, "it changes the structure of the optimiser's state")
 
 
 def _of_rate(key: str) -> bool:
-    """Whether a key says what the learning rate is, of which a population carries a table."""
+    """Whether a key belongs to the learning rate, of which a population carries a table."""
     return key == RATE or key.startswith(f"{RATE}.")
 
 
 def _is_input(experiment: Experiment, key: str) -> bool:
-    """Whether a number of the config can be an input of the program, if it can be traced."""
+    """Whether a number of the config can be an input of the program, provided it can be traced."""
     group, _, leaf = key.partition(".")
     if group == "optimizer":
         return "." not in leaf
@@ -97,4 +97,6 @@ def _is_input(experiment: Experiment, key: str) -> bool:
 
 
 def _not_carried(draw: Draw, reason: str) -> UserError:
-    return UserError(f"--draw {draw.given}: --halving cannot; {reason}; search it with --trials")
+    return UserError(
+        f"--draw {draw.given}: --halving cannot draw it: {reason}; search it with --trials"
+    )

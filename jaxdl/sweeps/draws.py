@@ -15,21 +15,21 @@ from jaxdl.sweeps.grid import alternatives
 
 Setting = dict[str, Any]  # key of the config -> its value: a number, or the text of an override
 
-_DIGITS = 6  # of a number that is drawn here, so that a command that repeats it is short
+_DIGITS = 6  # significant digits of a drawn number, to keep the commands that repeat it short
 _SHAPES = "low:high, log:low:high, or values separated by commas"
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What one key of the config is drawn from.
+    """The range that one key of the config is drawn from.
 
     Attributes:
       key: such as 'optimizer.learning_rate.peak'.
       text: the range as it was given.
-      low, high: the ends, which can be drawn too; of choices 0 and their number less one.
-      log: uniform in the logarithm.
-      whole: whole numbers alone.
-      choices: values to choose from with equal chances, numbers or texts of overrides; else None.
+      low, high: the ends, both included; for choices, 0 and their number - 1.
+      log: whether draws are uniform in the logarithm.
+      whole: whether only whole numbers are drawn.
+      choices: numbers or texts of overrides, drawn with equal probability; None for a range.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Draw:
     def of(cls, given: str, config: Mapping[str, Any]) -> Draw:
         """From `KEY=RANGE`, as after `--draw`.
 
-        Whole numbers are drawn where both ends are written so and the config has no fraction there.
+        Whole numbers are drawn if both ends are whole and the config's value is not a float.
 
         Raises:
           UserError: it is not a range.
@@ -76,7 +76,7 @@ class Draw:
     def _choice(cls, key: str, text: str, where: str) -> Draw:
         texts = alternatives(text, where)
         if len(texts) < 2:
-            raise UserError(f"{where}: one value is no choice; write {_SHAPES}")
+            raise UserError(f"{where}: a single value leaves nothing to draw; write {_SHAPES}")
         if len({*texts}) < len(texts):
             raise UserError(f"{where}: has a value twice; give each once")
         numbers = [_number(each) for each in texts]
@@ -89,13 +89,13 @@ class Draw:
         return f"{self.key}={self.text}"
 
     def ends(self) -> list[float | str]:
-        """The ends of the range, or all choices: where these are valid, what is between them is."""
+        """The ends of the range, or all choices: if these are valid, so is all in between."""
         return list(self.choices) if self.choices else [self.low, self.high]
 
     def at(self, share: float) -> float | str:
-        """The value below which a share in [0, 1) of all draws lie."""
+        """The quantile of the draws at a share in [0, 1)."""
         low, high = self.low, self.high
-        if self.whole:  # each number has an interval of its own
+        if self.whole:  # each number has its own interval
             low, high = (low, high + 1) if not self.log else (low - 0.5, high + 0.5)
         if self.log:
             value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
@@ -119,7 +119,7 @@ def drawn(draws: Sequence[Draw], seed: int, number: int) -> Setting:
 
 
 def texts_of(setting: Mapping[str, Any]) -> list[str]:
-    """The overrides, `key=value` each, that make a setting of a config."""
+    """A setting as overrides, each `key=value`."""
     return [f"{k}={v if isinstance(v, str) else repr(v)}" for k, v in setting.items()]
 
 
@@ -130,7 +130,7 @@ def shown(setting: Mapping[str, Any]) -> str:
 
 
 def _number(text: str) -> int | float | None:
-    """The finite number that a text writes; None if it writes none."""
+    """A text as a finite number; None if it is not one."""
     for kind in (int, float):
         try:
             value = kind(text)

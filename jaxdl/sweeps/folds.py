@@ -17,12 +17,12 @@ _AFTER_READING = ("transforms", "augment", "views")  # keys of config.data
 
 
 def check_folds(sweep: Sweep) -> None:
-    """Refuse folds that share inputs, and tell of a test split that is left out.
+    """Refuse folds that share inputs, and warn of a test split that is not used.
 
-    The data is read once for each way of reading it that is in the grid.
+    The data is read once for each different `config.data` in the grid.
 
     Raises:
-      UserError: the data cannot be read, or not be divided so, or folds share inputs.
+      UserError: the data cannot be read or divided into these folds, or folds share inputs.
     """
     seen = list[tuple[dict[str, Any], str | None]]()
     for config in sweep.points.values() if sweep.folds else ():
@@ -38,8 +38,8 @@ def check_folds(sweep: Sweep) -> None:
             raise UserError(f"config.data: {error}") from None
         if "test" in splits:
             _log.warning(
-                "folds: of the %s examples of the train split; the test split, %s examples, is "
-                "left out",
+                "folds: made of the %s examples of the train split; the %s of the test split are "
+                "not used",
                 f"{len(splits['train']):,}",
                 f"{len(splits['test']):,}",
             )

@@ -21,13 +21,13 @@ from jaxdl.errors import UserError, printable
 from jaxdl.training.build import resolved
 from jaxdl.training.settings import Settings
 
-_MOST_SEEDS = 100_000  # that a file may ask for; all runs are listed before the first trains
+_MOST_SEEDS = 100_000  # in sweep.json: all runs are listed before the first one trains
 _LONGEST = 60  # characters of a value in a folder's name
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
 class Member(NamedTuple):
-    """A run of a sweep: its point of the grid, its folder below the sweep's, and its config."""
+    """A run of a sweep: its point of the grid, its folder within the sweep's, and its config."""
 
     point: str
     place: str
@@ -51,11 +51,11 @@ class Sweep:
     Attributes:
       points: name of each point of the grid, such as `learning_rate=0.1` -> its config.
       values: name of each point -> the keys that differ -> their values there.
-      seeds: how many for each point, from the config's own upwards.
-      texts: name of each point -> its overrides, `key.sub=value` each; none where the sweep is
-        read from sweep.json.
-      folds: how many runs of each seed, each with another fold of the data for its test split; None
-        for one run, on the data as it is.
+      seeds: how many for each point, counting up from the config's own.
+      texts: name of each point -> its overrides, each `key.sub=value`; empty if the sweep was read
+        from sweep.json.
+      folds: runs per seed, each with another fold of the data as its test split; None for one run
+        on the data as it is.
     """
 
     points: Mapping[str, dict[str, Any]]
@@ -72,7 +72,7 @@ class Sweep:
         seeds: int,
         folds: Folds | None = None,
     ) -> Sweep:
-        """From overrides, some of them with several values.
+        """From overrides, some of which have several values.
 
         Args:
           read: returns the config for a list of overrides.
@@ -90,7 +90,7 @@ class Sweep:
             key, equals, text = override.partition("=")
             if key in texts_of:
                 raise UserError(
-                    f"--config.{key}: given twice; write its values as one, separated by commas"
+                    f"--config.{key}: given twice; give it once, with commas between the values"
                 )
             option = f"--config.{key}"
             texts_of[key] = alternatives(text, option) if equals else [override]
@@ -104,7 +104,7 @@ class Sweep:
         configs, values, written = list[dict[str, Any]](), list[dict[str, Any]](), list[list[str]]()
         once = _Once("jaxdl")
         for texts in itertools.product(*texts_of.values()):
-            with once:  # what is dropped is dropped at each point
+            with once:  # a warning about a dropped key would be repeated at every point
                 written.append([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
                 config = read(written[-1])
             first, value = config.get("seed", 0), {key: cfg.at(config, key) for key in axes}
@@ -144,21 +144,21 @@ class Sweep:
 
     @property
     def over(self) -> str:
-        """What the runs of a point differ in."""
+        """What the runs of a point differ in: seeds, folds or both."""
         both = "folds and seeds" if self.seeds > 1 else "folds"
         return both if self.folds else "seeds"
 
     def command(self, member: Member, file: str, workdir: str) -> str:
-        """The command that trains a run of this sweep alone, as a line for a shell.
+        """The shell command that trains one run of this sweep.
 
         Args:
           member: the run.
-          file: as after `--config`.
-          workdir: of the sweep.
+          file: the value of `--config`.
+          workdir: the sweep's.
 
         Raises:
-          UserError: the config has a key that there is not, or an override has a line end or the
-            like, which no line can hold.
+          UserError: the config has an unknown key, or an override has a character that does not fit
+            on a line, such as a line end.
         """
         Settings.of(member.config)
         own = {"seed": member.config["seed"]}
@@ -170,11 +170,13 @@ class Sweep:
         words += ["--workdir", str(Path(workdir) / member.place)]
         line = shlex.join(words)
         if printable(line, None) != line:
-            raise UserError(f"--commands: {line!r} has characters that no line can hold")
+            raise UserError(
+                f"--commands: {line!r} has characters that do not fit on one line; remove them"
+            )
         return line
 
     def to_json(self) -> dict[str, Any]:
-        """As sweep.json holds it."""
+        """The content of sweep.json."""
         folds = {"folds": self.folds} if self.folds else {}
         return {"seeds": self.seeds, **folds, "values": self.values, "points": self.points}
 
@@ -183,7 +185,7 @@ class Sweep:
         """From the content of sweep.json.
 
         Raises:
-          UserError: it is not a valid sweep, or a run would be outside of the sweep's folder.
+          UserError: it is not a valid sweep, or a run would lie outside the sweep's folder.
         """
         points = {
             point: resolved(renamed.config(config)) for point, config in saved["points"].items()
@@ -208,7 +210,7 @@ class Sweep:
 
 
 class _Once(logging.Filter):
-    """While entered, a logger says nothing twice."""
+    """While entered, a logger repeats no message."""
 
     def __init__(self, logger: str) -> None:
         super().__init__()
@@ -228,12 +230,12 @@ class _Once(logging.Filter):
 
 
 def alternatives(text: str, option: str) -> list[str]:
-    """The values in a text, separated by commas outside of brackets and quotes.
+    """The values of a text, separated by commas outside brackets and quotes.
 
     Raises:
       UserError: a value is empty, or a bracket or quote is not closed.
     """
-    values, inside = [""], ""  # `inside`: the closing brackets and quotes to come
+    values, inside = [""], ""  # `inside`: the closing brackets and quotes still expected
     for letter in text:
         if inside and letter == inside[-1]:
             inside = inside[:-1]
@@ -241,7 +243,9 @@ def alternatives(text: str, option: str) -> list[str]:
             pass
         elif letter in _BRACKETS:
             inside += _BRACKETS[letter]
-        elif letter in "'\"" and (inside or not values[-1].strip()):  # not the one in don't
+        elif letter in "'\"" and (
+            inside or not values[-1].strip()
+        ):  # not an apostrophe, as in don't
             inside += letter
         elif letter == "," and not inside:
             values.append("")
@@ -252,13 +256,13 @@ def alternatives(text: str, option: str) -> list[str]:
         raise UserError(f"{option}: {text!r} has no closing {inside[-1]}")
     if len(values) > 1 and "" in values:
         raise UserError(
-            f"{option}: {text!r} has an empty value; write v1,v2, and a tuple in brackets, (1, 2)"
+            f"{option}: {text!r} has an empty value; write v1,v2, and a tuple as (1, 2)"
         )
     return values
 
 
 def differences(old: Sweep, new: Sweep) -> list[str]:
-    """How two sweeps differ: in seeds, folds, the grid, or the config of a point of both."""
+    """How two sweeps differ: in seeds, folds, the grid, or the config of a point that both have."""
     before, after = (
         {"seeds": s.seeds, "folds": s.folds, "grid": ", ".join(s.points)} for s in (old, new)
     )
@@ -269,13 +273,13 @@ def differences(old: Sweep, new: Sweep) -> list[str]:
 
 
 def extends(new: Sweep, old: Sweep) -> bool:
-    """Whether a sweep has all runs of another, and perhaps more."""
+    """Whether a sweep has all runs of another, and maybe more."""
     configs = {member.place: cfg.plain(member.config) for member in new.members}
     return all(configs.get(m.place) == cfg.plain(m.config) for m in old.members)
 
 
 def _names(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A path for each point, valid on any file system: `depth=2/learning_rate=0.1`."""
+    """A path for each point, such as `depth=2/learning_rate=0.1`, valid on any file system."""
     leaves = {key: key.rpartition(".")[2] for key in points[0]}
     titles = {k: v if list(leaves.values()).count(v) == 1 else k for k, v in leaves.items()}
     safe = {key: _safe([point[key] for point in points]) for key in titles}
@@ -283,7 +287,7 @@ def _names(points: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _safe(values: Sequence[Any]) -> dict[str, str]:
-    """The `repr` of each value -> a part of a file's name; different for different values."""
+    """The `repr` of each value -> a part of a path, different for each."""
     texts = {repr(v): re.sub(r"[^\w.+-]+", "_", str(v)).strip("_.")[:_LONGEST] for v in values}
     names = list(texts.values())
     return {

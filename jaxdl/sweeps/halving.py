@@ -1,14 +1,13 @@
 """Successive halving of a population that trains in one compiled program.
 
-A population has a fixed number of places, and in each a member trains with a setting of its own. At
-each rung it is decided who goes on (`jaxdl.sweeps.rungs`, where the rule is); the place of a member
-that does not is taken by one with a new setting, from its first step. Shapes stay the same, so
-nothing is compiled again.
+A population has a fixed number of slots, in each of which a member trains with its own setting. At
+each rung, the rule in `jaxdl.sweeps.rungs` decides which members continue; new members, with new
+settings, start at step 0 in place of the others. Shapes stay the same, so nothing is recompiled.
 
     search.json, figures/search.png   see `jaxdl.sweeps.search`
     trace.jsonl                       see `jaxdl.sweeps.trace`
-    checkpoints/…                     the states of all places, until the search ends
-    best/…                            the best member, an ordinary run
+    checkpoints/…                     the states of all slots, until the search ends
+    best/…                            the best member, as an ordinary run
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from jaxdl.sweeps.carried import judged, population_of
 from jaxdl.sweeps.draws import shown
 from jaxdl.sweeps.population import member_of
 from jaxdl.sweeps.population_recorder import Quiet
-from jaxdl.sweeps.rungs import Bracket, Decision, Place, Rungs
+from jaxdl.sweeps.rungs import Bracket, Decision, Rungs, Slot
 from jaxdl.sweeps.search import Search
 from jaxdl.sweeps.trace import Record, Trace, read_trace
 from jaxdl.terminal import say
@@ -50,24 +49,24 @@ from jaxdl.training.recorder import Recorder
 from jaxdl.training.state import State
 from jaxdl.training.timing import Pace, Timing
 
-_LARGEST = 2.0**63  # of a metric: what is beyond has diverged, and no file of ours keeps it
-_MOST_RUNS = 1_000_000  # that a budget may be of
+_LARGEST = 2.0**63  # a member whose metric is larger has diverged
+_MOST_RUNS = 1_000_000  # in a budget
 
 
 @dataclass
 class _Notes:
-    """What is noted beside a checkpoint: that of the bracket, and of the trace."""
+    """The notes of a checkpoint: the bracket's, the length of the trace, and the time."""
 
     steps: int
     left: int
     drawn: int
-    places: list[Place]
+    places: list[Slot]
     lines: int
     wall_seconds: float
 
 
 def run_halving(folder: Path, search: Search, say: Callable[[str], None] = say) -> None:
-    """Search by halving in a folder, or go on with what it holds, and tell the best setting.
+    """Search by halving in a folder, or resume the search there, and print the best setting.
 
     Raises:
       UserError: before anything is trained, a setting is not valid or cannot be carried by a
@@ -89,11 +88,11 @@ def run_halving(folder: Path, search: Search, say: Callable[[str], None] = say) 
 
 
 class Halving:
-    """Trains a population, of which the best go on.
+    """Trains a population, and replaces all but the best at each rung.
 
     Args:
       run: the folder, locked.
-      search: what is searched.
+      search: the search.
       say: prints a line.
 
     Raises:
@@ -106,8 +105,8 @@ class Halving:
         rungs = Rungs.of(self.base.clock.total, search.eta, search.size)
         if not search.size <= search.budget <= _MOST_RUNS:
             raise UserError(
-                f"--budget {search.budget:g}: is in whole runs; expected as many as there are "
-                f"places, {search.size}, to {_MOST_RUNS:,}"
+                f"--budget {search.budget:g}: is in whole runs; expected from {search.size} "
+                f"(--halving) to {_MOST_RUNS:,}"
             )
         length = math.floor(search.budget * self.base.clock.total / search.size)
         self.bracket, self.trace = Bracket(rungs, search.size, length), Trace(run.folder)
@@ -121,7 +120,7 @@ class Halving:
     # ---- Training
 
     def train(self) -> Search:
-        """Train until no member can be trained to its end within the budget.
+        """Train until the budget allows no further member to finish.
 
         Returns:
           The search, with its best setting.
@@ -133,8 +132,8 @@ class Halving:
         bracket = self.bracket
         rungs = ", ".join(f"{step:,}" for step in bracket.rungs.steps)
         self._say(
-            f"{len(bracket.places)} places in one program, up to {bracket.length:,} steps of each; "
-            f"compared at steps {rungs} by {self._objective.metric}"
+            f"{len(bracket.places)} settings at a time in one program, up to {bracket.length:,} "
+            f"steps; compared at steps {rungs} by {self._objective.metric}"
         )
         with self.base.precision.enabled(), StopSignal() as stop:
             stop.answer = self._answer
@@ -160,7 +159,7 @@ class Halving:
             return self._finish(best)
 
     def _start(self) -> tuple[State, Any, State]:
-        """States, what they carry, and the best so far: of the newest checkpoint, or the first."""
+        """The states, what they carry, and the best so far: from the newest checkpoint, or new."""
         devices, (sharding, _) = self.base.devices, self.population.shardings
         carried = jax.device_put(self.population.carried, sharding)
         shapes = jax.eval_shape(self.population.initial, carried)
@@ -194,11 +193,11 @@ class Halving:
             )
 
     def _value(self, metric: float) -> float:
-        """What is the smaller the better."""
+        """A metric as a value to minimise."""
         return metric if self._objective.smaller else -metric
 
     def _compile(self, states: State, carried: Any) -> None:
-        """Compile once for training, evaluation and new members, whoever they will be."""
+        """Compile once for training, evaluation and all members to come."""
         began, devices = time.perf_counter(), self.base.devices
         sharding, self._spread = self.population.shardings
         self._columns = devices.replicate(self._loader.columns)
@@ -217,13 +216,13 @@ class Halving:
         self._timing.compiling = time.perf_counter() - began
 
     def _rows(self, n: int) -> np.ndarray:
-        """The rows of the next `n` steps of all places, (steps, members, batch)."""
+        """The rows of the next `n` steps of all slots, (steps, members, batch)."""
         steps = [place.step for place in self.bracket.places]
         made = {step: self._loader.make(step, n) for step in {*steps}}
         return np.stack([made[step] for step in steps], axis=1)
 
     def _train_to_event(self, states: State, carried: Any, stop: StopSignal) -> State:
-        """Train all until there is something to decide, or until a signal asks to stop."""
+        """Train all members until one arrives at a rung, or a signal asks to stop."""
         pace, unread = Pace(self._loader.steps), None
         while self.bracket.left and not stop.asked:
             n = min(self.bracket.left, pace.steps)
@@ -239,19 +238,19 @@ class Halving:
         return states
 
     def _read(self, n: int, summaries: Mapping[str, Any]) -> None:
-        """Note which members have come to numbers that are not finite, and show the progress."""
+        """Note which members have numbers that are not finite, and show the progress."""
         losses, norms = (np.asarray(summaries[k], np.float32)[:n] for k in ("loss", "grad_norm"))
         finite = np.isfinite(losses + norms).all(axis=0)
         for place, sound in zip(self.bracket.places, finite, strict=True):
             place.diverged = place.diverged or not sound
         if going := [*self.bracket.active]:
-            # The mean would be that of whoever is about to diverge.
+            # A mean would be dominated by a member that is about to diverge.
             self._progress.show(self.bracket.steps, float(np.median(losses[-1, going])), 0.0)
 
     # ---- Rungs
 
     def _decide(self, states: State, best: State) -> State:
-        """Judge members at rungs, and empty the places of those that end; returns the best."""
+        """Decide about members at rungs and empty the slots of those that end; returns the best."""
         self._timing.stop_training()
         values = {i: self._judged(states, i) for i in self.bracket.arrivals()}
         for i, decision in self.bracket.decide(values).items():
@@ -262,12 +261,12 @@ class Halving:
         return best
 
     def _judged(self, states: State, i: int) -> float:
-        """The value of the member of a place."""
+        """The value of the member in a slot."""
         if self.bracket.places[i].diverged:
             return math.inf
         metrics, _ = self._measure(self._pick(states, np.int32(i)))
         value = self._value(metrics[self._objective.metric])
-        return value if abs(value) < _LARGEST else math.inf  # and where it is NaN
+        return value if abs(value) < _LARGEST else math.inf  # also if it is NaN
 
     def _log(self, made: Decision) -> None:
         setting, steps = self.search.setting(made.member), self.bracket.steps
@@ -282,7 +281,7 @@ class Halving:
             )
 
     def _refill(self, states: State, carried: Any) -> tuple[State, Any]:
-        """Give empty places to new members, if it is time to."""
+        """Fill empty slots with new members, if it is time to."""
         filled = self.bracket.refill()
         if not filled:
             return states, carried
@@ -305,21 +304,21 @@ class Halving:
     def _answer(self, signals: int) -> None:
         if signals == 1:
             self._progress.say(
-                "stopping after this call; press Ctrl-C again to stop now and lose the steps since "
+                "stopping after this call; press Ctrl-C again to stop now, losing the steps since "
                 "the last rung"
             )
 
     # ---- End
 
     def _finish(self, best: State) -> Search:
-        """Write the best member as an ordinary run, whose test split is evaluated here, once."""
+        """Write the best member as an ordinary run, and evaluate it on the test split, once."""
         bracket, winner = self.bracket, self.bracket.best
         if winner is None:
-            raise UserError(f"{self.run.folder}: every member has diverged; draw lower rates")
+            raise UserError(f"{self.run.folder}: every run has diverged; draw lower learning rates")
         setting = self.search.setting(winner.member)
         config = self.search.with_setting(setting)
         experiment, run = build_experiment(config, resumed=True), Run(self.run.folder / "best")
-        shutil.rmtree(run.folder, ignore_errors=True)  # what a kill in here has left
+        shutil.rmtree(run.folder, ignore_errors=True)  # left by a process that was killed in here
         with ExitStack() as stack:
             stack.enter_context(run.locked())
             run.claim(experiment.config)
@@ -337,7 +336,7 @@ class Halving:
         steps = bracket.steps * size
         rate = steps * self.base.order.batch_size / max(1e-9, self._timing.training)
         self._say(
-            f"{bracket.drawn} members took {bracket.steps:,} steps of {size} places, as much as "
+            f"{bracket.drawn} settings, {size} at a time, took {bracket.steps:,} steps, as much as "
             f"{steps / self.base.clock.total:.1f} whole runs, in "
             f"{duration(self._timing.wall)}; {rate:,.0f} training examples/s"
         )
@@ -347,7 +346,7 @@ class Halving:
 
 
 def _chosen(fresh: State, states: State, chosen: Any) -> State:
-    """The fresh states where chosen, the others elsewhere."""
+    """The fresh states of the chosen members, the old ones of the others."""
 
     def one(new: Any, old: Any) -> Any:
         return jnp.where(chosen.reshape(-1, *(1,) * (old.ndim - 1)), new, old)

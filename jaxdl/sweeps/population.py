@@ -1,9 +1,9 @@
 """A population: many runs in one compiled program, by `jax.vmap` over the step.
 
-Its members share model, data and length. Each has its own learning rates, and its own seed, so its
-own initial parameters, dropout and order of the data; in a search also other numbers of its own, of
-the optimiser and the task. A member leaves the same files as when it is trained alone, with the
-same numbers to rounding.
+Its members share model, data and length. Each has its own learning rate and seed, and so its own
+initial parameters, dropout and order of the data; in a search, also its own values of other numbers
+of the optimiser and the task. A member leaves the same files as a run trained alone, and the same
+numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from jaxdl.training.state import State, count
 from jaxdl.training.step import Summary
 
 # One program saves the start-up of each run and, where steps are tiny, the time between them. Up to
-# this many parameters it costs nothing: on a CPU, relative to training in turn, 8 perceptrons of
-# 185,300 parameters step at 0.95 of the speed, softmax regressions on 8x8 digits at 1.2. The
-# convolutions of several runs become grouped ones, at which XLA:CPU is slow: 0.65.
+# this many parameters it costs nothing: on a CPU, 8 perceptrons of 185,300 parameters train at 0.95
+# of their speed in turn, and softmax regressions on 8x8 digits at 1.2. The convolutions of several
+# runs become grouped convolutions, which are slow in XLA:CPU: 0.65.
 _SMALL = 1 << 18
 _SLOW_ON_CPU = ("conv_general_dilated", "ffi_call")
 
@@ -42,12 +42,11 @@ class Population:
     """Runs that train in one program.
 
     Args:
-      experiment: of the first run.
-      configs: of all runs. They may differ in `seed`, in `optimizer.learning_rate`, where the rates
-        must be all numbers or all schedules, and in the keys of `carried`.
-      carried: keys whose values are inputs of the program, so that other members can take the
-        places of these: `RATE`, and numbers of `optimizer` and `task`. By default the learning
-        rates, if they differ.
+      experiment: the first run's.
+      configs: those of all runs. They may differ in `seed`, in `optimizer.learning_rate` (a number
+        in all, or a schedule in all), and in the keys of `carried`.
+      carried: keys whose values are inputs of the program, so that other members can replace
+        these: `RATE`, and numbers of `optimizer` and `task`. By default `RATE`, if it differs.
     """
 
     def __init__(
@@ -68,12 +67,12 @@ class Population:
 
     @functools.cached_property
     def carried(self) -> dict[str, Any]:
-        """What differs among members, beside their seeds: key -> (members, …), as of `row`."""
+        """What differs among members, except their seeds: key -> (members, …), stacked `row`s."""
         rows = [self.row(member) for member in self.members]
         return jax.tree.map(lambda *parts: jnp.stack(parts), *rows)
 
     def row(self, member: Experiment) -> dict[str, Any]:
-        """What a member has of its own: key -> a number, or its rates (steps + 1,).
+        """The inputs of one member: key -> a number, or its learning rates (steps + 1,).
 
         A schedule depends on the step alone, so a table of its values can replace it.
         """
@@ -86,9 +85,9 @@ class Population:
 
     @property
     def shardings(self) -> tuple[Any, Any]:
-        """Of states, and of batches (steps, members, batch): spread over devices by member.
+        """For states, and for batches (steps, members, batch): members are spread over devices.
 
-        Where members do not divide over the devices, the examples of each batch do.
+        If the devices do not divide the members, the examples of each batch are spread instead.
         """
         devices = self.experiment.devices
         if len(self) % devices.mesh.shape["data"] == 0:
@@ -99,8 +98,8 @@ class Population:
         """The states before the first step, stacked along a leading axis of members; pure.
 
         Args:
-          carried: as the property has them.
-          start: (params, model_state) for all members, or None for fresh ones.
+          carried: as in the property.
+          start: (params, model_state) for all members, or None to initialise each.
         """
 
         def one(seed: Any, carried: Any) -> State:
@@ -125,10 +124,10 @@ class Population:
 
         Args:
           states: stacked along a leading axis of members.
-          carried: as the property has them.
-          columns: of the training data, on the device.
+          carried: as in the property.
+          columns: those of the training data, on the device.
           batches: rows of the data, (steps, members, batch).
-          n: how many of these steps to make.
+          n: how many of these steps to run.
 
         Returns:
           States, and summaries (steps, members).
@@ -151,17 +150,17 @@ class Population:
         if experiment.sums_gradients:
             return "their gradients are summed over devices"
         if experiment.training.patience:
-            return "each stops early by itself"
+            return "each may stop early"
         if experiment.training.best:
             return "each keeps its best checkpoint"
         try:
             _ = self._program
-        except Exception as error:  # models and optimisers of users can do what cannot be mapped
+        except Exception as error:  # users' models and optimisers may not be mappable
             return f"their step cannot be mapped over runs ({type(error).__name__})"
         return None
 
     def slow(self) -> str | None:
-        """Why one program would not be faster; None if it would."""
+        """Why one program would be slower; None if it would not."""
         with self.experiment.precision.enabled():
             size = count(self.experiment.abstract_state.params)
         if size > _SMALL:
@@ -188,13 +187,13 @@ class Population:
             elif group == "optimizer":
                 node[leaf] = value.astype(experiment.precision.params)
             else:
-                task = copy.copy(task)  # built already, with a number that was checked
+                task = copy.copy(task)  # already built with a number that was checked
                 object.__setattr__(task, leaf, value.astype(experiment.precision.output))
         optimizer = optim.build(node, experiment.clock)
         return replace(experiment, optimizer=optimizer, task=task)
 
     def ignored(self) -> list[str]:
-        """Keys of `carried` on which training does not depend."""
+        """Keys of `carried` that have no effect on training."""
         jaxpr, keys = self._program.jaxpr, sorted(self.carried)
         used = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
         states = len(jax.tree.leaves(jax.eval_shape(self.initial, self.carried)))
@@ -214,7 +213,7 @@ class Population:
 
 
 def member_of(experiment: Experiment, config: Mapping[str, Any]) -> Experiment:
-    """The experiment for a config that differs in seed and numbers of optimiser and task alone.
+    """The experiment of a config that differs only in seed and numbers of optimiser and task.
 
     Raises:
       UserError: the optimiser or the task refuses its numbers.

@@ -1,4 +1,4 @@
-"""A population trained: for each member this leaves on disk what it leaves when it trains alone."""
+"""Trains a population, and writes for each member the files of a run that is trained alone."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def train_together(
     """Train all members in one program, or resume from the checkpoints in `folder`.
 
     Args:
-      population: of these runs.
-      runs: the directory of each member, locked; those with a result are left as they are.
-      folder: for checkpoints of the whole population. At the end every member has its own.
+      population: the members.
+      runs: the directory of each member, locked; those with a result are left unchanged.
+      folder: for checkpoints of the whole population; at the end, every member has its own.
       progress: counts the examples of all members.
 
     Returns:
-      Number of each member that has diverged -> the reason.
+      Index of each member that has diverged -> the reason.
 
     Raises:
       UserError: a disk is full, or all checkpoints are damaged.
@@ -56,10 +56,10 @@ def train_together(
 
 
 class PopulationRecorder:
-    """The recorder of a population: each member has its own `Recorder`, for its own directory.
+    """The recorder of a population, with a `Recorder` for each member's directory.
 
-    A member with a loss that is not finite has diverged: this is printed, and from then on nothing
-    of it is recorded.
+    A member whose numbers are not finite has diverged: this is printed, and the member is no longer
+    recorded.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PopulationRecorder:
         return bool(self.going)
 
     def start(self) -> tuple[int, State]:
-        """The states of the newest sound checkpoint, or those before the first step."""
+        """The states of the newest intact checkpoint, or those before the first step."""
         devices = self.experiment.devices
         carried = jax.device_put(self.population.carried, self._state_sharding)
         shapes = jax.eval_shape(self.population.initial, carried)
@@ -117,11 +117,11 @@ class PopulationRecorder:
         return step, states
 
     def _diverged(self, noted: Mapping[str, str]) -> dict[int, str]:
-        """Number of each diverged member -> the reason, from the notes of a checkpoint."""
+        """Index of each diverged member -> the reason, from the notes of a checkpoint."""
         members = {str(i): i for i in range(len(self.runs))}
         if strangers := noted.keys() - members.keys():
             raise UserError(
-                f"{self.checkpoints.folder}: of another population (member "
+                f"{self.checkpoints.folder}: belong to another population (member "
                 f"{brief(min(strangers))} of {len(members)}); restore them"
             )
         return {members[i]: reason for i, reason in noted.items()}
@@ -155,7 +155,7 @@ class PopulationRecorder:
         return self._pick(states, np.int32(i))
 
     def record(self, step: int, n: int, summaries: Summary) -> None:
-        """Log the summaries (steps, members) of `n` steps; members that are not finite diverge."""
+        """Log the summaries (steps, members) of `n` steps, and note which members diverge."""
         values = {k: np.asarray(v)[:n] for k, v in summaries.items() if k != "finite"}
         numbers = (np.isfinite(v.astype(np.float32)) for v in values.values())
         values["finite"] = functools.reduce(np.logical_and, numbers)
@@ -169,7 +169,7 @@ class PopulationRecorder:
             self.progress.show(step + n, loss, waiting)
 
     def evaluate(self, step: int, states: State) -> bool:
-        """Evaluate every member and show the means; returns False: none is saved as the best."""
+        """Evaluate every member and show the means; returns False, as no best one is saved."""
         for i in self.going:
             state = self._member(states, i)
             self._unless_diverged(i, functools.partial(self.recorders[i].evaluate, step, state))
@@ -180,7 +180,7 @@ class PopulationRecorder:
         return False
 
     def _unless_diverged(self, i: int, record: Callable[[], object]) -> None:
-        """Call a recorder of a member; if it finds numbers that are not finite, note this."""
+        """Call a member's recorder, and note if it finds numbers that are not finite."""
         try:
             record()
         except Diverged as error:
@@ -188,7 +188,7 @@ class PopulationRecorder:
             self.progress.say(f"{self.runs[i].folder} has diverged: {error}")
 
     def save(self, step: int, states: State, evaluated: bool = True) -> None:
-        """Save the states of all members, diverged ones too."""
+        """Save the states of all members, including diverged ones."""
         notes = {"wall_seconds": self.timing.wall, "diverged": self.diverged}
         self.checkpoints.save(step, states, notes | {"evaluated": evaluated})
 
@@ -214,7 +214,7 @@ class PopulationRecorder:
 
 
 class _Loaders:
-    """The loaders of all members as one: it gives rows (steps, members, batch)."""
+    """The loaders of all members as one, with rows (steps, members, batch)."""
 
     def __init__(self, loaders: Sequence[DeviceLoader]) -> None:
         self._loaders = loaders

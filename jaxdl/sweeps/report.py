@@ -15,13 +15,13 @@ from jaxdl.terminal import aligned
 
 
 def table_row(sweep: Sweep, folder: Path, point: str, diverged: Collection[str]) -> dict[str, Any]:
-    """The results of the runs of a point, as the table in sweep.json has them.
+    """The results of the runs of a point: a row of the table in sweep.json.
 
     Args:
-      sweep: of the point.
-      folder: of the sweep.
-      point: its name.
-      diverged: places of runs that have diverged.
+      sweep: the sweep.
+      folder: its folder.
+      point: the name of the point.
+      diverged: folders of the runs that have diverged.
     """
     places = [member.place for member in sweep.members if member.point == point]
     results = [Run(folder / place).result() for place in places if place not in diverged]
@@ -47,8 +47,8 @@ def printed(
     """The lines of a table: a row for each point, mean ± sample standard deviation of its runs.
 
     Args:
-      table: as sweep.json has it.
-      metrics: its columns.
+      table: that of sweep.json.
+      metrics: the columns to print.
       over: what the runs of a point differ in.
     """
     rows = [["", "runs", *map(printable, metrics)]]
@@ -63,7 +63,7 @@ def printed(
 
 
 def cell(metric: Mapping[str, Any] | None) -> str:
-    """The mean and the standard deviation of a metric; 'nan' where a run has none, or none is."""
+    """The mean and the standard deviation of a metric; 'nan' if a run lacks it."""
     if metric is None or metric["mean"] is None or not np.isfinite(metric["mean"]):
         return "nan"
     std = "" if metric["std"] is None else f" ± {metric['std']:.2g}"

@@ -1,19 +1,19 @@
-"""Asynchronous successive halving as a rule: numbers in, decisions out; nothing is trained here.
+"""The rule of asynchronous successive halving: it turns numbers into decisions, and trains nothing.
 
 Rungs are steps, each `eta` times the one before; the last is the length of a run. A member that
-reaches a rung goes on if it is among the best of every `eta` that have reached it so far.
+reaches a rung is promoted if it is among the best 1/`eta` of those that have reached it so far.
 
 This is asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel
-Hyperparameter Tuning", section 3) in the form in which a decision is final: no member waits for
-others at a rung, and one that was stopped is not taken up again when better company leaves it among
-the best, as the paper's algorithm would. What holds:
+Hyperparameter Tuning", section 3), except that a decision is final: no member waits at a rung for
+others, and none that was stopped is resumed when later members turn out to be worse, as the paper's
+algorithm would. Properties:
 
-- Whoever is the best so far at a rung goes on, so that each of the first members that lead all the
-  way is trained whole; and at least one is.
-- Of n members that reached a rung, those that went on were each among the best max(1, n // eta) of
-  those that had reached it by then. As members are drawn alike, the order says nothing about them.
-- A setting that is slow at first and best in the end can be stopped: halving, unlike training all,
-  trusts that early values say something of later ones.
+- The best member so far at a rung is promoted, so a member that leads at every rung is trained to
+  the end, and at least one is.
+- When n members have reached a rung, a member is promoted if it is among the best max(1, n // eta).
+  Members are drawn from the same distribution, so their order carries no information.
+- A setting that is slow at first but best in the end can be stopped: halving relies on early values
+  predicting later ones.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ class Rungs:
     """The steps at which members are compared.
 
     Attributes:
-      steps: of each rung, ascending; the last is the length of a run.
-      eta: one in so many goes on.
+      steps: one for each rung, ascending; the last is the length of a run.
+      eta: one member in so many is promoted.
     """
 
     steps: tuple[int, ...]
     eta: int
 
     @classmethod
-    def of(cls, total: int, eta: int, places: int) -> Rungs:
-        """As many rungs as thin out so many members to one, if the run has the steps.
+    def of(cls, total: int, eta: int, slots: int) -> Rungs:
+        """As many rungs as reduce so many members to one, or as a run has room for.
 
         Raises:
           UserError: there is only one.
         """
         if eta < 2:
             raise UserError(f"--eta: expected at least 2, got {eta}")
-        if places < eta or total < eta:
+        if slots < eta or total < eta:
             raise UserError(
-                f"--halving {places}: one in {eta} goes on, so that at least {eta} places and "
-                f"{eta} steps are needed, and a run has {total} steps"
+                f"--halving {slots}: one in {eta} continues, so at least --halving {eta} and {eta} "
+                f"steps are needed, and a run has {total} steps; raise them, or lower --eta"
             )
         number = 0
-        while eta ** (number + 1) <= min(places, total):
+        while eta ** (number + 1) <= min(slots, total):
             number += 1
         first = -(-total // eta**number)
         return cls((*(first * eta**k for k in range(number)), total), eta)
@@ -63,10 +63,10 @@ class Rungs:
         return next(k for k, at in enumerate(self.steps) if at > step)
 
     def promoted(self, reached: Mapping[int, float], member: int) -> bool:
-        """Whether a member that has just reached a rung goes on.
+        """Whether a member that has just reached a rung is promoted.
 
         Args:
-          reached: member -> its value, the smaller the better, of all that ever reached it.
+          reached: each member that has reached the rung so far -> its value, smaller is better.
           member: one of these.
         """
         ranked = sorted(reached, key=lambda member: (reached[member], member))
@@ -75,8 +75,8 @@ class Rungs:
 
 
 @dataclass
-class Place:
-    """A place of the population: which member trains there, if any, and how far it is."""
+class Slot:
+    """A slot of the population: which member trains there, if any, and its step."""
 
     member: int | None
     step: int = 0
@@ -85,13 +85,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided about a member.
+    """A decision about a member.
 
     Attributes:
       member: its number.
       rung: the number of the rung that it has reached, or was on the way to, from 0.
       step: of the member.
-      value: by which it is judged, the smaller the better; infinite if it has diverged.
+      value: the one that is compared, smaller is better; infinite if the member has diverged.
       decision: 'promoted', 'stopped', 'diverged', or, at the last rung, 'finished'.
     """
 
@@ -103,54 +103,54 @@ class Decision:
 
 
 class Bracket:
-    """A fixed number of places, in which members train together until they are stopped.
+    """A fixed number of slots, in which members train together until they are stopped.
 
     Args:
       rungs: where members are compared.
-      size: places, taken by the first members.
-      length: steps that may be made, each of all places.
+      size: the number of slots, which the first members fill.
+      length: the most steps; each trains all slots.
 
     Attributes:
-      places: who is where.
+      places: the slots.
       drawn: members so far.
-      steps: made so far.
-      left: steps to make until there is something to decide, or places are filled.
-      best: of those that have finished.
+      steps: steps so far.
+      left: steps until there is something to decide, or slots are filled.
+      best: the best of those that have finished.
     """
 
     def __init__(self, rungs: Rungs, size: int, length: int) -> None:
         self.rungs, self.length = rungs, length
-        self.places = [Place(member) for member in range(size)]
+        self.places = [Slot(member) for member in range(size)]
         self.drawn, self.steps, self.left = size, 0, rungs.steps[0]
         self.best: Decision | None = None
         self._reached: list[dict[int, float]] = [{} for _ in rungs.steps]  # member -> value
 
     @property
     def active(self) -> dict[int, int]:
-        """Number of each place in which a member trains -> the member."""
+        """Index of each slot in which a member trains -> the member."""
         return {i: p.member for i, p in enumerate(self.places) if p.member is not None}
 
     @property
     def over(self) -> bool:
-        """Whether no member can be trained to its end any more."""
+        """Whether no further member can finish."""
         return not self.active and self._steps_to_refill() is None
 
     def advance(self, n: int) -> None:
-        """Every member has made `n` steps, at most as many as are left."""
+        """Note that every member has trained `n` steps, at most those left."""
         for i in self.active:
             self.places[i].step += n
         self.steps, self.left = self.steps + n, self.left - n
 
     def arrivals(self) -> list[int]:
-        """The places whose members are at a rung, or have diverged."""
+        """The slots whose members are at a rung, or have diverged."""
         places = self.places
         return [i for i in self.active if places[i].diverged or places[i].step in self.rungs.steps]
 
     def decide(self, values: Mapping[int, float]) -> dict[int, Decision]:
-        """Decide about all arrivals together, and empty the places of those that do not go on.
+        """Decide about all arrivals together, and empty the slots of those not promoted.
 
         Args:
-          values: place -> value of its member, of each arrival.
+          values: the slot of each arrival -> the value of its member.
         """
         members, decisions = self.active, dict[int, Decision]()
         rungs = {i: self._rung(self.places[i].step) for i in values}
@@ -161,11 +161,11 @@ class Bracket:
             decisions[i] = Decision(members[i], rungs[i], self.places[i].step, value, decision)
             self.note(decisions[i])
             if decision != "promoted":
-                self.places[i] = Place(None)
+                self.places[i] = Slot(None)
         return decisions
 
     def _rung(self, step: int) -> int:
-        """The rung at a step, or else the first after it."""
+        """The rung at a step, or else the next one."""
         steps = self.rungs.steps
         return steps.index(step) if step in steps else self.rungs.after(step)
 
@@ -177,20 +177,20 @@ class Bracket:
         return "promoted" if self.rungs.promoted(self._reached[rung], member) else "stopped"
 
     def note(self, decision: Decision) -> None:
-        """Take a decision into account, such as one of an earlier start."""
+        """Record a decision, which may be one from before a resume."""
         self._reached[decision.rung][decision.member] = decision.value
         better = self.best is None or decision.value < self.best.value
         if decision.decision == "finished" and better:
             self.best = decision
 
     def refill(self) -> dict[int, int]:
-        """Fill empty places, if it is time to, and count what is left; place -> its new member."""
+        """Fill empty slots, if it is time to, and update `left`; returns slot -> its new member."""
         filled = dict[int, int]()
         if self._steps_to_refill() == 0:
             empty = [i for i, place in enumerate(self.places) if place.member is None]
             filled = {i: self.drawn + k for k, i in enumerate(empty)}
             for i, member in filled.items():
-                self.places[i] = Place(member)
+                self.places[i] = Slot(member)
             self.drawn += len(filled)
         going = [self.places[i].step for i in self.active]
         waits = [self.rungs.steps[self.rungs.after(step)] - step for step in going]
@@ -198,10 +198,10 @@ class Bracket:
         return filled
 
     def _steps_to_refill(self) -> int | None:
-        """Steps until empty places are filled; None if there are none, or no time is left.
+        """Steps until empty slots are filled; None if none is empty, or no time is left.
 
-        Places are filled when a multiple of the first rung's steps is reached, so that members come
-        to a rung together, and are compared with one another.
+        Slots are filled at multiples of the first rung's steps, so that members reach rungs
+        together and are compared with one another.
         """
         wait = -self.steps % self.rungs.steps[0]
         full = len(self.active) == len(self.places)
@@ -209,11 +209,11 @@ class Bracket:
         return None if full or not in_time else wait
 
     def notes(self) -> dict[str, Any]:
-        """How far it is, as JSON values, without what `note` is told."""
+        """The progress as JSON values, without the decisions that `note` records."""
         places = [asdict(place) for place in self.places]
         return {"steps": self.steps, "left": self.left, "drawn": self.drawn, "places": places}
 
     def restore(self, notes: Mapping[str, Any]) -> None:
-        """Go on from where `notes` was called."""
+        """Continue from where `notes` was called."""
         self.steps, self.left, self.drawn = notes["steps"], notes["left"], notes["drawn"]
-        self.places = [Place(**place) for place in notes["places"]]
+        self.places = [Slot(**place) for place in notes["places"]]

@@ -1,9 +1,9 @@
-"""A search for a good setting: what is drawn, what it is judged by, and the folder that holds it.
+"""A search for a good setting: its draws, its objective, and its folder.
 
-    search.json              what is searched, and, at the end, the best setting
-    figures/search.png       every setting that was tried, and its value
+    search.json              the search and, at the end, the best setting
+    figures/search.png       every setting that was tried, with its value
 
-`jaxdl.sweeps.halving` searches in one program, `jaxdl.sweeps.trials` by Optuna's samplers.
+`jaxdl.sweeps.halving` searches in one program, `jaxdl.sweeps.trials` with Optuna's samplers.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _LOSS = Best("validation/loss", smaller=True)
 
 @dataclass(frozen=True)
 class Search:
-    """What a search is: the content of search.json.
+    """A search: the content of search.json.
 
     Attributes:
       how: 'halving' or 'trials'.
       config: resolved, with the overrides that all settings share.
-      draws: each as after `--draw`.
-      size: places of the population, or trials.
-      file: as after `--config`.
-      overrides: each `key=value`, as after `--config.`
-      eta: of halving, the share that goes on is one in so many.
-      budget: of halving, in lengths of a whole run.
-      storage: of trials, an address of Optuna's; None for a file in the folder.
-      sampler: of trials.
-      identity: of this folder, to be told from others in the same storage.
+      draws: the values of `--draw`.
+      size: members of the population, or trials.
+      file: the value of `--config`.
+      overrides: each `key=value`, without `--config.`.
+      eta: for halving; one member in so many continues.
+      budget: for halving, in whole runs.
+      storage: for trials, Optuna's URL; None for a file in the folder.
+      sampler: for trials, Optuna's sampler.
+      identity: distinguishes this folder from others in the same storage.
       best: at the end, the best setting and its metrics.
     """
 
@@ -65,7 +65,7 @@ class Search:
 
     @property
     def ranges(self) -> list[Draw]:
-        """The draws, read.
+        """The draws, parsed.
 
         Raises:
           UserError: there are none, one cannot be read, or a key is drawn twice.
@@ -83,37 +83,37 @@ class Search:
 
     @property
     def objective(self) -> Best:
-        """The metric that settings are judged by: `config.training.best`, or validation/loss.
+        """The metric that settings are compared by: `config.training.best`, or validation/loss.
 
         Raises:
-          UserError: it is of another split than the validation split.
+          UserError: it is not a metric of the validation split.
         """
         node = cfg.at(self.config, "training.best")
         best = Best(**node) if node else _LOSS
         if not best.metric.startswith("validation/"):
             raise UserError(
-                f"config.training.best.metric: {best.metric!r} would choose a setting by what it "
-                "is to be tested on; name a metric of the validation split"
+                f"config.training.best.metric: {best.metric!r} cannot choose settings, as only the "
+                "validation split may; name a metric of that split"
             )
         return best
 
     def setting(self, member: int) -> Setting:
-        """What is drawn for a member, from the config's seed and its number alone."""
+        """The setting drawn for a member, from the config's seed and its number alone."""
         return drawn(self.ranges, self.config.get("seed", 0), member)
 
     def with_setting(self, setting: Setting) -> dict[str, Any]:
-        """The config of a setting.
+        """The config with a setting.
 
         Raises:
-          UserError: a key cannot be set so.
+          UserError: a value is not valid for its key.
         """
         return overridden(self.config, texts_of(setting))
 
     def corners(self) -> list[tuple[Draw, dict[str, Any]]]:
-        """Configs with one key at an end of its range, or at one of its choices, each.
+        """For each end or choice of each draw, the config in which only that key is changed.
 
         Raises:
-          UserError: a key cannot be set so; the message names the draw.
+          UserError: a value is not valid for its key; the message names the draw.
         """
         corners = []
         for draw in self.ranges:
@@ -123,7 +123,7 @@ class Search:
         return corners
 
     def command(self, setting: Setting, workdir: Path) -> str:
-        """The command that trains a setting alone, as a line for a shell."""
+        """The shell command that trains a setting by itself."""
         own = set(setting)
         given = [text for text in self.overrides if text.partition("=")[0] not in own]
         words = [f"--config.{text}" for text in (*given, *texts_of(setting))]
@@ -134,7 +134,7 @@ class Search:
 
 @contextlib.contextmanager
 def blamed_on(draw: Draw) -> Iterator[None]:
-    """While entered, a user's error names the draw that it is of."""
+    """While entered, a user's error is prefixed with the draw that caused it."""
     try:
         yield
     except UserError as error:
@@ -142,13 +142,13 @@ def blamed_on(draw: Draw) -> Iterator[None]:
 
 
 def claimed(folder: str, asked: Search | None, trust: Collection[str] = ()) -> tuple[Path, Search]:
-    """The folder of a search, and what is searched there: what is asked, or what it holds.
+    """The folder of a search, and the search: the one asked for, or else the one in the folder.
 
-    More trials may be asked than a folder holds.
+    The search that is asked for may have more trials than the one in the folder.
 
     Args:
-      folder: made later, if it does not exist.
-      asked: None for the search that the folder holds.
+      folder: created later, if it does not exist.
+      asked: None for the search in the folder.
       trust: modules whose code may run when search.json names it; see `jaxdl.named_code.FromRun`.
 
     Raises:
@@ -170,14 +170,14 @@ def claimed(folder: str, asked: Search | None, trust: Collection[str] = ()) -> t
         return path, held
     if changes := _differences(held, asked):
         raise UserError(
-            f"{where}: is another search ({some(changes)}); choose another --workdir, or leave "
-            "out --config to resume this one as it was"
+            f"{where}: holds another search ({some(changes)}); choose another --workdir, or leave "
+            "out --config to resume that one"
         )
     return path, replace(asked, identity=held.identity, best=held.best)
 
 
 def read(folder: Path, trust: Collection[str] = ()) -> Search:
-    """What search.json of a folder says.
+    """The search in the search.json of a folder.
 
     Raises:
       UserError: it is damaged.
@@ -185,7 +185,7 @@ def read(folder: Path, trust: Collection[str] = ()) -> Search:
     saved = cfg.read_json(folder / SEARCH, Search, trust=trust)
     search = Search(**{key: saved[key] for key in saved if key in Search.__dataclass_fields__})
     if search.how not in ("halving", "trials") or search.size < 1 or search.eta < 2:
-        raise UserError(f"{folder / SEARCH}: is not of a search; restore it")
+        raise UserError(f"{folder / SEARCH}: is not a valid search; restore it")
     return replace(search, config=resolved(renamed.config(search.config)))
 
 
@@ -196,25 +196,25 @@ def write(run: Run, search: Search) -> None:
 
 
 def check_objective(search: Search, experiment: Experiment, measured: Collection[str]) -> Best:
-    """What settings are judged by, once it is known to be measured.
+    """The metric that settings are compared by, if it is measured.
 
     Raises:
-      UserError: there is no validation split, or the metric is not one of it.
+      UserError: there is no validation split, or the metric is not measured on it.
     """
     objective = search.objective
     if "validation" not in experiment.splits:
         keys = [key for key in search.config["data"] if key.startswith("validation")]
         how = " or ".join(f"--config.data.{key}" for key in keys) or "data that has one"
         raise UserError(
-            f"--{search.how}: the data has no validation split, and nothing is chosen by the test "
-            f"split; make one, by {how}"
+            f"--{search.how}: the data has no validation split to compare settings on; make one "
+            f"with {how}"
         )
     objective.better(dict.fromkeys(measured, 0.0), None)
     return objective
 
 
 def concluded(search: Search, folder: Path, tried: int) -> list[str]:
-    """The lines that tell the best setting of a search that has ended."""
+    """The lines about the best setting of a finished search."""
     best = search.best
     assert best is not None
     tested = {k: v for k, v in best["metrics"].items() if k.startswith("test/") and v is not None}
@@ -222,29 +222,29 @@ def concluded(search: Search, folder: Path, tried: int) -> list[str]:
     return [
         f"best of {tried} settings: {shown(best['setting'])}",
         "  ".join(f"{name} {value:.6g}" for name, value in told.items()),
-        f"alone: {search.command(best['setting'], folder)}",
-        f"its run is {folder / best['place']}; everything is in {folder}",
+        f"to train it alone: {search.command(best['setting'], folder)}",
+        f"its run is in {folder / best['place']}; everything is in {folder}",
     ]
 
 
 def _refuse_code(held: Search, folder: Path) -> None:
-    """Refuse to draw the names of code from a file that anybody may have written."""
+    """Refuse draws of code names from a file that anybody may have written."""
     for draw in held.ranges:
         if any(isinstance(choice, str) and ":" in choice for choice in draw.choices or ()):
             raise UserError(
-                f"{folder / SEARCH}: --draw {draw.given} may name code, which is not run unasked; "
-                "give the command as at first, with --config"
+                f"{folder / SEARCH}: --draw {draw.given} may name code, which does not run unless "
+                "you ask for it; repeat the original command, with --config"
             )
 
 
 def _differences(held: Search, asked: Search) -> list[str]:
-    """How two searches differ, but for what may be added to the first."""
+    """How two searches differ, apart from added trials."""
     before, after = (
         {key: value for key, value in asdict(each).items() if key not in ("identity", "best")}
         for each in (held, asked)
     )
     if held.how == asked.how == "trials" and asked.size >= held.size:
         del before["size"], after["size"]
-    for each in (before, after):  # what these say is in the config
+    for each in (before, after):  # they are part of the config already
         del each["file"], each["overrides"]
     return cfg.differences(cfg.plain(before), cfg.plain(after), "search")

@@ -1,7 +1,7 @@
-"""Which runs of a sweep this process trains: such as no other process has.
+"""Which runs of a sweep this process trains: those that no other process has taken.
 
-Each run directory has a lock, which a process that dies loses. Whoever takes runs holds the lock of
-the sweep's folder for that moment, so that of several processes one takes all runs of a program.
+Each run directory has a lock, which a process loses when it dies. A process holds the lock of the
+sweep's folder while it takes runs, so that all runs of one program are taken by one process.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from jaxdl.files import refuse_special
 from jaxdl.json_files import write_json
 from jaxdl.sweeps.grid import Member
 
-_GLANCE = 0.1  # seconds between two tries to lock the sweep's folder,
-_LONG = 30.0  # and after so many it is told that another process holds it
+_GLANCE = 0.1  # seconds between two tries to lock the sweep's folder
+_LONG = 30.0  # seconds until a message says that another process holds it
 
 
 class Share(NamedTuple):
-    """Runs that this process has taken, and nobody else can take.
+    """Runs that this process has taken, and no other can take.
 
     Attributes:
-      members: of the sweep.
+      members: the runs, as members of the sweep.
       runs: the directory of each, locked.
-      program: the folder for checkpoints of them all; None for a single run.
+      program: the folder for their joint checkpoints; None for a single run.
     """
 
     members: list[Member]
@@ -40,7 +40,7 @@ class Share(NamedTuple):
 
 @contextlib.contextmanager
 def held_alone(run: Run, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a folder, as soon as no other process does."""
+    """Hold the lock of a folder, after waiting until no other process holds it."""
     began, told = time.monotonic(), False
     while True:
         with ExitStack() as held:
@@ -63,18 +63,18 @@ def take(
     together: bool,
     held: ExitStack,
 ) -> Share | None:
-    """Take runs of a group that nobody has; None if there are none.
+    """Take runs of a group that no process has taken; None if there are none.
 
     Args:
-      folder: of the sweep, whose lock is held.
+      folder: the sweep's, whose lock is held.
       group: runs that can train in one program.
       missing: whether a run has no result yet.
-      together: take all that are free, not only the first. A program that a process has begun and
-        left is taken whole or not at all, as its checkpoints are of all its runs.
+      together: take all that are free, not only the first. A program that another process left
+        unfinished is taken as a whole or not at all, since its checkpoints hold all its runs.
       held: keeps the locks.
 
     Raises:
-      UserError: a run directory cannot be locked, or a program is of other runs.
+      UserError: a run directory cannot be locked, or a program has runs that are not in the group.
     """
     wanted = [member for member in group if missing(member)]
     for program, places in begun(folder).items() if together and wanted else ():
@@ -82,7 +82,7 @@ def take(
             continue
         members = [member for member in group if member.place in places]
         if len(members) < len(places):
-            raise UserError(f"{program}: is of runs that this sweep does not have; remove it")
+            raise UserError(f"{program}: has runs that this sweep does not have; remove it")
         wanted = [member for member in wanted if member.place not in places]
         with ExitStack() as locks:
             runs = [run for member in members if (run := _locked(folder, member, locks))]
@@ -102,7 +102,7 @@ def take(
 
 
 def begun(folder: Path) -> dict[Path, set[str]]:
-    """The programs of a sweep that have begun and not ended: folder -> places of their runs."""
+    """The unfinished programs of a sweep: folder -> the places of their runs."""
     programs = {}
     for program in sorted((folder / "together").glob("*")):
         refuse_special(program)
@@ -112,7 +112,7 @@ def begun(folder: Path) -> dict[Path, set[str]]:
 
 
 def _begin(folder: Path, members: Sequence[Member]) -> Path:
-    """A new folder for a program of runs."""
+    """A new folder for a program that trains these runs."""
     together, number = folder / "together", 0
     while (program := together / str(number)).exists():
         number += 1

@@ -1,15 +1,15 @@
-"""A sweep in its folder: what is missing of it is trained, and a table made of all.
+"""A sweep in its folder: trains the runs that have no result, and makes a table of all.
 
     sweep.json                       the grid, its configs, and, at the end, the table
     learning_rate=0.1/seed=0/…       an ordinary run directory for each run
-    together/0/runs.json             runs that train in one program, until they end
-    together/0/checkpoints/…         the states of them all
+    together/0/runs.json             the runs of one program, until they end
+    together/0/checkpoints/…         their states
     figures/sweep.png                the final metrics over the grid
 
-Runs that differ in seed and learning rate alone train in one program (`jaxdl.sweeps.population`)
-where that is faster; the others one after the other. Several processes, on one machine or many,
-train a sweep by running it in the same folder: each takes runs that no other has
-(`jaxdl.sweeps.shares`), and none ends before there is a result of all.
+Runs that differ only in seed and learning rate train in one program (`jaxdl.sweeps.population`) if
+that is faster, the others one after the other. Several processes, on one machine or many, can run
+the same sweep in the same folder: each takes runs that no other has taken (`jaxdl.sweeps.shares`),
+and all wait until every run has a result.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from jaxdl.training.check import check_shapes
 from jaxdl.training.start import train_run
 
 _SHOWN = 6  # metrics in the printed table; sweep.json has all
-_GLANCE = 2.0  # seconds between two looks for what other processes have left
+_GLANCE = 2.0  # seconds between two looks for runs that other processes have left
 
 _Group = tuple[list[Member], Population | None]
 
@@ -52,20 +52,20 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Saved(Sweep):
-    """What sweep.json holds, as far as it is read again."""
+    """The part of sweep.json that is read again."""
 
     together: bool | None = None
     diverged: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sweeper:
-    """Runs a sweep in a folder, or what is missing of it.
+    """Runs a sweep in a folder, or the rest of it.
 
     Args:
-      folder: of the sweep; made if it does not exist.
-      sweep: None for the one that the folder holds.
-      together: train all runs that can in one program (True), none (False), or, by default, as the
-        folder says, or else where it is faster.
+      folder: the sweep's; created if it does not exist.
+      sweep: None for the one in the folder.
+      together: whether runs train in one program: all that can (True), none (False), or by default
+        as the folder says, or else where that is faster.
       trust: modules whose code may run when sweep.json names it; see `jaxdl.named_code.FromRun`.
 
     Raises:
@@ -99,8 +99,8 @@ class Sweeper:
           say: prints a line.
 
         Raises:
-          UserError: before anything is trained, a config is not valid; later, whatever else than
-            divergence stops a run.
+          UserError: before anything is trained, a config is not valid; later, a run fails for any
+            other reason than divergence.
           SystemExit: a signal asked to stop; all was saved.
         """
         table: list[dict[str, Any]] | None = None
@@ -115,11 +115,11 @@ class Sweeper:
                 self._write()
             while missing := self._train_what_is_free(groups, say):
                 if missing not in told:
-                    say(f"{_counted(missing, 'run')} of other processes to wait for")
+                    say(f"waiting for {_counted(missing, 'run')} of other processes")
                     told.add(missing)
                 time.sleep(_GLANCE)
             with self._updating(say):
-                if self.sweep is planned:  # nobody has added runs meanwhile
+                if self.sweep is planned:  # no process has added runs meanwhile
                     table = [
                         table_row(planned, self.folder, point, self._diverged)
                         for point in planned.points
@@ -129,7 +129,7 @@ class Sweeper:
         self._conclude(table, say)
 
     def claim(self, say: Say = say) -> list[Member]:
-        """Make the folder that of the sweep, and return the runs that have no result yet."""
+        """Write the sweep to its folder, and return the runs that have no result yet."""
         self._check_folds()
         with self._updating(say):
             self._write()
@@ -142,14 +142,14 @@ class Sweeper:
 
     @contextmanager
     def _updating(self, say: Say) -> Iterator[None]:
-        """Hold the sweep's lock, and know what other processes have written."""
+        """Hold the sweep's lock, with what other processes have written read first."""
         self._run = Run(self.folder)
         with held_alone(self._run, say):
             self._read()
             yield
 
     def _read(self) -> None:
-        """Take over what other processes have noted: diverged runs, and added ones."""
+        """Take over diverged and added runs that other processes have noted."""
         if not self._file.exists():
             return
         saved = cfg.read_json(self._file, _Saved, trust=self._trust)
@@ -158,7 +158,10 @@ class Sweeper:
             sweep = Sweep.from_json(saved)
             if not extends(self.sweep, sweep):
                 if not extends(sweep, self.sweep):
-                    raise UserError(f"--workdir {self.folder}: became another sweep; start again")
+                    raise UserError(
+                        f"--workdir {self.folder}: another process has written a different sweep; "
+                        "start again"
+                    )
                 own = next(iter(self.sweep.points.values()))
                 points = {
                     point: cfg.as_own(config, self.sweep.points.get(point, own))
@@ -167,9 +170,9 @@ class Sweeper:
                 self.sweep = replace(sweep, points=points)
 
     def _groups(self, say: Say) -> list[_Group]:
-        """Groups of runs that differ in seed and learning rate alone.
+        """Groups of runs that differ only in seed and learning rate.
 
-        Those with a population train together, the others in turn.
+        Groups with a population train together, the others in turn.
         """
         alike: dict[str, list[Member]] = {}
         for member in self.sweep.members:
@@ -181,7 +184,7 @@ class Sweeper:
             if not missing:
                 groups.append((group, None))
                 continue
-            if not self._half_way:  # no checkpoint is of the whole group, so it may shrink
+            if not self._half_way:  # no checkpoint holds the whole group, so it may shrink
                 group = missing
             experiment = build_experiment(group[0].config)
             check_shapes(experiment)
@@ -194,7 +197,7 @@ class Sweeper:
             groups.append((group, population if reason is None else None))
         total = len(self.sweep.members)
         finished = total - sum(together) - in_turn.total()
-        parts = [f"{finished} finished before"] if finished else []
+        parts = [f"{finished} already finished"] if finished else []
         if together:
             parts.append(f"{sum(together)} in {_counted(len(together), 'program')}")
         parts += [f"{number} in turn ({reason})" for reason, number in in_turn.items()]
@@ -202,18 +205,18 @@ class Sweeper:
         return groups
 
     def _why_in_turn(self, population: Population) -> str | None:
-        """Why runs should train one after the other; None if together."""
+        """Why runs should train one after the other; None if they should train together."""
         if len(population) == 1:
-            return "no other differs in seed and learning rate alone"
+            return "no other differs only in seed and learning rate"
         if self.together is False:
-            return "as asked"
+            return "--in-turn"
         if reason := population.obstacle():
             return reason
         return None if self.together else population.slow()
 
     @property
     def _half_way(self) -> bool:
-        """Whether runs that train in one program have begun and not ended."""
+        """Whether there are unfinished runs in one program."""
         return bool(begun(self.folder))
 
     def _missing(self, member: Member) -> bool:
@@ -221,7 +224,7 @@ class Sweeper:
         return not (run / "result.json").exists() and member.place not in self._diverged
 
     def _train_what_is_free(self, groups: Sequence[_Group], say: Say) -> int:
-        """Train what no other process has; returns how many runs are missing then."""
+        """Train the runs that no other process has taken; returns how many still have no result."""
         for group, population in groups:
             while any(map(self._missing, group)):
                 with ExitStack() as held:
@@ -237,11 +240,11 @@ class Sweeper:
         return sum(self._missing(member) for group, _ in groups for member in group)
 
     def _train_together(self, share: Share, population: Population, say: Say) -> None:
-        """Train runs that are locked in one program, and note which diverge."""
+        """Train locked runs in one program, and note which diverge."""
         members, runs, program = share
         assert program is not None
         names = _listed([member.place for member in members])
-        say(f"in one program: {names}; losses and metrics of a step are their means")
+        say(f"in one program: {names}; losses and metrics below are their means")
         configs = [member.config for member in members]
         first = next(m for m in population.members if m.config == configs[0])
         population = Population(first, configs)
@@ -251,12 +254,12 @@ class Sweeper:
         with self._updating(say):
             self._diverged |= {members[k].place: reason for k, reason in diverged.items()}
             self._write()
-            shutil.rmtree(program, ignore_errors=True)  # every run has its own by now
+            shutil.rmtree(program, ignore_errors=True)  # every run has its own checkpoint by now
             if not any(program.parent.glob("*")):
                 program.parent.rmdir()
 
     def _train_alone(self, share: Share, say: Say) -> None:
-        """Train a run that is locked, and note whether it diverges."""
+        """Train a locked run, and note if it diverges."""
         (member,), (run,), _ = share
         places = [member.place for member in self.sweep.members]
         say(f"run {places.index(member.place) + 1} of {len(places)}: {member.place}")
@@ -269,7 +272,7 @@ class Sweeper:
                 self._write()
 
     def _refuse_links(self, place: str) -> None:
-        """Refuse a path below the sweep's folder that leads out of it."""
+        """Refuse a path within the sweep's folder that leads out of it."""
         folder = self.folder
         for part in Path(place).parts:
             folder /= part
@@ -281,23 +284,23 @@ class Sweeper:
         write_json(self._file, {**state, **more})
 
     def _check_claim(self, sweep: Sweep) -> None:
-        """Check that the folder is new, or holds this sweep or a part of it."""
+        """Check that the folder is empty, or holds this sweep or a part of it."""
         where = f"--workdir {self.folder}"
         if (self.folder / "config.json").exists():
             raise UserError(f"{where}: holds a run, not a sweep; choose another")
         strangers = entries(self.folder) if self.folder.is_dir() else []
-        if self._file.exists():  # asked after the names: other processes write it first of all
+        if self._file.exists():  # tested after listing, since other processes write this file first
             saved = Sweep.from_json(cfg.read_json(self._file, _Saved))
             changes = differences(saved, sweep)
             if changes and not extends(sweep, saved):
                 raise UserError(
-                    f"{where}: is another sweep ({some(changes)}); choose another --workdir, or "
-                    "leave out --config to resume this sweep as it was"
+                    f"{where}: holds another sweep ({some(changes)}); choose another --workdir, or "
+                    "leave out --config to resume that one"
                 )
             if changes and self._half_way:
                 raise UserError(
                     f"{where}: some of its runs are half-way in one program; leave out --config to "
-                    "resume them, and add others when they have ended"
+                    "finish them, then add others"
                 )
         elif strangers:
             raise UserError(
@@ -316,7 +319,7 @@ class Sweeper:
         if not metrics:
             raise UserError(
                 f"{self.folder}: nothing was evaluated, so there is nothing to compare; name a "
-                "validation or test split in config.data, or a fraction for it"
+                "validation or test split in config.data, or set a fraction to hold out"
             )
         path = self.folder / "figures" / "sweep.png"
         Secondary("figures")(lambda: save(sweep_figure(table), path))
@@ -324,7 +327,7 @@ class Sweeper:
 
 
 def _grid(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """What sweep.json says of the runs that there are to be."""
+    """The part of sweep.json that lists the runs."""
     return {key: saved.get(key) for key in ("seeds", "folds", "values", "points")}
 
 

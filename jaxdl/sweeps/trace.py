@@ -22,9 +22,9 @@ class Record:
       setting: key -> value.
       rung: the number of the rung that it has reached, or was on the way to, from 0.
       step: of the member.
-      metric: by which it is judged; None if it has diverged.
+      metric: the value that is compared; None if the member has diverged.
       decision: 'promoted', 'stopped', 'diverged', or, at the last rung, 'finished'.
-      steps: that the program had made by then, each of all places.
+      steps: those of the whole program so far.
     """
 
     member: int
@@ -37,10 +37,10 @@ class Record:
 
 
 class Trace:
-    """The trace, as it is written.
+    """Writes the trace.
 
     Args:
-      folder: of the search.
+      folder: the search's.
 
     Attributes:
       lines: written so far.
@@ -55,7 +55,7 @@ class Trace:
         self.lines += 1
 
     def restart(self, lines: int) -> list[Record]:
-        """Keep the first lines alone, and return them."""
+        """Keep only the first lines, and return them."""
         path, self.lines = self._folder / TRACE, lines
         kept = path.read_text().splitlines(keepends=True)[:lines] if lines else []
         replace_text(path, "".join(kept))

@@ -1,16 +1,15 @@
-"""A search by Optuna: its samplers choose settings, and each trial is an ordinary run.
+"""A search with Optuna: its samplers choose settings, and each trial is an ordinary run.
 
     search.json, figures/search.png   see `jaxdl.sweeps.search`
     trial=7/…                         the run directory of a trial
-    study/journal.log                 the study, where --storage names no other place for it
+    study/journal.log                 the study, unless --storage says otherwise
 
 Several processes, on one machine or many, search together by running the same command: they share
-the study and the folder. As in a grid, whoever trains holds the lock of its run directory, which a
-process that dies loses. So a trial that Optuna believes to run, and whose directory nobody has
-locked, is resumed by whoever looks next, from its checkpoint and under its own number; heartbeats
-and trials that are repeated under new numbers, Optuna's way where nothing else is shared, are not
-needed. A trial is asked for under the lock of the folder, so that there are as many as were asked
-for, whoever trains them.
+the study and the folder. As in a grid, the process that trains a run holds the lock of its
+directory, and loses it when it dies. So if Optuna counts a trial as running but nobody holds its
+lock, the next process that looks resumes it, from its checkpoint and under its own number. Optuna's
+heartbeats, and trials repeated under new numbers, are not needed. New trials are drawn under the
+lock of the folder, so that all processes together train as many as were asked for.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
 from jaxdl.training.start import train_run
 
-_GLANCE = 2.0  # seconds between two looks for what other processes have left
+_GLANCE = 2.0  # seconds between two looks for trials that other processes have left
 
-SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler"}  # of Optuna, by our name
+SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler"}  # our name -> Optuna's
 
 
 class _Taken(NamedTuple):
-    """A trial that this process trains: its number, its setting, and its directory, locked."""
+    """A trial that this process trains: its number, setting and directory, which is locked."""
 
     number: int
     setting: Setting
@@ -55,7 +54,7 @@ class _Taken(NamedTuple):
 
 
 def import_optuna() -> Any:
-    """The module.
+    """The module `optuna`.
 
     Raises:
       UserError: it is not installed.
@@ -71,22 +70,22 @@ def import_optuna() -> Any:
 
 
 def run_trials(folder: Path, search: Search, say: Callable[[str], None] = say) -> None:
-    """Train trials in a folder until there are as many as asked for, and tell the best.
+    """Train trials in a folder until there are as many as asked for, and print the best.
 
     Raises:
       UserError: before anything is trained, a setting is not valid, or the study cannot be reached;
-        later, whatever else than divergence stops a run.
+        later, a run fails for any other reason than divergence.
       SystemExit: a signal asked to stop; all was saved.
     """
     Trials(folder, search, say).run()
 
 
 class Trials:
-    """Trains trials of a study in a folder.
+    """Trains the trials of a study in a folder.
 
     Args:
-      folder: of the search; made if it does not exist.
-      search: what is searched.
+      folder: the search's; created if it does not exist.
+      search: the search.
       say: prints a line.
 
     Raises:
@@ -103,11 +102,11 @@ class Trials:
         self._distributions = {draw.key: self._distribution(draw) for draw in self._draws}
 
     def run(self) -> None:
-        """Train what is missing, wait for what other processes train, and tell the best."""
+        """Train missing trials, wait for those of other processes, and print the best."""
         run, told = Run(self.folder), False
         with held_alone(run, self._say):
             self.search = self._merged(self.search)
-            study = self._study()  # before anything is written that another storage would differ in
+            study = self._study()  # first, so that a storage that fails leaves no search.json
             searches.write(run, self.search)
         while True:
             with ExitStack() as held:
@@ -119,13 +118,13 @@ class Trials:
             if not waiting:
                 break
             if not told:
-                self._say(f"{waiting} trial{'s' * (waiting > 1)} of other processes to wait for")
+                self._say(f"waiting for {waiting} trial{'s' * (waiting > 1)} of other processes")
                 told = True
             time.sleep(_GLANCE)
         self._conclude(study)
 
     def _merged(self, search: Search) -> Search:
-        """The search with what other processes have written: who we are, and more trials."""
+        """The search with the identity, and added trials, that other processes have written."""
         if not (self.folder / searches.SEARCH).exists():
             return search
         held = searches.read(self.folder)
@@ -134,10 +133,11 @@ class Trials:
     # ---- The study
 
     def _study(self) -> Any:
-        """The study of this folder, made if it does not exist.
+        """The study of this folder, created if it does not exist.
 
         Raises:
-          UserError: the storage cannot be reached, or has a study of another folder by this name.
+          UserError: the storage cannot be reached, or its study of this name belongs to another
+            folder.
         """
         name = self.folder.absolute().name
         direction = "minimize" if self.search.objective.smaller else "maximize"
@@ -151,8 +151,8 @@ class Trials:
                 owner = self.search.identity
         if owner != self.search.identity:
             raise UserError(
-                f"--storage {self.search.storage}: its study {name!r} is of another folder; name "
-                "--workdir otherwise"
+                f"--storage {self.search.storage}: its study {name!r} belongs to another folder; "
+                "give --workdir another name"
             )
         return study
 
@@ -164,25 +164,27 @@ class Trials:
         for part in (path.parent, path):
             refuse_special(part)
         backends = self._optuna.storages.journal
-        lock = backends.JournalFileOpenLock(str(path))  # by links, a folder would not be ours
+        lock = backends.JournalFileOpenLock(
+            str(path)
+        )  # Optuna's other lock makes links, which the folder must not have
         return self._optuna.storages.JournalStorage(
             backends.JournalFileBackend(str(path), lock_obj=lock)
         )
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
-        """While entered, what goes wrong is that the storage cannot be reached."""
+        """While entered, any error is reported as one of the storage."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
                 yield
         except UserError:
             raise
-        except Exception as error:  # Optuna, SQLAlchemy and drivers raise types of their own
+        except Exception as error:  # Optuna, SQLAlchemy and drivers raise their own types
             where = self.search.storage or self.folder / "study"
             raise UserError(
                 f"--storage {where}: cannot be used ({reason(error.__cause__ or error, 200)}); "
-                "name one as SQLAlchemy does, such as sqlite:///study.db"
+                "give an SQLAlchemy URL, such as sqlite:///study.db"
             ) from None
 
     def _distribution(self, draw: Draw) -> Any:
@@ -194,8 +196,8 @@ class Trials:
         return kinds.FloatDistribution(float(draw.low), float(draw.high), log=draw.log)
 
     def _sampler(self, number: int) -> Any:
-        """The sampler for a trial: what it draws depends on the seed, and on trials before."""
-        # Seeded once, it would draw the same again in each process and after each resume.
+        """The sampler for a trial: its draw depends on the seed and on earlier trials."""
+        # A single seed would draw the same again in each process, and after each resume.
         entropy = [self.search.config.get("seed", 0), number]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         return getattr(self._optuna.samplers, SAMPLERS[self.search.sampler])(seed=seed)
@@ -203,9 +205,9 @@ class Trials:
     # ---- Trials
 
     def _take(self, study: Any, held: ExitStack) -> tuple[_Taken | None, int]:
-        """A trial that nobody trains, locked, or a new one; and how many others are training.
+        """A free or a new trial, locked, if there is one; and how many others are training.
 
-        The lock of the folder is held.
+        The caller holds the lock of the folder.
         """
         states = self._optuna.trial.TrialState
         with self._reached():
@@ -242,14 +244,14 @@ class Trials:
         return run
 
     def _train(self, study: Any, taken: _Taken) -> None:
-        """Train a trial that is locked, and tell the study its value, or that it has diverged."""
+        """Train a locked trial, and report its value or its divergence to the study."""
         number, setting, run = taken
         states, metric = self._optuna.trial.TrialState, self.search.objective.metric
         self._say(f"trial {number + 1} of {self.search.size}: {shown(setting)}")
         try:
             result, _ = train_run(self.search.with_setting(setting), run)
         except Diverged as error:
-            # A pruned trial counts as worse than any other; one that failed would be forgotten.
+            # A pruned trial counts as worse than any other; a failed one would be ignored.
             self._say(f"{run.folder} has diverged: {error}")
             self._tell(study, number, state=states.PRUNED)
             return
@@ -269,13 +271,13 @@ class Trials:
     # ---- End
 
     def _conclude(self, study: Any) -> None:
-        """Note and print the best trial, and draw all."""
+        """Save and print the best trial, and draw all."""
         states = self._optuna.trial.TrialState
         with self._reached():
             trials = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
         complete = [trial for trial in trials if trial.state == states.COMPLETE]
         if not complete:
-            raise UserError(f"{self.folder}: every trial has diverged; draw lower rates")
+            raise UserError(f"{self.folder}: every trial has diverged; draw lower learning rates")
         objective = self.search.objective
         best = min(complete, key=lambda t: t.value if objective.smaller else -t.value)
         result = Run(self._place(best.number)).result()
@@ -311,7 +313,7 @@ def _line(trial: Any) -> Mapping[str, Any]:
 
 
 def _check_corners(search: Search) -> None:
-    """Refuse draws with an end or a choice that is not valid, and what cannot be judged.
+    """Refuse draws with an invalid end or choice, and an objective that is not measured.
 
     Raises:
       UserError: the message names the draw.

@@ -58,7 +58,7 @@ def test_csv_of_very_many_columns(tmp_path, refuses, last):
 def test_csv_of_very_many_columns_twice(tmp_path, refuses):
     file = tmp_path / "t.csv"
     file.write_text(",".join([f"c{i}" for i in range(50_000)] * 2) + "\n1\n")
-    with refuses("there twice"):
+    with refuses("occur twice"):
         csv(str(file), label="c0")
 
 

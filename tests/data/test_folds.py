@@ -152,11 +152,11 @@ def test_copies_in_different_folds_are_refused_with_their_number(refuses):
         ({"count": 2, "by": "patient"}, ["no column 'patient'", "it has x, row"]),
         ({"count": 2, "by": "x"}, ["folds.by='x' must name one whole number"]),
         ({"count": 4, "by": "group"}, ["column 'group' has 3 groups, too few for 4"]),
-        ({"count": 2, "by": "label"}, ["'label' is what is predicted"]),
+        ({"count": 2, "by": "label"}, ["'label' is the column to predict"]),
         ({"count": 4, "by": "time:seat"}, ["no column 'seat'"]),
         ({"count": 4, "by": "time:x"}, ["'time:x' must name one whole number", "'x' has"]),
         ({"count": 8, "by": "time:group"}, ["group=2 has 7 examples, too few for 8 folds"]),
-        ({"count": 2, "by": "time", "time": True}, ["there is a column 'time'", "rename"]),
+        ({"count": 2, "by": "time", "time": True}, ["there is also a column 'time'", "rename"]),
     ],
 )
 def test_what_cannot_be_divided_is_refused(refuses, how, messages):

@@ -147,7 +147,7 @@ def test_decimal_commas_are_read_and_dressed_numbers_are_no_classes(table, refus
     assert found.splits["train"].columns["target"].max() > 1000
     assert "features" not in found.settings
     for price in ("$1{}.5", "{},000 €", "{} %"):
-        with refuses("column 'price' looks like numbers", "or say --kind class"):
+        with refuses("column 'price' looks like numbers", "or add --kind class"):
             recognize(table("rooms;price", *(f"{i};{price.format(i)}" for i in range(1, 30))))
 
 
@@ -268,7 +268,7 @@ def wrong(folder):
         ("cities.csv", None, "no column of numbers to predict 'label' from"),
         ("void.txt", None, "has only blanks"),
         ("zero.bin", None, "is not text"),
-        ("some.json", None, "name its folder"),
+        ("some.json", None, "name the folder"),
         ("packed.csv.gz", None, "is packed; unpack it"),
         ("book.xlsx", None, "is a spreadsheet; save it as CSV"),
         ("tabs.txt", None, "if it is a table"),
@@ -440,7 +440,10 @@ def test_roboflows_yolo_without_its_test_split_and_another_name(tmp_path, caplog
     description = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [a]\n"
     (tmp_path / "balls.yaml").write_text(description)
     found = recognize(str(tmp_path))
-    assert {*found.splits} == {"train", "validation"} and "goes on without" in caplog.text
+    assert {*found.splits} == {
+        "train",
+        "validation",
+    } and "continuing without a test split" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -481,7 +484,10 @@ def test_what_lies_beside_images_is_told_and_left_out(tmp_path, caplog):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "notes.csv").write_text("a\n")
     found = recognize(str(tmp_path))
-    assert len(found.splits["train"]) == 40 and "left out what is no image" in caplog.text
+    assert (
+        len(found.splits["train"]) == 40
+        and "left out files that do not look like images" in caplog.text
+    )
 
 
 def test_numbers_beside_a_name_or_date_are_learnt_from(table):
@@ -540,7 +546,7 @@ def test_tables_of_other_tools(table, header, row, name):
 
 def test_cells_without_a_header_are_no_prose(tmp_path, refuses):
     (tmp_path / "iris.data").write_text("5.1,3.5,1.4,setosa\n6.0,2.2,4.0,virginica\n" * 9)
-    with refuses("write a header"):
+    with refuses("add a header line"):
         recognize(str(tmp_path / "iris.data"))
 
 

@@ -46,7 +46,7 @@ def test_indexing_pairs_the_columns(case):
     ("columns", "fragments"),
     [
         ({}, ["no columns"]),
-        ({"x": np.zeros(3), "label": np.zeros(2)}, ["one length", "'x': 3", "'label': 2"]),
+        ({"x": np.zeros(3), "label": np.zeros(2)}, ["the same length", "'x': 3", "'label': 2"]),
         ({"x": np.array(1)}, ["'x'", "single value"]),
     ],
 )
@@ -60,7 +60,7 @@ def test_refuses_what_is_no_array():
     code = "from jaxdl.data import Table; Table({'x': [1, 2]})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.endswith(
-        "UserError: the arrays given: column 'x' is of type list; convert it with numpy.asarray\n"
+        "UserError: the given arrays: column 'x' is of type list; convert it with numpy.asarray\n"
     )
 
 
@@ -83,7 +83,7 @@ def test_views():
 
 
 def test_refuses_a_lazy_column_of_another_length(refuses):
-    with refuses("one length", "'lazy': 4"):
+    with refuses("the same length", "'lazy': 4"):
         Table({"x": np.zeros(5), "lazy": Sums(4)})
 
 

@@ -82,6 +82,8 @@ def test_refuses_splits_that_differ(refuses, other):
 def test_refuses_data_with_no_train_split(refuses):
     with refuses("no 'train' split", "test"):
         validate({"test": table(x=np.zeros(3))})
+    with refuses("the source returns Training, test; call 'Training' 'train'"):
+        validate({"Training": table(x=np.zeros(3)), "test": table(x=np.zeros(3))})
 
 
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 9), min_size=1))

@@ -127,7 +127,7 @@ WRONG = {
     "no file": (lambda x: ["gone.png"], "gone.png: no such file"),
     "ragged": (lambda x: {"image": [[1], [2, 3]]}, "image 0: expected uint8 of shape"),
     "texts": (lambda x: np.array(["a"]), "'image' must be uint8"),
-    "columns of two lengths": (lambda x: {"image": x, "label": [1]}, "must have one length"),
+    "columns of two lengths": (lambda x: {"image": x, "label": [1]}, "must have the same length"),
 }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_no_rounding_leads_out_of_a_range(share):
         ("model.width", "write KEY="),
         ("=1:2", "write KEY="),
         ("model.width=", "write KEY="),
-        ("model.width=5", "one value is no choice"),
+        ("model.width=5", "a single value leaves nothing to draw"),
         ("model.width=2:1", "expected the lower end first, got 2 and 1"),
         ("model.width=1:1", "expected the lower end first"),
         ("model.dropout=log:0:1", "a logarithm needs ends above 0, got 0"),

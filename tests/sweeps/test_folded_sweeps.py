@@ -47,7 +47,7 @@ def test_each_fold_is_an_ordinary_run(call, sweep, tmp_path):
     assert status == 0 and len(lines) == 2
     assert call(*shlex.split(lines[1])[1:])[0] == 0
     status, out, _ = call("sweep", "--workdir", "a")
-    assert status == 0 and "2 runs: 1 finished before, 1 in turn" in out
+    assert status == 0 and "2 runs: 1 already finished, 1 in turn" in out
     assert "mean ± sample standard deviation over folds" in out
     (row,) = json.loads((tmp_path / "a" / "sweep.json").read_text())["table"]
     results = [

@@ -213,8 +213,8 @@ def test_members_are_replaced_without_a_new_compilation(call, search, tmp_path, 
     assert [split for split in splits if "test" in split] == [("validation", "test")]
 
     # Alone it is the same run.
-    (line,) = (line for line in out.splitlines() if line.startswith("alone: "))
-    _, *words = shlex.split(line.removeprefix("alone: "))
+    (line,) = (line for line in out.splitlines() if line.startswith("to train it alone: "))
+    _, *words = shlex.split(line.removeprefix("to train it alone: "))
     assert call(*words)[0] == 0
     alone, found = result(tmp_path / "a-best")["metrics"], result(folder / "best")["metrics"]
     assert alone["validation/loss"] == pytest.approx(best.metric, rel=1e-4)
@@ -310,16 +310,16 @@ def test_members_that_diverge_are_replaced(search, tmp_path):
     ("words", "message"),
     [
         (["--halving", 4], "nothing to search; give --draw KEY=low:high"),
-        (["--draw", "model.dropout=0:1"], "needs --halving N, or --trials N"),
+        (["--draw", "model.dropout=0:1"], "needs --halving N or --trials N"),
         ([*HALVING, "--trials", 5, *PEAK], "not allowed with argument --halving"),
         ([*HALVING, "--storage", "sqlite:///a.db", *PEAK], "--storage: needs --trials N"),
         (["--halving", 0, *PEAK], "--halving: expected at least 1"),
-        (["--halving", 2, *PEAK], "at least 3 places and 3 steps are needed"),
+        (["--halving", 2, *PEAK], "at least --halving 3 and 3 steps are needed"),
         (["--halving", 4, "--eta", 1, *PEAK], "--eta: expected at least 2, got 1"),
         (["--halving", 4, "--budget", 3, *PEAK], "--budget 3: is in whole runs"),
         ([*HALVING, *PEAK, *PEAK], "is drawn twice"),
-        ([*HALVING, *PEAK, "--seeds", 2], "--seeds: is for grids"),
-        ([*HALVING, *PEAK, "--in-turn"], "--in-turn: is for grids"),
+        ([*HALVING, *PEAK, "--seeds", 2], "--seeds: is only for grids"),
+        ([*HALVING, *PEAK, "--in-turn"], "--in-turn: is only for grids"),
         ([*HALVING, "--draw", "optimizer.momentun=0:0.9"], "did you mean 'momentum'"),
         ([*HALVING, "--draw", "model.dropout=0:0.5"], "search it with --trials"),
         ([*HALVING, "--draw", "model.hidden=(8,),(16,)"], "search it with --trials"),
@@ -327,11 +327,14 @@ def test_members_that_diverge_are_replaced(search, tmp_path):
         ([*HALVING, "--draw", "optimizer.learning_rate.peak=-1:1"], "expected a number above 0"),
         (
             [*HALVING, "--draw", "optimizer.weight_decay=0,0.1"],
-            "it changes what the optimiser keeps",
+            "it changes the structure of the optimiser's state",
         ),
         ([*HALVING, "--draw", "task.top=2:5"], "search it with --trials"),
         ([*HALVING, *PEAK, *BLOBS], "no validation split"),
-        ([*HALVING, *PEAK, "--config.training.best.metric=test/loss"], "is to be tested on"),
+        (
+            [*HALVING, *PEAK, "--config.training.best.metric=test/loss"],
+            "only the validation split may",
+        ),
         ([*HALVING, *PEAK, "--config.training.best.metric=validation/los"], "did you mean"),
     ],
 )

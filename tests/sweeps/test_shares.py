@@ -115,7 +115,7 @@ def test_a_sweep_waits_for_the_runs_of_others(call, file, tmp_path, monkeypatch,
     assert status == 0
     assert ("run 1 of 2: seed=0" in out) is dies
     if dies:
-        assert out.index("1 run of other processes to wait for") < out.index("run 1 of 2")
+        assert out.index("waiting for 1 run of other processes") < out.index("run 1 of 2")
     table = json.loads((tmp_path / "a" / "sweep.json").read_text())["table"]
     assert [row["runs"] for row in table] == [2]
 
@@ -151,14 +151,14 @@ def test_commands_train_the_runs_that_a_sweep_collects(call, file, tmp_path):
     status, out, _ = call("sweep", *words, "--config.seed=3", "--commands")
     assert status == 0 and out.splitlines() == lines[1:]
     status, out, _ = call("sweep", "--workdir", folder)
-    assert status == 0 and "2 runs: 1 finished before, 1 in turn" in out
+    assert status == 0 and "2 runs: 1 already finished, 1 in turn" in out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--config", "FILE", "--commands", "--together"], "not allowed with"),
-        (["--config", "FILE", "--commands", "--config.init_from=a\nb"], "no line can hold"),
+        (["--config", "FILE", "--commands", "--config.init_from=a\nb"], "do not fit on one line"),
         (["--config", "FILE", "--commands", "--seeds", "0"], "--seeds: expected at least 1"),
         (["--config", "FILE", "--commands", "--config.modle.name=mlp"], "modle"),
         (["--commands"], "give --config"),

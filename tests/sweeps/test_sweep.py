@@ -239,7 +239,7 @@ def test_together_alone_and_interrupted_are_the_same(call, sweep, file, tmp_path
     status, out, _ = call("evaluate", "--workdir", member)
     assert status == 0 and f"{result(member)['metrics']['test/loss']:.6g}" in out
     before = (member / "result.json").read_bytes()
-    assert "4 runs: 4 finished before" in sweep("together", *GRID)[1]
+    assert "4 runs: 4 already finished" in sweep("together", *GRID)[1]
     assert (member / "result.json").read_bytes() == before
     for words, change in (
         (("--seeds", 1, GRID[2]), "sweep.seeds: 2 -> 1"),
@@ -255,7 +255,7 @@ def test_runs_are_added_to_a_sweep(call, sweep, file, tmp_path):
     assert sweep("a", *GRID)[0] == 0
     before = (tmp_path / "a" / "peak=0.01" / "seed=4" / "result.json").read_bytes()
     status, out, _ = sweep("a", *MORE)
-    assert status == 0 and "9 runs: 4 finished before, 5 in one program" in out
+    assert status == 0 and "9 runs: 4 already finished, 5 in one program" in out
     assert (tmp_path / "a" / "peak=0.01" / "seed=4" / "result.json").read_bytes() == before
     table = json.loads((tmp_path / "a" / "sweep.json").read_text())["table"]
     assert [(row["point"], row["runs"]) for row in table] == [
@@ -277,7 +277,7 @@ def test_a_run_that_diverges_stops_no_other(call, sweep, tmp_path):
     assert np.isfinite(result(good)["metrics"]["test/loss"])
     assert not (tmp_path / "a" / "learning_rate=1e+38" / "seed=3" / "result.json").exists()
     status, again, _ = call("sweep", "--workdir", tmp_path / "a")
-    assert status == 0 and "2 runs: 2 finished before" in again and "step 1" not in again
+    assert status == 0 and "2 runs: 2 already finished" in again and "step 1" not in again
 
 
 @pytest.mark.parametrize("how", ["--together", pytest.param("--in-turn", marks=pytest.mark.slow)])
@@ -301,7 +301,7 @@ def test_runs_of_unlike_shapes_are_told_apart(file, tmp_path):
     assert [len(group) for group, population in groups if population] == [6, 6, 6, 6]
     alone = Sweep.of(lambda overrides: override(cfg.read(str(file)), overrides), words[:1], 1)
     assert [p for _, p in Sweeper(str(tmp_path / "a"), alone)._groups(told.append)] == [None, None]
-    assert told[-1] == "2 runs: 2 in turn (no other differs in seed and learning rate alone)"
+    assert told[-1] == "2 runs: 2 in turn (no other differs only in seed and learning rate)"
 
 
 def populated(**changes):

@@ -81,8 +81,8 @@ def test_trials_are_runs_and_the_best_of_them_is_told(optuna, search, call, tmp_
         assert config["model"]["hidden"] == ([4] if "4" in trial.params["model.hidden"] else [])
     best = min(trials, key=lambda trial: trial.value)
     assert f"its run is {tmp_path / 'a'}/trial={best.number};" in out
-    (line,) = (line for line in out.splitlines() if line.startswith("alone: "))
-    _, *alone = shlex.split(line.removeprefix("alone: "))
+    (line,) = (line for line in out.splitlines() if line.startswith("to train it alone: "))
+    _, *alone = shlex.split(line.removeprefix("to train it alone: "))
     assert call(*alone)[0] == 0
     one, other = ((tmp_path / f / "config.json") for f in ("a-best", f"a/trial={best.number}"))
     assert json.loads(one.read_text()) == json.loads(other.read_text())
@@ -92,9 +92,9 @@ def test_trials_are_runs_and_the_best_of_them_is_told(optuna, search, call, tmp_
     status, again, _ = call("sweep", "--workdir", tmp_path / "a")
     assert status == 0 and again.splitlines() == more.splitlines()[-4:]
     status, _, error = search("a", "--trials", 4, *words[2:4], *RATE)
-    assert status == 2 and "is another search" in error and error.count("\n") == 1
+    assert status == 2 and "holds another search" in error and error.count("\n") == 1
     status, _, error = search("b/a", *words)
-    assert status == 2 and "its study 'a' is of another folder" in error
+    assert status == 2 and "its study 'a' belongs to another folder" in error
 
 
 def test_what_diverges_is_told_as_pruned(optuna, search, tmp_path):
@@ -168,7 +168,7 @@ def test_the_trials_of_others_are_waited_for(optuna, search, tmp_path, monkeypat
     monkeypatch.setattr(Run, "result", lambda self: {"metrics": {"validation/loss": 0.5}})
     status, out, error = search("a", "--trials", 1, *words)
     assert status == 0, error
-    assert "1 trial of other processes to wait for" in out and "trial 1 of" not in out
+    assert "waiting for 1 trial of other processes" in out and "trial 1 of" not in out
 
 
 @pytest.mark.parametrize(
@@ -185,11 +185,14 @@ def test_the_trials_of_others_are_waited_for(optuna, search, tmp_path, monkeypat
         (["--trials", 2, "--draw", "optimizer.learning_rate=-1:1"], "learning_rate=-1:1"),
         (["--trials", 2, "--draw", "model.hiden=(),(4,)"], "did you mean 'hidden'"),
         (["--trials", 2, "--draw", "training.batch_size=1:5000"], "5000 does not fit"),
-        (["--trials", 2, *RATE, "--folds", 2], "--folds: is for grids"),
+        (["--trials", 2, *RATE, "--folds", 2], "--folds: is only for grids"),
         (["--trials", 2, *RATE, "--storage", "sqlite:////nowhere/a.db"], "cannot be used"),
         (["--trials", 2, *RATE, "--storage", "nonsense"], "such as sqlite:///study.db"),
         (["--trials", 2, *RATE, "--storage", "postgresql://h/x"], "cannot be used"),
-        (["--trials", 2, *RATE, "--config.training.best.metric=test/loss"], "to be tested on"),
+        (
+            ["--trials", 2, *RATE, "--config.training.best.metric=test/loss"],
+            "only the validation split may",
+        ),
     ],
 )
 def test_mistakes_are_one_line(optuna, search, tmp_path, words, message):

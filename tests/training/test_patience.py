@@ -179,7 +179,7 @@ def test_a_sweep_trains_them_in_turn(call, tmp_path):
     words = ("sweep", "--config", tmp_path / "config.py", "--workdir", tmp_path / "sweep")
     status, out, err = call(*words, "--config.optimizer.learning_rate=1e-12,0.1", "--together")
     assert (status, err) == (0, "")
-    assert "2 in turn (each stops early by itself)" in out
+    assert "2 in turn (each may stop early)" in out
     assert (
         Run(tmp_path / "sweep" / "learning_rate=1e-12" / "seed=0").result()["stopped_early"]["step"]
         == 6

@@ -132,8 +132,8 @@ def tables(
     for role, part in boxes.items():
         if not any(len(each.labels) for each in part):
             _log.warning(
-                "%s: no image has an object, so that its precision cannot be told; if they have "
-                "some, check where its annotations are",
+                "%s: no image has an object, so its precision cannot be measured; if there are "
+                "objects, check where the annotations are",
                 splits[role].where,
             )
     most = max(len(each.labels) for part in boxes.values() for each in part)

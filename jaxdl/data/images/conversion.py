@@ -65,12 +65,12 @@ def _on_paper(image: Image.Image, channels: int) -> Image.Image:
 
 
 _PAPER = (
-    "images: what is transparent is put on white; channels=4 keeps the transparency, where the "
+    "images: transparent pixels are put on white; channels=4 keeps the transparency, if the "
     "source has that setting"
 )
 _VANISHES = (
-    "images: some are white on a transparent ground, of which nothing is left on white; give them "
-    "a dark ground, or set channels=4"
+    "images: some are white on a transparent background, and would be all white; give them a dark "
+    "background, or set channels=4"
 )
 _DARK = (
     "16 bits a channel, of which the values use 12 at most, so it is almost black; multiply the "
@@ -83,7 +83,7 @@ _DIM = (
 
 
 def _require_light(high: float, is_black: bool) -> None:
-    """Refuse 16 bits of which the values use 12 at most; tell of 14.
+    """Refuse 16 bits of which the values use 12 at most; warn of 14.
 
     Args:
       high: the largest value of the upper 8 bits.

@@ -30,7 +30,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _SMALL = 10_000  # bytes of a decoded image
 _CHUNK = 64  # images a thread takes at a time
-_MUCH = 0.2  # of an image: if the crop to the middle loses more, that is told
+_MUCH = 0.2  # of an image: if the crop to the middle loses more, there is a warning
 _VERSION = 4  # increase it when this file makes other pixels, so that cached ones are not used
 
 
@@ -236,10 +236,10 @@ def _fitted(image: Image.Image, size: Size, fit: Fit, name: Callable[[], str]) -
 
 
 def _tell_crop(share: float, size: Size, name: Callable[[], str]) -> None:
-    """Say once that much of an image is not seen."""
+    """Warn once that much of an image is not seen."""
     conversion.tell(
         "crop",
-        "%s: the middle, %d×%d, is without %d %% of the image, and so for others of its "
+        "%s: the middle, %d×%d, leaves out %d %% of the image, and likewise of others of its "
         "shape; fit='pad' or 'squeeze' shows all, and size=(height, width) need not be square",
         lambda: (name(), *size, round(100 * share)),
     )

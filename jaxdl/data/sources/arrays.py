@@ -46,19 +46,19 @@ def arrays(
     floats. Labels (N, 1) become (N,).
 
     Args:
-      train: path of the train split's .npz file, or of that of all splits.
+      train: path of the train split's .npz file, or of the one file of all splits.
       test: path of the test split's .npz file; None for no test split.
       validation: path of the validation split's .npz file; None for no validation split.
       channels_first: columns of images that are (N, channels, height, width), as PyTorch has them;
         they become (N, height, width, channels).
-      grey: columns of images that are (N, height, width), as Keras has those of MNIST; they become
-        (N, height, width, 1).
+      grey: columns of images that are (N, height, width), like Keras's MNIST; they become (N,
+        height, width, 1).
       test_fraction: share of the rows of `train` for the test split, rounded; 0 for none.
       validation_fraction: share of the rows of `train` for the validation split, rounded; 0 for
         none.
-      seed: of the random split.
+      seed: seed of the random split.
       group: a column of whole numbers that says which rows belong together, such as that of the
-        patient: all rows of one come into the same split.
+        patient, whose rows are all in the same split.
       rename: array -> column, such as {'X': 'features', 'y': 'label'}.
 
     Raises:
@@ -165,7 +165,7 @@ def _with_classes(tables: Mapping[str, Table]) -> dict[str, Table]:
     for role, column in named.items():
         if unknown := sorted({*map(str, column)} - number.keys()):
             raise UserError(
-                f"{tables[role].where}: label {brief(unknown[0])} is in the {role} split alone; "
+                f"{tables[role].where}: label {brief(unknown[0])} occurs only in the {role} split; "
                 "add examples of it to the train split"
             )
     return {

@@ -45,7 +45,7 @@ def _below(root: Path, name: str) -> str:
     Tried are the path, absolute ones that lead into the folder too; with slashes for backslashes;
     without the `../` before it (as Roboflow writes it), or without the names of the folder itself
     (images/a.jpg in images). Of an absolute path of another machine, and of a URL, the end that
-    exists below the folder is taken, and that is told.
+    exists below the folder is taken, with a warning.
     """
     plain = os.path.normpath(name)
     if os.path.isabs(plain):

@@ -45,10 +45,10 @@ def captions(
       size: side of a square in pixels, or (height, width).
       validation_fraction: share of the images for the validation split, rounded; 0 for none.
       test_fraction: share of the images for the test split, rounded; 0 for none.
-      seed: of the random split.
-      encoding: of the file, by Python's name for it, such as 'cp1252'.
-      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
-        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
+      seed: seed of the random split.
+      encoding: encoding of the file, as Python names it, such as 'cp1252'.
+      fit: how an image is fitted to `size`: 'crop' covers it and takes the middle, 'squeeze'
+        changes the ratio of the sides, 'pad' shows all of the image and makes the rest black.
 
     Returns:
       `image` (N, height, width, 3) uint8, and `caption` (N,) of str.

@@ -31,11 +31,11 @@ class ClassFolders:
       noun: what a file is, such as 'image'.
       suffixes: of files that are certainly such.
       takes: whether a file in the folder of a class is such, by its name; others are left out, and
-        told.
+        a warning names them.
       strays: whether such files may lie beside the folders; they are left out, too.
       unlabelled: names of folders, in lower case, that are of no class; they are left out.
       of_others: end of the name of a file that belongs to the file without it, as x_mask.png does
-        to x.png; such are left out, and told.
+        to x.png; such are left out, with a warning.
     """
 
     root: Path
@@ -93,7 +93,7 @@ class ClassFolders:
             return {**parts}
         names = sorted({name for _, name in strays})
         _log.warning(
-            "%s: so few %ss are of %s that all are in the train split",
+            "%s: there are so few %ss of %s that all are in the train split",
             self.source,
             self.noun,
             some([brief(name) for name in names], between=", "),
@@ -141,7 +141,7 @@ class ClassFolders:
         if splits and not {"train"} <= {*splits} <= {*NAMES}:
             raise UserError(
                 f"{self.source}: splits={brief(dict(splits))}; name the folder of 'train', and of "
-                "'validation' and 'test' if there are such, or write {} if all folders are classes"
+                "'validation' and 'test' if there are any, or write {} if all folders are classes"
             )
         where = f"{self.source}: splits"
         return {role: inside(folder, where) for role, folder in splits.items()}
@@ -170,7 +170,7 @@ class ClassFolders:
         if others:
             told = some(sorted(others), 3, ", ")
             _log.warning(
-                "%s: left out what is no %s of a class by its name: %s",
+                "%s: left out files that do not look like %ss of a class: %s",
                 *(self.source, self.noun, told),
             )
         return labelled

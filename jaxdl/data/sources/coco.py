@@ -239,7 +239,9 @@ def _without_headings(
     }
     classes = {k: name for k, name in categories.items() if k in used or name not in above}
     if headings := [name for k, name in categories.items() if k not in classes]:
-        _log.warning("coco: %s: %s heads others and is not a class", file, some(headings))
+        _log.warning(
+            "coco: %s: %s is a heading of other categories, not a class", file, some(headings)
+        )
     times = Counter(classes.values())
     if twice := [name for name, count in times.items() if count > 1]:
         raise UserError(f"coco: {file}: two categories have the name {brief(twice[0])}; rename one")
@@ -261,7 +263,7 @@ def _images(entries: list[_Entry], folder: Path, file: Path) -> EncodedFiles:
     for entry, here in zip(entries, where, strict=True):
         key = _key(entry.get("id"))
         if key is None or key in ids:
-            raise UserError(f"{here}: each image needs an id of its own, a number or a text")
+            raise UserError(f"{here}: each image needs its own id, a number or a text")
         if not isinstance(entry.get("file_name"), str):
             raise UserError(f"{here}: no file_name; add it")
         ids.add(key)

@@ -38,8 +38,8 @@ def csv(
     """A CSV file with a header line and columns of numbers or text, split at random.
 
     Args:
-      path: of the file. One that ends in .parquet is a table in Parquet, one that ends in .jsonl,
-        .ndjson or .json has a JSON object in each line, of the same, or is a list of them.
+      path: path of the file. If its name ends in .parquet, it is a Parquet table; if in .jsonl,
+        .ndjson or .json, it has a JSON object in each line, or a list of them.
       target: the column to regress on; becomes `target` (N,) float32.
       label: the column that holds the class; becomes `label` (N,) int32. Whole numbers are taken
         as they are; names, such as 007 or 1_2, are numbered in alphabetical order, and
@@ -49,18 +49,18 @@ def csv(
         name, which number the rows; if none is left, no features.
       test_fraction: share of the rows for the test split, rounded; 0 for none.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
-      seed: of the random split. The same file, fractions and seed give the same splits.
+      seed: seed of the random split. The same file, fractions and seed give the same splits.
       standardize: subtract from each feature its mean over the train split and divide by its
         standard deviation there, in every split, in float64; `standardization` computes both.
-      delimiter: the character between two cells; 'tab' for a tabulator.
+      delimiter: the character between two cells; 'tab' for a tab.
       text: columns of text, (N,) str each, under their own names; `tokenize` makes tokens of them.
-      encoding: of the file, by Python's name for it, such as 'cp1252'.
-      decimal: the sign before the decimals of a number: a point or a comma.
-      group: a column that says which rows belong together, such as that of the patient: all rows
-        of one come into the same split. It is kept under its own name, (N,) int32, for
-        `--folds-by`; names are numbered in alphabetical order.
+      encoding: encoding of the file, as Python names it, such as 'cp1252'.
+      decimal: the decimal sign: a point or a comma.
+      group: a column that says which rows belong together, such as that of the patient, whose rows
+        are all in the same split. It is kept under its own name, (N,) int32, for `--folds-by`;
+        names are numbered in alphabetical order.
       impute: fill the gaps of features (empty cells, NA, NaN, null and the like) with the mean or
-        the median of what the train split has in their column, in every split; told. By default
+        the median of their column in the train split, in every split, with a warning. By default
         they are refused.
 
     Raises:
@@ -151,8 +151,8 @@ def _filled(
         known = values[train, i][~gaps[train, i]]
         if not len(known):
             raise UserError(
-                f"csv: {path}, column {feature.name!r}: the train split has gaps alone, so "
-                f"impute={by!r} has no number for them; leave the column out by features=…"
+                f"csv: {path}, column {feature.name!r}: the train split has only gaps, so "
+                f"impute={by!r} has no number for them; leave the column out with features=…"
             )
         made.append(
             replace(feature, fill=float(known.mean() if by == "mean" else np.median(known)))

@@ -43,22 +43,22 @@ def huggingface(
     Args:
       path: a folder of `save_to_disk`, a .parquet or .arrow file, a folder of such files or of
         images as `datasets` has them, or else a name on the hub, such as 'ylecun/mnist'.
-      name: of the configuration, where a data set of the hub has several.
-      revision: of the data set on the hub: a commit, a tag or a branch.
+      name: name of the configuration, if a data set on the hub has several.
+      revision: revision of the data set on the hub: a commit, a tag or a branch.
       splits: role -> split, such as {'train': 'train', 'test': 'validation'}. By default those with
         the usual names: train or training, val, valid, validation, validate or dev, test or
-        testing; data of one split is all for training.
+        testing; if there is only one split, all of it is for training.
       columns: the features to read, by their names there; by default all.
       rename: feature -> column, such as {'img': 'image', 'fine_label': 'label'}.
       size: side of a square in pixels, or (height, width), that images are scaled to. If they
         differ in size, `size` or `crop` is needed.
-      channels: of images: 1 for grey, 3 for RGB, 4 for RGBA.
+      channels: channels of images: 1 for grey, 3 for RGB, 4 for RGBA.
       test_fraction: share of the rows of the train split for the test split, rounded; 0 for none.
       validation_fraction: likewise for the validation split.
-      seed: of the random split.
+      seed: seed of the random split.
       crop: the part of each image that is seen, random in training; see `Crop`.
-      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
-        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
+      fit: how an image is fitted to `size`: 'crop' covers it and takes the middle, 'squeeze'
+        changes the ratio of the sides, 'pad' shows all of the image and makes the rest black.
 
     Raises:
       UserError: `datasets` is not installed; there is no such data set, or no network; a split or
@@ -75,7 +75,7 @@ def huggingface(
         parts |= {role: parts["train"].select(part) for role, part in rows.items()}
     features = _features(parts["train"].features, columns, rename or {}, where)
     if not (frame is None and crop is None) and all(f.dtype is not None for f in features):
-        raise UserError(f"{where}: size and crop are for images, and it has none; leave them out")
+        raise UserError(f"{where}: it has no images for size or crop; leave them out")
     classes = next((f.classes for f in features if f.column == "label"), ())
     return {
         role: Table(

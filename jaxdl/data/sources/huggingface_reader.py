@@ -34,7 +34,9 @@ def loaded(path: str, name: str | None, revision: str | None, where: str) -> dic
 
     place = Path(path).expanduser()
     if place.exists() and not (name is None and revision is None):
-        raise UserError(f"{where}: is on this machine; name and revision are for the hub")
+        raise UserError(
+            f"{where}: is on this machine, but name and revision are for the hub; leave them out"
+        )
     with quietly(where):
         if (place / "dataset_dict.json").exists() or (place / "state.json").exists():
             read = datasets.load_from_disk(str(place))
@@ -48,7 +50,7 @@ def loaded(path: str, name: str | None, revision: str | None, where: str) -> dic
         elif _HUB.fullmatch(path) and not path.startswith("."):
             read = datasets.load_dataset(path, name, revision=revision)
         else:
-            raise UserError(f"{where}: no such file or folder, and not a name of the hub")
+            raise UserError(f"{where}: no such file or folder, and not a name on the hub")
     return {str(k): v for k, v in read.items()} if isinstance(read, dict) else {"train": read}
 
 
@@ -99,7 +101,7 @@ def roles(read: Mapping[str, Any], splits: Mapping[str, str] | None, where: str)
     if not {"train"} <= {*splits} <= {*NAMES}:
         raise UserError(
             f"{where}: splits={brief(dict(splits))}; name those for 'train', and for 'validation' "
-            f"and 'test' if there are such; it has {', '.join(read)}"
+            f"and 'test' if it has them; its splits are {', '.join(read)}"
         )
     for role, split in splits.items():
         if split not in read:

@@ -23,7 +23,7 @@ _log = logging.getLogger("jaxdl")
 
 # End of the name of a mask, before its suffix, after the name of its image.
 OF_MASK = re.compile(r"[ _-](?:masks?|segmentation|seg|labels?|gt)(?:[ _-]?\d+)?$", re.I)
-# Suffixes of what lies beside images, and is none.
+# Suffixes of files that lie beside images, but are not images.
 _BESIDE = (".txt", ".json", ".xml", ".csv", ".md", ".html", ".pdf", ".yaml", ".yml", ".log", ".ini")
 
 
@@ -48,16 +48,16 @@ def images(
     Args:
       path: the folder.
       size: side of a square in pixels, or (height, width); the images are then kept in memory.
-      channels: 1 for grey, 3 for RGB, 4 for RGBA; what is transparent is put on white unless there
+      channels: 1 for grey, 3 for RGB, 4 for RGBA; transparent pixels are put on white unless there
         are 4.
-      test_fraction: expected share of the test split, 0 for none, where there is no folder for it.
-        By default 0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
+      test_fraction: expected share of the test split if it has no folder; 0 for none. By default
+        0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
       validation_fraction: likewise for the validation split; by default 0.
       crop: the part of each image that is seen, random in training; see `Crop`.
       skip: how many damaged images may be left out; a warning names them. All images are decoded
         once to find them, which takes about an epoch, and the result is cached.
-      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
-        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
+      fit: how an image is fitted to `size`: 'crop' covers it and takes the middle, 'squeeze'
+        changes the ratio of the sides, 'pad' shows all of the image and makes the rest black.
       splits: role -> folder, such as {'train': 'fit', 'test': 'held_out'}; {} if all folders are
         classes. By default folders with the usual names: train or training, val, valid, validation,
         validate or dev, test or testing.
@@ -78,7 +78,7 @@ def images(
             "they are needed"
         )
     if crop is not None and fit != "crop":
-        raise UserError(f"images: fit={fit!r} is for size; crop has its own way, leave fit out")
+        raise UserError(f"images: fit={fit!r} is for size, not crop; leave it out")
     if channels not in (1, 3, 4):
         raise UserError(f"images: channels={channels}; choose 1 (grey), 3 (RGB) or 4 (RGBA)")
     if skip < 0:
@@ -111,7 +111,7 @@ def _without_damaged(
     )
 
     def find() -> dict[str, np.ndarray]:
-        _log.warning("images: decodes %s once, to find damaged ones", f"{len(paths):,}")
+        _log.warning("images: decoding all %s once, to find damaged ones", f"{len(paths):,}")
         faults = pixels.faults(paths, channels)
         return {"place": np.array([*faults], int), "why": np.array([*faults.values()], str)}
 
@@ -119,7 +119,7 @@ def _without_damaged(
     damaged = {paths[i]: why for i, why in zip(faults["place"], faults["why"], strict=True)}
     listing = some([f"{path}: {why}" for path, why in damaged.items()])
     if len(damaged) > most:
-        raise UserError(f"images: {len(damaged)} are damaged, and skip={most} ({listing})")
+        raise UserError(f"images: {len(damaged)} are damaged, but skip={most} ({listing})")
     if damaged:
         _log.warning("images: left out %d of %s (%s)", len(damaged), f"{len(paths):,}", listing)
     return {

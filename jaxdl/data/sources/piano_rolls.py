@@ -32,9 +32,9 @@ def piano_rolls(path: str, window: int | None = None) -> dict[str, Table]:
     The first key is A0, number 21 in MIDI.
 
     Args:
-      path: of the archive, as `numpy.savez` writes it.
-      window: frames of a row, at least 1; a longer piece goes on in the next row, and the model
-        too with `config.training.carry`. None for a whole piece in each row.
+      path: path of the archive, as `numpy.savez` writes it.
+      window: frames of a row, at least 1; a longer piece continues in the next row, and so does the
+        model's state with `config.training.carry`. None for a whole piece in each row.
 
     Returns:
       `keys` uint8 (N, 1 + frames, 88), a row's frames after the one before them, which is silence

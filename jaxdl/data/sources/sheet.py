@@ -74,7 +74,7 @@ class Sheet:
         if path.lower().endswith(TYPED):
             if (delimiter, encoding, decimal) != (",", "utf-8", "."):
                 raise UserError(
-                    f"csv: {path}: delimiter, encoding and decimal are of CSV, and this is none; "
+                    f"csv: {path}: delimiter, encoding and decimal are only for CSV files; "
                     "leave them out"
                 )
             return cls._read_typed(path)
@@ -132,14 +132,11 @@ class Sheet:
             )
         twice = sorted(name for name, count in Counter(self.header).items() if count > 1)
         if twice:
-            raise UserError(
-                f"csv: {self.path}: columns {brief(twice)} are there twice; rename them"
-            )
+            raise UserError(f"csv: {self.path}: columns {brief(twice)} occur twice; rename them")
         for row, line in zip(self.rows, self.lines, strict=True):
             if row == self.header and len(row) > 1:
                 raise UserError(
-                    f"csv: {self.path} line {line} has the names of the columns once more; remove "
-                    "it"
+                    f"csv: {self.path} line {line} repeats the names of the columns; remove it"
                 )
             if len(row) != len(self.header):
                 raise UserError(
@@ -210,7 +207,7 @@ class Sheet:
         """The columns without those that have no name, which tools write to number the rows.
 
         The number of a row would tell its place in the file. A column with a name that does so is
-        kept, and told.
+        kept, with a warning.
         """
         nameless = [name for name in names if NAMELESS.fullmatch(name)]
         if nameless:
@@ -224,12 +221,12 @@ class Sheet:
         return kept
 
     def tell_counting(self, names: list[str]) -> None:
-        """Tell of columns that number the rows, by what they are called or as they count."""
+        """Warn of columns that number the rows, by their name or their values."""
         for name in names:
             if self.is_id(name) or self._counts(name):
                 _log.warning(
-                    "csv: %s: column %r numbers the rows, which says nothing of others; leave it "
-                    "out by features=…",
+                    "csv: %s: column %r numbers the rows, which says nothing about others; leave "
+                    "it out with features=…",
                     self.path,
                     name,
                 )
@@ -242,7 +239,7 @@ class Sheet:
         return bool(whole) and len({*cells}) == len(cells)
 
     def _counts(self, name: str) -> bool:
-        """Whether a column counts the rows, from any number."""
+        """Whether a column counts the rows, starting at any number."""
         cells = self.cells(name)
         if len(cells) < 3 or not all(map(_WHOLE.fullmatch, cells)):
             return False
@@ -250,7 +247,7 @@ class Sheet:
         return all(int(cell) == first + i for i, cell in enumerate(cells))
 
     def require_single_rows(self, name: str) -> None:
-        """Refuse a cell that has swallowed rows, since a quote before them is not closed.
+        """Refuse a cell that has swallowed rows because a quote before them is not closed.
 
         A line within a cell is a row if it has as many cells as the header, and in this column a
         value that other rows have, too, or a number if theirs are numbers. The first and the last
@@ -270,8 +267,8 @@ class Sheet:
                 is_row = len(cells) == len(self.header)
                 if is_row and (cells[at] in known or (numeric and is_number(cells[at]))):
                     raise UserError(
-                        f"csv: {self.path}: a cell that ends in line {end} goes over several "
-                        f"lines and has rows in it, such as {brief(line)}; close its quote"
+                        f"csv: {self.path}: a cell that ends in line {end} spans several "
+                        f"lines and contains rows, such as {brief(line)}; close its quote"
                     )
 
     def _lines_within(self, row: list[str], at: int) -> list[str]:
@@ -303,18 +300,18 @@ class Sheet:
         return [cell.replace(".", " ").replace(",", ".") for cell in cells]
 
     def singles(self, name: str) -> Float32[np.ndarray, " rows"]:
-        """A column of finite numbers in float32; refuses what float32 can hardly tell apart."""
+        """A column of finite numbers in float32; refuses what float32 can hardly separate."""
         numbers = self.numbers(name)
         self.require_distinct(name, numbers)
         return numbers.astype(np.float32)
 
     def require_distinct(self, name: str, numbers: Float64[np.ndarray, " rows"]) -> None:
-        """Refuse numbers of a column that float32 can hardly tell apart."""
+        """Refuse numbers of a column that float32 can hardly distinguish."""
         low, high = float(numbers.min()), float(numbers.max())
         if 0 < high - low < _FINEST * max(abs(low), abs(high)):
             raise UserError(
-                f"csv: {self.path}, column {name!r}: float32 can hardly tell numbers from "
-                f"{low:.15g} to {high:.15g} apart; subtract {low:.15g} from all of them, or set "
+                f"csv: {self.path}, column {name!r}: float32 can hardly distinguish numbers from "
+                f"{low:.15g} to {high:.15g}; subtract {low:.15g} from all of them, or set "
                 "standardize=True if it is a feature"
             )
 
@@ -323,8 +320,8 @@ class Sheet:
 
         Args:
           name: of the column.
-          gap: what stands for a value that is missing, such as an empty cell or NA; by default such
-            are refused.
+          gap: the number for a missing value, such as an empty cell or NA; by default these are
+            refused.
         """
         written, cells = self.cells(name), self.plain(name)
         wrong = [i for i, cell in enumerate(cells) if not is_number(cell)]
@@ -377,7 +374,7 @@ class Sheet:
         return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
 
     def _check_names(self, name: str, counts: Mapping[str, int]) -> None:
-        """Refuse names that are certainly not classes of their own, and tell of those that may be.
+        """Refuse names that are certainly not classes, and warn of those that may not be.
 
         A missing value among numbers, and one number written in two ways, are refused.
         """
@@ -388,8 +385,8 @@ class Sheet:
         if missing and others:
             told = f"{where}: {sum(counts[cell] for cell in missing)} cells are {brief(missing)}"
             if numeric:
-                raise UserError(f"{told}, the others numbers; remove these rows")
-            _log.warning("%s, which is a class like the others; remove these rows if not", told)
+                raise UserError(f"{told}, the others are numbers; remove these rows")
+            _log.warning("%s, which is taken for a class; remove these rows if it is not", told)
         if not numeric:
             tell_alike(others, where)
             return
@@ -398,7 +395,7 @@ class Sheet:
             alike.setdefault(float(cell), []).append(cell)
         for same in alike.values():
             if len(same) > 1:
-                raise UserError(f"{where}: {brief(same)} are one number; write it in one way")
+                raise UserError(f"{where}: {brief(same)} are the same number; write it in one way")
 
     def _filled(self, name: str, what: str) -> list[str]:
         cells = self.cells(name)

@@ -27,15 +27,15 @@ def text_folders(
 
     A text is a file that ends in .txt or has no suffix. Without folders for the splits, a hash of
     its path decides the split of a text, so it stays there when others are added. Classes are
-    numbered in alphabetical order; a folder `unsup` or `unlabeled` is none. Texts that hold nothing
-    are left out.
+    numbered in alphabetical order; a folder `unsup` or `unlabeled` is not a class. Empty texts are
+    left out.
 
     Args:
       path: the folder.
-      test_fraction: expected share of the test split, 0 for none, where there is no folder for it.
-        By default 0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
+      test_fraction: expected share of the test split if it has no folder; 0 for none. By default
+        0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
       validation_fraction: likewise for the validation split; by default 0.
-      encoding: of the files, by Python's name for it, such as 'cp1252'.
+      encoding: encoding of the files, as Python names it, such as 'cp1252'.
       splits: role -> folder, such as {'train': 'fit', 'test': 'held_out'}; {} if all folders are
         classes. By default folders with the usual names: train or training, val, valid, validation,
         validate or dev, test or testing.

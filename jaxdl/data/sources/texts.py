@@ -22,19 +22,19 @@ def text(
     test_fraction: float = 0.0,
     encoding: str = "utf-8",
 ) -> dict[str, Table]:
-    """Text files, one document each, of which the last characters are held out.
+    """Text files, one document each; the last characters are held out.
 
     All files, in the order of their names, are one long text: first the train split, then the
     validation split, then the test split, as in char-rnn (Karpathy 2015). A file that a border
-    falls into gives a document to both splits. Where all files of a folder are in folders with the
-    names of splits, such as train/ and test/, these are the splits, and only what is missing is
-    held out of train.
+    falls into gives a document to both splits. If all files are in folders with the names of
+    splits, such as train/ and test/, these are the splits, and only missing ones are held out from
+    train.
 
     Args:
       path: a file, a folder with .txt files in it or below, or a pattern such as 'plays/*.txt'.
       validation_fraction: share of the characters for the validation split; 0 for none.
       test_fraction: share of the characters for the test split; 0 for none.
-      encoding: of the files, by Python's name for it, such as 'cp1252'.
+      encoding: encoding of the files, as Python names it, such as 'cp1252'.
 
     Returns:
       `text` (N,) of str, one for each document; line ends are '\\n'.
@@ -60,7 +60,7 @@ def text(
 
 
 def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split, where all are in folders that are called after splits."""
+    """The files of each split, if all are in folders with the names of splits."""
     given: dict[str, list[Path]] = {}
     for file in files:
         within = file.relative_to(root).parts if root.is_dir() else (file.name,)
@@ -70,12 +70,12 @@ def _by_folder(root: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _tell_of_splits(files: Sequence[Path]) -> None:
-    """Tell of files that are called after splits: they are read as one text all the same."""
+    """Warn of files with the names of splits: they are read as one text all the same."""
     role_of = {file.name: role for file in files if (role := role_in(file.name))}
     if len({*role_of.values()}) > 1:
         _log.warning(
-            "text: %s are named as splits, but all files are read as one text, of which the end is "
-            "held out; name those to learn from, such as 'folder/*train*'",
+            "text: %s have the names of splits, but all files are read as one text, whose end is "
+            "held out; name the files to learn from, such as 'folder/*train*'",
             brief([*role_of]),
         )
 
@@ -111,11 +111,11 @@ def _between(texts: list[str], start: int, stop: int) -> list[str]:
 
 
 def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dict[Path, str]:
-    """The texts of files; those of several that hold nothing are left out, and told.
+    """The texts of files; empty ones are left out, with a warning, if there are several.
 
     Args:
-      files: one at least.
-      encoding: theirs, by Python's name for it.
+      files: at least one.
+      encoding: their encoding, as Python names it.
       source: the name of the source that reads them, for messages.
 
     Raises:
@@ -128,7 +128,7 @@ def documents(files: Sequence[Path], encoding: str, source: str = "text") -> dic
         raise UserError(f"{source}: {blank[0]} has only blanks ({size} bytes); remove it")
     if blank:
         told = some(blank, between=", ")
-        _log.warning("%s: left out files that hold nothing: %s", source, told)
+        _log.warning("%s: left out empty files: %s", source, told)
     return {file: document for file, document in texts.items() if document.strip()}
 
 

@@ -58,8 +58,8 @@ def tfds(
         decode them (four seconds for MNIST). With `crop` the labels are kept, since reading them
         means reading the images between them.
       crop: the part of each image that is seen, random in training; see `Crop`.
-      fit: how an image comes to `size`: 'crop' covers it and takes the middle, 'squeeze' changes
-        the ratio of the sides, 'pad' shows all of the image and makes the rest black.
+      fit: how an image is fitted to `size`: 'crop' covers it and takes the middle, 'squeeze'
+        changes the ratio of the sides, 'pad' shows all of the image and makes the rest black.
 
     Raises:
       UserError: the data set is unknown or not prepared; a split is unknown, empty, or overlaps

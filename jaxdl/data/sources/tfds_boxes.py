@@ -78,7 +78,7 @@ def tfds_boxes(
 def _require_boxes(
     builder: Any, dataset: str, image: str, objects: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes, and the features that tell which objects do not count.
+    """The names of the classes, and the features that say which objects do not count.
 
     Raises:
       UserError: the features are not an image and a sequence of objects.

@@ -264,8 +264,8 @@ def _only_own_features() -> Iterator[None]:
     def cls_from_name(cls: Any, name: str) -> Any:
         if not name.startswith(_FEATURES) or name not in FeatureConnector._registered_features:
             raise UserError(
-                f"features.json names {json_files.shown(name)}, which is none of TFDS's own "
-                "features, and nothing else is imported; prepare the data set without it"
+                f"features.json names {json_files.shown(name)}, which is not one of TFDS's own "
+                "features, and no others are imported; prepare the data set without it"
             )
         return original(name)
 

@@ -54,12 +54,12 @@ def tunes(
     equal rows the first is kept.
 
     Args:
-      path: of a file, of a folder with `.abc` files in it or below, or a pattern such as
+      path: path of a file, of a folder with `.abc` files in it or below, or a pattern such as
         'reels/*.abc'.
       validation_fraction: share of the tunes for the validation split, rounded; 0 for none.
       test_fraction: share of the tunes for the test split, rounded; 0 for none.
-      seed: of the random split.
-      encoding: of the files, by Python's name for it, such as 'cp1252'.
+      seed: seed of the random split.
+      encoding: encoding of the files, as Python names it, such as 'cp1252'.
       skip: how many tunes that cannot be read may be left out; a warning names them.
 
     Returns:

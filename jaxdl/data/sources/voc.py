@@ -54,12 +54,12 @@ def voc(
 
     The splits are read from ImageSets/Main/train.txt and so on, one name on each line; or, as
     Roboflow writes them, from folders such as train/, valid/ and test/ that hold images and XML
-    files side by side. Without either a hash of its name decides the split of an image, so it stays
+    files side by side. Without either, a hash of its name decides an image's split, so it stays
     there when others are added.
 
-    An XML file is of the image with its own name; where there is none, of the one that it names in
-    `<filename>`. Corners are pixels of the object, counted from 1, so it is xmax - xmin + 1 pixels
-    wide. Objects marked `difficult` are `crowd`: whether they are detected does not count.
+    An XML file describes the image with its own name or, if there is none, the one in `<filename>`.
+    Corners are pixels of the object, counted from 1, so it is xmax - xmin + 1 pixels wide. Objects
+    marked `difficult` are `crowd`: whether they are detected does not count.
 
     Args:
       path: the folder.
@@ -150,7 +150,7 @@ def _folder(root: Path, name: str, setting: str) -> Path:
 
 
 def _refuse_lists(root: Path, lists: Mapping[str, str | None]) -> None:
-    """Refuse names of lists where there are none: they would have no effect."""
+    """Refuse names of lists if the data has no lists: they would have no effect."""
     for role, name in lists.items():
         if name not in (None, role, _USUAL_LISTS[role]):
             raise UserError(
@@ -179,7 +179,7 @@ def _below(folder: Path, root: Path) -> _Entries:
 
 
 def _tell_origin(notes: Sequence[_Notes]) -> None:
-    """Say that corners seem to count from 0, where one is 0."""
+    """Warn that corners seem to be counted from 0, if one is 0."""
     zero = [each.where for n in notes for each in n.objects if min(each.box[:2]) == -1]
     if zero:
         _log.warning(
@@ -216,13 +216,15 @@ class _Finder:
             found = self._images.get(_plain(Path(each)), [])
             same = [name for name in found if Path(name).name == Path(written).name]
             if len(found) > 1 and len(same) != 1:
-                raise UserError(f"{where}: is of {' or '.join(found[:2])}; remove one of them")
+                raise UserError(
+                    f"{where}: could belong to {' or '.join(found[:2])}; remove one of them"
+                )
             if found:
                 return (same or found)[0]
         return named or written
 
     def tell_unused(self, used: Collection[str], notes: Path) -> None:
-        """Tell of images that no XML file is of: where nothing lists the images, one may be gone.
+        """Warn of images without an XML file: if nothing lists the images, one may be missing.
 
         Args:
           used: the images of the XML files of all splits that are read.
@@ -323,7 +325,7 @@ class _Notes:
         return {each.name for each in self.objects}
 
     def unstated_shape(self, images: EncodedFiles, i: int, upright: bool) -> Size:
-        """The size that the boxes are in, where the file has none; image i is that of the file."""
+        """The size that the boxes refer to, if the file has none; image i is that of the file."""
         return box_files.unstated_shape(images, i, [each.box for each in self.objects], upright)
 
     def labelled(self, shape: Size, labels: Mapping[str, int]) -> Objects:
@@ -341,7 +343,7 @@ class _Notes:
 
 
 def _shape(node: xml.Node, where: str) -> Size | None:
-    """Height and width; None where a tool has left them 0, or empty."""
+    """Height and width; None if a tool has left them 0, or empty."""
     height, width = (_field(node, name, where) for name in ("height", "width"))
     here = f"{where} line {node.line}"
     shape = (

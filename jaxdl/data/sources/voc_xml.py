@@ -46,7 +46,7 @@ def parse(file: Path) -> Node:
     def start(tag: str, attributes: dict[str, str]) -> None:
         node = Node(tag, parser.CurrentLineNumber)
         if len(open_nodes) > _DEEPEST:
-            raise UserError(f"voc: {file} line {node.line}: nested too deeply; mend it")
+            raise UserError(f"voc: {file} line {node.line}: nested too deeply; correct it")
         open_nodes[-1].children.append(node)
         open_nodes.append(node)
         texts.append([])

@@ -187,7 +187,9 @@ def _named_folders(document: Mapping[str, Any], file: Path) -> dict[str, list[st
                 f"yolo: {file}: {(named or keys)[0]} must be a folder, or a list of folders"
             )
         if parts and role == "test" and not any(_is_there(file, base, part) for part in parts):
-            _log.warning("yolo: %s: test: no %s; goes on without", file, brief(parts[0]))
+            _log.warning(
+                "yolo: %s: test: no %s; continuing without a test split", file, brief(parts[0])
+            )
         elif parts:
             where = f"yolo: {file}: {named[0]}"
             paths = [_place(base, part, where, file.parent) for part in parts]
@@ -208,8 +210,8 @@ def _is_there(file: Path, base: str, part: str) -> bool:
 def _place(base: str, part: str, where: str, root: Path) -> str:
     """A folder or list that a description names, relative to its own folder.
 
-    `path` is often where the data lies on the machine of its maker: what is not there is looked for
-    beside the description.
+    `path` is often a folder on the machine where the data was made: what does not exist there is
+    looked for next to the description.
     """
     whole = str(PurePath(base, part))
     if not os.path.exists(root / whole):
@@ -251,7 +253,7 @@ def _unsplit(root: Path) -> str:
 
 
 def class_list(root: Path) -> Path:
-    """The file with the names of the classes; LabelImg puts it beside the labels."""
+    """The file with the names of the classes; LabelImg puts it next to the labels."""
     files = [root / name for name in ("classes.txt", "labels/classes.txt", "obj.names")]
     return next((file for file in files if file.is_file()), files[0])
 
@@ -284,9 +286,9 @@ def _listed(root: Path, file: Path) -> Sequence[str]:
 
 
 def _require_images(root: Path, folder: Path, images: list[str], names: tuple[str, ...]) -> None:
-    """Refuse labels in the folder beside one of images that belong to none of these.
+    """Refuse labels in the folder next to one of images that belong to none of the images.
 
-    A list of the classes may lie there, as LabelImg writes one; it must be that of the names.
+    A list of the classes may lie there, as LabelImg writes it; it must agree with the names.
     """
     known = {user_files.same_name(str(_labels(Path(path)))) for path in images}
     for file in user_files.below(root / _labels(folder / "x").parent, (".txt",)):

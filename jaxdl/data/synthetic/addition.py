@@ -33,7 +33,7 @@ def addition(
       validation_examples: pairs in the validation split; 0 for none.
       smaller_digits: the most digits of the smaller number, which then comes first; None for any
         two numbers in any order.
-      seed: of the random choice. The test split does not depend on the sizes of the others.
+      seed: seed of the random choice. The test split does not depend on the sizes of the others.
 
     Returns:
       `question`, such as '12+345', and `answer`, '357', both (N,) of str.

@@ -57,7 +57,7 @@ def polynomial(
 
     Args:
       points: N, the number of training points, at least 2.
-      seed: of the noise. None for the ten points printed in the book.
+      seed: seed of the noise. None for the ten points printed in the book.
       noise: standard deviation of ε.
       test_points: number of test points, evenly over [0, 1], both ends included.
       test_noise: standard deviation of the noise of the test targets. With 0 they are the curve
@@ -106,7 +106,7 @@ def blobs(
       test_points: number of points in the test split. With n of them the accuracy of the best
         classifier varies by √(p(1 - p)/n) around its expectation p.
       separation: distance between the two means, in standard deviations.
-      seed: of the random points.
+      seed: seed of the random points.
 
     Returns:
       'train' and 'test', with columns `features` (N, 2) float32 and `label` (N,) int32.

@@ -48,7 +48,7 @@ def drawn_boxes(
       validation_examples: images in the validation split; 0 for none.
       test_examples: images in the test split; 0 for none.
       size: height and width of the images, at least 32 pixels each.
-      seed: of the random drawing. A split does not depend on the sizes of the others.
+      seed: seed of the random drawing. A split does not depend on the sizes of the others.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`.
@@ -108,7 +108,7 @@ def drawn_splits(
       source: its name, for messages.
       counts: images in each split; of those but train there may be none.
       size: height and width of the images.
-      seed: of the random drawing. A split does not depend on the sizes of the others.
+      seed: seed of the random drawing. A split does not depend on the sizes of the others.
       draw: makes a split of (number of images, size, random numbers, what messages call it).
       details: what could not be recognized in smaller images.
 

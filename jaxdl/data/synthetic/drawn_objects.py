@@ -67,7 +67,7 @@ def drawn_objects(
       validation_examples: images in the validation split; 0 for none.
       test_examples: images in the test split; 0 for none.
       size: height and width of the images, at least 32 pixels each.
-      seed: of the random drawing. A split does not depend on the sizes of the others.
+      seed: seed of the random drawing. A split does not depend on the sizes of the others.
 
     Returns:
       The columns of `jaxdl.data.images.annotations`, with room for one object.

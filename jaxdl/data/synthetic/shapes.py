@@ -48,7 +48,7 @@ def shapes(
       validation_examples: images in the validation split; 0 for none.
       test_examples: images in the test split; 0 for none.
       size: side of the square image, in pixels, at least 16.
-      seed: of the random drawing. A split does not depend on the sizes of the others.
+      seed: seed of the random drawing. A split does not depend on the sizes of the others.
 
     Returns:
       `image` (N, size, size, 3) uint8, and `caption` (N,) of str.

@@ -146,4 +146,4 @@ def test_refuses_splits_with_nothing_in_them(refuses, caplog):
     with refuses("train: no image has an object"):
         made(train=split([], []), test=sound)
     made(train=sound, test=split([], role="test"))
-    assert "test: no image has an object, so that its precision cannot be told" in caplog.text
+    assert "test: no image has an object, so its precision cannot be measured" in caplog.text

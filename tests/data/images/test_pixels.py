@@ -188,7 +188,7 @@ def test_what_vanishes_on_white_and_what_is_dark_is_told_once(caplog):
         assert one(png16(dark, 0), 1) == [0x3F]
         assert one(png16(0 * dark, 0), 1) == [0]
     assert len(caplog.messages) == 3
-    for told in ("nothing is left", "put on white", "14 at most"):
+    for told in ("would be all white", "put on white", "14 at most"):
         assert told in caplog.text
 
 

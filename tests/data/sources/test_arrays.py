@@ -105,7 +105,7 @@ def test_arrays_refuses_what_is_no_archive(tmp_path, saved, refuses):
         saved("objects.npz", x=np.array([Trap(), None])): ["'x'", "objects", "never unpickled"],
         saved("none.npz"): ["no columns"],
         saved("scalar.npz", x=np.arange(3), n=3): ["'n'", "single value"],
-        saved("ragged.npz", x=np.arange(3), label=np.arange(4)): ["one length"],
+        saved("ragged.npz", x=np.arange(3), label=np.arange(4)): ["the same length"],
     }.items():
         with refuses(file, *fragments):
             arrays(train=sound, test=file)
@@ -177,7 +177,7 @@ def test_labels_that_are_names_are_classes(saved, refuses):
     validate(splits)
     assert splits["test"].classes == ("a", "b")
     assert splits["train"].columns["label"].tolist() == [1, 0, 1, 1, 0, 1]
-    with refuses("label 'c' is in the test split alone"):
+    with refuses("label 'c' occurs only in the test split"):
         arrays(train=train, test=saved("c.npz", x=x[:1], label=np.array(["c"])))
 
 

@@ -125,7 +125,7 @@ BAD = {
     "missing": (put(("images", 1), file_name="none.jpg"), "image 11", "train2017/none.jpg"),
     "nameless": (put(("images", 1), file_name=None), "image 11", "file_name"),
     "listed twice": (put(("images", 1), file_name="train2017-0.jpg"), "image 11", "listed twice"),
-    "id twice": (twice("images"), "image 10", "id of its own"),
+    "id twice": (twice("images"), "image 10", "its own id"),
     "size": (put(("images", 1), width=45), "image 11", "30×45", "30×41"),
     "negative size": (put(("images", 1), width=-1), "image 11", "30×-1"),
     "size of text": (put(("images", 1), width="wide"), "image 11", "width"),
@@ -220,7 +220,7 @@ def test_a_heading_is_not_a_class(data, caplog, refuses):
     plain = edited(data, lambda document: None)
     for name in ("beasts", plain.classes[0]):
         table = edited(data, root(name))
-        assert table.classes == plain.classes and "heads others" in caplog.text
+        assert table.classes == plain.classes and "is a heading of other categories" in caplog.text
         np.testing.assert_array_equal(table.columns["labels"], plain.columns["labels"])
     with refuses("two categories have the name"):
         edited(data, lambda d: d["categories"].append({"id": 99, "name": plain.classes[0]}))

@@ -111,17 +111,17 @@ def test_numbers_that_differ_in_their_last_digits_alone_stay_apart(sheet, refuse
     (fold, *_) = (Folds(5, i).apply({"train": train}) for i in range(5))
     assert len(np.unique(fold["test"].columns["features"])) == 16
     remedy = "subtract 1700000000 from all of them, or set standardize=True"
-    with refuses("column 'second': float32 can hardly tell", remedy):
+    with refuses("column 'second': float32 can hardly distinguish numbers", remedy):
         csv(path, target="y")
-    with refuses("column 'second': float32 can hardly tell"):
+    with refuses("column 'second': float32 can hardly distinguish numbers"):
         csv(path, target="second")
 
 
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        ((0, 1, 0.0, 1), "['0', '0.0'] are one number; write it in one way"),
-        ((0, 1, "NA", 1), "1 cells are ['NA'], the others numbers; remove these rows"),
+        ((0, 1, 0.0, 1), "['0', '0.0'] are the same number; write it in one way"),
+        ((0, 1, "NA", 1), "1 cells are ['NA'], the others are numbers; remove these rows"),
         ((0, 1, "nan", "NaN"), "2 cells are ['nan', 'NaN']"),
     ],
 )
@@ -133,8 +133,8 @@ def test_classes_that_cannot_be_meant_are_refused(sheet, refuses, cells, told):
 def test_classes_that_may_not_be_meant_are_told(sheet, caplog):
     cells = ["Cat", "dog", "cat", "n/a"] * 5
     csv(sheet("\n".join(["x,kind", *(f"{i},{c}" for i, c in enumerate(cells))])), label="kind")
-    assert "classes ['Cat', 'cat'] differ in case or blanks alone" in caplog.text
-    assert "5 cells are ['n/a'], which is a class like the others" in caplog.text
+    assert "classes ['Cat', 'cat'] differ only in case or blanks" in caplog.text
+    assert "5 cells are ['n/a'], which is taken for a class" in caplog.text
     signs = csv(sheet("\n".join(["x,y", *(f"{i},{(-1) ** i}" for i in range(20))])), label="y")
     assert signs["train"].classes == ("-1", "1")
 
@@ -183,16 +183,16 @@ def test_gaps_that_nothing_fills_are_refused(sheet, refuses):
         csv(path, target="b", features=("a",), test_fraction=0.0)
     with refuses("line 4, column 'b': an empty cell", "remove the rows"):
         csv(path, target="b", features=("a",), impute="mean", test_fraction=0.0)
-    with refuses("column 'b': the train split has gaps alone"):
+    with refuses("column 'b': the train split has only gaps"):
         csv(sheet("a,b\n1,\n2,NA\n"), target="a", impute="mean", test_fraction=0.0)
     with refuses("line 2, column 'b': 'x'"):
         csv(sheet("a,b\n1,x\n2,NA\n"), target="a", impute="mean", test_fraction=0.0)
     splits = csv(sheet("a,b\n1,yes\n2,\n3,no\n"), target="a", impute="mean", test_fraction=0.0)
     np.testing.assert_array_equal(splits["train"].columns["features"], [[1], [0.5], [0]])
-    with refuses("gaps are filled by numbers of all folds"):
+    with refuses("gaps would be filled with numbers of all folds"):
         Folds(2).apply(splits)
     other = csv(sheet("a,b\n1,7\n2,\n3,8\n"), target="a", impute="mean", test_fraction=0.0)
-    with refuses("its gaps are filled by numbers of its own train split"):
+    with refuses("its gaps are filled with numbers of its own train split"):
         other["train"].with_features(splits["train"].features)
 
 
@@ -227,7 +227,7 @@ def test_json_lines_are_a_table(tmp_path, refuses):
     }.items():
         with refuses("csv", "t.jsonl", told):
             csv(write('{"a": 1, "b": 2}', line), target="a", features=("b",), test_fraction=0.0)
-    with refuses("delimiter, encoding and decimal are of CSV"):
+    with refuses("delimiter, encoding and decimal are only for CSV files"):
         csv(str(path), target="a", delimiter=";")
     (path := tmp_path / "t.json").write_text('[{"a": 1, "b": 2},\n{"a": 2, "b": null}]')
     with refuses("t.json object 2, column 'b'"):
@@ -351,7 +351,7 @@ ROWS = 'y,t\n1,"he said\n0,awful\n1,fine"\n0,dull\n1,good\n0,bad\n'
     [
         ('y,t\n1,"he said\n0,awful\n0,"dull\n', ["line 4", "quotes"]),
         ('y,t\n1,"never closed\n0,bad\n', ["line 3", "quotes"]),
-        (ROWS, ["line 4", "has rows in it", "0,awful"]),
+        (ROWS, ["line 4", "contains rows", "0,awful"]),
     ],
 )
 def test_a_quote_swallows_no_rows(sheet, refuses, text, fragments):
@@ -418,7 +418,7 @@ def test_columns_without_a_name_are_no_features_whatever_is_in_them(sheet, rows)
 )
 def test_a_quote_swallows_no_numbers_nor_two_rows(sheet, refuses, text):
     texts = ("t", "z") if "z" in text else ("t",)
-    with refuses("csv: ", "has rows in it", "close its quote"):
+    with refuses("csv: ", "contains rows", "close its quote"):
         csv(sheet(text), target="y", text=texts, test_fraction=0)
 
 
@@ -469,7 +469,7 @@ def test_the_names_of_columns_stand_in_the_first_line_alone(sheet, refuses):
         csv(sheet(rows), label="ham")
     named = csv(sheet("kind,what is in the text\n" + rows), text=("kind",), features=())
     assert sum(map(len, named.values())) == 18
-    with refuses("line 4", "names of the columns once more"):
+    with refuses("line 4", "repeats the names of the columns"):
         csv(sheet("a,b\n1,x\n2,y\na,b\n"), label="b")
     with refuses("several columns have no name", "remove those above it"):
         csv(sheet("Sales of 2024,,\na,b,c\n1,2,3\n"), label="b")
@@ -486,4 +486,4 @@ def test_classes_that_look_alike_are_told(sheet, caplog):
     for other in ("new  york", "new\u00a0york", "New York\u200b"):
         caplog.clear()
         csv(sheet(f"a,b\n1,new york\n2,{other}\n3,rome\n"), label="b", test_fraction=0)
-        assert "differ in case or blanks alone" in caplog.text and "rome" not in caplog.text
+        assert "differ only in case or blanks" in caplog.text and "rome" not in caplog.text

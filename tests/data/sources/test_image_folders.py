@@ -172,13 +172,13 @@ def test_what_is_damaged_is_remembered_until_a_file_changes(partly_damaged, capl
     for looked in (1, 0):
         caplog.clear()
         assert sum(map(len, images(str(partly_damaged), size=4, skip=9).values())) == 116
-        assert sum("decodes 120 once" in line for line in caplog.messages) == looked
+        assert sum("decoding all 120 once" in line for line in caplog.messages) == looked
     draw(partly_damaged / "cat" / "7.png")
     assert sum(map(len, images(str(partly_damaged), size=4, skip=9).values())) == 117
 
 
 def test_more_damaged_images_than_may_be_left_out(partly_damaged, refuses):
-    with refuses("4 are damaged, and skip=3", "cat/3.png: a damaged image", "dog/6.png"):
+    with refuses("4 are damaged, but skip=3", "cat/3.png: a damaged image", "dog/6.png"):
         images(str(partly_damaged), size=4, skip=3)
     for file in (partly_damaged / "dog").iterdir():
         file.unlink()

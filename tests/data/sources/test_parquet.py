@@ -83,7 +83,7 @@ def test_init_takes_a_table(file):
         (
             {},
             {"delimiter": ";"},
-            "delimiter, encoding and decimal are of CSV, and this is none",
+            "delimiter, encoding and decimal are only for CSV files",
         ),
         ({}, {"target": "prise"}, "has no column 'prise'; did you mean 'price'?"),
         ({name: [] for name in COLUMNS}, {}, "has no rows"),
@@ -106,5 +106,5 @@ def test_files_that_are_no_tables_are_refused(file, tmp_path, refuses, monkeypat
             load("csv", path=path, target="price")
     (tmp_path / "a.parquet").write_bytes(content)
     monkeypatch.setattr("jaxdl.data.sources.parquet._CELL", 1 << 40)
-    with refuses("the 40 rows of", "a.parquet take 263883 GB, the machine has"):
+    with refuses("the 40 rows of", "a.parquet take 263883 GB, but the machine has"):
         load("csv", path=path, target="price")

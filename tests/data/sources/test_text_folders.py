@@ -64,7 +64,7 @@ def test_what_is_of_no_class_is_left_out_and_told(write, mail, caplog):
     assert splits["train"].classes == ("ham", "spam")
     told, blank = caplog.messages
     assert all(name in told for name in ("urls.txt", "unsup", "picture.png"))
-    assert "hold nothing" in blank and "empty.txt" in blank
+    assert "left out empty files" in blank and "empty.txt" in blank
 
 
 def test_refuses_what_is_no_folder_of_classes(write, tmp_path, mail, refuses):

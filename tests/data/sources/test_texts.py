@@ -68,7 +68,7 @@ def test_files_that_are_called_after_splits_are_told(write, tmp_path, caplog):
     for name in ("ptb.train.txt", "ptb.test.txt"):
         write("some text " * 9, name)
     text(str(tmp_path))
-    assert "['ptb.test.txt', 'ptb.train.txt'] are named as splits" in caplog.text
+    assert "['ptb.test.txt', 'ptb.train.txt'] have the names of splits" in caplog.text
 
 
 def test_a_home_and_a_name_with_brackets(write, tmp_path, monkeypatch):

@@ -337,7 +337,7 @@ LEGACY = {"type": "planted.Feature", "content": {}}
 )
 def test_features_that_are_not_of_tfds_are_not_imported(root, refuses, planted, feature):
     tiny_tfds.write(root, "odd", {"train": [{"label": [0]}]}, {"label": LABEL, "odd": feature})
-    with refuses("tfds 'odd'", "features.json names", "none of TFDS's own"):
+    with refuses("tfds 'odd'", "features.json names", "not one of TFDS's own"):
         tfds("odd", test=None)
     assert not planted.exists()
 

@@ -78,7 +78,7 @@ def test_classes_that_differ_in_case_alone_are_told(data, caplog):
     path = data(c=NOTES.format(name="c", objects=an_object("Dog", 2, 3, 9, 9)))
     splits = voc(path, (60, 80), test=None)
     assert splits["train"].classes == ("Dog", "cat", "dog")
-    assert "classes ['Dog', 'dog'] differ in case or blanks alone" in caplog.text
+    assert "classes ['Dog', 'dog'] differ only in case or blanks" in caplog.text
 
 
 LISTS = {"train": "abc", "val": "d", "test": "ef"}
