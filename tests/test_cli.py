@@ -166,7 +166,7 @@ WRONG = {
         ["--config.target.metric=test/acuracy"],
         "did you mean 'test/accuracy'?",
     ),
-    "accumulate does not divide": (["--config.training.accumulate=7"], "7 does not divide"),
+    "accumulate does not divide": (["--config.training.accumulate=7"], "7 parts do not divide"),
     "no such data set": (["--config.data.source=tfds", "--config.data.dataset=mnits"], "mnist"),
     "no such column": (["--config.task.input=pixels"], "no column 'pixels'; it has"),
     "no module": (["--config.model.name=nowhere:Net"], "cannot import 'nowhere'"),

@@ -136,7 +136,7 @@ def test_features_of_a_resnet():
         (("block/dens",), "did you mean 'block/dense'"),
         (("gone",), "it has block, head, shared, and those inside"),
         (("shared", ""), "no module ''"),
-        ("shared", "in a list"),
+        ("shared", "expected a list of names"),
     ],
 )
 def test_features_of_no_module(names, told):

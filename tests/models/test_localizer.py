@@ -119,7 +119,7 @@ WRONG = [
     ),
     ({"trunk": CNN, "features": "Dense_0"}, ("'Dense_0' gives shape (2, 5), not a feature map",)),
     ({"trunk": CNN, "grid": 0}, ("config.model.grid: at least 1, got 0",)),
-    ({"trunk": CNN, "dropout": 1.0}, ("probability to drop", "got 1.0")),
+    ({"trunk": CNN, "dropout": 1.0}, ("dropout probability", "got 1.0")),
 ]
 
 

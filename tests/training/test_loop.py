@@ -150,7 +150,7 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
     interrupted(experiment, run, 13, monkeypatch)
     tokens[-1, -1] += 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
-    with pytest.raises(UserError, match=r"of another run \(data\.sha256\.train.*; restore"):
+    with pytest.raises(UserError, match=r"another run \(data\.sha256\.train.*; restore"):
         train(build_experiment(config), run)
     tokens[-1, -1] -= 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
@@ -266,7 +266,7 @@ def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_
     assert before and result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
     assert losses(run) == losses(Run(tmp_path / "long"))
     assert json.loads((tmp_path / "run" / "result-40.json").read_text())["step"] == 40
-    with pytest.raises(UserError, match="--extend: the run is 60 steps long, and 50 in all are no"):
+    with pytest.raises(UserError, match="--extend: the run already has 60 steps, and 50 are not more"):
         train_run(run.config(), run, extend={"steps": 50})
     assert run.result() == result
 
@@ -311,7 +311,7 @@ def test_a_run_and_its_data_may_move(tmp_path, monkeypatch, call):
     status, _, said = call("evaluate", "--workdir", "there/run")
     assert status == 2 and "the data has changed since this run began" in said
     status, _, said = call("evaluate", "--workdir", "there/run", "--config.seed=3")
-    assert status == 2 and "--config.seed=3: is the run's own" in said
+    assert status == 2 and "--config.seed=3: cannot be changed" in said
 
 
 def test_evaluation_begins_with_what_the_measured_state_has_learnt(monkeypatch):

@@ -84,7 +84,7 @@ def test_compose_is_left_to_right_with_a_key_for_each():
         (lambda: standardize((), 1.0), "mean"),
         (lambda: standardize(1.0, ()), "std"),
         (lambda: apply(unroll(0), images()), "steps=0"),
-        (lambda: apply(unroll(7), images()), "does not divide 60"),
+        (lambda: apply(unroll(7), images()), "does not divide the 60"),
     ],
 )
 def test_refuses_settings(refuses, make, fragment):

@@ -233,10 +233,11 @@ class Sheet:
 
     def is_id(self, name: str) -> bool:
         """Whether a column has each whole number once, and is called an id, such as PassengerId."""
-        cells = self.cells(name)
         words = {name.lower(), *(word.lower() for word in _WORD.findall(name)[-1:])}
-        whole = words & _NUMBERS and len(cells) > 2 and all(map(_WHOLE.fullmatch, cells))
-        return bool(whole) and len({*cells}) == len(cells)
+        if not words & _NUMBERS or len(self.rows) < 3:
+            return False
+        cells = self.cells(name)
+        return len({*cells}) == len(cells) and all(map(_WHOLE.fullmatch, cells))
 
     def _counts(self, name: str) -> bool:
         """Whether a column counts the rows, starting at any number."""
@@ -467,9 +468,11 @@ def _divides_thousands(cells: list[str], sign: str, decimal: str) -> bool:
     1,234 may be another number elsewhere, 1,234.5 and 1,234,567 cannot.
     """
     having = [cell for cell in cells if sign in cell]
+    if not having:  # as nearly always
+        return False
     group, point = re.escape(sign), re.escape(decimal)
     grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{group}\d{{3}})+(?:{point}\d+)?")
-    if not having or not all(map(grouped.fullmatch, having)):
+    if not all(map(grouped.fullmatch, having)):
         return False
     alone = sign in _ONLY_BETWEEN_THOUSANDS
     return alone or any(decimal in cell or cell.count(sign) > 1 for cell in having)
