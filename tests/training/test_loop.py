@@ -266,7 +266,7 @@ def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_
     assert before and result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
     assert losses(run) == losses(Run(tmp_path / "long"))
     assert json.loads((tmp_path / "run" / "result-40.json").read_text())["step"] == 40
-    with pytest.raises(UserError, match="--extend: the run already has 60 steps, and 50 are not more"):
+    with pytest.raises(UserError, match="--extend: the run already has 60 steps, and 50 are not"):
         train_run(run.config(), run, extend={"steps": 50})
     assert run.result() == result
 

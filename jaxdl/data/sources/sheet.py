@@ -293,8 +293,9 @@ class Sheet:
         values = {cell.lower() for cell in cells} - MISSING
         if values and values <= _TRUTHS.keys():
             return [_TRUTHS.get(cell.lower(), cell) for cell in cells]
+        present = {*"".join(cells)}
         for sign in {".": ",", ",": "."}[self.decimal] + _ONLY_BETWEEN_THOUSANDS:
-            if _divides_thousands(cells, sign, self.decimal):
+            if sign in present and _divides_thousands(cells, sign, self.decimal):
                 cells = [cell.replace(sign, "") for cell in cells]
         if self.decimal == ".":
             return cells
@@ -468,8 +469,6 @@ def _divides_thousands(cells: list[str], sign: str, decimal: str) -> bool:
     1,234 may be another number elsewhere, 1,234.5 and 1,234,567 cannot.
     """
     having = [cell for cell in cells if sign in cell]
-    if not having:  # as nearly always
-        return False
     group, point = re.escape(sign), re.escape(decimal)
     grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{group}\d{{3}})+(?:{point}\d+)?")
     if not all(map(grouped.fullmatch, having)):
