@@ -259,15 +259,25 @@ def repeat(step: Callable) -> Callable:
     return run
 
 
-def population(step: Callable[..., tuple[State, Summary]]) -> Callable[..., tuple[State, Summary]]:
+def population(
+    step: Callable[..., tuple[State, Summary]], one_by_one: bool = False
+) -> Callable[..., tuple[State, Summary]]:
     """The step of many runs at once: every array has a leading axis of members.
 
     So have summaries, except for `finite`, which says whether any member is finite: `repeat` then
     goes on as long as one is. Members that have diverged do not affect the others.
+
+    Args:
+      step: of one run.
+      one_by_one: the program takes the members in turn instead of all at once, which XLA is slow at
+        on a CPU: products and convolutions of several runs.
     """
 
     def run(states: State, *batches: Any) -> tuple[State, Summary]:
-        states, summaries = jax.vmap(step)(states, *batches)
+        if one_by_one:
+            states, summaries = jax.lax.map(lambda member: step(*member), (states, *batches))
+        else:
+            states, summaries = jax.vmap(step)(states, *batches)
         return states, {**summaries, "finite": jnp.any(summaries["finite"])}
 
     return run

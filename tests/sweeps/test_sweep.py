@@ -170,7 +170,8 @@ def test_folders_of_other_things_are_refused(call, sweep, tmp_path):
     assert "give --config" in call("sweep", "--workdir", tmp_path / "none")[2]
 
 
-def test_a_population_steps_as_each_member_alone():
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_population_steps_as_each_member_alone(one_by_one):
     model, task = functional(MLP(outputs=3, hidden=(4,))), Classification(classes=3, input="x")
     optimizer = optax.sgd(0.1)
     rng = np.random.default_rng(0)
@@ -180,7 +181,7 @@ def test_a_population_steps_as_each_member_alone():
     states = jax.vmap(lambda s: init(model, task, optimizer, {"x": batches["x"][0, 0]}, s))(
         jnp.arange(2)
     )
-    together, summaries = jax.jit(repeat(population(step)))(states, batches)
+    together, summaries = jax.jit(repeat(population(step, one_by_one)))(states, batches)
     for i in range(2):
         alone = jax.tree.map(lambda leaf, i=i: leaf[i], states)
         mine = {name: column[:, i] for name, column in batches.items()}
