@@ -68,7 +68,7 @@ def test_a_name_in_several_registries_shows_each(call):
         ("config.data", "  twin: bool = False\n"),
         ("config.data.crop", "  size: int, required\n"),
         ("config.data.tokenize", "'characters' or 'words' or 'subwords' = 'characters'"),
-        ("config.training", "  batch_size: int or None = None\n      examples an update"),
+        ("config.training", "  batch_size: int or None = None\n      examples per update"),
         ("config.training.log_every", "dict = {'steps': 50}"),
         ("config.training.best", "  metric: str, required"),
         ("config.optimizer", "clip_norm: largest global norm"),
