@@ -14,7 +14,8 @@ class Periods:
 
     Attributes:
       total: length of the run, in steps.
-      log: the periods of `config.training`, in steps; None where there is none.
+      log, evaluate, save: periods in steps, from `log_every`, `evaluate_every` and
+        `checkpoint_every` of `config.training`; None if there is none.
     """
 
     total: int
@@ -34,7 +35,7 @@ class Periods:
         return cls(clock.total, *(clock.steps(length, path) for length, path in lengths))
 
     def due(self, period: int | None, step: int) -> bool:
-        """Whether what has a period is due after `step` steps."""
+        """Whether an event with this period is due after `step` steps."""
         return step == self.total or bool(period and step % period == 0)
 
     def steps_to_event(self, step: int) -> int:

@@ -18,8 +18,9 @@ from jaxdl.tasks.detection_base import Detection
 from jaxdl.terminal import say
 from jaxdl.training.experiment import Experiment
 
-_EXAMPLES = 16  # that are looked at
-_IMAGES, _UNTAUGHT = 200, 0.25  # looked at for objects; the share of a class that is told
+_EXAMPLES = 16  # whose values are read
+_IMAGES = 200  # whose boxes are read
+_UNTAUGHT = 0.25  # the share of a class that is worth a warning
 _LARGE, _SMALL = 50.0, 0.05  # as values of images that a model sees
 _BEYOND_BYTES = 5.0  # the same, where the values in the data are above 255
 
@@ -94,8 +95,7 @@ def _warn_of_range(experiment: Experiment, say: Callable[[str], None]) -> None:
     column = train.columns.get(name)
     if column is None or column.ndim != 4 or column.shape[-1] > 4:
         return
-    rows = np.linspace(0, len(train) - 1, min(_EXAMPLES, len(train))).astype(int)
-    raw = train[rows]
+    raw = train[_spread(train, _EXAMPLES)]
     deep = float(np.max(np.abs(np.asarray(raw[name], np.float32)), initial=0)) > 255
     some = jax.tree.map(jnp.asarray, raw)
     batch = experiment.transforms.always(some, jax.random.key(0))
@@ -117,20 +117,19 @@ def _warn_of_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
     task, train = experiment.task, experiment.splits["train"]
     if not isinstance(task, Detection):
         return
-    rows = np.linspace(0, len(train) - 1, min(_IMAGES, len(train))).astype(int)
+    rows = _spread(train, _IMAGES)
+    boxes, labels, crowd = (train.columns[name][rows] for name in ("boxes", "labels", "crowd"))
+
+    @jax.jit
+    def taught(boxes: jax.Array) -> jax.Array:  # anchors are constants: no layer is compiled
+        key, model = jax.random.key(0), experiment.model
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), train.batch_shapes(1))
+        inputs = task.inputs(experiment.transforms.always(blank, key))
+        outputs, _ = model.apply(*model.init(key, inputs), inputs, None, False)
+        return jax.lax.map(lambda boxes: task.taught(outputs, boxes), boxes)
+
     with experiment.precision.enabled():
-        some = jax.tree.map(jnp.asarray, train[rows])
-        batch = experiment.transforms.always(some, jax.random.key(0))
-        inputs = task.inputs({name: column[:1] for name, column in batch.items()})
-
-        @jax.jit
-        def taught(boxes: jax.Array) -> jax.Array:  # anchors are constants: no layer is compiled
-            key, model = jax.random.key(0), experiment.model
-            outputs, _ = model.apply(*model.init(key, inputs), inputs, None, False)
-            return jax.lax.map(lambda boxes: task.taught(outputs, boxes), boxes)
-
-        found = np.asarray(taught(batch["boxes"]))
-    boxes, labels, crowd = (np.asarray(batch[name]) for name in ("boxes", "labels", "crowd"))
+        found = np.asarray(taught(jnp.asarray(boxes)))
     for label, name in enumerate(class_names(train.classes, task.classes)):
         of_class = (labels == label) & ~crowd
         lost = of_class & ~found
@@ -141,3 +140,8 @@ def _warn_of_sizes(experiment: Experiment, say: Callable[[str], None]) -> None:
                 f"anchor has (about {np.median(sides):.0f} pixels), and will hardly be learned; "
                 "change config.model.levels or config.data.size"
             )
+
+
+def _spread(table: Table, most: int) -> np.ndarray:
+    """Rows from all over a table, at most so many."""
+    return np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
