@@ -135,7 +135,7 @@ class Population:
           columns: those of the training data, on the device.
           batches: rows of the data, (steps, members, batch).
           n: how many of these steps to run.
-          at_once: never takes the members one by one.
+          at_once: use `vmap` even where the program steps one member after the other.
 
         Returns:
           States, and summaries (steps, members).
@@ -202,7 +202,7 @@ class Population:
 
     @property
     def _one_by_one(self) -> bool:
-        """Whether the program takes the members in turn: on one CPU."""
+        """Whether the program steps one member after the other, as it does on one CPU."""
         devices = self.experiment.devices.mesh.devices
         return devices.size == 1 and devices.flat[0].platform == "cpu"
 

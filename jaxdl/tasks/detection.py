@@ -159,7 +159,7 @@ class FCOS(DenseDetection):
         return Matches(jnp.argmin(size, axis=1), positive, jnp.zeros_like(positive))
 
     def taught(self, outputs: Levels, boxes: Float[Array, "objects 4"]) -> Bool[Array, " objects"]:
-        """Those that a place is to find."""
+        """Those that are assigned to a place."""
         matches = self.match(outputs, boxes, jnp.ones(len(boxes), bool))
         return jnp.zeros(len(boxes), bool).at[matches.found].max(matches.positive)
 
@@ -207,9 +207,8 @@ class RetinaNet(DenseDetection):
         return box.match(anchors, boxes, real, self.positive, self.negative, rescue=True)
 
     def taught(self, outputs: Levels, boxes: Float[Array, "objects 4"]) -> Bool[Array, " objects"]:
-        """Those that an anchor overlaps by more than what is to find nothing."""
-        anchors = jnp.concatenate([level.anchors for level in outputs])
-        return jnp.max(box.box_iou(anchors, boxes), axis=0) >= self.negative
+        """Those that an anchor overlaps by at least `negative`."""
+        return overlapped(outputs, boxes, self.negative)
 
     def decode(
         self, deltas: Float[Array, "*anchors 4"], anchors: Float[Array, "*anchors 4"]
@@ -226,6 +225,18 @@ class RetinaNet(DenseDetection):
                 "config.task: this model gives centre-ness; set config.task.name to fcos"
             )
         return jnp.sum(jnp.abs(deltas - box.encode_offsets(wanted, anchors)), axis=-1)
+
+
+def overlapped(
+    levels: Levels, boxes: Float[Array, "objects 4"], least: float
+) -> Bool[Array, " objects"]:
+    """Whether an anchor overlaps each box by at least this intersection over union.
+
+    If the best anchor of an object overlaps it by less than what makes an anchor a negative, it is
+    taught as a positive while its neighbours, which look alike, are taught as negatives.
+    """
+    anchors = jnp.concatenate([level.anchors for level in levels])
+    return jnp.max(box.box_iou(anchors, boxes), axis=0) >= least
 
 
 def focal_loss(

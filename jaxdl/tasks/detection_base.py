@@ -69,7 +69,7 @@ class Detection(GivesAnswers):
     def taught(
         self, outputs: Any, boxes: Float[Array, "objects corners=4"]
     ) -> Bool[Array, " objects"]:
-        """Whether training teaches to find each of an image's objects: its size decides."""
+        """Whether each object of an image has an anchor that training can teach to find it."""
 
     headline = ("AP", "AP50")
 

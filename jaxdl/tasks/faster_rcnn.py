@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from jaxdl import boxes as box
 from jaxdl.boxes import Regions
 from jaxdl.errors import UserError
-from jaxdl.tasks.detection import cross_entropy, joined
+from jaxdl.tasks.detection import cross_entropy, joined, overlapped
 from jaxdl.tasks.detection_base import Detection
 
 Truth = tuple[Array, Array, Array]  # boxes, labels and crowd of the objects of an image
@@ -95,9 +95,8 @@ class FasterRCNN(Detection):
     def taught(
         self, outputs: Any, boxes: Float[Array, "objects corners=4"]
     ) -> Bool[Array, " objects"]:
-        """Those that an anchor of the first stage overlaps by more than what is to find nothing."""
-        anchors = joined(outputs.levels)[0]
-        return jnp.max(box.box_iou(anchors, boxes), axis=0) >= self.negative
+        """Those that an anchor of the first stage overlaps by at least `negative`."""
+        return overlapped(outputs.levels, boxes, self.negative)
 
     def candidates_of(self, outputs: Any) -> tuple[Array, Array, Array]:
         """Each proposal as each class that it scores above the threshold in."""

@@ -269,8 +269,8 @@ def population(
 
     Args:
       step: of one run.
-      one_by_one: the program takes the members in turn instead of all at once, which XLA is slow at
-        on a CPU: products and convolutions of several runs.
+      one_by_one: step one member after the other, by `lax.map`, instead of all at once, by `vmap`.
+        It is faster on a CPU, where XLA's batched matrix products and convolutions are slow.
     """
 
     def run(states: State, *batches: Any) -> tuple[State, Summary]:

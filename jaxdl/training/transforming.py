@@ -34,19 +34,16 @@ class Transforms:
         Raises:
           UserError: there is none of a name, or it does not take its arguments.
         """
-        always, augment, views = (
-            compose(
-                [
-                    cfg.build(node, TRANSFORMS, f"config.data.{key}[{i}]")
-                    for i, node in enumerate(getattr(data, key))
-                ]
-            )
-            for key in ("transforms", "augment", "views")
-        )
+
+        def named(key: str) -> Transform:
+            nodes, path = enumerate(getattr(data, key)), f"config.data.{key}"
+            return compose([cfg.build(node, TRANSFORMS, f"{path}[{i}]") for i, node in nodes])
+
+        always = named("transforms")
         return cls(
             always=always,
-            train=compose([augment, always]),
-            evaluation=compose([views, always]),
+            train=compose([named("augment"), always]),
+            evaluation=compose([named("views"), always]),
             several_views=bool(data.views),
             needs_epochs=any(node.get("alternate") for node in data.augment),
         )
