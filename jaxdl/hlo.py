@@ -340,6 +340,9 @@ def _group(each: Instruction) -> int:
     return math.prod(sizes.get(name, 1) for name in re.findall(r"'([^']*)'", joined))
 
 
+_ONEDNN = r'custom_call_target="jaxdl_onednn_(forward|input_gradient|kernel_gradient|matmul)"'
+
+
 def _flops(computation: Computation, each: Instruction) -> Counter:
     if each.opcode == "dot":
         left, outputs = computation[each.operands[0]].shapes[0], each.shapes[0].sizes
@@ -348,7 +351,7 @@ def _flops(computation: Computation, each: Instruction) -> Counter:
         return Counter({left.dtype: 2 * math.prod(outputs) * summed})
     if each.opcode == "convolution":
         return _convolution(each, *(computation[name].shapes[0] for name in each.operands[:2]))
-    if function := each.attribute(r'custom_call_target="jaxdl_onednn_(\w+(?:ward|_gradient))"'):
+    if function := each.attribute(_ONEDNN):
         return _onednn(function, each, *(computation[name].shapes[0] for name in each.operands))
     return Counter()
 
@@ -378,7 +381,10 @@ def _convolution(each: Instruction, left: Shape, right: Shape) -> Counter:
 
 
 def _onednn(function: str, each: Instruction, a: Shape, b: Shape) -> Counter:
-    """Of a convolution that `jaxdl.kernels.onednn` has computed; its gradients cost as much."""
+    """Of a product of matrices or a convolution, whose gradients cost as much, by oneDNN."""
+    if function == "matmul":
+        sizes = (math.prod(shape.sizes) for shape in (a, b, each.shapes[0]))
+        return Counter({a.dtype: 2 * math.isqrt(math.prod(sizes))})
     images, kernel, outputs = {
         "forward": (a, b, each.shapes[0]),
         "input_gradient": (each.shapes[0], b, a),

@@ -1,7 +1,7 @@
 """LSTM language models on a CPU, jaxdl's and PyTorch's: training steps, and tokens written.
 
     pip install torch==2.13.0
-    python experiments/benchmarks/lstm_vs_torch.py [2x128 3x512] [--do train write] [--rounds 9]
+    python experiments/benchmarks/lstm_vs_torch.py [2x128 3x512] [--do train narrow write]
 
 2x128 is char-rnn's network: sequences of 50 tokens, batches of 50, 66 different tokens; 3x512 has
 sequences of 30, batches of 100 and 98 tokens. jaxdl trains as `jaxdl train` does: same experiment,
@@ -9,6 +9,8 @@ feed and compiled call; batches are shuffled and gathered in the step, and every
 and gradient norm. PyTorch trains the same network, `nn.LSTM` of one-hot tokens under a linear
 layer, by the same optimiser, from tensors in memory, batches in order, with nothing checked: its
 best of eager, time-major, fused optimiser and torch.compile is what counts. Both use all CPUs.
+"narrow" is the same in bfloat16, parameters and optimiser in float32: jaxdl's by
+`config.precision.compute`, which needs the extra `onednn` to be fast, and PyTorch's by autocast.
 
 Writing, a step is one token of one sequence, drawn at temperature 0.8. jaxdl compiles the loop over
 tokens, 16 a call, as `jaxdl sample` does; PyTorch calls its model a token, in inference mode:
@@ -49,6 +51,7 @@ WORK = {
 }
 TORCH = {
     "train": ("eager", "fused", "fused time-major", "fused compiled"),
+    "narrow": ("eager", "fused", "fused time-major", "fused compiled"),
     "write": (
         "eager",
         "eager on one thread",
@@ -66,8 +69,8 @@ def tokens(work: Work, path: str) -> None:
     np.savez(path, tokens=(1 + np.cumsum(steps, 1) % (work.vocabulary - 1)).astype(np.int32))
 
 
-def config_of(work: Work, path: str) -> dict[str, Any]:
-    """jaxdl's language model, data and optimiser."""
+def config_of(work: Work, path: str, compute: str = "float32") -> dict[str, Any]:
+    """jaxdl's language model, data and optimiser, computing in this type."""
     model = dict(name="language_model", vocabulary=work.vocabulary, hidden=work.hidden)
     return dict(
         data=dict(source="arrays", train=path),
@@ -75,6 +78,7 @@ def config_of(work: Work, path: str) -> dict[str, Any]:
         task=dict(name="language_modeling"),
         optimizer=dict(name="adam", learning_rate=1e-3),
         training=dict(batch_size=work.batch, epochs=1),
+        precision=dict(compute=compute),
     )
 
 
@@ -105,8 +109,8 @@ def jaxdl_write(work: Work, path: str) -> Callable[[int], object]:
     return steps
 
 
-def torch_train(work: Work, path: str, how: str) -> Callable[[int], object]:
-    """Steps of the same network and optimiser in PyTorch."""
+def torch_train(work: Work, path: str, how: str, narrow: bool) -> Callable[[int], object]:
+    """Steps of the same network and optimiser in PyTorch, in bfloat16 if `narrow`."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -143,7 +147,9 @@ def torch_train(work: Work, path: str, how: str) -> Callable[[int], object]:
         nonlocal step
         for _ in range(n):
             x, y = batches[step % len(batches)]
-            loss = F.cross_entropy(apply(x).reshape(-1, work.vocabulary), y)
+            with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+                logits = apply(x).reshape(-1, work.vocabulary)
+            loss = F.cross_entropy(logits.float(), y)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -206,7 +212,7 @@ def torch_write(work: Work, path: str, how: str) -> Callable[[int], object]:
 def variants(name: str, do: str, path: str) -> list[Variant]:
     """jaxdl and every way of PyTorch."""
     work = WORK[name]
-    steps = work.steps if do == "train" else work.tokens
+    steps = work.tokens if do == "write" else work.steps
 
     def command(framework: str, how: str) -> list[str]:
         return [sys.executable, __file__, name, "--do", do, "--serve", framework, how, path]
@@ -219,8 +225,12 @@ def ready(name: str, do: str, framework: str, how: str, path: str) -> Callable[[
     """What a variant's process times."""
     work = WORK[name]
     if framework == "jaxdl":
-        return steps_of(config_of(work, path)) if do == "train" else jaxdl_write(work, path)
-    return {"train": torch_train, "write": torch_write}[do](work, path, how)
+        if do == "write":
+            return jaxdl_write(work, path)
+        return steps_of(config_of(work, path, "bfloat16" if do == "narrow" else "float32"))
+    if do == "write":
+        return torch_write(work, path, how)
+    return torch_train(work, path, how, narrow=do == "narrow")
 
 
 def main() -> None:
@@ -228,7 +238,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work", nargs="*", choices=[[], *WORK], help="by default both")
-    parser.add_argument("--do", nargs="+", choices=("train", "write"), default=("train", "write"))
+    parser.add_argument("--do", nargs="+", choices=TORCH, default=(*TORCH,))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,14 +1,16 @@
 """Kernels: arithmetic that XLA alone computes slowly, with gradients written by hand.
 
-Convolution and its back ends, batch norm, pooling, recurrences. They know JAX: no Flax, no
-parameters, no settings. Only models call them, and only by the names below: to add one, write a
-pure function in a file here, with its equations and source in the docstring, and export it here.
+Convolution and its back ends, products of matrices, batch norm, pooling, recurrences. They know
+JAX: no Flax, no parameters, no settings. Only models call them, and only by the names below: to add
+one, write a pure function in a file here, with its equations and source in the docstring, and
+export it here.
 """
 
 from __future__ import annotations
 
 from jaxdl.kernels.batch_norm import batch_norm_inference, batch_norm_training
 from jaxdl.kernels.convolution import conv
+from jaxdl.kernels.matmul import dot_general
 from jaxdl.kernels.onednn import FOREIGN_CALLS, portable
 from jaxdl.kernels.pooling import (
     adaptive_average_pool,
@@ -31,6 +33,7 @@ __all__ = [
     "channels_first",
     "conv",
     "cudnn_lstm",
+    "dot_general",
     "local_response_norm",
     "max_pool",
     "portable",

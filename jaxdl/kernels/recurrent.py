@@ -20,12 +20,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import rnn as cudnn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
+
+from jaxdl.kernels.matmul import in_bfloat16, matmul, product
 
 State = tuple[Float[Array, "batch hidden"], ...]  # h, and c of an LSTM
 Mask = Bool[Array, "time batch"]
 Arrays = tuple[jax.Array, ...]
 CellName = Literal["lstm", "gru", "rnn"]
+
+_FEW = 500  # tokens, of which a one-hot product in bfloat16 is faster than a gather
 
 
 # ---- One layer in one direction
@@ -296,12 +301,12 @@ def _recur_fwd(
     # new arrays and fill them with zeros first.
     time = len(z)
     scale = _by_gate(cell.scales, len(wh), z.dtype)
-    scaled_wh = wh * scale
+    scaled_wh = (wh * scale).astype(wh.dtype)
 
     def step(k: jax.Array, loop: Any) -> Any:
         state, z, states, saved = loop
         t = time - 1 - k if reverse else k
-        new, gates, extra = cell.forward(z[t] * scale, state[0] @ scaled_wh, state)
+        new, gates, extra = cell.forward(z[t] * scale, matmul(state[0], scaled_wh), state)
         new = _unless_padding(mask, t, new, state)
         return new, *_write((z, states, saved), t, (gates, new, extra))
 
@@ -335,13 +340,14 @@ def _recur_bwd(cell: Cell, reverse: bool, residuals: Any, cotangents: Any) -> An
         dstate = (dh + doutputs[t], *others)
         whole, direct = cell.backward(dstate, jax.tree.map(lambda x: x[t], coefficients))
         direct = _unless_padding(mask, t, direct, dstate)
-        dh = direct[0] + (slopes[t] * cell.gate_gradients(whole)) @ wh_transposed
+        dh = direct[0] + matmul(slopes[t] * cell.gate_gradients(whole), wh_transposed)
         return (dh, *direct[1:]), _write(dstates, t, whole)
 
     start = (dlast, tuple(map(jnp.zeros_like, after)))
     dfirst, dstates = lax.fori_loop(0, time, step, start)
     dp = slopes * cell.gate_gradients(dstates)
-    dwh = lax.dot_general(before[0], dp, (((0, 1), (0, 1)), ((), ())))
+    h, dp_rows = (x.reshape(-1, x.shape[-1]) for x in (before[0], dp))
+    dwh = product(h, dp_rows.astype(wh.dtype), turn_a=True).astype(wh.dtype)
     return cell.input_gradient(dp, dstates, coefficients), dwh, dfirst, None
 
 
@@ -402,7 +408,7 @@ def scan_layers(
       cell: 'lstm', 'gru' or 'rnn'.
       layers: the weights.
       x: inputs, or token ids, which stand for one-hot inputs.
-      states: to start from, of each layer and direction.
+      states: to start from, of each layer and direction, of any type.
       mask: False at padding.
 
     Returns:
@@ -413,23 +419,31 @@ def scan_layers(
     for layer in layers:
         outputs = []
         for direction, weights in enumerate(layer):
-            z, state = _project(x, weights), states[len(last)]
-            y, state = kernel(z, weights.recurrent, state, mask, reverse=direction == 1)
-            outputs.append(y)
+            wh, state = weights.recurrent, states[len(last)]
+            # Where oneDNN multiplies in bfloat16, all else is in float32, at which XLA is faster.
+            dtype = jnp.float32 if in_bfloat16(state[0], wh) else wh.dtype
+            state = tuple(s.astype(dtype) for s in state)
+            y, state = kernel(_project(x, weights, dtype), wh, state, mask, reverse=direction == 1)
+            outputs.append(y.astype(wh.dtype))
             last.append(state)
         x = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, -1)
     return x, last
 
 
-def _project(x: jax.Array, weights: Weights) -> jax.Array:
-    """Inputs of all time steps times the input weights, plus the bias.
+def _project(x: jax.Array, weights: Weights, dtype: DTypeLike) -> jax.Array:
+    """Inputs of all time steps times the input weights, plus the bias, in this type.
 
     For token ids, rows are gathered. The gradient adds them up one by one, which takes a CPU a
-    tenth of the time of a one-hot product with 66 tokens, and less with more.
+    tenth of the time of a one-hot product with 66 tokens, and less with more. oneDNN's one-hot
+    product takes less than either, if tokens are few.
     """
     if jnp.issubdtype(x.dtype, jnp.integer):
-        return (weights.input + weights.bias)[x]
-    return x @ weights.input + weights.bias
+        tokens = len(weights.input)
+        one_hot = jax.nn.one_hot(x, tokens, dtype=weights.input.dtype)
+        if tokens > _FEW or not in_bfloat16(one_hot, weights.input):
+            return (weights.input + weights.bias).astype(dtype)[x]
+        x = one_hot
+    return matmul(x.astype(dtype), weights.input) + weights.bias.astype(dtype)
 
 
 def cudnn_lstm(
@@ -444,7 +458,7 @@ def cudnn_lstm(
     if jnp.issubdtype(x.dtype, jnp.integer):
         x = jax.nn.one_hot(x, inputs, dtype=layers[0][0].input.dtype)
     lengths = jnp.full(batch, time) if mask is None else jnp.sum(mask, 0)
-    h, c = (jnp.stack(arrays) for arrays in zip(*states, strict=True))
+    h, c = (jnp.stack(arrays).astype(jnp.float32) for arrays in zip(*states, strict=True))
     bidirectional = len(layers[0]) == 2
     y, *last = cudnn.lstm(
         jnp.swapaxes(x, 0, 1), h, c, _packed(layers), lengths.astype(jnp.int32),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdl.kernels import max_pool
-from jaxdl.models.layers import BatchNorm, Conv, check_images
+from jaxdl.models.layers import BatchNorm, Conv, Dense, check_images
 
 # The variances of standardised CIFAR-10 training images along `_basis`: rows are the mean of 2x2
 # pixels, the difference of rows, that of columns and that of diagonals; columns are grey, red
@@ -82,7 +82,7 @@ class Airbench(nn.Module):
             x = nn.gelu(norm()(conv(width)(x), train=train))
         x = jnp.max(x, axis=(1, 2))
         start = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # as PyTorch's
-        return nn.Dense(self.outputs, use_bias=False, kernel_init=start)(x) / 9
+        return Dense(self.outputs, use_bias=False, kernel_init=start)(x) / 9
 
 
 def _fixed(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -8,7 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxdl.kernels import adaptive_average_pool, channels_first, local_response_norm, max_pool
-from jaxdl.models.layers import Conv, check_images, dropout
+from jaxdl.models.layers import Conv, Dense, check_images, dropout
 
 _pool = functools.partial(max_pool, window=3, stride=2)
 
@@ -84,7 +84,7 @@ class AlexNetClassifier(nn.Module):
         self, x: Float[Array, "batch features"], train: bool
     ) -> Float[Array, "batch {self.outputs}"]:
         """(batch, features) -> (batch, outputs)."""
-        dense = functools.partial(nn.Dense, kernel_init=_uniform)
+        dense = functools.partial(Dense, kernel_init=_uniform)
         for name in ("1", "4"):
             x = dropout(self.dropout, train)(x)
             x = nn.relu(dense(self.hidden, name=name)(x))
@@ -143,6 +143,6 @@ class AlexNetGrouped(nn.Module):
         x = _pool(conv(x, 256, 3, 2, "conv5"))
         x = channels_first(adaptive_average_pool(x, 6))
         for name in ("fc6", "fc7"):
-            x = nn.relu(nn.Dense(4096, kernel_init=normal, bias_init=one, name=name)(x))
+            x = nn.relu(Dense(4096, kernel_init=normal, bias_init=one, name=name)(x))
             x = dropout(self.dropout, train)(x)
-        return nn.Dense(self.outputs, kernel_init=normal, name="fc8")(x)
+        return Dense(self.outputs, kernel_init=normal, name="fc8")(x)

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Num
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Module, draw_for_batch
+from jaxdl.models.layers import Dense, Module, draw_for_batch
 from jaxdl.models.mlp import ACTIVATIONS, Activation
 
 
@@ -104,7 +104,7 @@ def _perceptron(
     sizes: tuple[int, ...], activation: Activation, name: str
 ) -> Callable[[Array], Array]:
     """Dense layers of the module that calls this, with a nonlinearity between them."""
-    layers = [nn.Dense(size, name=f"{name}_{i}") for i, size in enumerate(sizes)]
+    layers = [Dense(size, name=f"{name}_{i}") for i, size in enumerate(sizes)]
 
     def apply(x: Array) -> Array:
         for i, layer in enumerate(layers):

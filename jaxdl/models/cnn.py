@@ -6,7 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import BatchNorm, Conv
+from jaxdl.models.layers import BatchNorm, Conv, Dense
 
 
 class MnistCNN(nn.Module):
@@ -55,6 +55,6 @@ class MnistCNN(nn.Module):
         for width, kernel, stride in zip(self.widths, self.kernels, self.strides, strict=True):
             x = normalised(Conv(width, (kernel, kernel), stride, use_bias=False)(x))
         x = x.reshape(len(x), -1)
-        x = normalised(nn.Dense(self.dense, use_bias=False)(x))
+        x = normalised(Dense(self.dense, use_bias=False)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.outputs)(x)
+        return Dense(self.outputs)(x)

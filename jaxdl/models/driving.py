@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
 from jaxdl.kernels import max_pool
-from jaxdl.models.layers import Conv, check_images, dropout
+from jaxdl.models.layers import Conv, Dense, check_images, dropout
 from jaxdl.models.motion import block_motion
 from jaxdl.models.recurrent import Recurrent
 
@@ -19,7 +19,7 @@ from jaxdl.models.recurrent import Recurrent
 # hardly learn (He et al. 2015, "Delving deep into rectifiers", section 2.2).
 _he = nn.initializers.he_normal()
 _Conv = functools.partial(Conv, kernel_init=_he)
-_Dense = functools.partial(nn.Dense, kernel_init=_he)
+_Dense = functools.partial(Dense, kernel_init=_he)
 
 
 class PilotNet(nn.Module):
@@ -47,7 +47,7 @@ class PilotNet(nn.Module):
         x = PilotNetConvolutions(name="convolutions")(x)
         for size in (100, 50, 10):
             x = nn.relu(_Dense(size)(dropout(self.dropout, train)(x)))
-        return nn.Dense(1)(x)[:, 0]
+        return Dense(1)(x)[:, 0]
 
 
 class PilotNetConvolutions(nn.Module):
@@ -90,7 +90,7 @@ class PilotNetLSTM(nn.Module):
         frames = nn.relu(_Dense(100)(dropout(self.dropout, train)(frames)))
         frames = dropout(self.dropout, train)(frames).reshape(*x.shape[:2], -1)
         seen, _ = Recurrent(self.hidden, name="lstm")(frames, train=train)
-        return nn.Dense(1)(seen[:, -1])[:, 0]
+        return Dense(1)(seen[:, -1])[:, 0]
 
 
 class MotionLSTM(nn.Module):
@@ -131,7 +131,7 @@ class MotionLSTM(nn.Module):
         moved = jnp.concatenate([moved / size, jnp.log(size)], axis=-1).astype(x.dtype)
         moved = dropout(self.dropout, train)(nn.relu(_Dense(self.hidden)(moved)))
         seen, _ = Recurrent(self.hidden, name="lstm")(moved, train=train)
-        return nn.Dense(1)(seen[:, -1])[:, 0]
+        return Dense(1)(seen[:, -1])[:, 0]
 
 
 class DeepTesla(nn.Module):
@@ -152,7 +152,7 @@ class DeepTesla(nn.Module):
         for _ in range(3):
             x = nn.relu(_Conv(8, (3, 3), 3, padding=2)(x))
         x = max_pool(x, window=4, stride=2)
-        return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
+        return Dense(1)(x.reshape(len(x), -1))[:, 0]
 
 
 def _check_clips(x: Array, least: int) -> None:

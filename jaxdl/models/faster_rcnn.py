@@ -26,7 +26,7 @@ from jaxdl.models.detector import (
     anchors,
     cell_boxes,
 )
-from jaxdl.models.layers import Conv, Module, check_images, draw_for_batch
+from jaxdl.models.layers import Conv, Dense, Module, check_images, draw_for_batch
 from jaxdl.models.resnet import Trunk
 
 Images = Float[Array, "batch height width channels"]
@@ -275,7 +275,7 @@ class TwoMLPHead(nn.Module):
         """(n, features) -> (n, hidden)."""
         for name in ("fc6", "fc7"):
             init = nn.initializers.lecun_uniform()
-            x = nn.relu(nn.Dense(self.hidden, kernel_init=init, name=name)(x))
+            x = nn.relu(Dense(self.hidden, kernel_init=init, name=name)(x))
         return x
 
 
@@ -288,8 +288,8 @@ class BoxPredictor(nn.Module):
     def __call__(self, x: Float[Array, "n features"]) -> tuple[Array, Array]:
         """(n, features) -> (n, outputs) and (n, 4 outputs)."""
         small = nn.initializers.normal(0.001)
-        logits = nn.Dense(self.outputs, kernel_init=_start, name="cls_score")(x)
-        return logits, nn.Dense(4 * self.outputs, kernel_init=small, name="bbox_pred")(x)
+        logits = Dense(self.outputs, kernel_init=_start, name="cls_score")(x)
+        return logits, Dense(4 * self.outputs, kernel_init=small, name="bbox_pred")(x)
 
 
 # ---- Proposals

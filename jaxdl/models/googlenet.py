@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdl.kernels import adaptive_average_pool, channels_first, local_response_norm, max_pool
-from jaxdl.models.layers import BatchNorm, Conv, check_images, dropout
+from jaxdl.models.layers import BatchNorm, Conv, Dense, check_images, dropout
 
 # Table 1 of the paper: outputs of the 1x1, the 3x3 (reduced to, outputs), the 5x5 (likewise) and
 # the pooling branch; a row is a stage, after which max pooling halves the image.
@@ -90,7 +90,7 @@ class GoogLeNet(nn.Module):
                     )
                     heads.append(head(x, train))
         x = dropout(self.dropout, train)(jnp.mean(x, (1, 2)))
-        x = nn.Dense(self.outputs, name="fc")(x)
+        x = Dense(self.outputs, name="fc")(x)
         return jnp.stack([x, *heads], 1) if train and self.auxiliary else x
 
     def _has_head(self, block: str, train: bool) -> bool:
@@ -185,6 +185,6 @@ class Auxiliary(nn.Module):
         """(batch, height, width, channels) -> (batch, outputs)."""
         x = adaptive_average_pool(x, 4) if self.batch_norm else nn.avg_pool(x, (5, 5), (3, 3))
         x = channels_first(ConvNorm(128, 1, self.batch_norm, name="conv")(x, train))
-        x = nn.relu(nn.Dense(1024, name="fc1")(x))
+        x = nn.relu(Dense(1024, name="fc1")(x))
         x = dropout(self.dropout, train)(x)
-        return nn.Dense(self.outputs, name="fc2")(x)
+        return Dense(self.outputs, name="fc2")(x)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Conv, Module
+from jaxdl.models.layers import Conv, Dense, Module
 from jaxdl.models.recurrent import Recurrent
 
 Tokens = Integer[Array, "batch time"]
@@ -69,10 +69,10 @@ class Decoder(Module, kw_only=True):
                 raise UserError(
                     "config.model.tied: shares the embedding with the output; set embedding"
                 )
-            self.to_embedding = nn.Dense(self.embedding)
+            self.to_embedding = Dense(self.embedding)
             self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
         else:
-            self.output = nn.Dense(self.vocabulary)
+            self.output = Dense(self.vocabulary)
         self.drop = nn.Dropout(self.dropout)
 
     def read(self, states: Any, tokens: Tokens, train: bool) -> tuple[Array, Any]:
@@ -130,11 +130,11 @@ class Attentive(Decoder, kw_only=True):
         """Make the layers between memory and decoder."""
         super().setup()
         # LSTMs have two states a layer, others one.
-        self.first = nn.Dense(self.layers * self.hidden * (2 if self.cell == "lstm" else 1))
+        self.first = Dense(self.layers * self.hidden * (2 if self.cell == "lstm" else 1))
         if self.attention:
-            self.query = nn.Dense(self.hidden, use_bias=False)
-            self.key = nn.Dense(self.hidden, use_bias=False)
-            self.combine = nn.Dense(self.hidden)
+            self.query = Dense(self.hidden, use_bias=False)
+            self.key = Dense(self.hidden, use_bias=False)
+            self.combine = Dense(self.hidden)
 
     def remember(
         self,

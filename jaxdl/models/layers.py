@@ -15,11 +15,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError, check_choices
-from jaxdl.kernels import batch_norm_inference, batch_norm_training, conv
+from jaxdl.kernels import batch_norm_inference, batch_norm_training, conv, dot_general
 from jaxdl.types import DATA_AXIS
 
 # `nn.Conv`, computed by `jaxdl.kernels.conv`: same parameters, same arguments.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv)
+# `nn.Dense`, computed by `jaxdl.kernels.dot_general`, likewise.
+Dense = functools.partial(nn.Dense, dot_general=dot_general)
 
 
 class Module(nn.Module):

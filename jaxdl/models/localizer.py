@@ -14,7 +14,7 @@ from jaxdl import config as cfg
 from jaxdl.boxes import Located, decode_offsets
 from jaxdl.errors import UserError
 from jaxdl.kernels import adaptive_average_pool
-from jaxdl.models.layers import Module, check_images, dropout
+from jaxdl.models.layers import Dense, Module, check_images, dropout
 
 _TRUNK = "config.model.trunk"
 
@@ -110,9 +110,9 @@ class BoxHead(nn.Module):
         In R-CNN's code relative to the whole image, so that sides are positive.
         """
         x = adaptive_average_pool(x, self.grid).reshape(len(x), -1)
-        x = nn.relu(nn.Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="0")(x))
+        x = nn.relu(Dense(self.hidden, kernel_init=nn.initializers.he_normal(), name="0")(x))
         x = dropout(self.dropout, train)(x)
-        code = nn.Dense(4 * self.boxes, kernel_init=nn.initializers.zeros_init(), name="1")(x)
+        code = Dense(4 * self.boxes, kernel_init=nn.initializers.zeros_init(), name="1")(x)
         code = code.reshape(len(x), self.boxes, 4).astype(jnp.promote_types(x.dtype, jnp.float32))
         return decode_offsets(code, jnp.array([0, 0, 1, 1], code.dtype))
 

@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Float, Num
 
 from jaxdl.errors import UserError
-from jaxdl.models.layers import Module
+from jaxdl.models.layers import Dense, Module
 
 Activation = Literal["relu", "tanh", "sigmoid"]
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -52,14 +52,14 @@ class MLP(Module):
             raise UserError(f"config.model.dropout: must be in [0, 1), got {self.dropout}")
         x = x.reshape(len(x), -1)
         for size in self.hidden:
-            x = nn.Dense(
+            x = Dense(
                 size,
                 kernel_init=self._kernel(),
                 bias_init=nn.initializers.constant(self.hidden_bias),
             )(x)
             x = ACTIVATIONS[self.activation](x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = nn.Dense(1 if self.outputs is None else self.outputs, kernel_init=self._kernel())(x)
+        x = Dense(1 if self.outputs is None else self.outputs, kernel_init=self._kernel())(x)
         return x[:, 0] if self.outputs is None else x
 
     def _kernel(self) -> Callable[..., Array]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from jaxdl.models.layers import Module
+from jaxdl.models.layers import Dense, Module
 from jaxdl.models.recurrent import Recurrent
 
 
@@ -46,7 +46,7 @@ class PianoRollModel(Module):
             dropout=self.dropout,
             implementation=self.implementation,
         )
-        self.output = nn.Dense(self.keys)
+        self.output = Dense(self.keys)
         self.drop_input, self.drop = nn.Dropout(self.input_dropout), nn.Dropout(self.dropout)
 
     def __call__(

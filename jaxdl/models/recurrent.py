@@ -84,7 +84,7 @@ class Recurrent(Module):
             inputs = inputs.astype(dtype)
         if carry is None:
             carry = self.initialize_carry(len(inputs), dtype)
-        weights, states = jax.tree.map(lambda x: x.astype(dtype), (weights, carry))
+        weights = jax.tree.map(lambda x: x.astype(dtype), weights)
         x, mask = jnp.swapaxes(inputs, 0, 1), None if mask is None else jnp.transpose(mask)
 
         run = self._run(dtype)
@@ -94,7 +94,7 @@ class Recurrent(Module):
             if i:
                 x = Dropout(self.dropout, deterministic=False, batch_axis=1)(x)
             count = sum(map(len, group))
-            x, new = run(group, x, states[len(last) : len(last) + count], mask)
+            x, new = run(group, x, carry[len(last) : len(last) + count], mask)
             last += new
         carry = jax.tree.map(lambda x, like: x.astype(like.dtype), tuple(last), carry)
         return jnp.swapaxes(x, 0, 1), carry

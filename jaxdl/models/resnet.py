@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdl.errors import UserError
 from jaxdl.kernels import add_relu, max_pool
-from jaxdl.models.layers import BatchNorm, Conv, Module, check_images
+from jaxdl.models.layers import BatchNorm, Conv, Dense, Module, check_images
 
 Shortcut = Literal["A", "B"]
 Features = Float[Array, "batch height width channels"]
@@ -201,7 +201,7 @@ def _stages(
 def _classify(x: Array, outputs: int) -> Array:
     """The mean over the image, and a dense layer that starts as in Goyal et al. 2017, 5.1."""
     start = nn.initializers.normal(0.01)
-    return nn.Dense(outputs, kernel_init=start, name="fc")(jnp.mean(x, (1, 2)))
+    return Dense(outputs, kernel_init=start, name="fc")(jnp.mean(x, (1, 2)))
 
 
 class ResNet(Module):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxdl.errors import UserError
 from jaxdl.models.language import embedded
-from jaxdl.models.layers import Module
+from jaxdl.models.layers import Dense, Module
 from jaxdl.models.recurrent import Recurrent
 
 
@@ -84,4 +84,4 @@ class SequenceClassifier(Module, kw_only=True):
             y = total / jnp.maximum(1, jnp.sum(real, axis=1, keepdims=True))
         else:
             y = jnp.max(jnp.where(real[..., None], y, -jnp.inf), axis=1)
-        return nn.Dense(self.outputs)(drop(y))
+        return Dense(self.outputs)(drop(y))

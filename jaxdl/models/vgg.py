@@ -8,7 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxdl.kernels import adaptive_average_pool, channels_first, max_pool
-from jaxdl.models.layers import BatchNorm, Conv, Module, check_images, dropout
+from jaxdl.models.layers import BatchNorm, Conv, Dense, Module, check_images, dropout
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _COUNTS: dict[int, tuple[int, int, int, int, int]] = {
@@ -96,6 +96,6 @@ class VGGClassifier(nn.Module):
         """(batch, features) -> (batch, outputs)."""
         start = nn.initializers.normal(0.01)
         for name in ("0", "3"):
-            x = nn.relu(nn.Dense(self.hidden, kernel_init=start, name=name)(x))
+            x = nn.relu(Dense(self.hidden, kernel_init=start, name=name)(x))
             x = dropout(self.dropout, train)(x)
-        return nn.Dense(self.outputs, kernel_init=start, name="6")(x)
+        return Dense(self.outputs, kernel_init=start, name="6")(x)

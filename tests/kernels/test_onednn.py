@@ -1,4 +1,4 @@
-"""oneDNN's convolutions and batch norm against XLA's own; and that nothing needs them."""
+"""oneDNN's convolutions, products and batch norm against XLA's own; and that nothing needs them."""
 
 import functools
 import logging
@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxdl.hlo import Program
-from jaxdl.kernels import batch_norm_training, onednn, portable
+from jaxdl.kernels import CELLS, Weights, batch_norm_training, onednn, portable, scan_layers
 from jaxdl.kernels.convolution import conv
 from jaxdl.kernels.eigen import EIGEN
 from jaxdl.kernels.geometry import NHWC, PLAIN, Geometry, forward
+from jaxdl.kernels.matmul import matmul
+from jaxdl.models.layers import Dense
 
 needed = pytest.mark.skipif(not onednn.available(), reason="needs the extra onednn")
 
@@ -130,6 +132,77 @@ def test_bfloat16_is_summed_in_float32(case):
         expected = PLAIN[name](*wide, shape, geometry)
         assert got.dtype == jnp.bfloat16 and got.shape == expected.shape
         np.testing.assert_allclose(got.astype(jnp.float32), expected, rtol=2**-8, atol=1e-4)
+
+
+TURNS = [(False, False), (True, False), (False, True), (True, True)]
+
+
+@needed
+@pytest.mark.parametrize("kind", ["float32", pytest.param("bfloat16", marks=narrow)])
+@pytest.mark.parametrize("turn_a, turn_b", TURNS)
+def test_products_of_matrices_are_those_of_numpy_and_counted(kind, turn_a, turn_b):
+    a, b = (x.astype(kind) for x in arrays((9, 5), (5, 7)))
+    expected = np.asarray(a, np.float64) @ np.asarray(b, np.float64)
+    a, b = a.T if turn_a else a, b.T if turn_b else b
+    function = functools.partial(
+        onednn.matmul, turn_a=turn_a, turn_b=turn_b, dtype=jnp.dtype("float32")
+    )
+    np.testing.assert_allclose(function(a, b), expected, rtol=1e-5, atol=1e-5)
+    text = jax.jit(function).lower(a, b).compiler_ir("hlo").as_hlo_text()
+    assert Program.of(text).flops == {{"float32": "f32", "bfloat16": "bf16"}[kind]: 2 * 9 * 5 * 7}
+
+
+def by_dense(x, kernel, bias):
+    y = Dense(len(bias)).apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    return jnp.sum(jnp.sin(y.astype(jnp.float32)))
+
+
+def by_recurrence(cell):
+    def loss(x, wx, wh):
+        weights = [[Weights(wx, wh, jnp.ones(wh.shape[1], x.dtype))]]
+        state = [(jnp.ones((x.shape[1], len(wh))),) * CELLS[cell].states]
+        y, last = scan_layers(cell, weights, x, state, jnp.arange(6)[:, None] < jnp.array([6, 4]))
+        assert y.dtype == x.dtype
+        return jnp.sum(jnp.sin(y.astype(jnp.float32))) + jnp.sum(last[0][0])
+
+    return loss
+
+
+PRODUCTS = {
+    "dense": (by_dense, (6, 2, 3), (3, 8), (8,)),
+    "lstm": (by_recurrence("lstm"), (6, 2, 3), (3, 32), (8, 32)),
+    "gru": (by_recurrence("gru"), (6, 2, 3), (3, 24), (8, 24)),
+}
+
+
+@narrow
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_gradients_through_products_in_bfloat16_are_those_of_float32(name, always):
+    loss, *shapes = PRODUCTS[name]
+    wide = arrays(*shapes)
+    x = [a.astype(jnp.bfloat16) for a in wide]
+    gradients = jax.jit(jax.grad(lambda *x: loss(*x).astype(jnp.float32), (0, 1, 2)))
+    assert "@jaxdl_onednn_matmul" in gradients.lower(*x).as_text()
+    for got, expected in zip(gradients(*x), gradients(*wide), strict=True):
+        assert got.dtype == jnp.bfloat16
+        error = np.linalg.norm(got.astype(jnp.float32) - expected)
+        assert error <= 0.02 * np.linalg.norm(expected)
+
+
+@narrow
+def test_a_product_in_bfloat16_can_be_differentiated_twice_and_mapped(always):
+    a, b = (x.astype(jnp.bfloat16) for x in arrays((4, 3), (3, 2)))
+
+    def twice(a, b):
+        def loss(a):
+            return jnp.sum(jnp.sin(matmul(a, b).astype(jnp.float32)))
+
+        return jax.grad(lambda a: jnp.sum(jax.grad(loss)(a).astype(jnp.float32) ** 2))(a)
+
+    with portable():
+        expected = twice(a, b).astype(jnp.float32)
+    several = jax.jit(jax.vmap(twice, (0, None)))(jnp.stack([2 * a, a]), b)
+    np.testing.assert_allclose(several[1].astype(jnp.float32), expected, rtol=0.05, atol=0.05)
 
 
 @needed
