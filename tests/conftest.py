@@ -1,15 +1,18 @@
 """Checks every annotation of jaxdl, shapes included, while the tests run."""
 
+import compileall
 import os
 import tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
+from beartype_checked import quick_jaxtyped
 
-_HOOK = install_import_hook("jaxdl", "beartype_checked.checked")
+_HOOK = jaxtyping.install_import_hook("jaxdl", "beartype_checked.checked")
+jaxtyping.jaxtyped = quick_jaxtyped  # by this name the hook decorates with it
 
 # Many tests compile what others did, some in subprocesses: a third of the time is saved. Each
 # session starts from nothing, so no program compiled earlier helps.
@@ -30,6 +33,10 @@ def pytest_configure(config):
     """Compile fast rather than well, except for the trainings of the slow suite."""
     if config.option.markexpr == "not slow":
         os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_FAST_COMPILATION])
+    # As pip does, so that none of the many processes of the tests does even where Python writes no
+    # bytecode: it takes each a second.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        compileall.compile_dir(ROOT / "jaxdl", quiet=2)
 
 
 ROOT = Path(__file__).parent.parent

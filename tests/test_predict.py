@@ -209,16 +209,16 @@ def test_where_nothing_is_found_that_is_said(boxes_run, predict, digit_run):
 def test_a_figure(run, digit_run, predict, tmp_path, request):
     found = request.getfixturevalue(run)
     workdir = found[0] if isinstance(found, tuple) else found
-    file = tmp_path / "new" / "figure.png"
-    status, _, err = predict(workdir, digit_run[1], "--figure", file)
+    file, images = tmp_path / "new" / "figure.png", sorted(digit_run[1].iterdir())[:5]
+    status, _, err = predict(workdir, *images, "--figure", file)
     assert (status, err) == (0, "")
     with Image.open(file) as figure:
         assert np.asarray(figure).std() > 10 and figure.width > 800
     file.write_text("a year's work")
-    status, out, err = predict(workdir, digit_run[1], "--figure", file)
+    status, out, err = predict(workdir, *images, "--figure", file)
     assert (status, out) == (2, "") and err.count("\n") == 1 and "--force" in err
     assert file.read_text() == "a year's work"
-    assert predict(workdir, digit_run[1], "--figure", file, "--force")[0] == 0
+    assert predict(workdir, *images, "--figure", file, "--force")[0] == 0
     with Image.open(file) as figure:
         assert figure.width > 800
 

@@ -1,11 +1,14 @@
 """The commands and the code of the READMEs, run as they stand, on small data and for two steps."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import config as cfg
+from jaxdl.cli.main import main
 from jaxdl.configs import shipped
 from jaxdl.overrides import override
 from jaxdl.training.build import NODES
@@ -146,7 +150,21 @@ def overrides(words):
 
 
 def run(words, folder, **environment):
-    """Run a command in a folder, as a user would; what it printed."""
+    """Run a command in a folder, as a user would; what it printed.
+
+    One of jaxdl runs in this process, where JAX need not be imported anew, unless it sets variables
+    of the environment.
+    """
+    if words[0] == "jaxdl" and not environment:
+        out, err = StringIO(), StringIO()
+        with contextlib.chdir(folder), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main(words[1:])
+            except SystemExit as stop:
+                assert not stop.code, f"{' '.join(words)}\n{out.getvalue()}{err.getvalue()}"
+        return out.getvalue()
+    if "XLA_FLAGS" in environment:  # beside those of the tests
+        environment["XLA_FLAGS"] += f" {os.environ.get('XLA_FLAGS', '')}"
     python = [sys.executable, "-P", "-m", "jaxdl"] if words[0] == "jaxdl" else [sys.executable]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(

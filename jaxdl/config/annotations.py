@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jaxdl.errors import UserError, own_line, reason, suggestion
@@ -29,10 +30,16 @@ def argument_types(thing: Callable[..., Any]) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for target in (thing, thing.__init__) if inspect.isclass(thing) else (thing,):  # type: ignore[misc]
         try:
-            hints |= get_type_hints(target)
+            hints |= _type_hints(target) if isinstance(target, Hashable) else get_type_hints(target)
         except Exception:  # an annotation that only a type checker can read
             continue
     return hints
+
+
+@functools.cache
+def _type_hints(target: Hashable) -> dict[str, Any]:
+    """Evaluated once: a config asks for them again and again, and each is text to be compiled."""
+    return get_type_hints(target)
 
 
 def checked(thing: Callable[..., Any], arguments: Mapping[str, Any], path: str) -> dict[str, Any]:

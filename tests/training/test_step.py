@@ -44,6 +44,9 @@ def batches(k, size=12, seed=0):
     }
 
 
+quick = functools.partial(jit, once=True)  # one program, where op by op is a hundred
+
+
 def at(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
@@ -52,7 +55,9 @@ def start(module, seed=0, **options):
     model = jaxdl.functional(module)
     step = jaxdl.make_step(model, TASK, OPTIMIZER, **options)
     ema = options.get("ema_decay") is not None
-    return step, jaxdl.init(model, TASK, OPTIMIZER, at(batches(1), 0), seed, ema=ema)
+    batch = at(batches(1), 0)
+    begin = quick(lambda: jaxdl.init(model, TASK, OPTIMIZER, batch, seed, ema=ema))
+    return step, begin()
 
 
 def assert_close(a, b, rtol=1e-5, atol=1e-6):
@@ -70,9 +75,9 @@ def test_a_step_is_the_optimiser_on_the_mean_loss():
     def loss(params):
         return TASK.loss(MLP(outputs=3).apply({"params": params}, batch["features"]), batch).mean()
 
-    value, grads = jax.value_and_grad(loss)(state.params)
+    value, grads = quick(jax.value_and_grad(loss))(state.params)
     updates, _ = OPTIMIZER.update(grads, state.opt_state, state.params)
-    new, summary = step(state, batch)
+    new, summary = quick(step)(state, batch)
     assert_close(new.params, optax.apply_updates(state.params, updates))
     np.testing.assert_allclose(summary["loss"], value, rtol=1e-6)
     np.testing.assert_allclose(summary["grad_norm"], optax.tree.norm(grads), rtol=1e-6)
@@ -86,6 +91,7 @@ def test_padding_changes_nothing():
         k: jnp.concatenate([v, v[:5] * 0 + (9 if k == "features" else 0)]) for k, v in batch.items()
     }
     padded["mask"] = jnp.arange(17) < 12
+    step = quick(step)
     assert_close(step(state, batch), step(state, padded))
 
 
@@ -118,7 +124,7 @@ def test_repeat_stops_behind_a_step_that_is_not_finite():
     step, state = start(MLP(outputs=3))
     several = batches(6)
     several["features"] = several["features"].at[2, 0, 0].set(jnp.nan)
-    got, summaries = jaxdl.repeat(step)(state, several)
+    got, summaries = quick(jaxdl.repeat(step))(state, several)
     assert got.step == 3
     assert summaries["finite"].tolist() == [True, True, False, False, False, False]
 
@@ -129,7 +135,8 @@ def test_accumulate_is_the_plain_step(parts, padded):
     step, state = start(MLP(outputs=3, hidden=(5,)), ema_decay=0.9)
     batch = at(batches(1), 0)
     batch["mask"] = jnp.arange(12) < 12 - padded
-    assert_close(jaxdl.accumulate(step, parts)(state, batch), step(state, batch), atol=1e-5)
+    whole = quick(step)(state, batch)
+    assert_close(quick(jaxdl.accumulate(step, parts))(state, batch), whole, atol=1e-5)
 
 
 def test_accumulate_with_batch_norm_of_equal_parts_is_the_plain_step():
@@ -137,13 +144,14 @@ def test_accumulate_with_batch_norm_of_equal_parts_is_the_plain_step():
     part = at(batches(1, size=6), 0)
     # Part i takes every third example, so each of the three parts is `part` itself.
     whole = {k: jnp.repeat(v, 3, axis=0) for k, v in part.items()}
-    assert_close(jaxdl.accumulate(step, 3)(state, whole), step(state, whole), rtol=1e-4, atol=1e-5)
+    expected, got = quick(step)(state, whole), quick(jaxdl.accumulate(step, 3))(state, whole)
+    assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_accumulate_averages_running_statistics():
     step, state = start(Normed())
     batch = at(batches(1), 0)
-    plain, parts = step(state, batch)[0], jaxdl.accumulate(step, 3)(state, batch)[0]
+    plain, parts = (quick(f)(state, batch)[0] for f in (step, jaxdl.accumulate(step, 3)))
     stats = [s.model_state["batch_stats"]["BatchNorm_0"]["mean"] for s in (plain, parts)]
     np.testing.assert_allclose(*stats, rtol=1e-5, atol=1e-6)
 
@@ -152,7 +160,8 @@ def test_accumulate_draws_another_dropout_mask_for_each_part():
     step, state = start(MLP(outputs=3, hidden=(64,), dropout=0.5))
     part = at(batches(1, size=6), 0)
     whole = {k: jnp.repeat(v, 2, axis=0) for k, v in part.items()}
-    once, twice = step(state, part)[1]["loss"], jaxdl.accumulate(step, 2)(state, whole)[1]["loss"]
+    once = quick(step)(state, part)[1]["loss"]
+    twice = quick(jaxdl.accumulate(step, 2))(state, whole)[1]["loss"]
     assert abs(once - twice) > 1e-4
 
 
@@ -174,7 +183,7 @@ def test_combinators_compose():
     columns, rows = at(batches(1, size=30), 0), jnp.arange(24).reshape(2, 12)
     fetch = lambda state, rows: {k: v[rows] for k, v in columns.items()}  # noqa: E731
     composed = jaxdl.repeat(jaxdl.gather_batch(jaxdl.accumulate(step, 4), fetch))
-    expected = state
+    expected, step = state, quick(step)
     for i in (0, 1):
         expected, _ = step(expected, fetch(None, rows[i]))
     assert_close(jax.jit(composed)(state, rows)[0], expected, atol=1e-5)
@@ -183,16 +192,18 @@ def test_combinators_compose():
 def test_seeds_train_together_under_vmap():
     model = jaxdl.functional(MLP(outputs=3, hidden=(5,), dropout=0.5))
     step, batch = jaxdl.make_step(model, TASK, OPTIMIZER), at(batches(1), 0)
-    each = [jaxdl.init(model, TASK, OPTIMIZER, batch, seed) for seed in (0, 1, 2)]
+    begin = quick(lambda seed: jaxdl.init(model, TASK, OPTIMIZER, batch, seed))
+    each = [begin(seed) for seed in (0, 1, 2)]
     together = jax.tree.map(lambda *x: jnp.stack(x), *each)
-    got, _ = jax.vmap(step, in_axes=(0, None))(together, batch)
+    got, _ = quick(jax.vmap(step, in_axes=(0, None)))(together, batch)
+    step = quick(step)
     for i, state in enumerate(each):
         assert_close(at(got, i), step(state, batch)[0])
 
 
 def test_average_follows_the_parameters():
     step, state = start(MLP(outputs=3), ema_decay=0.75)
-    new, _ = step(state, at(batches(1), 0))
+    new, _ = quick(step)(state, at(batches(1), 0))
     expected = jax.tree.map(lambda a, w: 0.75 * a + 0.25 * w, state.params, new.params)
     assert_close(new.eval_params, expected)
 
@@ -217,7 +228,8 @@ def head_alone(groups=HEAD_ALONE, ema_decay=0.9, precision=None, **node):
         trained=functools.partial(optim.trained, node),
     )
     batch = at(batches(1), 0)
-    return step, jaxdl.init(model, TASK, optimizer, batch, ema=True, precision=precision)
+    begin = functools.partial(jaxdl.init, model, TASK, optimizer, ema=True, precision=precision)
+    return step, quick(begin)(batch)
 
 
 def gradient_of_the_head(params, batch):
@@ -474,12 +486,12 @@ def test_rows_that_begin_start_as_the_model_does():
 
 
 def test_accumulate_with_a_carry_is_the_plain_step(reading):
-    _, plain, state = reading
-    both = jit(jaxdl.accumulate(plain, 2), once=True)
+    compiled, plain, state = reading
+    both = quick(jaxdl.accumulate(plain, 2))
     expected, got = state, state
     for piece in text(2)[1]:
         piece["mask"] = jnp.arange(4) < 3
-        expected, same = plain(expected, piece)
+        expected, same = compiled(expected, piece)
         got, summary = both(got, piece)
         assert_close((got, summary), (expected, same))
 
