@@ -53,3 +53,6 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     say(f"wrote {options.output}; look at it, and try:")
     say(f"    {command.replace('train', 'check', 1).partition(' --workdir')[0]}")
     say(f"    {command}")
+    for path in data.to_predict:
+        workdir = command.partition(" --workdir ")[2]
+        say(f"    jaxdl predict --workdir {workdir} {shlex.quote(path)}")

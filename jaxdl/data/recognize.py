@@ -84,9 +84,14 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     found = _recognize(here, target, kind)
     if here == path:
         return found
-    name = places_of(found.source)[0]
-    below = found.settings[name].removeprefix(here)
-    return replace(found, settings={**found.settings, name: path.rstrip("/") + below})
+    address = path.rstrip("/")
+    settings = {
+        name: address + value.removeprefix(here)
+        if name in places_of(found.source) and value is not None
+        else value
+        for name, value in found.settings.items()
+    }
+    return replace(found, settings=settings)
 
 
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
@@ -97,13 +102,13 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         return _recognize(str(Path(path, inner.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
-    table = _table_at(place)
-    if (target or kind) and table is None:
+    tables, others = _tables_at(place)
+    if (target or kind) and not tables:
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
-    if table is not None:
-        return recognize_table(
-            path if place == table else str(Path(path, table.name)), target, kind
-        )
+    if tables:
+        within = place not in tables.values()
+        paths = {r: str(Path(path, table.name)) if within else path for r, table in tables.items()}
+        return recognize_table(paths, target, kind, others)
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
     if (folders := _voc_folders(place)) is not None:
@@ -148,22 +153,46 @@ def _entries(place: Path) -> list[Path]:
     return [*place.iterdir()] if place.is_dir() else []
 
 
-def _table_at(place: Path) -> Path | None:
-    """The table that a path is, or the only one in a folder without anything else to read."""
+def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
+    """The table that a path is, or those in a folder without anything else to read.
+
+    Returns:
+      The tables by role, and the names of further ones that are of no split.
+    """
     if place.suffix.lower() in TABLES and place.is_file():
-        return place
+        return {"train": place}, []
     if place.suffix.lower() == ".json" and place.is_file():
-        return place if has_records(user_files.read(place, "csv")) else None
+        return {"train": place} if has_records(user_files.read(place, "csv")) else {}, []
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
     if not tables or any(entry.is_dir() for entry in entries):
-        return None
-    if len(tables) > 1:
+        return {}, []
+    if len(tables) == 1:
+        return {"train": tables[0]}, []
+    by_role = _by_role(tables)
+    if "train" not in by_role:
         raise UserError(
             f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
-            "the one to learn from; a part of it is held out"
+            "the one to learn from, of which a part is held out, or call them train and test"
         )
-    return tables[0]
+    return by_role, [table.name for table in tables if table not in by_role.values()]
+
+
+def _by_role(files: Sequence[Path]) -> dict[str, Path]:
+    """The files that are called as splits are, or with such a word in their names."""
+    for role_of in (lambda stem: ROLES.get(stem.lower()), role_in):
+        roles = dict[str, Path]()
+        for file in files:
+            role = role_of(file.stem)
+            if role in roles:
+                raise UserError(
+                    f"{file} and {roles[role].name} are both the {role} split; keep one"
+                )
+            if role is not None:
+                roles[role] = file
+        if "train" in roles:
+            return roles
+    return {}
 
 
 def _looks_like_a_table(file: Path) -> bool:

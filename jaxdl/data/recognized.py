@@ -19,12 +19,14 @@ class Recognized:
       settings: the source's.
       splits: the splits that it reads, with images and boxes lazily.
       notes: what was found, and what was decided by rules, one line each.
+      to_predict: paths of data beside it that has no labels, which a trained model can predict.
     """
 
     source: str
     settings: dict[str, Any]
     splits: Mapping[str, Table]
     notes: tuple[str, ...] = ()
+    to_predict: tuple[str, ...] = ()
 
 
 def counted(splits: Mapping[str, Table]) -> str:

@@ -222,6 +222,46 @@ def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
     assert found.source == "csv" and found.settings["path"].endswith("t.csv")
 
 
+def test_tables_that_are_called_as_splits_are_those(table, tmp_path, refuses):
+    rows = [f"{i},{i % 3},{'xyz'[i % 3]}" for i in range(1, 30)]
+    for name in ("my-train.csv", "my-valid.csv", "my-test.csv"):
+        table("a,b,kind", *rows, name=name)
+    found = recognize(str(tmp_path))
+    assert [*found.splits] == ["train", "validation", "test"] and found.to_predict == ()
+    assert found.settings["path"] == str(tmp_path / "my-train.csv")
+    assert "test_fraction" not in found.settings and found.settings["label"] == "kind"
+    table("a,b,kind", *rows, name="other-train.csv")
+    with refuses("are both the train split"):
+        recognize(str(tmp_path))
+
+
+def test_a_test_table_without_the_target_tells_it_and_is_left_to_be_predicted(table, tmp_path):
+    rows = [(i, i % 2, i * 0.7 % 3, "ab"[i // 7 % 2]) for i in range(1, 40)]
+    table(
+        "Id,Survived,Fare,Port", *("{},{},{:.2f},{}".format(*row) for row in rows), name="train.csv"
+    )
+    table("Id,Fare,Port", *(f"{i},{fare:.2f},{port}" for i, _, fare, port in rows), name="test.csv")
+    table("Id,Survived", *(f"{i},0" for i, *_ in rows), name="sample_submission.csv")
+    found = recognize(str(tmp_path))
+    assert (found.settings["label"], found.settings["features"]) == ("Survived", ("Fare",))
+    assert {role: len(t) for role, t in found.splits.items()} == {"train": 31, "test": 8}
+    assert found.to_predict == (str(tmp_path / "test.csv"),)
+    told = "\n".join(found.notes)
+    assert "as test.csv lacks it" in told and "does not read sample_submission.csv" in told
+    assert "test.csv has no 'Survived', so it is left to be predicted" in told
+
+
+def test_columns_that_a_split_lacks_are_left_out(table, tmp_path, refuses):
+    table("a,b,y", *(f"{i},{i * i % 7},{i * 1.5}" for i in range(30)), name="train.csv")
+    table("b,y", *(f"{i},{i * 1.5}" for i in range(9)), name="test.csv")
+    found = recognize(str(tmp_path), "y")
+    assert found.settings["features"] == ("b",) and len(found.splits["test"]) == 9
+    assert any("a (not in test.csv)" in note for note in found.notes)
+    table("c", *map(str, range(9)), name="test.csv")
+    with refuses("no column of numbers", "'a': not in test.csv"):
+        recognize(str(tmp_path))
+
+
 def test_texts_hold_out_their_end_unless_it_has_characters_of_its_own(tmp_path):
     (tmp_path / "book.txt").write_text("once upon a time " * 100)
     found = recognize(str(tmp_path))

@@ -91,6 +91,14 @@ def test_what_it_writes_can_be_trained(kind, init, tmp_path):
     check_shapes(build_experiment(config))
 
 
+def test_what_has_no_labels_is_predicted_by_the_last_command(init, tmp_path):
+    KINDS["classes"](tmp_path / "data")
+    (tmp_path / "data" / "table.csv").rename(tmp_path / "data" / "train.csv")
+    (tmp_path / "data" / "test.csv").write_text("a,b\n1,2\n")
+    out = init("data")[1]
+    assert out.endswith("    jaxdl predict --workdir runs/my_config data/test.csv\n")
+
+
 def test_arrays_by_keras_names(init, tmp_path):
     images, labels = RNG.integers(0, 256, (64, 28, 28), np.uint8), np.arange(64)[:, None] % 10
     for x, grey in ((images, ("image",)), (images[..., None] / np.float32(255), None)):

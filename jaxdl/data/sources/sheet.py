@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ class Sheet:
       delimiter: between two cells; empty where the cells have types.
       decimal: before the decimals of a number.
       unit: what is counted: 'line', or 'row' or 'object' where there are no lines.
+      later: further files, each as the number of its first row and its path.
     """
 
     path: str
@@ -65,6 +67,7 @@ class Sheet:
     delimiter: str
     decimal: str
     unit: str = "line"
+    later: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def read(
@@ -166,8 +169,26 @@ class Sheet:
         """The position of each column in a row."""
         return {name: i for i, name in enumerate(self.header)}
 
+    def joined(self, others: Sequence[Sheet], names: Sequence[str]) -> Sheet:
+        """The rows of this file and then of others, with the columns of these names alone.
+
+        Args:
+          others: in their order.
+          names: of columns that all have.
+        """
+        sheets = [self, *others]
+        ends = accumulate(len(sheet.rows) for sheet in sheets)
+        return replace(
+            self,
+            header=[*names],
+            rows=[[*row] for sheet in sheets for row in zip(*map(sheet.cells, names), strict=True)],
+            lines=[line for sheet in sheets for line in sheet.lines],
+            later=tuple(zip(ends, (sheet.path for sheet in others), strict=False)),
+        )
+
     def _where(self, row: int) -> str:
-        return f"csv: {self.path} {self.unit} {self.lines[row]}"
+        path = [self.path, *(path for first, path in self.later if first <= row)][-1]
+        return f"csv: {path} {self.unit} {self.lines[row]}"
 
     def cells(self, name: str) -> list[str]:
         """A column as it stands in the file."""
