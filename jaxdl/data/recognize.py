@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,31 @@ import numpy as np
 
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
-from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder, places_of
+from jaxdl.data.recognize_images import recognize_images, refuse_masks
 from jaxdl.data.recognize_table import Kind, recognize_table
-from jaxdl.data.recognized import Recognized, counted, named, unseen
+from jaxdl.data.recognized import Recognized, counted, each_class, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
+from jaxdl.data.sources.label_tables import column_of_images, read_labels
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
-from jaxdl.data.splits import ROLES, UNSPLIT_TEST, role_in
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table, described
 from jaxdl.data.validation import validate
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, printable
 from jaxdl.remote import local_path
 
-_LOOKED_AT = 50  # images, for their size and colors
-_IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
 _LINES = 20  # of a text, that are looked at
 _FEW = 20  # images, of which none is held out
 _VOC_IMAGES = ("images", "jpegimages", "imgs")  # folders
-# Folders of pictures of classes pixel by pixel, and of the images that these are of.
-_MASKS = re.compile(
-    r"(?:.*[ _-])?(?:masks?|segmentations?|segmentationclass|labelmaps?|trimaps?|annotations?|"
-    r"ground[ _-]?truths?|gt)",
-    re.I,
-)
-_PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
@@ -122,7 +113,7 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         return _boxes("coco", path, usual)
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
-        _refuse_masks(path, place, pictures)
+        refuse_masks(path, place, pictures)
         if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
             raise UserError(
                 f"{path}: its texts have the names of its images; if they are YOLO's labels, list "
@@ -136,7 +127,7 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                     f"{path}: has neither images nor .txt files; for other texts, give a "
                     f"pattern, such as '{path}/*.md'"
                 )
-            return _images(path, texts)
+            return recognize_images(path, place, pictures, texts)
     if place.suffix.lower() == ".npz":
         return _arrays(path)
     if remedy := _OTHERS.get(place.suffix.lower()):
@@ -165,34 +156,23 @@ def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
         return {"train": place} if has_records(user_files.read(place, "csv")) else {}, []
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
-    if not tables or any(entry.is_dir() for entry in entries):
+    if not tables or any(entry.is_dir() for entry in entries) or _names_images(place, tables):
         return {}, []
     if len(tables) == 1:
         return {"train": tables[0]}, []
-    by_role = _by_role(tables)
-    if "train" not in by_role:
+    roles = by_role(tables)
+    if "train" not in roles:
         raise UserError(
             f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
             "the one to learn from, of which a part is held out, or call them train and test"
         )
-    return by_role, [table.name for table in tables if table not in by_role.values()]
+    return roles, [table.name for table in tables if table not in roles.values()]
 
 
-def _by_role(files: Sequence[Path]) -> dict[str, Path]:
-    """The files that are called as splits are, or with such a word in their names."""
-    for role_of in (lambda stem: ROLES.get(stem.lower()), role_in):
-        roles = dict[str, Path]()
-        for file in files:
-            role = role_of(file.stem)
-            if role in roles:
-                raise UserError(
-                    f"{file} and {roles[role].name} are both the {role} split; keep one"
-                )
-            if role is not None:
-                roles[role] = file
-        if "train" in roles:
-            return roles
-    return {}
+def _names_images(place: Path, tables: Sequence[Path]) -> bool:
+    """Whether one of some tables has a column of images beside it."""
+    find = ImageFinder(place)
+    return bool(find.images) and any(column_of_images(find, read_labels(t)) for t in tables)
 
 
 def _looks_like_a_table(file: Path) -> bool:
@@ -205,31 +185,6 @@ def _looks_like_a_table(file: Path) -> bool:
         return 1 + counts.pop() if len(counts) == 1 else 1
 
     return len(lines) > 1 and (columns("\t") > 1 or max(columns(","), columns(";")) > 2)
-
-
-def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
-    """Refuse images beside masks of the same names: their folders are not classes.
-
-    Images are in a folder with a usual name, or in the one that the masks' is called after, such as
-    train beside train_masks.
-    """
-
-    within = {file: file.relative_to(place).parts[:-1] for file in pictures}
-    of_masks = {parts for parts in within.values() if any(map(_MASKS.fullmatch, parts))}
-    beside = {tuple(OF_MASK.sub("", part) for part in parts) for parts in of_masks}
-
-    def is_pictured(parts: tuple[str, ...]) -> bool:
-        return parts in beside or any(map(_PICTURED.fullmatch, parts))
-
-    masks = {file.stem for file, parts in within.items() if parts in of_masks}
-    images = {f.stem for f, parts in within.items() if parts not in of_masks and is_pictured(parts)}
-    of_images = [name for name in masks if images & {name, OF_MASK.sub("", name)}]
-    if masks and 2 * len(of_images) >= len(masks):
-        raise UserError(
-            f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
-            "segmentation is not supported. Supported are classification (a folder for each "
-            "class), detection (boxes of COCO, YOLO or Pascal VOC) and captions"
-        )
 
 
 def _texts_of_classes(place: Path) -> int:
@@ -313,38 +268,6 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     return Recognized(source, settings, splits, notes)
 
 
-def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
-    """Images in folders by class; small ones in memory, large ones decoded when needed.
-
-    Args:
-      path: of the folder.
-      texts: that lie in it, too.
-    """
-    splits = images(path, crop=Crop(size=32))
-    each = _each_class(path, splits)
-    column = splits["train"].columns["image"]
-    places = np.unique(np.linspace(0, len(column) - 1, _LOOKED_AT).astype(int))
-    files = [column.encoded.root / column.encoded.paths[i] for i in places]
-    with user_files.reading("images", path):
-        looked = [pixels.read(file, 3) for file in files]
-    height, width = np.median([image.shape[:2] for image in looked], axis=0)
-    grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
-    side = int(min(height, width))
-    notes: tuple[str, ...] = (
-        f"images: {counted(splits)}, {each}",
-        f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
-    )
-    if texts:
-        notes += (f"leaves out the texts in it: {named([file.name for file in texts])}",)
-    settings: dict[str, Any] = {"path": path}
-    if side <= _IN_MEMORY:
-        settings["size"] = max(side, 8)
-    else:
-        seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
-        settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
-    return Recognized("images", settings | ({"channels": 1} if grey else {}), splits, notes)
-
-
 def _arrays(path: str) -> Recognized:
     """Arrays of inputs and outputs, of which a part is held out if they are not split."""
     found = read_npz(Path(path).expanduser())
@@ -382,21 +305,11 @@ def _arrays(path: str) -> Recognized:
     return Recognized("arrays", settings, splits, tuple(notes))
 
 
-def _each_class(path: str, splits: Mapping[str, Table]) -> str:
-    """`in 2 classes: cat 20, dog 20`."""
-    classes = splits["train"].classes
-    if len(classes) < 2:
-        raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
-    counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
-    each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
-    return f"in {len(classes)} classes: {named(each)}"
-
-
 def _text_folders(path: str) -> Recognized:
     """Texts in folders by class."""
     splits = text_folders(path)
     notes = (
-        f"texts: {counted(splits)}, {_each_class(path, splits)}",
+        f"texts: {counted(splits)}, {each_class(path, splits)}",
         "predicts the folder of a text; to continue all of them as one text, set "
         "config.data.source=text",
     )

@@ -11,7 +11,7 @@ from jaxdl.data import user_files
 from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.parquet import Unread
-from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number
+from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number, likely_delimiter
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
 
@@ -20,8 +20,6 @@ _ROLES = {"class": "label", "number": "target"}
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
 _CLASS_NAMES = ("label", "class")  # of a column whose whole numbers are classes
 _SENTENCE, _PROSE = 4, 7  # words on average: more than a name, and than a date or an address
-_DELIMITERS = "\t;|,"
-_LOOKED_AT = 10_000  # characters, for the delimiter
 _USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
 _NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
 _GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
@@ -67,7 +65,7 @@ def recognize_table(
             f"{sheet.path}: no column to predict among {named(sheet.header)}; they number the "
             "rows, or hold lists and objects"
         )
-    labelled = {r: each for r, each in others.items() if _has(each, target or texts[0])}
+    labelled = {r: each for r, each in others.items() if has(each, target or texts[0])}
     settings |= {role: each.path for role, each in labelled.items()}
     if target is None:
         return _texts(texts[0], settings)
@@ -80,7 +78,7 @@ def recognize_table(
     if others:
         sheet = sheet.joined([*labelled.values()], [n for n in sheet.header if n not in absent])
         texts = [name for name in texts if name not in absent]
-    settings[_ROLES[kind] if kind else _role(sheet, target)] = target
+    settings[_ROLES[kind] if kind else role_of(sheet, target)] = target
     if (group := _group(sheet, target)) is not None:
         settings["group"] = group
     left_out = _inputs(sheet, settings, texts, [target, group], absent)
@@ -132,7 +130,7 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
         encoding = user_files.not_utf_8(Path(path)) or "utf-8"
     if encoding != "utf-8":
         settings["encoding"] = encoding
-    delimiter = _delimiter(path, encoding)
+    delimiter = likely_delimiter(path, encoding)
     if delimiter != ",":
         settings["delimiter"] = delimiter
     sheet = Sheet.read(path, delimiter, encoding)
@@ -140,31 +138,6 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
         settings["decimal"] = ","
         sheet = Sheet.read(path, delimiter, encoding, decimal=",")
     return sheet, settings
-
-
-def _delimiter(path: str, encoding: str) -> str:
-    """What divides the first lines into equally many cells, and the header into most.
-
-    Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
-    divide where nothing else does.
-    """
-    text = user_files.read(Path(path), "csv", encoding)
-    if re.match(r"sep=.\n", text):
-        return text[4]
-    text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
-    lines = re.sub(r'"[^"]*"', "", text[:_LOOKED_AT]).split("\n")[:-1] or [text]
-
-    if path.lower().endswith(".tsv") and "\t" in lines[0]:
-        return "\t"
-    words = {len(line.split()) for line in lines if line.strip()}
-    if not {*_DELIMITERS} & {*lines[0]} and len(lines) > 1 and len(words) == 1 < max(words):
-        return " "
-
-    def cells(sign: str) -> tuple[bool, int]:
-        counts = {line.count(sign) for line in lines if line.strip()}
-        return len(counts) == 1, lines[0].count(sign)
-
-    return max(_DELIMITERS, key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def _has_decimal_commas(sheet: Sheet) -> bool:
@@ -211,16 +184,16 @@ def _words(cells: list[str]) -> float:
 def _guessed(sheet: Sheet, texts: list[str], others: Sequence[Sheet]) -> tuple[str | None, str]:
     """The column to predict, and why: one that another split lacks, or the likeliest of all."""
     for other in others:
-        lacking = [name for name in sheet.header if not _has(other, name)]
-        if (target := _likeliest(sheet, lacking, texts)) is not None:
+        lacking = [name for name in sheet.header if not has(other, name)]
+        if (target := likeliest(sheet, lacking, texts)) is not None:
             return target, f"as {Path(other.path).name} lacks it; see --target and --kind"
     return (
-        _likeliest(sheet, sheet.header, texts),
+        likeliest(sheet, sheet.header, texts),
         "by its name or place; see --target and --kind",
     )
 
 
-def _likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | None:
+def likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | None:
     """Of columns the one to predict: one with a usual name, or else the last that is not text."""
     lower = {name.lower(): name for name in reversed(names)}
     usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
@@ -229,7 +202,7 @@ def _likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | No
     return next(iter([*usual, *others[::-1]]), None)
 
 
-def _has(sheet: Sheet, name: str) -> bool:
+def has(sheet: Sheet, name: str) -> bool:
     """Whether a table has a column with anything in it."""
     return name in sheet.header and any(sheet.cells(name))
 
@@ -239,7 +212,7 @@ def _only_numbers(name: str) -> bool:
     return name.lower() in _NUMBERED or bool(NAMELESS.fullmatch(name))
 
 
-def _role(sheet: Sheet, name: str) -> str:
+def role_of(sheet: Sheet, name: str) -> str:
     """Whether a column is a `label`, names or a few whole numbers, or a `target`, a number."""
     cells = [cell for cell in sheet.plain(name) if cell.lower() not in MISSING]
     different = len({*cells})

@@ -40,6 +40,55 @@ def test_small_images_are_kept_and_large_ones_decoded(tmp_path):
     assert "90×200 pixels, grey" in large.notes[1]
 
 
+def labelled(folder, where, rows):
+    """Images in a folder, and a table of their classes."""
+    for i in range(rows):
+        draw(folder / where / f"{i}.png")
+    return "".join(f"{i},{'xy'[i % 2]}\n" for i in range(rows))
+
+
+def test_images_with_a_table_of_their_classes(tmp_path, refuses):
+    rows = labelled(tmp_path, "train", 30)
+    labelled(tmp_path, "test", 4)
+    (tmp_path / "train.csv").write_text(f"id,kind\n{rows}")
+    (tmp_path / "test.csv").write_text("id\n0\n1\n")
+    (tmp_path / "sample_submission.csv").write_text("id,kind\n0,x\n1,x\n")
+    found = recognize(str(tmp_path))
+    assert found.source == "images" and found.splits["train"].classes == ("x", "y")
+    assert (found.settings["labels"], found.settings["label"]) == ("train.csv", "kind")
+    assert sum(map(len, found.splits.values())) == 30 and len(found.splits) == 2
+    assert found.to_predict == (str(tmp_path / "test"),)
+    assert "does not read sample_submission.csv, test.csv" in found.notes
+    (tmp_path / "train.csv").write_text("id,size\n" + "".join(f"{i},{i}.5\n" for i in range(30)))
+    with refuses("no column of classes among id, size"):
+        recognize(str(tmp_path))
+
+
+def test_images_and_their_table_side_by_side_or_a_table_for_each_split(tmp_path, refuses):
+    rows = labelled(tmp_path / "flat", ".", 12)
+    (tmp_path / "flat" / "labels.csv").write_text(f"id,kind\n{rows}")
+    assert recognize(str(tmp_path / "flat")).settings["labels"] == "labels.csv"
+    (tmp_path / "flat" / "more.csv").write_text(f"id,kind\n{rows}")
+    with refuses("labels.csv, more.csv name its images; call the one with their classes train.csv"):
+        recognize(str(tmp_path / "flat"))
+    for split in ("train", "val"):
+        rows = labelled(tmp_path / "two", f"{split}_images", 12)
+        (tmp_path / "two" / f"{split}_labels.csv").write_text(f"id,kind\n{rows}")
+    found = recognize(str(tmp_path / "two"))
+    assert found.settings["labels"] == {"train": "train_labels.csv", "validation": "val_labels.csv"}
+    assert {role: len(table) for role, table in found.splits.items()} == {
+        "train": 12, "validation": 12,
+    }  # fmt: skip
+
+
+def test_a_folder_of_images_without_classes_is_left_to_be_predicted(tmp_path):
+    pets(tmp_path / "train")
+    draw(tmp_path / "test" / "0.png")
+    found = recognize(str(tmp_path))
+    assert {*found.splits} == {"train", "test"} and found.settings["test_fraction"] == 0.2
+    assert found.to_predict == (str(tmp_path / "test"),)
+
+
 def boxes(folder, split, kinds=("red",), name=None):
     """A COCO file of four images, in Roboflow's layout or as named."""
     images, objects = [], []

@@ -36,6 +36,8 @@ _ONLY_BETWEEN_THOUSANDS = "'\u2019\u00a0\u202f"  # these stand in no number else
 _FEW = 20  # values of a column of names
 _SENTENCE = 4  # words: more than the name of a column has
 _LOOKED_AT = 1_000  # rows, for whether the header is one
+_DELIMITERS = "\t;|,"
+_BEGINNING = 10_000  # characters, for the delimiter
 _TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
 _NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "level_0", "nr", "no"})
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
@@ -186,7 +188,8 @@ class Sheet:
             later=tuple(zip(ends, (sheet.path for sheet in others), strict=False)),
         )
 
-    def _where(self, row: int) -> str:
+    def where(self, row: int) -> str:
+        """What to call a row in a message."""
         path = [self.path, *(path for first, path in self.later if first <= row)][-1]
         return f"csv: {path} {self.unit} {self.lines[row]}"
 
@@ -363,7 +366,7 @@ class Sheet:
             elif "," in first and is_number(first.replace(",", "")):
                 remedy = "set decimal=',' if that is what the comma is, or remove the commas"
             raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"{self.where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"finite number ({len(wrong)} cells are not); {remedy}"
             )
         return np.array(cells, np.float64)
@@ -375,7 +378,7 @@ class Sheet:
         if wrong:
             cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
             raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"{self.where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"whole number ({len(wrong)} cells are not); correct them"
             )
         return np.array([int(cell) for cell in cells], np.int64)
@@ -428,9 +431,36 @@ class Sheet:
                 "it as text, or leave the column out"
             )
         if "" in cells:
-            where = self._where(cells.index(""))
+            where = self.where(cells.index(""))
             raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
         return cells
+
+
+def likely_delimiter(path: str, encoding: str = "utf-8") -> str:
+    """What divides the first lines into equally many cells, and the header into most.
+
+    Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
+    divide where nothing else does.
+    """
+    if path.lower().endswith(TYPED):
+        return ","
+    text = user_files.read(Path(path), "csv", encoding)
+    if re.match(r"sep=.\n", text):
+        return text[4]
+    text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
+    lines = re.sub(r'"[^"]*"', "", text[:_BEGINNING]).split("\n")[:-1] or [text]
+
+    if path.lower().endswith(".tsv") and "\t" in lines[0]:
+        return "\t"
+    words = {len(line.split()) for line in lines if line.strip()}
+    if not {*_DELIMITERS} & {*lines[0]} and len(lines) > 1 and len(words) == 1 < max(words):
+        return " "
+
+    def cells(sign: str) -> tuple[bool, int]:
+        counts = {line.count(sign) for line in lines if line.strip()}
+        return len(counts) == 1, lines[0].count(sign)
+
+    return max(_DELIMITERS, key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def below_notes(text: str, delimiter: str) -> tuple[int, str]:
