@@ -14,11 +14,12 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.places import needs_folder, places_of
-from jaxdl.data.recognize_images import recognize_images, refuse_masks
+from jaxdl.data.recognize_images import recognize_images, refuse_masks, unlabelled_folders
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, each_class, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
 from jaxdl.data.sources.coco import coco, usual_pairs
+from jaxdl.data.sources.csv_boxes import csv_boxes, usual_tables
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
 from jaxdl.data.sources.label_tables import column_of_images, read_labels
@@ -111,6 +112,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if place.is_dir() and (pairs := usual_pairs(place)):
         usual = {"train": None, "validation": None, "test": None} | pairs
         return _boxes("coco", path, usual)
+    if place.is_dir() and (files := usual_tables(place)):
+        return _boxes("csv_boxes", path, {**files})
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
         refuse_masks(path, place, pictures)
@@ -160,7 +163,7 @@ def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
         return {}, []
     if len(tables) == 1:
         return {"train": tables[0]}, []
-    roles = by_role(tables)
+    roles = by_role(tables, place)
     if "train" not in roles:
         raise UserError(
             f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
@@ -248,7 +251,9 @@ def _voc_lists(place: Path) -> dict[str, Any]:
 
 def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     """Images with boxes, on a canvas of the usual image's shape."""
-    readers: dict[str, Callable[..., dict[str, Table]]] = {"coco": coco, "voc": voc, "yolo": yolo}
+    readers: dict[str, Callable[..., dict[str, Table]]] = {
+        each.__name__: each for each in (coco, csv_boxes, voc, yolo)
+    }
     read = readers[source]
     splits = read(path, size=(_LARGEST, _LARGEST), lazy=True, degenerate="drop", **settings)
     train = splits["train"].columns
@@ -265,7 +270,9 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
         notes += ("each image has one object; the task localization needs less than a detector",)
     held = {} if len(splits["train"]) < 5_000 else {"lazy": True}
     settings = {"path": path, "size": size, **settings, "degenerate": "drop", **held}
-    return Recognized(source, settings, splits, notes)
+    pictures = user_files.below(Path(path).expanduser(), pixels.SUFFIXES)
+    left = unlabelled_folders(path, splits, pictures)
+    return Recognized(source, settings, splits, notes, left)
 
 
 def _arrays(path: str) -> Recognized:

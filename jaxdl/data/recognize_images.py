@@ -89,7 +89,7 @@ def _labels(place: Path, pictures: Sequence[Path]) -> tuple[dict[str, Any], list
     naming = [file for file, sheet in sheets.items() if column_of_images(find, sheet)]
     if not naming:
         return {}, []
-    roles = by_role(naming) or {"train": _only(naming)}
+    roles = by_role(naming, place) or {"train": _only(naming)}
     train = sheets[roles["train"]]
     column = column_of_images(find, train)
     label = likeliest(train, [name for name in train.header if name != column], [])
@@ -138,8 +138,8 @@ def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> R
     """
     settings = {"path": path, **labels}
     splits = images(**settings, crop=Crop(size=32))
-    unlabelled = _unlabelled(path, splits, pictures)
-    if unlabelled and [*splits] == ["train"]:
+    left = unlabelled_folders(path, splits, pictures)
+    if left and [*splits] == ["train"]:
         settings["test_fraction"] = UNSPLIT_TEST
         splits = images(**settings, crop=Crop(size=32))
     each = each_class(path, splits)
@@ -161,10 +161,10 @@ def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> R
         seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
         settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
     settings |= {"channels": 1} if grey else {}
-    return Recognized("images", settings, splits, notes, unlabelled)
+    return Recognized("images", settings, splits, notes, left)
 
 
-def _unlabelled(
+def unlabelled_folders(
     path: str, splits: Mapping[str, Table], pictures: Sequence[Path]
 ) -> tuple[str, ...]:
     """The folders that are called as splits, and of whose images none is in one."""

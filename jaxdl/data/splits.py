@@ -31,12 +31,12 @@ def role_in(name: str) -> str | None:
     return roles.pop() if len(roles) == 1 else None
 
 
-def by_role(files: Sequence[Path]) -> dict[str, Path]:
-    """The files that are called as splits are, or with such a word in their names."""
-    for role_of in (lambda stem: ROLES.get(stem.lower()), role_in):
+def by_role(files: Sequence[Path], root: Path) -> dict[str, Path]:
+    """The files below a folder that are called as splits, or with such a word in their paths."""
+    for role_of in (lambda path: ROLES.get(path.stem.lower()), lambda path: role_in(str(path))):
         roles = dict[str, Path]()
         for file in files:
-            role = role_of(file.stem)
+            role = role_of(file.relative_to(root).with_suffix(""))
             if role in roles:
                 raise UserError(
                     f"{file} and {roles[role].name} are both the {role} split; keep one"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from jaxdl.data.images.pixels import SUFFIXES
+from jaxdl.data.splits import role_in
 from jaxdl.data.user_files import below, same_name
 from jaxdl.errors import UserError
 
@@ -26,6 +27,9 @@ class ImageFinder:
         self.folder = folder
         self.images = [str(file.relative_to(folder)) for file in below(folder, SUFFIXES)]
         self.folders = sorted({str(Path(image).parent) for image in self.images})
+        self._of_role: dict[str | None, list[str]] = {}
+        for each in self.folders:
+            self._of_role.setdefault(role_in(Path(each).name), []).append(each)
         self._by_stem: dict[str, list[str]] = {}
         for image in self.images:
             self._by_stem.setdefault(_forms(image)[-1][-1], []).append(image)
@@ -52,6 +56,15 @@ class ImageFinder:
             if found:
                 return (same or found)[0]
         return None
+
+    def in_split(self, name: str, role: str, where: str) -> str | None:
+        """The image of a name, best in a folder that is called as the split; None if it has none.
+
+        Raises:
+          UserError: several images have the name.
+        """
+        within = [f"{folder}/{name}" for folder in self._of_role.get(role, ())]
+        return self([*within, name], where) if name else None
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """The images that are none of these."""

@@ -94,11 +94,10 @@ def _rows(
             "names of the columns; write a first line with names"
         )
     numbers, classes = sheet.labels(_column_of_labels(sheet, column, label))
-    folders = [f for f in find.folders if role_in(Path(f).name) == role]
     rows = []
     for i, (cell, number) in enumerate(zip(sheet.cells(column), numbers.tolist(), strict=True)):
         where = sheet.where(i)
-        image = find([*(f"{folder}/{cell}" for folder in folders), cell], where) if cell else None
+        image = find.in_split(cell, role, where)
         if image is None:
             raise UserError(
                 f"{where}: no image {brief(cell)} below {find.folder}; add it, or remove the row"

@@ -73,9 +73,22 @@ class Sheet:
 
     @classmethod
     def read(
-        cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+        cls,
+        path: str,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        decimal: str = ".",
+        header: Sequence[str] | None = None,
     ) -> Sheet:
-        """Read a file; refuse what is not a table, naming the line."""
+        """Read a file; refuse what is not a table, naming the line.
+
+        Args:
+          path: of the file.
+          delimiter: between two cells; 'tab' for a tab.
+          encoding: of the file, as Python names it.
+          decimal: the decimal sign.
+          header: names of the columns of a file that begins with a row.
+        """
         if path.lower().endswith(TYPED):
             if (delimiter, encoding, decimal) != (",", "utf-8", "."):
                 raise UserError(
@@ -97,8 +110,9 @@ class Sheet:
             raise UserError(
                 message if message.startswith("csv") else f"csv: {path} {message}"
             ) from None
-        header = [*map(user_files.same_name, rows[0])] if rows else []
-        header, rows, lines = _without_blanks(header, rows[1:], lines[1:])
+        if header is None and rows:
+            header, rows, lines = [*map(user_files.same_name, rows[0])], rows[1:], lines[1:]
+        header, rows, lines = _without_blanks([*(header or ())], rows, lines)
         sheet = cls(path, header, rows, lines, delimiter, decimal)
         sheet._check()
         return sheet
