@@ -27,6 +27,7 @@ from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
+from jaxdl.data.sources.tunes import tunes
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, by_role, role_in
@@ -63,10 +64,11 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     """Read what a path names, by the source for it.
 
     Args:
-      path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays
-        (.npz), a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
-      target: of a table, the column to predict.
+      path: of a folder of images or texts in folders by class, or of images with a table of their
+        classes; of boxes in COCO's, YOLO's or Pascal VOC's format or in tables; of texts, tunes
+        (.abc), or tables; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays (.npz), a YOLO
+        description (.yaml), a text, or a pattern of texts; or an address of one.
+      target: of a table, the column to predict, or that of the classes of images.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
     Raises:
@@ -95,7 +97,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
     tables, others = _tables_at(place)
-    if (target or kind) and not tables:
+    labelled = place.is_dir() and user_files.below(place, TABLES, deep=False)
+    if not tables and (kind or (target and not labelled)):
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
     if tables:
         within = place not in tables.values()
@@ -122,6 +125,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                 f"{path}: its texts have the names of its images; if they are YOLO's labels, list "
                 "the classes in classes.txt, one per line; if captions, put all in one file"
             )
+        if len(user_files.below(place, (".abc",))) > max(len(pictures), len(texts)):
+            return _tunes(path)
         if _texts_of_classes(place) > len(pictures):
             return _text_folders(path)
         if len(pictures) >= len(texts):
@@ -130,7 +135,9 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                     f"{path}: has neither images nor .txt files; for other texts, give a "
                     f"pattern, such as '{path}/*.md'"
                 )
-            return recognize_images(path, place, pictures, texts)
+            return recognize_images(path, place, pictures, texts, target)
+    if place.suffix.lower() == ".abc":
+        return _tunes(path)
     if place.suffix.lower() == ".npz":
         return _arrays(path)
     if remedy := _OTHERS.get(place.suffix.lower()):
@@ -321,6 +328,24 @@ def _text_folders(path: str) -> Recognized:
         "config.data.source=text",
     )
     return Recognized("text_folders", {"path": path}, splits, notes)
+
+
+def _tunes(path: str) -> Recognized:
+    """Tunes, of which some are held out if there are many and the others have their characters."""
+    splits, settings = (
+        tunes(path, validation_fraction=0),
+        {"path": path, "validation_fraction": 0.0},
+    )
+    why = "they are few"
+    if len(splits["train"]) >= _FEW:
+        held = tunes(path)
+        if strange := unseen(held, "text"):
+            why = f"only some of them have {strange}"
+        else:
+            splits, settings, why = held, {"path": path}, ""
+    notes = [f"tunes: {counted(splits)}, in ABC notation"]
+    notes += [f"nothing is held out: {why}"] if why else []
+    return Recognized("tunes", settings, splits, tuple(notes))
 
 
 def _text(path: str) -> Recognized:

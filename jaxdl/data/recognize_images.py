@@ -18,11 +18,13 @@ from jaxdl.data.recognized import Recognized, counted, each_class, named
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.label_tables import column_of_images, read_labels
-from jaxdl.data.sources.sheet import TABLES
+from jaxdl.data.sources.sheet import TABLES, Sheet
 from jaxdl.data.splits import UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
+_FEWEST = 10  # times the rows of a table of classes, to be more than there are images
+_GUESSED = "by its name or place; see --target"
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LOOKED_AT = 50  # images, for their size and colors
 # Folders of pictures of classes pixel by pixel, and of the images that these are of.
@@ -35,7 +37,11 @@ _PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?
 
 
 def recognize_images(
-    path: str, place: Path, pictures: Sequence[Path], texts: Sequence[Path]
+    path: str,
+    place: Path,
+    pictures: Sequence[Path],
+    texts: Sequence[Path],
+    label: str | None = None,
 ) -> Recognized:
     """Images in folders by class, or with a table of their classes.
 
@@ -44,11 +50,14 @@ def recognize_images(
       place: the same.
       pictures: the images in it and below.
       texts: the texts there.
+      label: of a table, the column of the classes; by default as it looks.
 
     Raises:
       UserError: the source refuses them, or no column of the table is their classes.
     """
-    labels, notes = _labels(place, pictures)
+    labels, notes = _labels(place, label)
+    if label is not None and not labels:
+        raise UserError(f"{path}: no table names its images; leave --target out")
     found = _images(path, labels, pictures)
     if texts:
         notes.append(f"leaves out the texts in it: {named([file.name for file in texts])}")
@@ -80,33 +89,60 @@ def refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
         )
 
 
-def _labels(place: Path, pictures: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
     """The settings that say where the classes are, and the words for it; {} if in folders."""
     find, tables = ImageFinder(place), user_files.below(place, TABLES, deep=False)
     if not tables or _is_by_class(find.folders):
         return {}, []
     sheets = {file: read_labels(file) for file in tables}
-    naming = [file for file, sheet in sheets.items() if column_of_images(find, sheet)]
+    naming = [file for file, sheet in sheets.items() if _names_images(find, sheet)]
     if not naming:
-        return {}, []
+        raise UserError(
+            f"{place}: {named([file.name for file in tables])} has no column with the names of the "
+            "images; add one, or give each class a folder"
+        )
     roles = by_role(naming, place) or {"train": _only(naming)}
     train = sheets[roles["train"]]
-    column = column_of_images(find, train)
-    label = likeliest(train, [name for name in train.header if name != column], [])
-    if label is None or role_of(train, label) != "label":
+    label, why = label or _column(find, train), "as --target says" if label else _GUESSED
+    if label not in train.header:
+        train.require([label], [], [])
+    if role_of(train, label) != "label":
         raise UserError(
-            f"{train.path}: no column of classes among {named(train.header)}; images are learnt "
-            "with one class each"
+            f"{train.path}: column {label!r} holds numbers, not classes; images are learnt with "
+            "one class each: --target names another column"
         )
     labelled = {role: file.name for role, file in roles.items() if has(sheets[file], label)}
-    notes = [
-        f"reads the classes in {printable(label)!r} of {', '.join(labelled.values())} (by its name "
-        "or place; config.data.label names another column)"
-    ]
+    notes = [f"reads the classes in {printable(label)!r} of {', '.join(labelled.values())} ({why})"]
     if others := [file.name for file in tables if file.name not in labelled.values()]:
         notes.append(f"does not read {named(others)}")
     one = labelled["train"] if len(labelled) == 1 else labelled
     return {"labels": one, "label": label}, notes
+
+
+def _names_images(find: ImageFinder, sheet: Sheet) -> bool:
+    """Whether most rows of a table name an image each, and they are not few beside the images."""
+    column = column_of_images(find, sheet)
+    if column is None or _FEWEST * len(sheet.rows) < len(find.images):
+        return False
+    cells = sheet.cells(column)[:_LOOKED_AT]
+    return 2 * sum(bool(cell and find.named(cell)) for cell in {*cells}) >= len(cells)
+
+
+def _column(find: ImageFinder, sheet: Sheet) -> str:
+    """The likeliest column of the classes."""
+    others = [name for name in sheet.header if name != column_of_images(find, sheet)]
+    label = likeliest(sheet, others, [])
+    if label is None:
+        raise UserError(
+            f"{sheet.path}: no column of classes among {named(sheet.header)}; --target names it"
+        )
+    flags = [name for name in others if {*sheet.cells(name)} == {"0", "1"}]
+    if len(flags) > 1 and label in flags:
+        raise UserError(
+            f"{sheet.path}: columns {named(flags)} are 0 or 1; write the class of each image into "
+            "one column, or name one of them with --target"
+        )
+    return label
 
 
 def _only(naming: Sequence[Path]) -> Path:

@@ -60,8 +60,55 @@ def test_images_with_a_table_of_their_classes(tmp_path, refuses):
     assert found.to_predict == (str(tmp_path / "test"),)
     assert "does not read sample_submission.csv, test.csv" in found.notes
     (tmp_path / "train.csv").write_text("id,size\n" + "".join(f"{i},{i}.5\n" for i in range(30)))
-    with refuses("no column of classes among id, size"):
+    with refuses("column 'size' holds numbers, not classes", "--target names another"):
         recognize(str(tmp_path))
+    with refuses("has no column 'kind'"):
+        recognize(str(tmp_path), "kind")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("id,cat,dog", "{i},{a},{b}", "columns cat, dog are 0 or 1; write the class of each image"),
+        ("id,kind", "x{i},{a}", "labels.csv has no column with the names of the images"),
+        ("id,kind", "{i},same", "column 'kind' has only one value"),
+        ("id", "{i}", "no column of classes among id"),
+    ],
+)
+def test_a_table_that_does_not_tell_the_classes_is_one_line(tmp_path, refuses, header, row, told):
+    labelled(tmp_path, "train", 12)
+    rows = [row.format(i=i, a=i % 2, b=1 - i % 2) for i in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    with refuses(told):
+        recognize(str(tmp_path))
+
+
+def test_target_names_the_column_of_the_classes_of_images(tmp_path, refuses):
+    labelled(tmp_path / "some", ".", 20)
+    rows = "".join(f"{i},{i % 2},{'xyz'[i % 3]}\n" for i in range(20))
+    (tmp_path / "some" / "t.csv").write_text(f"id,label,kind\n{rows}")
+    assert recognize(str(tmp_path / "some")).splits["train"].classes == ("0", "1")
+    found = recognize(str(tmp_path / "some"), "kind")
+    assert (
+        found.splits["train"].classes == ("x", "y", "z") and "as --target says" in found.notes[-1]
+    )
+    with refuses("is not a table; leave --target"):
+        recognize(pets(tmp_path / "pets"), "kind")
+
+
+def test_tunes(tmp_path):
+    tune = "X:1\nM:4/4\nL:1/8\nK:G\nGABc | {} |\n\n"
+    (tmp_path / "a.abc").write_text(
+        "".join(tune.format("GABc"[i % 4] * (i + 1)) for i in range(20))
+    )
+    for path in (tmp_path, tmp_path / "a.abc"):
+        found = recognize(str(path))
+        assert (
+            found.source == "tunes"
+            and found.notes[0] == "tunes: 19 train, 1 validation, in ABC notation"
+        )
+    (tmp_path / "a.abc").write_text(tune.format("A") + tune.format("B"))
+    assert {*recognize(str(tmp_path)).splits} == {"train"}
 
 
 def test_images_and_their_table_side_by_side_or_a_table_for_each_split(tmp_path, refuses):

@@ -59,7 +59,25 @@ def text_folders(folder):
         file.write_text(f"{file.parent.name} is what I call it")
 
 
+def tunes(folder):
+    folder.mkdir()
+    each = (
+        f"X:{i}\nT:No. {i}\nM:4/4\nL:1/8\nK:G\nGA {'BcdA'[i % 4 :]} | GFED |\n\n" * 3
+        for i in range(20)
+    )
+    (folder / "some.abc").write_text("".join(each))
+
+
+def labelled_images(folder):
+    for i in range(20):
+        draw(folder / "train" / f"{i}.png")
+    rows = "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20))
+    (folder / "labels.csv").write_text(f"id,kind\n{rows}")
+
+
 KINDS = {
+    "tunes": tunes,
+    "images and labels": labelled_images,
     "small images": images(12),
     "large images": images(80),
     "boxes": boxes,
