@@ -18,6 +18,7 @@ from jaxdl.data.recognize_images import recognize_images, refuse_masks, unlabell
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, each_class, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
+from jaxdl.data.sources.captions import captions_in
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.csv_boxes import csv_boxes, usual_tables
 from jaxdl.data.sources.image_finder import ImageFinder
@@ -120,6 +121,12 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
         refuse_masks(path, place, pictures)
+        if pictures and (file := captions_in(place)):
+            raise UserError(
+                f"{path}: has captions in {file.name}; init writes no config for them, but there "
+                "is one: jaxdl train --config configs/captions_lstm.py --config.data.source="
+                f"captions --config.data.path={file} --config.data.images={pictures[0].parent}"
+            )
         if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
             raise UserError(
                 f"{path}: its texts have the names of its images; if they are YOLO's labels, list "
@@ -220,8 +227,14 @@ def _is_yolo(place: Path) -> bool:
     has_images = any((place / name).is_dir() for name in ("images", "train/images", DARKNET))
     beside = bool(user_files.below(place, pixels.SUFFIXES, deep=False))
     return description_in(place) is not None or (
-        class_list(place).is_file() and (has_images or beside)
+        class_list(place).is_file() and (has_images or beside) and _has_labels(place)
     )
+
+
+def _has_labels(place: Path) -> bool:
+    """Whether some text has the name of an image, as YOLO's labels do."""
+    images, texts = (user_files.below(place, each) for each in (pixels.SUFFIXES, (".txt",)))
+    return not {file.stem for file in images}.isdisjoint(file.stem for file in texts)
 
 
 def _voc_folders(place: Path) -> dict[str, Any] | None:

@@ -56,6 +56,10 @@ def recognize_images(
       UserError: the source refuses them, or no column of the table is their classes.
     """
     labels, notes = _labels(place, label)
+    above = {file.relative_to(place).parts[:-2][:1] for file in pictures}
+    if not labels and len(above) == 1 and (only := above.pop()) and not role_in(only[0]):
+        found = recognize_images(str(Path(path, *only)), Path(place, *only), pictures, [], label)
+        return replace(found, notes=(*found.notes, f"does not read what is beside {only[0]}"))
     if label is not None and not labels:
         raise UserError(f"{path}: no table names its images; leave --target out")
     found = _images(path, labels, pictures)

@@ -96,6 +96,31 @@ def test_target_names_the_column_of_the_classes_of_images(tmp_path, refuses):
         recognize(pets(tmp_path / "pets"), "kind")
 
 
+def test_the_only_folder_of_images_by_class_among_other_files(tmp_path):
+    pets(tmp_path / "images")  # as in CUB-200
+    (tmp_path / "classes.txt").write_text("1 cat\n2 dog\n")
+    (tmp_path / "train_test_split.txt").write_text("1 1\n2 0\n")
+    (tmp_path / "attributes").mkdir()
+    found = recognize(str(tmp_path))
+    assert (found.source, found.settings["path"]) == ("images", str(tmp_path / "images"))
+    assert found.notes[-1] == "does not read what is beside images"
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "results.csv", "annotations/captions_val.json"])
+def test_captions_are_told_with_their_config(tmp_path, refuses, name):
+    (tmp_path / "annotations").mkdir()
+    draw(tmp_path / "images" / "0.png")
+    contents = {
+        "captions.txt": "image,caption\n0.png,a dog\n",
+        "results.csv": "image_name| comment_number| comment\n0.png| 0| a dog\n",
+        "annotations/captions_val.json": '{"images": [{"id": 0, "file_name": "0.png"}], '
+        '"annotations": [{"image_id": 0, "caption": "a dog"}]}',
+    }
+    (tmp_path / name).write_text(contents[name])
+    with refuses("has captions in", "captions_lstm.py", f"path={tmp_path / name}", "images="):
+        recognize(str(tmp_path))
+
+
 def test_tunes(tmp_path):
     tune = "X:1\nM:4/4\nL:1/8\nK:G\nGABc | {} |\n\n"
     (tmp_path / "a.abc").write_text(
