@@ -14,7 +14,12 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.places import needs_folder, places_of
-from jaxdl.data.recognize_images import recognize_images, refuse_masks, unlabelled_folders
+from jaxdl.data.recognize_images import (
+    names_images,
+    recognize_images,
+    refuse_masks,
+    unlabelled_folders,
+)
 from jaxdl.data.recognize_table import Kind, recognize_table
 from jaxdl.data.recognized import Recognized, counted, each_class, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
@@ -23,7 +28,7 @@ from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.csv_boxes import csv_boxes, usual_tables
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
-from jaxdl.data.sources.label_tables import column_of_images, read_labels
+from jaxdl.data.sources.label_tables import read_labels
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
@@ -173,7 +178,7 @@ def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
         return {"train": place} if has_records(user_files.read(place, "csv")) else {}, []
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
-    if not tables or any(entry.is_dir() for entry in entries) or _names_images(place, tables):
+    if not tables or any(entry.is_dir() for entry in entries) or _are_of_images(place, tables):
         return {}, []
     if len(tables) == 1:
         return {"train": tables[0]}, []
@@ -186,10 +191,12 @@ def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
     return roles, [table.name for table in tables if table not in roles.values()]
 
 
-def _names_images(place: Path, tables: Sequence[Path]) -> bool:
-    """Whether one of some tables has a column of images beside it."""
+def _are_of_images(place: Path, tables: Sequence[Path]) -> bool:
+    """Whether one of some tables is of boxes or classes of images beside it."""
     find = ImageFinder(place)
-    return bool(find.images) and any(column_of_images(find, read_labels(t)) for t in tables)
+    if not find.images:
+        return False
+    return bool(usual_tables(place)) or any(names_images(find, read_labels(t)) for t in tables)
 
 
 def _looks_like_a_table(file: Path) -> bool:

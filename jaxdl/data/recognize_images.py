@@ -99,7 +99,7 @@ def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
     if not tables or _is_by_class(find.folders):
         return {}, []
     sheets = {file: read_labels(file) for file in tables}
-    naming = [file for file, sheet in sheets.items() if _names_images(find, sheet)]
+    naming = [file for file, sheet in sheets.items() if names_images(find, sheet)]
     if not naming:
         raise UserError(
             f"{place}: {named([file.name for file in tables])} has no column with the names of the "
@@ -123,7 +123,7 @@ def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
     return {"labels": one, "label": label}, notes
 
 
-def _names_images(find: ImageFinder, sheet: Sheet) -> bool:
+def names_images(find: ImageFinder, sheet: Sheet) -> bool:
     """Whether most rows of a table name an image each, and they are not few beside the images."""
     column = column_of_images(find, sheet)
     if column is None or _FEWEST * len(sheet.rows) < len(find.images):
@@ -161,10 +161,9 @@ def _only(naming: Sequence[Path]) -> Path:
 
 
 def _is_by_class(folders: Sequence[str]) -> bool:
-    """Whether folders of images are classes: several, not called as splits or as images."""
+    """Whether folders of images are classes: several, not called as splits."""
     names = {part for folder in folders for part in Path(folder).parts}
-    others = [name for name in names if not (role_in(name) or _PICTURED.fullmatch(name))]
-    return len(folders) > 1 and len(others) > 1
+    return len(folders) > 1 and sum(role_in(name) is None for name in names) > 1
 
 
 def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> Recognized:

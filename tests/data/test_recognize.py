@@ -83,6 +83,21 @@ def test_a_table_that_does_not_tell_the_classes_is_one_line(tmp_path, refuses, h
         recognize(str(tmp_path))
 
 
+def test_a_table_beside_folders_of_classes_is_no_table_of_classes(tmp_path):
+    for kind in ("cat_images", "dog_images"):
+        for i in range(12):
+            draw(tmp_path / kind / f"{i}.png")
+    (tmp_path / "notes.csv").write_text("who,when\nme,today\n")
+    assert recognize(str(tmp_path)).splits["train"].classes == ("cat_images", "dog_images")
+
+
+def test_boxes_in_a_table_without_header_beside_its_images(tmp_path):
+    labelled(tmp_path, ".", 12)
+    rows = "".join(f"{i}.png,1,1,9,9,ball\n" for i in range(12))
+    (tmp_path / "annotations.csv").write_text(rows)
+    assert recognize(str(tmp_path)).source == "csv_boxes"
+
+
 def test_target_names_the_column_of_the_classes_of_images(tmp_path, refuses):
     labelled(tmp_path / "some", ".", 20)
     rows = "".join(f"{i},{i % 2},{'xyz'[i % 3]}\n" for i in range(20))
