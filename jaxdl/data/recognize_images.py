@@ -97,7 +97,8 @@ def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
     """The settings that say where the classes are, and the words for it; {} if in folders."""
     find, tables = ImageFinder(place), user_files.below(place, TABLES, deep=False)
     if not tables or _is_by_class(find.folders):
-        return {}, []
+        unread = named([file.name for file in tables])
+        return {}, [f"does not read {unread}: the folders are the classes"] if tables else []
     sheets = {file: read_labels(file) for file in tables}
     naming = [file for file, sheet in sheets.items() if names_images(find, sheet)]
     if not naming:

@@ -88,7 +88,9 @@ def test_a_table_beside_folders_of_classes_is_no_table_of_classes(tmp_path):
         for i in range(12):
             draw(tmp_path / kind / f"{i}.png")
     (tmp_path / "notes.csv").write_text("who,when\nme,today\n")
-    assert recognize(str(tmp_path)).splits["train"].classes == ("cat_images", "dog_images")
+    found = recognize(str(tmp_path))
+    assert found.splits["train"].classes == ("cat_images", "dog_images")
+    assert found.notes[-1] == "does not read notes.csv: the folders are the classes"
 
 
 def test_boxes_in_a_table_without_header_beside_its_images(tmp_path):

@@ -142,7 +142,7 @@ class ClassFolders:
         return named
 
     def _labelled_ones(
-        self, folders: list[os.DirEntry[str]], role: Callable[[str], str | None]
+        self, folders: list[os.DirEntry[str]], role: Callable[[str], str | None], remedy: str = ""
     ) -> list[os.DirEntry[str]]:
         """The folders without those whose files have no class; a warning names these.
 
@@ -151,6 +151,7 @@ class ClassFolders:
         Args:
           folders: to choose from.
           role: the split that a name is of, if any.
+          remedy: what to do if one is a class, for the warning.
         """
 
         def is_bare(folder: os.DirEntry[str]) -> bool:
@@ -162,8 +163,8 @@ class ClassFolders:
         left = [folder for folder in left if below(Path(folder), self.suffixes)]
         if left:
             _log.warning(
-                "%s: left out %s, whose %ss are of no class; set splits={} if it is one",
-                *(self.source, some([f.path for f in left], 3, ", "), self.noun),
+                "%s: left out %s, whose %ss are of no class%s",
+                *(self.source, some([f.path for f in left], 3, ", "), self.noun, remedy),
             )
         return [folder for folder in folders if folder not in left]
 
@@ -198,7 +199,9 @@ class ClassFolders:
         others = self._beside(folder, split)
         classes = self._visible(folder, os.DirEntry.is_dir)
         classes = self._labelled_ones(
-            classes, lambda name: None if all_are_classes else _TESTS.get(name.lower())
+            classes,
+            lambda name: None if all_are_classes else _TESTS.get(name.lower()),
+            "" if all_are_classes else "; set splits={} if it is one",
         )
         if not classes:
             leave = ", or name the splits that have such, splits={'train': …}" if split else ""
