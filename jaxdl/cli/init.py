@@ -15,9 +15,10 @@ def add(commands: Subcommands) -> None:
     command = commands.add_parser(
         "init",
         help="look at your data, and write a first config for it",
-        description="Look at a folder of images (in folders by class, or COCO, YOLO, Pascal VOC), "
-        "a table (.csv, .tsv, .parquet, .jsonl, .json), arrays (.npz) or texts (in folders by "
-        "class, or to be continued); say what they are, and write a config that trains on them.",
+        description="Look at a folder of images (in folders by class or with a table of them, or "
+        "with boxes of COCO, YOLO, Pascal VOC or in tables), a table (.csv, .tsv, .parquet, "
+        ".jsonl, .json) or those of the splits, arrays (.npz), texts (in folders by class, or to "
+        "be continued) or tunes (.abc); say what they are, and write a config that trains on them.",
     )
     command.add_argument("data", metavar="DATA", help="a folder, or a file")
     command.add_argument(
@@ -53,3 +54,6 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     say(f"wrote {options.output}; look at it, and try:")
     say(f"    {command.replace('train', 'check', 1).partition(' --workdir')[0]}")
     say(f"    {command}")
+    for path in data.to_predict:
+        workdir = command.partition(" --workdir ")[2]
+        say(f"    jaxdl predict --workdir {workdir} {shlex.quote(path)}")

@@ -9,7 +9,11 @@ from jaxdl.errors import UserError
 from jaxdl.files import local
 from jaxdl.remote import local_path
 
-_PLACES = {"arrays": ("train", "validation", "test"), "captions": ("path", "images")}
+_PLACES = {
+    "arrays": ("train", "validation", "test"),
+    "captions": ("path", "images"),
+    "csv": ("path", "validation", "test"),
+}
 
 
 def places_of(source: str) -> tuple[str, ...]:

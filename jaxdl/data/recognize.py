@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,39 +13,39 @@ import numpy as np
 
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
-from jaxdl.data.images.crops import Crop
 from jaxdl.data.places import needs_folder, places_of
+from jaxdl.data.recognize_images import (
+    names_images,
+    recognize_images,
+    refuse_masks,
+    unlabelled_folders,
+)
 from jaxdl.data.recognize_table import Kind, recognize_table
-from jaxdl.data.recognized import Recognized, counted, named, unseen
+from jaxdl.data.recognized import Recognized, counted, each_class, named, unseen
 from jaxdl.data.sources.arrays import all_splits, arrays, read_npz, usual_names
+from jaxdl.data.sources.captions import captions_in
 from jaxdl.data.sources.coco import coco, usual_pairs
-from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.csv_boxes import csv_boxes, usual_tables
+from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
+from jaxdl.data.sources.label_tables import read_labels
 from jaxdl.data.sources.sheet import TABLES
 from jaxdl.data.sources.text_folders import SUFFIXES as TEXTS
 from jaxdl.data.sources.text_folders import text_folders
 from jaxdl.data.sources.texts import text
+from jaxdl.data.sources.tunes import tunes
 from jaxdl.data.sources.voc import voc
 from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
-from jaxdl.data.splits import ROLES, UNSPLIT_TEST, role_in
+from jaxdl.data.splits import ROLES, UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table, described
 from jaxdl.data.validation import validate
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, printable
 from jaxdl.remote import local_path
 
-_LOOKED_AT = 50  # images, for their size and colors
-_IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
 _LINES = 20  # of a text, that are looked at
 _FEW = 20  # images, of which none is held out
 _VOC_IMAGES = ("images", "jpegimages", "imgs")  # folders
-# Folders of pictures of classes pixel by pixel, and of the images that these are of.
-_MASKS = re.compile(
-    r"(?:.*[ _-])?(?:masks?|segmentations?|segmentationclass|labelmaps?|trimaps?|annotations?|"
-    r"ground[ _-]?truths?|gt)",
-    re.I,
-)
-_PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
 _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, label=…)"
@@ -71,10 +70,11 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     """Read what a path names, by the source for it.
 
     Args:
-      path: of a folder of images or texts in folders by class, of a COCO, YOLO or Pascal VOC data
-        set, of texts or with a table; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays
-        (.npz), a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
-      target: of a table, the column to predict.
+      path: of a folder of images or texts in folders by class, or of images with a table of their
+        classes; of boxes in COCO's, YOLO's or Pascal VOC's format or in tables; of texts, tunes
+        (.abc), or tables; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays (.npz), a YOLO
+        description (.yaml), a text, or a pattern of texts; or an address of one.
+      target: of a table, the column to predict, or that of the classes of images.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
     Raises:
@@ -84,9 +84,14 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
     found = _recognize(here, target, kind)
     if here == path:
         return found
-    name = places_of(found.source)[0]
-    below = found.settings[name].removeprefix(here)
-    return replace(found, settings={**found.settings, name: path.rstrip("/") + below})
+    address = path.rstrip("/")
+    settings = {
+        name: address + value.removeprefix(here)
+        if name in places_of(found.source) and value is not None
+        else value
+        for name, value in found.settings.items()
+    }
+    return replace(found, settings=settings)
 
 
 def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
@@ -97,13 +102,14 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
         return _recognize(str(Path(path, inner.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
-    table = _table_at(place)
-    if (target or kind) and table is None:
+    tables, others = _tables_at(place)
+    labelled = place.is_dir() and user_files.below(place, TABLES, deep=False)
+    if not tables and (kind or (target and not labelled)):
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
-    if table is not None:
-        return recognize_table(
-            path if place == table else str(Path(path, table.name)), target, kind
-        )
+    if tables:
+        within = place not in tables.values()
+        paths = {r: str(Path(path, table.name)) if within else path for r, table in tables.items()}
+        return recognize_table(paths, target, kind, others)
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
     if (folders := _voc_folders(place)) is not None:
@@ -115,14 +121,24 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     if place.is_dir() and (pairs := usual_pairs(place)):
         usual = {"train": None, "validation": None, "test": None} | pairs
         return _boxes("coco", path, usual)
+    if place.is_dir() and (files := usual_tables(place)):
+        return _boxes("csv_boxes", path, {**files})
     if place.is_dir():
         pictures, texts = (user_files.below(place, s) for s in (pixels.SUFFIXES, (".txt",)))
-        _refuse_masks(path, place, pictures)
+        refuse_masks(path, place, pictures)
+        if pictures and (file := captions_in(place)):
+            raise UserError(
+                f"{path}: has captions in {file.name}; init writes no config for them, but there "
+                "is one: jaxdl train --config configs/captions_lstm.py --config.data.source="
+                f"captions --config.data.path={file} --config.data.images={pictures[0].parent}"
+            )
         if texts and {file.stem for file in texts} <= {file.stem for file in pictures}:
             raise UserError(
                 f"{path}: its texts have the names of its images; if they are YOLO's labels, list "
                 "the classes in classes.txt, one per line; if captions, put all in one file"
             )
+        if len(user_files.below(place, (".abc",))) > max(len(pictures), len(texts)):
+            return _tunes(path)
         if _texts_of_classes(place) > len(pictures):
             return _text_folders(path)
         if len(pictures) >= len(texts):
@@ -131,7 +147,9 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
                     f"{path}: has neither images nor .txt files; for other texts, give a "
                     f"pattern, such as '{path}/*.md'"
                 )
-            return _images(path, texts)
+            return recognize_images(path, place, pictures, texts, target)
+    if place.suffix.lower() == ".abc":
+        return _tunes(path)
     if place.suffix.lower() == ".npz":
         return _arrays(path)
     if remedy := _OTHERS.get(place.suffix.lower()):
@@ -148,22 +166,37 @@ def _entries(place: Path) -> list[Path]:
     return [*place.iterdir()] if place.is_dir() else []
 
 
-def _table_at(place: Path) -> Path | None:
-    """The table that a path is, or the only one in a folder without anything else to read."""
+def _tables_at(place: Path) -> tuple[dict[str, Path], list[str]]:
+    """The table that a path is, or those in a folder without anything else to read.
+
+    Returns:
+      The tables by role, and the names of further ones that are of no split.
+    """
     if place.suffix.lower() in TABLES and place.is_file():
-        return place
+        return {"train": place}, []
     if place.suffix.lower() == ".json" and place.is_file():
-        return place if has_records(user_files.read(place, "csv")) else None
+        return {"train": place} if has_records(user_files.read(place, "csv")) else {}, []
     entries = [entry for entry in _entries(place) if user_files.is_data(entry.name)]
     tables = sorted(entry for entry in entries if entry.suffix.lower() in TABLES)
-    if not tables or any(entry.is_dir() for entry in entries):
-        return None
-    if len(tables) > 1:
+    if not tables or any(entry.is_dir() for entry in entries) or _are_of_images(place, tables):
+        return {}, []
+    if len(tables) == 1:
+        return {"train": tables[0]}, []
+    roles = by_role(tables, place)
+    if "train" not in roles:
         raise UserError(
             f"{place}: has {len(tables)} tables, {named([table.name for table in tables])}; name "
-            "the one to learn from; a part of it is held out"
+            "the one to learn from, of which a part is held out, or call them train and test"
         )
-    return tables[0]
+    return roles, [table.name for table in tables if table not in roles.values()]
+
+
+def _are_of_images(place: Path, tables: Sequence[Path]) -> bool:
+    """Whether one of some tables is of boxes or classes of images beside it."""
+    find = ImageFinder(place)
+    if not find.images:
+        return False
+    return bool(usual_tables(place)) or any(names_images(find, read_labels(t)) for t in tables)
 
 
 def _looks_like_a_table(file: Path) -> bool:
@@ -176,31 +209,6 @@ def _looks_like_a_table(file: Path) -> bool:
         return 1 + counts.pop() if len(counts) == 1 else 1
 
     return len(lines) > 1 and (columns("\t") > 1 or max(columns(","), columns(";")) > 2)
-
-
-def _refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
-    """Refuse images beside masks of the same names: their folders are not classes.
-
-    Images are in a folder with a usual name, or in the one that the masks' is called after, such as
-    train beside train_masks.
-    """
-
-    within = {file: file.relative_to(place).parts[:-1] for file in pictures}
-    of_masks = {parts for parts in within.values() if any(map(_MASKS.fullmatch, parts))}
-    beside = {tuple(OF_MASK.sub("", part) for part in parts) for parts in of_masks}
-
-    def is_pictured(parts: tuple[str, ...]) -> bool:
-        return parts in beside or any(map(_PICTURED.fullmatch, parts))
-
-    masks = {file.stem for file, parts in within.items() if parts in of_masks}
-    images = {f.stem for f, parts in within.items() if parts not in of_masks and is_pictured(parts)}
-    of_images = [name for name in masks if images & {name, OF_MASK.sub("", name)}]
-    if masks and 2 * len(of_images) >= len(masks):
-        raise UserError(
-            f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
-            "segmentation is not supported. Supported are classification (a folder for each "
-            "class), detection (boxes of COCO, YOLO or Pascal VOC) and captions"
-        )
 
 
 def _texts_of_classes(place: Path) -> int:
@@ -226,8 +234,14 @@ def _is_yolo(place: Path) -> bool:
     has_images = any((place / name).is_dir() for name in ("images", "train/images", DARKNET))
     beside = bool(user_files.below(place, pixels.SUFFIXES, deep=False))
     return description_in(place) is not None or (
-        class_list(place).is_file() and (has_images or beside)
+        class_list(place).is_file() and (has_images or beside) and _has_labels(place)
     )
+
+
+def _has_labels(place: Path) -> bool:
+    """Whether some text has the name of an image, as YOLO's labels do."""
+    images, texts = (user_files.below(place, each) for each in (pixels.SUFFIXES, (".txt",)))
+    return not {file.stem for file in images}.isdisjoint(file.stem for file in texts)
 
 
 def _voc_folders(place: Path) -> dict[str, Any] | None:
@@ -264,7 +278,9 @@ def _voc_lists(place: Path) -> dict[str, Any]:
 
 def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     """Images with boxes, on a canvas of the usual image's shape."""
-    readers: dict[str, Callable[..., dict[str, Table]]] = {"coco": coco, "voc": voc, "yolo": yolo}
+    readers: dict[str, Callable[..., dict[str, Table]]] = {
+        each.__name__: each for each in (coco, csv_boxes, voc, yolo)
+    }
     read = readers[source]
     splits = read(path, size=(_LARGEST, _LARGEST), lazy=True, degenerate="drop", **settings)
     train = splits["train"].columns
@@ -281,39 +297,9 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
         notes += ("each image has one object; the task localization needs less than a detector",)
     held = {} if len(splits["train"]) < 5_000 else {"lazy": True}
     settings = {"path": path, "size": size, **settings, "degenerate": "drop", **held}
-    return Recognized(source, settings, splits, notes)
-
-
-def _images(path: str, texts: Sequence[Path] = ()) -> Recognized:
-    """Images in folders by class; small ones in memory, large ones decoded when needed.
-
-    Args:
-      path: of the folder.
-      texts: that lie in it, too.
-    """
-    splits = images(path, crop=Crop(size=32))
-    each = _each_class(path, splits)
-    column = splits["train"].columns["image"]
-    places = np.unique(np.linspace(0, len(column) - 1, _LOOKED_AT).astype(int))
-    files = [column.encoded.root / column.encoded.paths[i] for i in places]
-    with user_files.reading("images", path):
-        looked = [pixels.read(file, 3) for file in files]
-    height, width = np.median([image.shape[:2] for image in looked], axis=0)
-    grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
-    side = int(min(height, width))
-    notes: tuple[str, ...] = (
-        f"images: {counted(splits)}, {each}",
-        f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
-    )
-    if texts:
-        notes += (f"leaves out the texts in it: {named([file.name for file in texts])}",)
-    settings: dict[str, Any] = {"path": path}
-    if side <= _IN_MEMORY:
-        settings["size"] = max(side, 8)
-    else:
-        seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
-        settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
-    return Recognized("images", settings | ({"channels": 1} if grey else {}), splits, notes)
+    pictures = user_files.below(Path(path).expanduser(), pixels.SUFFIXES)
+    left = unlabelled_folders(path, splits, pictures)
+    return Recognized(source, settings, splits, notes, left)
 
 
 def _arrays(path: str) -> Recognized:
@@ -353,25 +339,33 @@ def _arrays(path: str) -> Recognized:
     return Recognized("arrays", settings, splits, tuple(notes))
 
 
-def _each_class(path: str, splits: Mapping[str, Table]) -> str:
-    """`in 2 classes: cat 20, dog 20`."""
-    classes = splits["train"].classes
-    if len(classes) < 2:
-        raise UserError(f"{path}: has one class, {classes[0]!r}; give each of several a folder")
-    counts = Counter(int(label) for table in splits.values() for label in table.columns["label"])
-    each = [f"{printable(name)} {counts[i]:,}" for i, name in enumerate(classes)]
-    return f"in {len(classes)} classes: {named(each)}"
-
-
 def _text_folders(path: str) -> Recognized:
     """Texts in folders by class."""
     splits = text_folders(path)
     notes = (
-        f"texts: {counted(splits)}, {_each_class(path, splits)}",
+        f"texts: {counted(splits)}, {each_class(path, splits)}",
         "predicts the folder of a text; to continue all of them as one text, set "
         "config.data.source=text",
     )
     return Recognized("text_folders", {"path": path}, splits, notes)
+
+
+def _tunes(path: str) -> Recognized:
+    """Tunes, of which some are held out if there are many and the others have their characters."""
+    splits, settings = (
+        tunes(path, validation_fraction=0),
+        {"path": path, "validation_fraction": 0.0},
+    )
+    why = "they are few"
+    if len(splits["train"]) >= _FEW:
+        held = tunes(path)
+        if strange := unseen(held, "text"):
+            why = f"only some of them have {strange}"
+        else:
+            splits, settings, why = held, {"path": path}, ""
+    notes = [f"tunes: {counted(splits)}, in ABC notation"]
+    notes += [f"nothing is held out: {why}"] if why else []
+    return Recognized("tunes", settings, splits, tuple(notes))
 
 
 def _text(path: str) -> Recognized:

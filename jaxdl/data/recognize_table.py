@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from jaxdl.data import user_files
 from jaxdl.data.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.parquet import Unread
-from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number
+from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number, likely_delimiter
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
 
@@ -20,8 +20,6 @@ _ROLES = {"class": "label", "number": "target"}
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
 _CLASS_NAMES = ("label", "class")  # of a column whose whole numbers are classes
 _SENTENCE, _PROSE = 4, 7  # words on average: more than a name, and than a date or an address
-_DELIMITERS = "\t;|,"
-_LOOKED_AT = 10_000  # characters, for the delimiter
 _USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
 _NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
 _GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
@@ -35,40 +33,79 @@ _WITH_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})*")  # points that divi
 _DRESSED = re.compile(r"[,.\s$€£¥%']")  # what may stand in a number that is written for people
 
 
-def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recognized:
-    """A table: the column to predict, and the columns to predict it from.
+def recognize_table(
+    paths: Mapping[str, str], target: str | None, kind: Kind | None, beside: Sequence[str] = ()
+) -> Recognized:
+    """A table, or one for each split: the column to predict, and the columns to predict it from.
+
+    A table of another split that lacks the column, as the test.csv of a competition does, is left
+    to be predicted.
 
     Args:
-      path: of the file.
-      target: the column to predict; by default one with a usual name, or the last.
+      paths: of the files by role, that of the train split among them.
+      target: the column to predict; by default one that other splits lack, one with a usual name,
+        or the last.
       kind: what it holds; by default as it looks.
+      beside: names of further tables, which are not read.
 
     Raises:
-      UserError: it cannot be read, or no column can be predicted.
+      UserError: a file cannot be read, or no column can be predicted.
     """
-    sheet, settings = _sheet(path)
+    sheet, settings = _sheet(paths["train"])
+    read_by = {name: value for name, value in settings.items() if name != "path"}
+    others = {r: Sheet.read(paths[r], **read_by) for r in ("validation", "test") if r in paths}
     texts = [name for name in sheet.header if _words(sheet.cells(name)) >= _SENTENCE]
     why = "as --target says"
     if target is None:
-        target, why = _guessed(sheet, texts), "by its name or place; see --target and --kind"
+        target, why = _guessed(sheet, texts, [*others.values()])
     elif target not in sheet.header:
         sheet.require([target], [], [])
     if target is None and not texts:
         raise UserError(
-            f"{path}: no column to predict among {named(sheet.header)}; they number the rows, or "
-            "hold lists and objects"
+            f"{sheet.path}: no column to predict among {named(sheet.header)}; they number the "
+            "rows, or hold lists and objects"
         )
+    labelled = {r: each for r, each in others.items() if has(each, target or texts[0])}
+    settings |= {role: each.path for role, each in labelled.items()}
     if target is None:
         return _texts(texts[0], settings)
-    settings[_ROLES[kind] if kind else _role(sheet, target)] = target
+    absent = {
+        name: f"not in {Path(each.path).name}"
+        for each in others.values()
+        for name in sheet.header
+        if name not in (*each.header, target)
+    }
+    if others:
+        sheet = sheet.joined([*labelled.values()], [n for n in sheet.header if n not in absent])
+        texts = [name for name in texts if name not in absent]
+    settings[_ROLES[kind] if kind else role_of(sheet, target)] = target
     if (group := _group(sheet, target)) is not None:
         settings["group"] = group
-    left_out = _inputs(sheet, settings, texts, [target, group])
+    left_out = _inputs(sheet, settings, texts, [target, group], absent)
     splits = csv(**settings)
     notes = [
         f"csv: {counted(splits)}, columns {named(sheet.header)}",
         f"predicts {printable(target)!r}, {_meaning('target' in settings, splits)} ({why})",
+        *_reading(sheet, settings, target),
     ]
+    if group is not None:
+        notes.append(
+            f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
+            "its name; without group it is a feature, if of numbers)"
+        )
+    if left_out:
+        notes.append(f"leaves out {named([f'{k} ({why})' for k, why in left_out.items()])}")
+    to_predict = tuple(each.path for role, each in others.items() if role not in labelled)
+    no_target = f"has no {printable(target)!r}, so it is left to be predicted"
+    notes += [f"{path} {no_target}" for path in to_predict]
+    if beside:
+        notes.append(f"does not read {named(beside)}, which no split is called after")
+    return Recognized("csv", settings, splits, tuple(notes), to_predict)
+
+
+def _reading(sheet: Sheet, settings: Mapping[str, Any], target: str) -> list[str]:
+    """What is said of the encoding, the decimal sign, and points that may divide thousands."""
+    notes = []
     if encoding := settings.get("encoding"):
         notes.append(
             f"reads it as {encoding}, as it is not UTF-8; look whether the names above are right"
@@ -81,14 +118,7 @@ def recognize_table(path: str, target: str | None, kind: Kind | None) -> Recogni
                 f"reads {cell} in {printable(name)!r} as {float(cell):g}; if its points divide "
                 "thousands, remove them"
             )
-    if group is not None:
-        notes.append(
-            f"keeps the rows of one {printable(group)!r} in one split, as they may be alike (by "
-            "its name; without group it is a feature, if of numbers)"
-        )
-    if left_out:
-        notes.append(f"leaves out {named([f'{k} ({why})' for k, why in left_out.items()])}")
-    return Recognized("csv", settings, splits, tuple(notes))
+    return notes
 
 
 def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
@@ -100,7 +130,7 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
         encoding = user_files.not_utf_8(Path(path)) or "utf-8"
     if encoding != "utf-8":
         settings["encoding"] = encoding
-    delimiter = _delimiter(path, encoding)
+    delimiter = likely_delimiter(path, encoding)
     if delimiter != ",":
         settings["delimiter"] = delimiter
     sheet = Sheet.read(path, delimiter, encoding)
@@ -108,31 +138,6 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
         settings["decimal"] = ","
         sheet = Sheet.read(path, delimiter, encoding, decimal=",")
     return sheet, settings
-
-
-def _delimiter(path: str, encoding: str) -> str:
-    """What divides the first lines into equally many cells, and the header into most.
-
-    Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
-    divide where nothing else does.
-    """
-    text = user_files.read(Path(path), "csv", encoding)
-    if re.match(r"sep=.\n", text):
-        return text[4]
-    text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
-    lines = re.sub(r'"[^"]*"', "", text[:_LOOKED_AT]).split("\n")[:-1] or [text]
-
-    if path.lower().endswith(".tsv") and "\t" in lines[0]:
-        return "\t"
-    words = {len(line.split()) for line in lines if line.strip()}
-    if not {*_DELIMITERS} & {*lines[0]} and len(lines) > 1 and len(words) == 1 < max(words):
-        return " "
-
-    def cells(sign: str) -> tuple[bool, int]:
-        counts = {line.count(sign) for line in lines if line.strip()}
-        return len(counts) == 1, lines[0].count(sign)
-
-    return max(_DELIMITERS, key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def _has_decimal_commas(sheet: Sheet) -> bool:
@@ -157,10 +162,12 @@ def _maybe_thousands(sheet: Sheet, name: str) -> str | None:
 
 def _texts(column: str, settings: dict[str, Any]) -> Recognized:
     """A table of texts alone."""
-    settings |= {"text": (column,), "test_fraction": 0.1}
+    settings["text"] = (column,)
+    if not settings.keys() & {"validation", "test"}:
+        settings["test_fraction"] = 0.1
     splits = csv(**settings)
     notes = [f"csv: {counted(splits)} of text, column {printable(column)!r}"]
-    if strange := unseen(splits, column):
+    if "test_fraction" in settings and (strange := unseen(splits, column)):
         settings["test_fraction"] = 0.0
         splits = csv(**settings)
         notes.append(f"nothing is held out: only a few rows have {strange}")
@@ -174,13 +181,30 @@ def _words(cells: list[str]) -> float:
     return 1 + sum(cell.count(" ") for cell in cells) / len(cells)
 
 
-def _guessed(sheet: Sheet, texts: list[str]) -> str | None:
-    """The column to predict: one with a usual name, or else the last that is not text."""
-    lower = {name.lower(): name for name in reversed(sheet.header)}
+def _guessed(sheet: Sheet, texts: list[str], others: Sequence[Sheet]) -> tuple[str | None, str]:
+    """The column to predict, and why: one that another split lacks, or the likeliest of all."""
+    for other in others:
+        lacking = [name for name in sheet.header if not has(other, name)]
+        if (target := likeliest(sheet, lacking, texts)) is not None:
+            return target, f"as {Path(other.path).name} lacks it; see --target and --kind"
+    return (
+        likeliest(sheet, sheet.header, texts),
+        "by its name or place; see --target and --kind",
+    )
+
+
+def likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | None:
+    """Of columns the one to predict: one with a usual name, or else the last that is not text."""
+    lower = {name.lower(): name for name in reversed(names)}
     usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
-    others = [n for n in sheet.header if n not in texts and not _only_numbers(n)]
+    others = [n for n in names if n not in texts and not _only_numbers(n)]
     others = [n for n in others if not sheet.is_id(n) and not isinstance(sheet.cells(n)[0], Unread)]
     return next(iter([*usual, *others[::-1]]), None)
+
+
+def has(sheet: Sheet, name: str) -> bool:
+    """Whether a table has a column with anything in it."""
+    return name in sheet.header and any(sheet.cells(name))
 
 
 def _only_numbers(name: str) -> bool:
@@ -188,7 +212,7 @@ def _only_numbers(name: str) -> bool:
     return name.lower() in _NUMBERED or bool(NAMELESS.fullmatch(name))
 
 
-def _role(sheet: Sheet, name: str) -> str:
+def role_of(sheet: Sheet, name: str) -> str:
     """Whether a column is a `label`, names or a few whole numbers, or a `target`, a number."""
     cells = [cell for cell in sheet.plain(name) if cell.lower() not in MISSING]
     different = len({*cells})
@@ -231,15 +255,28 @@ def _group(sheet: Sheet, target: str) -> str | None:
 
 
 def _inputs(
-    sheet: Sheet, settings: dict[str, Any], texts: list[str], taken: list[str | None]
+    sheet: Sheet,
+    settings: dict[str, Any],
+    texts: list[str],
+    taken: list[str | None],
+    absent: Mapping[str, str],
 ) -> dict[str, str]:
-    """Set what is predicted from, a text or numbers; the columns that are left out, and why."""
+    """Set what is predicted from, a text or numbers; the columns that are left out, and why.
+
+    Args:
+      sheet: the table.
+      settings: of its source; they are changed.
+      texts: columns of text.
+      taken: columns that are none of the inputs.
+      absent: columns that a file of another split lacks, and so the sheet, and that they do.
+    """
     others = [name for name in sheet.header if name not in taken]
     left_out = {name: reason for name in others if (reason := _why_not(sheet, name))}
     numbers = [name for name in others if name not in left_out]
     if "label" in settings and (text := _text(sheet, texts, left_out, numbers)):
         settings |= {"text": (text,), "features": ()}
         return {name: "not the text" for name in others if name != text}
+    left_out |= absent
     if not numbers:
         why = some([f"{printable(name)!r}: {reason}" for name, reason in left_out.items()])
         raise UserError(

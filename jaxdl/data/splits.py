@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -28,6 +29,23 @@ def role_in(name: str) -> str | None:
     """The split that a word in a name means, as in 20news-bydate-test; None if none or several."""
     roles = {ROLES[word] for word in re.split("[^a-z]+", name.lower()) if word in ROLES}
     return roles.pop() if len(roles) == 1 else None
+
+
+def by_role(files: Sequence[Path], root: Path) -> dict[str, Path]:
+    """The files below a folder that are called as splits, or with such a word in their paths."""
+    for role_of in (lambda path: ROLES.get(path.stem.lower()), lambda path: role_in(str(path))):
+        roles = dict[str, Path]()
+        for file in files:
+            role = role_of(file.relative_to(root).with_suffix(""))
+            if role in roles:
+                raise UserError(
+                    f"{file} and {roles[role].name} are both the {role} split; keep one"
+                )
+            if role is not None:
+                roles[role] = file
+        if "train" in roles:
+            return {role: roles[role] for role in NAMES if role in roles}
+    return {}
 
 
 def require_fractions(source: str, test: float, validation: float) -> None:

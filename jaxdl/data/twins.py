@@ -24,6 +24,7 @@ from jaxdl.data.images.jpeg import encode
 from jaxdl.data.images.lazy import EncodedInMemory, LazyImages
 from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
+from jaxdl.data.sources.csv_boxes import csv_boxes
 from jaxdl.data.sources.huggingface import huggingface
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.piano_rolls import piano_rolls, twin_piano_rolls
@@ -231,6 +232,7 @@ STAND_INS: dict[Callable[..., dict[str, Table]], Callable[..., dict[str, Table]]
     tunes: twin_tunes,
     voc: drawn_lists,
     yolo: drawn_files,
+    csv_boxes: drawn_files,
 }
 
 

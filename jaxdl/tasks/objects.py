@@ -23,7 +23,7 @@ def require_objects(table: Table, column: str, classes: int, drawn: str) -> None
       classes: how many there are.
       drawn: the source that draws such images, to name beside those that read files.
     """
-    remedy = f"A source of boxes has them: coco, voc, yolo, tfds_boxes, {drawn}"
+    remedy = f"A source of boxes has them: coco, voc, yolo, csv_boxes, tfds_boxes, {drawn}"
     table.require((column, *_COLUMNS), remedy)
     labels = np.asarray(table.columns["labels"])
     wrong = np.argwhere(labels >= classes)

@@ -227,11 +227,13 @@ def _language_model(data: Recognized) -> FirstConfig:
     hidden, layers = (
         (128, 1) if characters < 100_000 else (256, 2) if characters < 2e6 else (512, 3)
     )
-    tokens = {"text": column, "by": "characters", "window": window}
+    is_abc = data.source == "tunes"
+    ends = {"ends": True} if is_abc else {}
+    tokens = {"text": column, "by": "characters", "window": window, **ends}
     config = {
         "data": {"source": data.source, **data.settings, "tokenize": {"tokens": tokens}},
         "model": {"name": "language_model", "cell": "lstm", "hidden": hidden, "layers": layers},
-        "task": {"name": "language_modeling"},
+        "task": {"name": "language_modeling", **({"notation": "abc"} if is_abc else {})},
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "clip_norm": 5.0},
         "training": {
             **_training(batch, _epochs(max(1, characters // window), batch, 2_000, 2, 50)),

@@ -40,6 +40,144 @@ def test_small_images_are_kept_and_large_ones_decoded(tmp_path):
     assert "90×200 pixels, grey" in large.notes[1]
 
 
+def labelled(folder, where, rows):
+    """Images in a folder, and a table of their classes."""
+    for i in range(rows):
+        draw(folder / where / f"{i}.png")
+    return "".join(f"{i},{'xy'[i % 2]}\n" for i in range(rows))
+
+
+def test_images_with_a_table_of_their_classes(tmp_path, refuses):
+    rows = labelled(tmp_path, "train", 30)
+    labelled(tmp_path, "test", 4)
+    (tmp_path / "train.csv").write_text(f"id,kind\n{rows}")
+    (tmp_path / "test.csv").write_text("id\n0\n1\n")
+    (tmp_path / "sample_submission.csv").write_text("id,kind\n0,x\n1,x\n")
+    found = recognize(str(tmp_path))
+    assert found.source == "images" and found.splits["train"].classes == ("x", "y")
+    assert (found.settings["labels"], found.settings["label"]) == ("train.csv", "kind")
+    assert sum(map(len, found.splits.values())) == 30 and len(found.splits) == 2
+    assert found.to_predict == (str(tmp_path / "test"),)
+    assert "does not read sample_submission.csv, test.csv" in found.notes
+    (tmp_path / "train.csv").write_text("id,size\n" + "".join(f"{i},{i}.5\n" for i in range(30)))
+    with refuses("column 'size' holds numbers, not classes", "--target names another"):
+        recognize(str(tmp_path))
+    with refuses("has no column 'kind'"):
+        recognize(str(tmp_path), "kind")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("id,cat,dog", "{i},{a},{b}", "columns cat, dog are 0 or 1; write the class of each image"),
+        ("id,kind", "x{i},{a}", "labels.csv has no column with the names of the images"),
+        ("id,kind", "{i},same", "column 'kind' has only one value"),
+        ("id", "{i}", "no column of classes among id"),
+    ],
+)
+def test_a_table_that_does_not_tell_the_classes_is_one_line(tmp_path, refuses, header, row, told):
+    labelled(tmp_path, "train", 12)
+    rows = [row.format(i=i, a=i % 2, b=1 - i % 2) for i in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
+    with refuses(told):
+        recognize(str(tmp_path))
+
+
+def test_a_table_beside_folders_of_classes_is_no_table_of_classes(tmp_path):
+    for kind in ("cat_images", "dog_images"):
+        for i in range(12):
+            draw(tmp_path / kind / f"{i}.png")
+    (tmp_path / "notes.csv").write_text("who,when\nme,today\n")
+    found = recognize(str(tmp_path))
+    assert found.splits["train"].classes == ("cat_images", "dog_images")
+    assert found.notes[-1] == "does not read notes.csv: the folders are the classes"
+
+
+def test_boxes_in_a_table_without_header_beside_its_images(tmp_path):
+    labelled(tmp_path, ".", 12)
+    rows = "".join(f"{i}.png,1,1,9,9,ball\n" for i in range(12))
+    (tmp_path / "annotations.csv").write_text(rows)
+    assert recognize(str(tmp_path)).source == "csv_boxes"
+
+
+def test_target_names_the_column_of_the_classes_of_images(tmp_path, refuses):
+    labelled(tmp_path / "some", ".", 20)
+    rows = "".join(f"{i},{i % 2},{'xyz'[i % 3]}\n" for i in range(20))
+    (tmp_path / "some" / "t.csv").write_text(f"id,label,kind\n{rows}")
+    assert recognize(str(tmp_path / "some")).splits["train"].classes == ("0", "1")
+    found = recognize(str(tmp_path / "some"), "kind")
+    assert (
+        found.splits["train"].classes == ("x", "y", "z") and "as --target says" in found.notes[-1]
+    )
+    with refuses("is not a table; leave --target"):
+        recognize(pets(tmp_path / "pets"), "kind")
+
+
+def test_the_only_folder_of_images_by_class_among_other_files(tmp_path):
+    pets(tmp_path / "images")  # as in CUB-200
+    (tmp_path / "classes.txt").write_text("1 cat\n2 dog\n")
+    (tmp_path / "train_test_split.txt").write_text("1 1\n2 0\n")
+    (tmp_path / "attributes").mkdir()
+    found = recognize(str(tmp_path))
+    assert (found.source, found.settings["path"]) == ("images", str(tmp_path / "images"))
+    assert found.notes[-1] == "does not read what is beside images"
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "results.csv", "annotations/captions_val.json"])
+def test_captions_are_told_with_their_config(tmp_path, refuses, name):
+    (tmp_path / "annotations").mkdir()
+    draw(tmp_path / "images" / "0.png")
+    contents = {
+        "captions.txt": "image,caption\n0.png,a dog\n",
+        "results.csv": "image_name| comment_number| comment\n0.png| 0| a dog\n",
+        "annotations/captions_val.json": '{"images": [{"id": 0, "file_name": "0.png"}], '
+        '"annotations": [{"image_id": 0, "caption": "a dog"}]}',
+    }
+    (tmp_path / name).write_text(contents[name])
+    with refuses("has captions in", "captions_lstm.py", f"path={tmp_path / name}", "images="):
+        recognize(str(tmp_path))
+
+
+def test_tunes(tmp_path):
+    tune = "X:1\nM:4/4\nL:1/8\nK:G\nGABc | {} |\n\n"
+    (tmp_path / "a.abc").write_text(
+        "".join(tune.format("GABc"[i % 4] * (i + 1)) for i in range(20))
+    )
+    for path in (tmp_path, tmp_path / "a.abc"):
+        found = recognize(str(path))
+        assert (
+            found.source == "tunes"
+            and found.notes[0] == "tunes: 19 train, 1 validation, in ABC notation"
+        )
+    (tmp_path / "a.abc").write_text(tune.format("A") + tune.format("B"))
+    assert {*recognize(str(tmp_path)).splits} == {"train"}
+
+
+def test_images_and_their_table_side_by_side_or_a_table_for_each_split(tmp_path, refuses):
+    rows = labelled(tmp_path / "flat", ".", 12)
+    (tmp_path / "flat" / "labels.csv").write_text(f"id,kind\n{rows}")
+    assert recognize(str(tmp_path / "flat")).settings["labels"] == "labels.csv"
+    (tmp_path / "flat" / "more.csv").write_text(f"id,kind\n{rows}")
+    with refuses("labels.csv, more.csv name its images; call the one with their classes train.csv"):
+        recognize(str(tmp_path / "flat"))
+    for split in ("train", "val"):
+        rows = labelled(tmp_path / "two", f"{split}_images", 12)
+        (tmp_path / "two" / f"{split}_labels.csv").write_text(f"id,kind\n{rows}")
+    found = recognize(str(tmp_path / "two"))
+    assert found.settings["labels"] == {"train": "train_labels.csv", "validation": "val_labels.csv"}
+    assert {role: len(table) for role, table in found.splits.items()} == {
+        "train": 12, "validation": 12,
+    }  # fmt: skip
+
+
+def test_a_folder_of_images_without_classes_is_left_to_be_predicted(tmp_path):
+    pets(tmp_path / "train")
+    draw(tmp_path / "test" / "0.png")
+    found = recognize(str(tmp_path))
+    assert {*found.splits} == {"train", "test"} and found.settings["test_fraction"] == 0.2
+    assert found.to_predict == (str(tmp_path / "test"),)
+
+
 def boxes(folder, split, kinds=("red",), name=None):
     """A COCO file of four images, in Roboflow's layout or as named."""
     images, objects = [], []
@@ -220,6 +358,46 @@ def test_a_folder_with_a_table_alone_is_the_table(table, tmp_path):
     table("a,b,c,d", *NUMBERS)
     found = recognize(str(tmp_path))
     assert found.source == "csv" and found.settings["path"].endswith("t.csv")
+
+
+def test_tables_that_are_called_as_splits_are_those(table, tmp_path, refuses):
+    rows = [f"{i},{i % 3},{'xyz'[i % 3]}" for i in range(1, 30)]
+    for name in ("my-train.csv", "my-valid.csv", "my-test.csv"):
+        table("a,b,kind", *rows, name=name)
+    found = recognize(str(tmp_path))
+    assert [*found.splits] == ["train", "validation", "test"] and found.to_predict == ()
+    assert found.settings["path"] == str(tmp_path / "my-train.csv")
+    assert "test_fraction" not in found.settings and found.settings["label"] == "kind"
+    table("a,b,kind", *rows, name="other-train.csv")
+    with refuses("are both the train split"):
+        recognize(str(tmp_path))
+
+
+def test_a_test_table_without_the_target_tells_it_and_is_left_to_be_predicted(table, tmp_path):
+    rows = [(i, i % 2, i * 0.7 % 3, "ab"[i // 7 % 2]) for i in range(1, 40)]
+    table(
+        "Id,Survived,Fare,Port", *("{},{},{:.2f},{}".format(*row) for row in rows), name="train.csv"
+    )
+    table("Id,Fare,Port", *(f"{i},{fare:.2f},{port}" for i, _, fare, port in rows), name="test.csv")
+    table("Id,Survived", *(f"{i},0" for i, *_ in rows), name="sample_submission.csv")
+    found = recognize(str(tmp_path))
+    assert (found.settings["label"], found.settings["features"]) == ("Survived", ("Fare",))
+    assert {role: len(t) for role, t in found.splits.items()} == {"train": 31, "test": 8}
+    assert found.to_predict == (str(tmp_path / "test.csv"),)
+    told = "\n".join(found.notes)
+    assert "as test.csv lacks it" in told and "does not read sample_submission.csv" in told
+    assert "test.csv has no 'Survived', so it is left to be predicted" in told
+
+
+def test_columns_that_a_split_lacks_are_left_out(table, tmp_path, refuses):
+    table("a,b,y", *(f"{i},{i * i % 7},{i * 1.5}" for i in range(30)), name="train.csv")
+    table("b,y", *(f"{i},{i * 1.5}" for i in range(9)), name="test.csv")
+    found = recognize(str(tmp_path), "y")
+    assert found.settings["features"] == ("b",) and len(found.splits["test"]) == 9
+    assert any("a (not in test.csv)" in note for note in found.notes)
+    table("c", *map(str, range(9)), name="test.csv")
+    with refuses("no column of numbers", "'a': not in test.csv"):
+        recognize(str(tmp_path))
 
 
 def test_texts_hold_out_their_end_unless_it_has_characters_of_its_own(tmp_path):

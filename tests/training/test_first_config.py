@@ -59,7 +59,25 @@ def text_folders(folder):
         file.write_text(f"{file.parent.name} is what I call it")
 
 
+def tunes(folder):
+    folder.mkdir()
+    each = (
+        f"X:{i}\nT:No. {i}\nM:4/4\nL:1/8\nK:G\nGA {'BcdA'[i % 4 :]} | GFED |\n\n" * 3
+        for i in range(20)
+    )
+    (folder / "some.abc").write_text("".join(each))
+
+
+def labelled_images(folder):
+    for i in range(20):
+        draw(folder / "train" / f"{i}.png")
+    rows = "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20))
+    (folder / "labels.csv").write_text(f"id,kind\n{rows}")
+
+
 KINDS = {
+    "tunes": tunes,
+    "images and labels": labelled_images,
     "small images": images(12),
     "large images": images(80),
     "boxes": boxes,
@@ -89,6 +107,14 @@ def test_what_it_writes_can_be_trained(kind, init, tmp_path):
     config = cfg.read("my_config.py")
     assert config["data"]["path"].startswith("data")
     check_shapes(build_experiment(config))
+
+
+def test_what_has_no_labels_is_predicted_by_the_last_command(init, tmp_path):
+    KINDS["classes"](tmp_path / "data")
+    (tmp_path / "data" / "table.csv").rename(tmp_path / "data" / "train.csv")
+    (tmp_path / "data" / "test.csv").write_text("a,b\n1,2\n")
+    out = init("data")[1]
+    assert out.endswith("    jaxdl predict --workdir runs/my_config data/test.csv\n")
 
 
 def test_arrays_by_keras_names(init, tmp_path):

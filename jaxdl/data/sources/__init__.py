@@ -15,6 +15,7 @@ from jaxdl.data.sources.arrays import arrays
 from jaxdl.data.sources.captions import captions
 from jaxdl.data.sources.coco import coco
 from jaxdl.data.sources.csv import csv
+from jaxdl.data.sources.csv_boxes import csv_boxes
 from jaxdl.data.sources.huggingface import huggingface
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.piano_rolls import piano_rolls
@@ -42,6 +43,7 @@ SOURCES: dict[str, Callable[..., dict[str, Table]]] = {
         captions,
         coco,
         csv,
+        csv_boxes,
         digits,
         drawn_boxes,
         drawn_objects,

@@ -1,4 +1,4 @@
-"""What coco, voc and yolo share: paths below a folder, lists of images, and numbers as text."""
+"""What the sources of boxes share: paths below a folder, lists of images, and numbers as text."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,9 +18,14 @@ from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.sources.box_files import inside
+from jaxdl.data.sources.json_lines import has_records
 from jaxdl.data.splits import partition
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, brief, printable
+
+_JSON = (".jsonl", ".json")  # suffixes
+_NAMES = (("image", "image_name", "filename", "file_name"), ("caption", "comment"))  # of columns
+_NUMBERED = re.compile(r"#\d+$")  # which caption of an image, as Flickr8k's token.txt counts them
 
 
 def captions(
@@ -34,13 +41,14 @@ def captions(
     """Images and their captions, one row for each pair, split at random by images.
 
     The file is a table of comma- or tab-separated values whose header line has `image` and
-    `caption`, as Flickr8k's captions.txt, or JSON lines, {"image": "a.jpg", "caption": "…"}. A
+    `caption`, as Flickr8k's captions.txt, or `image_name| comment`, as Flickr30k's results.csv;
+    Flickr8k's token.txt; COCO's JSON; or JSON lines, {"image": "a.jpg", "caption": "…"}. A
     caption that contains a comma needs quotes unless its column is the last. An image may have
     several captions; all of them are in the same split, in the order of the file. Grey and
     transparent images are converted to RGB.
 
     Args:
-      path: the file; .jsonl or .json for JSON lines, any other name for a table.
+      path: the file; .jsonl or .json for JSON, any other name for a table.
       images: the folder of the images; by default the folder of the file.
       size: side of a square in pixels, or (height, width).
       validation_fraction: share of the images for the validation split, rounded; 0 for none.
@@ -90,44 +98,62 @@ class _Row:
     caption: str
 
 
+@dataclass
+class _Document:
+    """The parts of COCO's file of captions that are read."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class _Pair:
-    """A caption, the name of its image, and the line of the file it ends in."""
+    """A caption, the name of its image, and where in the file it is: its line, say."""
 
     image: str
     caption: str
-    line: int
+    where: str
+
+
+def captions_in(folder: Path) -> Path | None:
+    """The first file of captions right in a folder, or of COCO's in its `annotations`, if any."""
+    files = user_files.below(folder, (".txt", ".csv", ".tsv", *_JSON), deep=False)
+    for file in (*files, *sorted(folder.glob("annotations/*captions*.json"))):
+        with suppress(UserError):
+            if next(_rows(file, "utf-8"), None) is not None:
+                return file
+    return None
 
 
 def _pairs(file: Path, encoding: str) -> list[_Pair]:
-    text = user_files.read(file, "captions", encoding)
-    rows = _json_lines if file.suffix.lower() in (".jsonl", ".json") else _cells
     pairs = []
-    for line, image, caption in rows(text, file):
+    for where, image, caption in _rows(file, encoding):
         for name, value in (("image", image), ("caption", caption)):
             if not value.strip():
-                raise UserError(
-                    f"captions: {file} line {line}: no {name}; correct or remove the line"
-                )
-        pairs.append(_Pair(image.strip(), " ".join(caption.split()), line))
+                raise UserError(f"captions: {file} {where}: no {name}; correct or remove it")
+        pairs.append(_Pair(image.strip(), " ".join(caption.split()), where))
     if not pairs:
         raise UserError(f"captions: {file} has no captions; it needs a header line and a row")
     return pairs
 
 
-def _cells(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
+def _rows(file: Path, encoding: str) -> Iterator[tuple[str, str, str]]:
+    """Where each caption is in the file, its image, and the caption."""
+    text, is_json = user_files.read(file, "captions", encoding), file.suffix.lower() in _JSON
+    if is_json and '"annotations"' in text and not has_records(text):
+        return _annotations(text, file)
+    return (_json_lines if is_json else _cells)(text, file)
+
+
+def _cells(text: str, file: Path) -> Iterator[tuple[str, str, str]]:
     first = text.partition("\n")[0]
-    delimiter = "\t" if "\t" in first else ","
-    # In a table with tabs a quote is an ordinary character.
+    delimiter = next((sign for sign in "\t|" if sign in first), ",")
+    # In a table with tabs or strokes a quote is an ordinary character.
     rows = user_files.cells(text, delimiter, quotes=delimiter == ",", trim=False)
+    is_numbered = bool(_NUMBERED.search(first.partition("\t")[0]))
     try:
-        header = [name.strip() for name in next(rows, (0, []))[1]]
-        if header.count("image") != 1 or header.count("caption") != 1:
-            raise UserError(
-                f"line 1: {first[:80]!r} is not a header with the columns image "
-                "and caption, each once; add one"
-            )
-        image, caption = header.index("image"), header.index("caption")
+        header = ["image", "caption"] if is_numbered else next(rows, (0, []))[1]
+        image, caption = _columns(header, first)
         last = len(header) - 1
         for line, row in rows:
             if caption == last:
@@ -137,18 +163,47 @@ def _cells(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
                     f"line {line} has {len(row)} cells, the header {len(header)}; correct the "
                     "line, or put cells that contain a comma in quotes"
                 )
-            yield line, row[image], row[caption]
+            name = _NUMBERED.sub("", row[image]) if is_numbered else row[image]
+            yield f"line {line}", name, row[caption]
     except UserError as error:
         raise UserError(f"captions: {file} {error}") from None
 
 
-def _json_lines(text: str, file: Path) -> Iterator[tuple[int, str, str]]:
+def _columns(header: list[str], first: str) -> tuple[int, int]:
+    """The places of the images and of the captions in a header."""
+    places = [
+        [i for i, name in enumerate(header) if name.strip().lower() in names] for names in _NAMES
+    ]
+    if [len(each) for each in places] != [1, 1]:
+        raise UserError(
+            f"line 1: {first[:80]!r} is not a header with the columns image and caption, each "
+            "once; add one"
+        )
+    return places[0][0], places[1][0]
+
+
+def _json_lines(text: str, file: Path) -> Iterator[tuple[str, str, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         remedy = 'write {"image": "…", "caption": "…"}, both text'
         row = json_files.parse(line, _Row, f"captions: {file} line {number}", remedy)
-        yield number, row["image"], row["caption"]
+        yield f"line {number}", row["image"], row["caption"]
+
+
+def _annotations(text: str, file: Path) -> Iterator[tuple[str, str, str]]:
+    """The captions of COCO's file (Chen et al. 2015), whose annotations refer to its images."""
+    remedy = "correct it, or name a file of captions in COCO's format"
+    document = json_files.parse(text, _Document, f"captions: {file}", remedy)
+    names = {brief(entry.get("id")): entry.get("file_name") for entry in document["images"]}
+    for number, entry in enumerate(document["annotations"]):
+        where, image = f"annotations[{number}]", names.get(brief(entry.get("image_id")))
+        if not isinstance(image, str) or not isinstance(caption := entry.get("caption"), str):
+            raise UserError(
+                f"captions: {file} {where}: needs a caption, and the image_id of an image with a "
+                "file_name; correct or remove it"
+            )
+        yield where, image, caption
 
 
 def _found(folder: Path, name: str, where: str) -> str:
@@ -171,10 +226,10 @@ def _read(
 ) -> UInt8[np.ndarray, "images height width 3"]:
     """The images of these names, in `room`."""
     paths = [folder / name for name in names]
-    line = {pair.image: pair.line for pair in reversed(pairs)}  # the first that names an image
+    where = {pair.image: pair.where for pair in reversed(pairs)}  # the first that names an image
 
     def shown(i: int) -> str:
         return printable(str(paths[i]), 300)
 
-    pixels.decode(paths, room, lambda i: f"captions: {file} line {line[names[i]]}: {shown(i)}", fit)
+    pixels.decode(paths, room, lambda i: f"captions: {file} {where[names[i]]}: {shown(i)}", fit)
     return room

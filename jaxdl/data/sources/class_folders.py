@@ -18,6 +18,10 @@ from jaxdl.errors import UserError, brief, some
 
 _log = logging.getLogger("jaxdl")
 
+_TESTS = {name: role for name, role in ROLES.items() if role == "test"}
+# Folders that nobody has labelled, as in the reviews of Maas et al. 2011.
+_UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
+
 Labelled = Sequence[tuple[str, str]]  # each file's path below the root, and its class
 
 
@@ -33,7 +37,6 @@ class ClassFolders:
       takes: whether a file in the folder of a class is such, by its name; others are left out, and
         a warning names them.
       strays: whether such files may lie beside the folders; they are left out, too.
-      unlabelled: names of folders, in lower case, that are of no class; they are left out.
       of_others: end of the name of a file that belongs to the file without it, as x_mask.png does
         to x.png; such are left out, with a warning.
     """
@@ -44,7 +47,6 @@ class ClassFolders:
     suffixes: tuple[str, ...]
     takes: Callable[[str], bool]
     strays: bool = False
-    unlabelled: tuple[str, ...] = ()
     of_others: re.Pattern[str] | None = None
 
     def split(
@@ -66,8 +68,17 @@ class ClassFolders:
         """
         given = self._by_folder(splits)
         if not given:
-            given = {"train": self._labelled()}
+            given = {"train": self._labelled(all_are_classes=splits is not None)}
             test_fraction = UNSPLIT_TEST if test_fraction is None else test_fraction
+        return self.hold_out(given, test_fraction, validation_fraction)
+
+    def hold_out(
+        self,
+        given: Mapping[str, Labelled],
+        test_fraction: float | None,
+        validation_fraction: float | None,
+    ) -> dict[str, Labelled]:
+        """The given splits, and those held out from the train split by a hash of the paths."""
         parts = fill_up(
             given, lambda item: item[0], test_fraction, validation_fraction, self.source
         )
@@ -110,7 +121,9 @@ class ClassFolders:
         roles = {folder.name: role for folder in folders if (role := self._role(folder))}
         if "train" not in roles.values():
             return {}
+        folders = self._labelled_ones(folders, role_in)
         folders = [f for f in folders if f.name in roles or below(Path(f), self.suffixes)]
+        roles = {f.name: roles[f.name] for f in folders if f.name in roles}
         if len(roles) < len(folders):
             stranger = next(folder for folder in folders if folder.name not in roles)
             raise UserError(
@@ -127,6 +140,33 @@ class ClassFolders:
                 )
             named[role] = self._labelled(name)
         return named
+
+    def _labelled_ones(
+        self, folders: list[os.DirEntry[str]], role: Callable[[str], str | None], remedy: str = ""
+    ) -> list[os.DirEntry[str]]:
+        """The folders without those whose files have no class; a warning names these.
+
+        They are called unlabelled or so, or as a split other than train without holding folders.
+
+        Args:
+          folders: to choose from.
+          role: the split that a name is of, if any.
+          remedy: what to do if one is a class, for the warning.
+        """
+
+        def is_bare(folder: os.DirEntry[str]) -> bool:
+            return role(folder.name) in ("validation", "test") and not any(
+                self._visible(Path(folder), os.DirEntry.is_dir)
+            )
+
+        left = [f for f in folders if f.name.lower() in _UNLABELLED or is_bare(f)]
+        left = [folder for folder in left if below(Path(folder), self.suffixes)]
+        if left:
+            _log.warning(
+                "%s: left out %s, whose %ss are of no class%s",
+                *(self.source, some([f.path for f in left], 3, ", "), self.noun, remedy),
+            )
+        return [folder for folder in folders if folder not in left]
 
     def _role(self, folder: os.DirEntry[str]) -> str | None:
         """The split that a folder is by its name, or by a word in it if it holds folders alone."""
@@ -146,15 +186,23 @@ class ClassFolders:
         where = f"{self.source}: splits"
         return {role: inside(folder, where) for role, folder in splits.items()}
 
-    def _labelled(self, split: str = "") -> Labelled:
-        """The files in the class folders of a split, in alphabetical order."""
+    def _labelled(self, split: str = "", all_are_classes: bool = True) -> Labelled:
+        """The files in the class folders of a split, in alphabetical order.
+
+        Args:
+          split: the folder of the split, below the root.
+          all_are_classes: a folder that is called test, say, is one, too.
+        """
         if split and (inner := only_folder(self.root / split)):  # as seg_train/seg_train
             split = os.path.join(split, inner.name)
         folder = self.root / split
         others = self._beside(folder, split)
         classes = self._visible(folder, os.DirEntry.is_dir)
-        others += [each.path for each in classes if each.name.lower() in self.unlabelled]
-        classes = [each for each in classes if each.path not in others]
+        classes = self._labelled_ones(
+            classes,
+            lambda name: None if all_are_classes else _TESTS.get(name.lower()),
+            "" if all_are_classes else "; set splits={} if it is one",
+        )
         if not classes:
             leave = ", or name the splits that have such, splits={'train': …}" if split else ""
             raise UserError(

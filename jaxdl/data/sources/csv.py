@@ -1,10 +1,12 @@
-"""Tables of comma-separated values, in Parquet or in JSON lines, split at random."""
+"""Tables of comma-separated values, in Parquet or in JSON lines, with a file a split or one."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
@@ -12,9 +14,9 @@ from jaxtyping import Float, Float64, Int
 
 from jaxdl.data import user_files
 from jaxdl.data.sources.sheet import Sheet
-from jaxdl.data.splits import partition
+from jaxdl.data.splits import UNSPLIT_TEST, partition, require_unused
 from jaxdl.data.table import Feature, Table, standardized
-from jaxdl.errors import UserError, printable, some
+from jaxdl.errors import UserError, brief, printable, some
 
 _log = logging.getLogger("jaxdl")
 
@@ -24,7 +26,7 @@ def csv(
     target: str | None = None,
     label: str | None = None,
     features: tuple[str, ...] | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     validation_fraction: float = 0.0,
     seed: int = 0,
     standardize: bool = False,
@@ -34,8 +36,10 @@ def csv(
     decimal: Literal[".", ","] = ".",
     group: str | None = None,
     impute: Literal["mean", "median"] | None = None,
+    validation: str | None = None,
+    test: str | None = None,
 ) -> dict[str, Table]:
-    """A CSV file with a header line and columns of numbers or text, split at random.
+    """A CSV file with a header line and columns of numbers or text, split at random, or several.
 
     Args:
       path: path of the file. If its name ends in .parquet, it is a Parquet table; if in .jsonl,
@@ -47,7 +51,8 @@ def csv(
       features: the columns to predict from, in this order; becomes `features` (N, D) float32. By
         default all columns but the target, the label, the texts, the group, and those without a
         name, which number the rows; if none is left, no features.
-      test_fraction: share of the rows for the test split, rounded; 0 for none.
+      test_fraction: share of the rows for the test split, rounded; 0 for none. By default 0.2 of
+        a single file, and 0 where `validation` or `test` is given.
       validation_fraction: share of the rows for the validation split, rounded; 0 for none.
       seed: seed of the random split. The same file, fractions and seed give the same splits.
       standardize: subtract from each feature its mean over the train split and divide by its
@@ -62,9 +67,12 @@ def csv(
       impute: fill the gaps of features (empty cells, NA, NaN, null and the like) with the mean or
         the median of their column in the train split, in every split, with a warning. By default
         they are refused.
+      validation: path of the file of the validation split, like `path`; classes, truths and
+        thousands are read alike in all files.
+      test: path of the file of the test split.
 
     Raises:
-      UserError: the file cannot be read, does not have a column that is named, has a cell that is
+      UserError: a file cannot be read, does not have a column that is named, has a cell that is
         not a finite number, or an empty text, numbers that float32 can hardly tell apart, or one
         class written as two numbers; the message names the line or column.
     """
@@ -73,15 +81,26 @@ def csv(
     target, label, group = (name and user_files.same_name(name) for name in (target, label, group))
     text = tuple(map(user_files.same_name, text))
     features = None if features is None else tuple(map(user_files.same_name, features))
+    others = {k: v for k, v in (("validation", validation), ("test", test)) if v is not None}
+    sheets = []
+    for file in (path, *others.values()):
+        with user_files.reading("csv", file):
+            sheets.append(Sheet.read(file, delimiter, encoding, decimal))
     with user_files.reading("csv", path):
-        sheet = Sheet.read(path, delimiter, encoding, decimal)
         columns, classes, names = _columns(
-            sheet, target, label, features, text, group, None if impute is None else math.nan
+            sheets, target, label, features, text, group, None if impute is None else math.nan
         )
-    groups = None if group is None else columns[group]
-    rows = partition(
-        len(sheet.rows), test_fraction, validation_fraction, seed, f"csv: {path}", groups
-    )
+    fractions = {"test": test_fraction, "validation": validation_fraction}
+    require_unused(fractions, others, f"csv: {path}")
+    if test_fraction is None:
+        test_fraction = 0.0 if others else UNSPLIT_TEST
+    ends = [*accumulate(len(sheet.rows) for sheet in sheets)]
+    groups = None if group is None else columns[group][: ends[0]]
+    rows = partition(ends[0], test_fraction, validation_fraction, seed, f"csv: {path}", groups)
+    rows |= {r: np.arange(*each) for r, each in zip(others, pairwise(ends), strict=True)}
+    if label is not None:
+        for role, file in others.items():
+            _require_known(columns["label"][rows[role]], columns["label"][: ends[0]], classes, file)
     made = tuple(map(Feature, names))
     if (standardize or impute) and not names:
         setting = "standardize=True" if standardize else f"impute={impute!r}"
@@ -92,13 +111,13 @@ def csv(
         made = _standardizing(columns["features"][rows["train"]], made)
     elif names:
         for name, column in zip(names, columns["features"].T, strict=True):
-            sheet.require_distinct(name, column)
+            sheets[0].require_distinct(name, column)
     if names:
         columns["features"] = standardized(columns["features"], made)
     return {
         role: Table(
             {k: column[part] for k, column in columns.items()},
-            f"{path} {role}",
+            f"{others.get(role, path)} {role}",
             classes,
             features=made,
         )
@@ -107,7 +126,7 @@ def csv(
 
 
 def _columns(
-    sheet: Sheet,
+    sheets: Sequence[Sheet],
     target: str | None,
     label: str | None,
     features: tuple[str, ...] | None,
@@ -115,16 +134,21 @@ def _columns(
     group: str | None,
     gap: float | None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
-    """The columns of `csv` before they are split, the classes, and the names of the features.
+    """The columns of all files, the classes, and the names of the features.
 
     Features are float64, and `gap` where they are missing; None refuses that.
     """
     predicted = [name for name in (target, label) if name is not None]
+    sheet = sheets[0]
     inputs = [name for name in sheet.header if name not in (*predicted, *text, group)]
     inputs = sheet.without_index(inputs) if features is None else list(features)
-    sheet.require(predicted, inputs, list(text), group)
-    for name in predicted:
-        sheet.require_single_rows(name)
+    for each in sheets:
+        each.require(predicted, inputs, list(text), group)
+        for name in predicted:
+            each.require_single_rows(name)
+    if len(sheets) > 1:
+        used = [*predicted, *inputs, *text, *([] if group is None else [group])]
+        sheet = sheet.joined(sheets[1:], used)
     columns = {name: sheet.texts(name) for name in text}
     if inputs:
         columns["features"] = np.stack([sheet.numbers(name, gap) for name in inputs], 1)
@@ -136,6 +160,21 @@ def _columns(
     if label is not None:
         columns["label"], classes = sheet.labels(label)
     return columns, classes, inputs
+
+
+def _require_known(
+    labels: Int[np.ndarray, " rows"],
+    known: Int[np.ndarray, " examples"],
+    classes: tuple[str, ...],
+    file: str,
+) -> None:
+    """Refuse a class in the file of another split that the file of the train split lacks."""
+    if len(unknown := np.setdiff1d(labels, known)):
+        first = int(unknown[0])
+        raise UserError(
+            f"csv: {file}: class {brief(classes[first] if classes else first)} has no row in the "
+            "file of the train split; spell it as there, or add rows of it"
+        )
 
 
 def _filled(

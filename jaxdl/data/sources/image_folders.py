@@ -1,4 +1,4 @@
-"""Images in folders, one folder for each class."""
+"""Images in folders, one folder for each class, or with a table of their classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.images.lazy import EncodedFiles, LazyImages
 from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources.class_folders import ClassFolders, Labelled
+from jaxdl.data.sources.label_tables import labelled
+from jaxdl.data.splits import UNSPLIT_TEST
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, some
 
@@ -37,13 +39,16 @@ def images(
     skip: int = 0,
     fit: Fit = "crop",
     splits: Mapping[str, str] | None = None,
+    labels: str | Mapping[str, str] | None = None,
+    label: str | None = None,
 ) -> dict[str, Table]:
     """Images in `path/train/CLASS/…`, `path/test/CLASS/…`, `path/val/CLASS/…`, or `path/CLASS/…`.
 
-    Without folders for the splits, a hash of its path decides the split of an image, so it stays
-    there when others are added. Classes are numbered in alphabetical order. Images are scaled to
-    `size`; of an animation, the first frame is read. With `crop` instead of `size` they stay on the
-    disk and are decoded when they are needed.
+    With `labels` the classes are in a table instead, and the images anywhere in the folder; rows
+    name them with or without suffix and folders. Without folders or tables for the splits, a hash
+    of its path decides the split of an image, so it stays there when others are added. Classes are
+    numbered in alphabetical order. Images are scaled to `size`; of an animation, the first frame is
+    read. With `crop` instead of `size` they stay on the disk and are decoded when they are needed.
 
     Args:
       path: the folder.
@@ -51,7 +56,7 @@ def images(
       channels: 1 for grey, 3 for RGB, 4 for RGBA; transparent pixels are put on white unless there
         are 4.
       test_fraction: expected share of the test split if it has no folder; 0 for none. By default
-        0.2 of `path/CLASS/…`, and 0 of `path/train/…`.
+        0.2 of `path/CLASS/…` and of `labels` for one split, and 0 of `path/train/…`.
       validation_fraction: likewise for the validation split; by default 0.
       crop: the part of each image that is seen, random in training; see `Crop`.
       skip: how many damaged images may be left out; a warning names them. All images are decoded
@@ -61,14 +66,20 @@ def images(
       splits: role -> folder, such as {'train': 'fit', 'test': 'held_out'}; {} if all folders are
         classes. By default folders with the usual names: train or training, val, valid, validation,
         validate or dev, test or testing.
+      labels: path, below `path`, of a table of the classes, such as 'labels.csv', or role -> table,
+        such as {'train': 'train.csv', 'test': 'test.csv'}. Of a single table, images in a folder
+        that is called as a split are in this one.
+      label: the column of the classes there; by default the only one beside that of the images, or
+        the one called label or class.
 
     Returns:
       `image` (N, height, width, channels) uint8, and `label` (N,) int32; `Table.classes` are the
-      folders' names.
+      names of the folders, or those in the table.
 
     Raises:
       UserError: a folder is missing, there are no classes, a class has no image, or a file is
-        damaged or not an image (with `skip`, more than `skip` of them).
+        damaged or not an image (with `skip`, more than `skip` of them); or a row of `labels` has no
+        class, or its image is missing or in two rows.
     """
     root = Path(path).expanduser()
     seen: Frame | Crop | None = crop if size is None else Frame.of(size, fit, "images")
@@ -86,7 +97,21 @@ def images(
             f"images: skip={skip}; it must be at least 0, the number of images that may be left out"
         )
     folders = ClassFolders(root, "images", "image", SUFFIXES, _is_image, of_others=OF_MASK)
-    parts = folders.split(splits, test_fraction, validation_fraction)
+    if label is not None and labels is None:
+        raise UserError(f"images: label={label!r} is a column of labels=…; name the table")
+    if labels is not None and splits is not None:
+        raise UserError(
+            "images: splits are folders by class; with labels leave them out, and name the table "
+            "of each split, labels={'train': …}"
+        )
+    if labels is None:
+        parts = folders.split(splits, test_fraction, validation_fraction)
+    else:
+        given = labelled(root, labels, label)
+        usual = UNSPLIT_TEST if [*given] == ["train"] else None
+        parts = folders.hold_out(
+            given, usual if test_fraction is None else test_fraction, validation_fraction
+        )
     classes = tuple(sorted({name for _, name in parts["train"]}))
     if skip:
         parts = _without_damaged(root, parts, channels, skip)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ _ONLY_BETWEEN_THOUSANDS = "'\u2019\u00a0\u202f"  # these stand in no number else
 _FEW = 20  # values of a column of names
 _SENTENCE = 4  # words: more than the name of a column has
 _LOOKED_AT = 1_000  # rows, for whether the header is one
+_DELIMITERS = "\t;|,"
+_BEGINNING = 10_000  # characters, for the delimiter
 _TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
 _NUMBERS = frozenset({"id", "index", "idx", "row", "rownames", "level_0", "nr", "no"})
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
@@ -56,6 +59,7 @@ class Sheet:
       delimiter: between two cells; empty where the cells have types.
       decimal: before the decimals of a number.
       unit: what is counted: 'line', or 'row' or 'object' where there are no lines.
+      later: further files, each as the number of its first row and its path.
     """
 
     path: str
@@ -65,12 +69,26 @@ class Sheet:
     delimiter: str
     decimal: str
     unit: str = "line"
+    later: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def read(
-        cls, path: str, delimiter: str = ",", encoding: str = "utf-8", decimal: str = "."
+        cls,
+        path: str,
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        decimal: str = ".",
+        header: Sequence[str] | None = None,
     ) -> Sheet:
-        """Read a file; refuse what is not a table, naming the line."""
+        """Read a file; refuse what is not a table, naming the line.
+
+        Args:
+          path: of the file.
+          delimiter: between two cells; 'tab' for a tab.
+          encoding: of the file, as Python names it.
+          decimal: the decimal sign.
+          header: names of the columns of a file that begins with a row.
+        """
         if path.lower().endswith(TYPED):
             if (delimiter, encoding, decimal) != (",", "utf-8", "."):
                 raise UserError(
@@ -92,8 +110,9 @@ class Sheet:
             raise UserError(
                 message if message.startswith("csv") else f"csv: {path} {message}"
             ) from None
-        header = [*map(user_files.same_name, rows[0])] if rows else []
-        header, rows, lines = _without_blanks(header, rows[1:], lines[1:])
+        if header is None and rows:
+            header, rows, lines = [*map(user_files.same_name, rows[0])], rows[1:], lines[1:]
+        header, rows, lines = _without_blanks([*(header or ())], rows, lines)
         sheet = cls(path, header, rows, lines, delimiter, decimal)
         sheet._check()
         return sheet
@@ -166,8 +185,27 @@ class Sheet:
         """The position of each column in a row."""
         return {name: i for i, name in enumerate(self.header)}
 
-    def _where(self, row: int) -> str:
-        return f"csv: {self.path} {self.unit} {self.lines[row]}"
+    def joined(self, others: Sequence[Sheet], names: Sequence[str]) -> Sheet:
+        """The rows of this file and then of others, with the columns of these names alone.
+
+        Args:
+          others: in their order.
+          names: of columns that all have.
+        """
+        sheets = [self, *others]
+        ends = accumulate(len(sheet.rows) for sheet in sheets)
+        return replace(
+            self,
+            header=[*names],
+            rows=[[*row] for sheet in sheets for row in zip(*map(sheet.cells, names), strict=True)],
+            lines=[line for sheet in sheets for line in sheet.lines],
+            later=tuple(zip(ends, (sheet.path for sheet in others), strict=False)),
+        )
+
+    def where(self, row: int) -> str:
+        """What to call a row in a message."""
+        path = [self.path, *(path for first, path in self.later if first <= row)][-1]
+        return f"csv: {path} {self.unit} {self.lines[row]}"
 
     def cells(self, name: str) -> list[str]:
         """A column as it stands in the file."""
@@ -342,7 +380,7 @@ class Sheet:
             elif "," in first and is_number(first.replace(",", "")):
                 remedy = "set decimal=',' if that is what the comma is, or remove the commas"
             raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"{self.where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"finite number ({len(wrong)} cells are not); {remedy}"
             )
         return np.array(cells, np.float64)
@@ -354,7 +392,7 @@ class Sheet:
         if wrong:
             cell = brief(cells[wrong[0]]) if cells[wrong[0]] else "an empty cell"
             raise UserError(
-                f"{self._where(wrong[0])}, column {name!r}: {cell} is not a "
+                f"{self.where(wrong[0])}, column {name!r}: {cell} is not a "
                 f"whole number ({len(wrong)} cells are not); correct them"
             )
         return np.array([int(cell) for cell in cells], np.int64)
@@ -407,9 +445,36 @@ class Sheet:
                 "it as text, or leave the column out"
             )
         if "" in cells:
-            where = self._where(cells.index(""))
+            where = self.where(cells.index(""))
             raise UserError(f"{where}, column {name!r}: no {what}; correct the row")
         return cells
+
+
+def likely_delimiter(path: str, encoding: str = "utf-8") -> str:
+    """What divides the first lines into equally many cells, and the header into most.
+
+    Excel's own first line says it outright, and of a header with tabulators the suffix .tsv. Blanks
+    divide where nothing else does.
+    """
+    if path.lower().endswith(TYPED):
+        return ","
+    text = user_files.read(Path(path), "csv", encoding)
+    if re.match(r"sep=.\n", text):
+        return text[4]
+    text = re.sub(r"\A(?:(?:#.*)?\n)+(?=.)", "", text)  # comments, of which one may be the header
+    lines = re.sub(r'"[^"]*"', "", text[:_BEGINNING]).split("\n")[:-1] or [text]
+
+    if path.lower().endswith(".tsv") and "\t" in lines[0]:
+        return "\t"
+    words = {len(line.split()) for line in lines if line.strip()}
+    if not {*_DELIMITERS} & {*lines[0]} and len(lines) > 1 and len(words) == 1 < max(words):
+        return " "
+
+    def cells(sign: str) -> tuple[bool, int]:
+        counts = {line.count(sign) for line in lines if line.strip()}
+        return len(counts) == 1, lines[0].count(sign)
+
+    return max(_DELIMITERS, key=lambda sign: (lines[0].count(sign) > 0, *cells(sign)))
 
 
 def below_notes(text: str, delimiter: str) -> tuple[int, str]:

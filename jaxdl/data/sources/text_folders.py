@@ -12,8 +12,6 @@ from jaxdl.data.sources.texts import documents
 from jaxdl.data.table import Table
 
 SUFFIXES = (".txt", "")  # the files of 20 Newsgroups have none
-# Folders of texts that nobody has labelled, as in the reviews of Maas et al. 2011.
-_UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 
 
 def text_folders(
@@ -48,9 +46,7 @@ def text_folders(
         text or in another encoding.
     """
     root = Path(path).expanduser()
-    folders = ClassFolders(
-        root, "text_folders", "text", SUFFIXES, _is_text, strays=True, unlabelled=_UNLABELLED
-    )
+    folders = ClassFolders(root, "text_folders", "text", SUFFIXES, _is_text, strays=True)
     parts = folders.split(splits, test_fraction, validation_fraction)
     classes = tuple(sorted({name for _, name in parts["train"]}))
     texts = documents(

@@ -19,9 +19,9 @@ from jaxdl.data.images.annotations import (
 )
 from jaxdl.data.images.frame import Size
 from jaxdl.data.images.lazy import EncodedFiles
-from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources import box_files
 from jaxdl.data.sources import voc_xml as xml
+from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
@@ -109,13 +109,13 @@ def voc(
             usual = 0.0 if test is None else UNSPLIT_TEST
             test_fraction = usual if test_fraction is None else test_fraction
     entries = fill_up(given, lambda entry: entry[0], test_fraction, validation_fraction, "voc")
-    find = _Finder(images_in)
+    find = ImageFinder(images_in)
     notes = {
         role: [_Notes.read(notes_in, stem, where, origin, find) for stem, where in part]
         for role, part in entries.items()
     }
     if not (root / "ImageSets" / "Main").is_dir():
-        find.tell_unused({each.image for part in notes.values() for each in part}, notes_in)
+        _tell_unused(find, {each.image for part in notes.values() for each in part}, notes_in)
     encoded = {
         role: box_files.listed(images_in, [n.image for n in part], [n.where for n in part])
         for role, part in notes.items()
@@ -190,64 +190,27 @@ def _tell_origin(notes: Sequence[_Notes]) -> None:
         )
 
 
-class _Finder:
-    """Finds the image of an XML file, among those of a folder.
+def _tell_unused(find: ImageFinder, used: Collection[str], notes: Path) -> None:
+    """Warn of images without an XML file: if nothing lists the images, one may be missing.
 
     Args:
-      folder: of the images.
+      find: of all images.
+      used: the images of the XML files of all splits that are read.
+      notes: the folder of all XML files.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._images: dict[str, list[str]] = {}
-        for file in user_files.below(folder, SUFFIXES):
-            name = file.relative_to(folder)
-            self._images.setdefault(_plain(name.with_suffix("")), []).append(str(name))
-        self._folder = folder
-
-    def __call__(self, stem: str, named: str | None, where: str) -> str:
-        """The path of the image with the XML file's own name, or else of the one that it names.
-
-        Raises:
-          UserError: several images have its name, and it names none of them.
-        """
-        written = (named or f"{stem}.jpg").replace("\\", "/")
-        tries = (stem, str(Path(written).with_suffix("")), Path(written).stem, Path(written).name)
-        for each in tries:
-            found = self._images.get(_plain(Path(each)), [])
-            same = [name for name in found if Path(name).name == Path(written).name]
-            if len(found) > 1 and len(same) != 1:
-                raise UserError(
-                    f"{where}: could belong to {' or '.join(found[:2])}; remove one of them"
-                )
-            if found:
-                return (same or found)[0]
-        return named or written
-
-    def tell_unused(self, used: Collection[str], notes: Path) -> None:
-        """Warn of images without an XML file: if nothing lists the images, one may be missing.
-
-        Args:
-          used: the images of the XML files of all splits that are read.
-          notes: the folder of all XML files.
-        """
-        images = sorted(name for names in self._images.values() for name in names)
-        others = (name for name in images if name not in used)
-        unused = [name for name in others if not (notes / name).with_suffix(".xml").is_file()]
-        if unused:
-            _log.warning(
-                "voc: %s: left out %d of %d images, which have no XML file: %s; one that shows no "
-                "object needs a file without <object>",
-                *(
-                    self._folder,
-                    len(unused),
-                    len(images),
-                    some([printable(name) for name in unused], 3, ", "),
-                ),
-            )
-
-
-def _plain(path: Path) -> str:
-    return user_files.same_name(str(path))
+    others = find.unused(used)
+    unused = [name for name in others if not (notes / name).with_suffix(".xml").is_file()]
+    if unused:
+        _log.warning(
+            "voc: %s: left out %d of %d images, which have no XML file: %s; one that shows no "
+            "object needs a file without <object>",
+            *(
+                find.folder,
+                len(unused),
+                len(find.images),
+                some([printable(name) for name in unused], 3, ", "),
+            ),
+        )
 
 
 def _listed(root: Path, role: str, name: str, notes: Path) -> _Entries:
@@ -305,7 +268,7 @@ class _Notes:
     where: str
 
     @classmethod
-    def read(cls, folder: Path, stem: str, listed: str, origin: int, find: _Finder) -> _Notes:
+    def read(cls, folder: Path, stem: str, listed: str, origin: int, find: ImageFinder) -> _Notes:
         """The annotations of this stem in a folder of XML files."""
         file = folder / f"{box_files.inside(stem, listed)}.xml"
         where = f"voc: {file}"
@@ -317,7 +280,8 @@ class _Notes:
             sizes = root.all("size")
             objects = tuple(_object(node, where, origin) for node in root.all("object"))
             shape = _shape(sizes[0], where) if sizes else None
-        return cls(find(stem, names[0] if names else None, where), shape, objects, where)
+        written = names[0] if names else f"{stem}.jpg"
+        return cls(find((stem, written), where) or written, shape, objects, where)
 
     @property
     def names(self) -> set[str]:

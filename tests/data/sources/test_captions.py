@@ -58,6 +58,34 @@ def test_images_may_lie_elsewhere(album, tmp_path):
     assert rows(str(file)) == [(3, "a ball")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.csv", 'image_name| comment_number| comment\n1.png| 0| a "dog", | in\n'),
+        ("Flickr8k.token.txt", '1.png#0\ta "dog", | in\n'),
+        (
+            "captions_val2017.json",
+            '{"info": {}, "images": [{"id": 7, "file_name": "1.png"}], "annotations": '
+            '[{"id": 1, "image_id": 7, "caption": "a \\"dog\\", | in"}]}',
+        ),
+    ],
+)
+def test_captions_as_the_usual_data_sets_have_them(album, name, content):
+    table = captions(album(content, name), size=4, validation_fraction=0.0, test_fraction=0.0)
+    assert table["train"].columns["caption"].tolist() == ['a "dog", | in']
+
+
+@pytest.mark.parametrize(
+    "entry", ['{"image_id": 8, "caption": "a"}', '{"image_id": 7}', '{"image_id": 7, "caption": 1}']
+)
+def test_names_the_annotation_of_cocos_file(album, refuses, entry):
+    path = album(
+        f'{{"images": [{{"id": 7, "file_name": "1.png"}}], "annotations": [{entry}]}}', "a.json"
+    )
+    with refuses("a.json annotations[0]: needs a caption, and the image_id of an image"):
+        captions(path, size=4)
+
+
 def test_captions_of_an_image_stay_together(album):
     lines = [f"{i}.png,caption {k} of {i}" for k in range(5) for i in range(10)]
     path = album("\n".join(["image,caption", *lines]))

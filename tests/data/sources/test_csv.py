@@ -487,3 +487,65 @@ def test_classes_that_look_alike_are_told(sheet, caplog):
         caplog.clear()
         csv(sheet(f"a,b\n1,new york\n2,{other}\n3,rome\n"), label="b", test_fraction=0)
         assert "differ only in case or blanks" in caplog.text and "rome" not in caplog.text
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Writes files and returns their paths, as the settings of splits."""
+
+    def write(**contents):
+        for role, content in contents.items():
+            (tmp_path / f"{role}.csv").write_text(content)
+        return {role: str(tmp_path / f"{role}.csv") for role in contents}
+
+    return write
+
+
+def test_each_split_may_have_a_file_of_its_own(files):
+    rows = "".join(f"{i},{'xyz'[i % 3]}\n" for i in range(9))
+    where = files(
+        path=f"a,kind\n{rows}", test="kind,more,a\nz,1,7\nx,2,8\n", validation="a,kind\n3,y\n"
+    )
+    splits = csv(**where, label="kind", standardize=True)
+    assert {role: len(table) for role, table in splits.items()} == {
+        "train": 9, "validation": 1, "test": 2,
+    }  # fmt: skip
+    assert splits["test"].columns["label"].tolist() == [2, 0]
+    np.testing.assert_allclose(
+        splits["test"].columns["features"][:, 0], [3 / 6.667**0.5, 4 / 6.667**0.5], rtol=1e-3
+    )
+    assert splits["test"].where.startswith(where["test"])
+    held = csv(
+        **files(path=f"a,kind\n{rows}", test=f"a,kind\n{rows}"),
+        label="kind",
+        validation_fraction=0.3,
+    )
+    assert {role: len(table) for role, table in held.items()} == {
+        "train": 6, "validation": 3, "test": 9,
+    }  # fmt: skip
+
+
+def test_cells_of_all_files_are_read_alike(files):
+    where = files(path="a,b\nyes,1\nno,2\nno,3\n", test='a,b\nyes,"1,234"\nyes,"1,234,567"\n')
+    splits = csv(**where, target="b")
+    assert splits["test"].columns["target"].tolist() == [1234, 1234567]
+    assert splits["test"].columns["features"].tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("test", "settings", "fragments"),
+    [
+        ("b,kind\n1,x\n", {}, ["test.csv has no column 'a'", "it has b, kind"]),
+        ("a,kind\n1,x\noops,y\n", {}, ["test.csv line 3, column 'a': 'oops' is not"]),
+        ("a,kind\n1,\n", {}, ["test.csv line 2, column 'kind': no label"]),
+        ("a,kind\n1,q\n", {}, ["test.csv: class 'q' has no row in the file"]),
+        ("a,kind\n", {}, ["test.csv has no rows"]),
+        ("a;kind\n1;x\n", {}, ["test.csv has no column 'kind'", "delimiter"]),
+        ("a,kind\n1,x\n", {"test_fraction": 0.2}, ["the data has a test split"]),
+        (None, {"test": "nowhere.csv"}, ["nowhere.csv", "No such file"]),
+    ],
+)
+def test_what_is_wrong_with_the_file_of_a_split_names_it(files, refuses, test, settings, fragments):
+    contents = {"path": "a,kind\n1,x\n2,y\n"} | ({} if test is None else {"test": test})
+    with refuses("csv", *fragments):
+        csv(**files(**contents), label="kind", **settings)

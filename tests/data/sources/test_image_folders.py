@@ -394,3 +394,26 @@ def test_a_mask_beside_its_image_is_left_out_and_told(tmp_path, caplog):
     splits = images(str(tmp_path), size=2)
     assert sum(map(len, splits.values())) == 22
     assert "left out" in caplog.text and "benign (0)_mask.png" in caplog.text
+
+
+def test_a_folder_without_classes_beside_classes_is_left_out_and_told(cats_and_dogs, caplog):
+    def read(**settings):
+        caplog.clear()
+        return images(str(cats_and_dogs), size=2, **settings)
+
+    draw(cats_and_dogs / "test" / "a.png")
+    assert read()["train"].classes == ("cat", "dog")
+    assert f"left out {cats_and_dogs / 'test'}, whose images are of no class" in caplog.text
+    assert read(splits={}, test_fraction=0.0)["train"].classes == ("cat", "dog", "test")
+    assert not caplog.messages
+    (cats_and_dogs / "train").mkdir()
+    for kind in ("cat", "dog"):
+        (cats_and_dogs / kind).rename(cats_and_dogs / "train" / kind)
+    draw(cats_and_dogs / "unlabeled" / "b.png")
+    assert {*read()} == {"train"} and "test, " in caplog.text and "unlabeled, whose" in caplog.text
+
+
+def test_a_class_may_be_called_valid(cats_and_dogs):
+    for kind, name in (("cat", "valid"), ("dog", "invalid")):
+        (cats_and_dogs / kind).rename(cats_and_dogs / name)
+    assert images(str(cats_and_dogs), size=2)["train"].classes == ("invalid", "valid")

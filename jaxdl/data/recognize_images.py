@@ -1,0 +1,214 @@
+"""What a folder of images is: in folders by class, or with a table of their classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.data import user_files
+from jaxdl.data.images import pixels
+from jaxdl.data.images.crops import Crop
+from jaxdl.data.recognize_table import has, likeliest, role_of
+from jaxdl.data.recognized import Recognized, counted, each_class, named
+from jaxdl.data.sources.image_finder import ImageFinder
+from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.label_tables import column_of_images, read_labels
+from jaxdl.data.sources.sheet import TABLES, Sheet
+from jaxdl.data.splits import UNSPLIT_TEST, by_role, role_in
+from jaxdl.data.table import Table
+from jaxdl.errors import UserError, brief, printable
+
+_FEWEST = 10  # times the rows of a table of classes, to be more than there are images
+_GUESSED = "by its name or place; see --target"
+_IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
+_LOOKED_AT = 50  # images, for their size and colors
+# Folders of pictures of classes pixel by pixel, and of the images that these are of.
+_MASKS = re.compile(
+    r"(?:.*[ _-])?(?:masks?|segmentations?|segmentationclass|labelmaps?|trimaps?|annotations?|"
+    r"ground[ _-]?truths?|gt)",
+    re.I,
+)
+_PICTURED = re.compile(r"(?:.*[ _-])?(?:images?|imgs?|jpegimages|photos?|inputs?)", re.I)
+
+
+def recognize_images(
+    path: str,
+    place: Path,
+    pictures: Sequence[Path],
+    texts: Sequence[Path],
+    label: str | None = None,
+) -> Recognized:
+    """Images in folders by class, or with a table of their classes.
+
+    Args:
+      path: of the folder.
+      place: the same.
+      pictures: the images in it and below.
+      texts: the texts there.
+      label: of a table, the column of the classes; by default as it looks.
+
+    Raises:
+      UserError: the source refuses them, or no column of the table is their classes.
+    """
+    labels, notes = _labels(place, label)
+    above = {file.relative_to(place).parts[:-2][:1] for file in pictures}
+    if not labels and len(above) == 1 and (only := above.pop()) and not role_in(only[0]):
+        found = recognize_images(str(Path(path, *only)), Path(place, *only), pictures, [], label)
+        return replace(found, notes=(*found.notes, f"does not read what is beside {only[0]}"))
+    if label is not None and not labels:
+        raise UserError(f"{path}: no table names its images; leave --target out")
+    found = _images(path, labels, pictures)
+    if texts:
+        notes.append(f"leaves out the texts in it: {named([file.name for file in texts])}")
+    return replace(found, notes=(*found.notes, *notes))
+
+
+def refuse_masks(path: str, place: Path, pictures: Sequence[Path]) -> None:
+    """Refuse images beside masks of the same names: their folders are not classes.
+
+    Images are in a folder with a usual name, or in the one that the masks' is called after, such as
+    train beside train_masks.
+    """
+
+    within = {file: file.relative_to(place).parts[:-1] for file in pictures}
+    of_masks = {parts for parts in within.values() if any(map(_MASKS.fullmatch, parts))}
+    beside = {tuple(OF_MASK.sub("", part) for part in parts) for parts in of_masks}
+
+    def is_pictured(parts: tuple[str, ...]) -> bool:
+        return parts in beside or any(map(_PICTURED.fullmatch, parts))
+
+    masks = {file.stem for file, parts in within.items() if parts in of_masks}
+    images = {f.stem for f, parts in within.items() if parts not in of_masks and is_pictured(parts)}
+    of_images = [name for name in masks if images & {name, OF_MASK.sub("", name)}]
+    if masks and 2 * len(of_images) >= len(masks):
+        raise UserError(
+            f"{path}: has images and a mask of each, such as {brief(min(of_images))}; semantic "
+            "segmentation is not supported. Supported are classification (a folder for each "
+            "class), detection (boxes of COCO, YOLO or Pascal VOC) and captions"
+        )
+
+
+def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
+    """The settings that say where the classes are, and the words for it; {} if in folders."""
+    find, tables = ImageFinder(place), user_files.below(place, TABLES, deep=False)
+    if not tables or _is_by_class(find.folders):
+        unread = named([file.name for file in tables])
+        return {}, [f"does not read {unread}: the folders are the classes"] if tables else []
+    sheets = {file: read_labels(file) for file in tables}
+    naming = [file for file, sheet in sheets.items() if names_images(find, sheet)]
+    if not naming:
+        raise UserError(
+            f"{place}: {named([file.name for file in tables])} has no column with the names of the "
+            "images; add one, or give each class a folder"
+        )
+    roles = by_role(naming, place) or {"train": _only(naming)}
+    train = sheets[roles["train"]]
+    label, why = label or _column(find, train), "as --target says" if label else _GUESSED
+    if label not in train.header:
+        train.require([label], [], [])
+    if role_of(train, label) != "label":
+        raise UserError(
+            f"{train.path}: column {label!r} holds numbers, not classes; images are learnt with "
+            "one class each: --target names another column"
+        )
+    labelled = {role: file.name for role, file in roles.items() if has(sheets[file], label)}
+    notes = [f"reads the classes in {printable(label)!r} of {', '.join(labelled.values())} ({why})"]
+    if others := [file.name for file in tables if file.name not in labelled.values()]:
+        notes.append(f"does not read {named(others)}")
+    one = labelled["train"] if len(labelled) == 1 else labelled
+    return {"labels": one, "label": label}, notes
+
+
+def names_images(find: ImageFinder, sheet: Sheet) -> bool:
+    """Whether most rows of a table name an image each, and they are not few beside the images."""
+    column = column_of_images(find, sheet)
+    if column is None or _FEWEST * len(sheet.rows) < len(find.images):
+        return False
+    cells = sheet.cells(column)[:_LOOKED_AT]
+    return 2 * sum(bool(cell and find.named(cell)) for cell in {*cells}) >= len(cells)
+
+
+def _column(find: ImageFinder, sheet: Sheet) -> str:
+    """The likeliest column of the classes."""
+    others = [name for name in sheet.header if name != column_of_images(find, sheet)]
+    label = likeliest(sheet, others, [])
+    if label is None:
+        raise UserError(
+            f"{sheet.path}: no column of classes among {named(sheet.header)}; --target names it"
+        )
+    flags = [name for name in others if {*sheet.cells(name)} == {"0", "1"}]
+    if len(flags) > 1 and label in flags:
+        raise UserError(
+            f"{sheet.path}: columns {named(flags)} are 0 or 1; write the class of each image into "
+            "one column, or name one of them with --target"
+        )
+    return label
+
+
+def _only(naming: Sequence[Path]) -> Path:
+    """The only one of some tables that name images but for a sample of a competition's answers."""
+    likely = [file for file in naming if "submission" not in file.name.lower()]
+    if len(likely) == 1:
+        return likely[0]
+    raise UserError(
+        f"{naming[0].parent}: {named([file.name for file in naming])} name its images; call the "
+        "one with their classes train.csv, and one of a test split test.csv"
+    )
+
+
+def _is_by_class(folders: Sequence[str]) -> bool:
+    """Whether folders of images are classes: several, not called as splits."""
+    names = {part for folder in folders for part in Path(folder).parts}
+    return len(folders) > 1 and sum(role_in(name) is None for name in names) > 1
+
+
+def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> Recognized:
+    """Images of classes; small ones in memory, large ones decoded when needed.
+
+    Args:
+      path: of the folder.
+      labels: settings of the source that say where the classes are, if in a table.
+      pictures: all images; those in folders that are called as splits, but have no classes, are
+        left to be predicted.
+    """
+    settings = {"path": path, **labels}
+    splits = images(**settings, crop=Crop(size=32))
+    left = unlabelled_folders(path, splits, pictures)
+    if left and [*splits] == ["train"]:
+        settings["test_fraction"] = UNSPLIT_TEST
+        splits = images(**settings, crop=Crop(size=32))
+    each = each_class(path, splits)
+    column = splits["train"].columns["image"]
+    places = np.unique(np.linspace(0, len(column) - 1, _LOOKED_AT).astype(int))
+    files = [column.encoded.root / column.encoded.paths[i] for i in places]
+    with user_files.reading("images", path):
+        looked = [pixels.read(file, 3) for file in files]
+    height, width = np.median([image.shape[:2] for image in looked], axis=0)
+    grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
+    side = int(min(height, width))
+    notes = (
+        f"images: {counted(splits)}, {each}",
+        f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
+    )
+    if side <= _IN_MEMORY:
+        settings["size"] = max(side, 8)
+    else:
+        seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
+        settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
+    settings |= {"channels": 1} if grey else {}
+    return Recognized("images", settings, splits, notes, left)
+
+
+def unlabelled_folders(
+    path: str, splits: Mapping[str, Table], pictures: Sequence[Path]
+) -> tuple[str, ...]:
+    """The folders that are called as splits, and of whose images none is in one."""
+    columns = [table.columns["image"].encoded for table in splits.values()]
+    used = {(column.root / image).parent for column in columns for image in column.paths}
+    folders = sorted({file.parent for file in pictures} - used)
+    return tuple(str(folder) for folder in folders if role_in(folder.name))
