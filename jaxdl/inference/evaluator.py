@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl import data
+from jaxdl.data.places import places_of
 from jaxdl.data.table import Table
 from jaxdl.data.tokens import with_begins
 from jaxdl.errors import UserError, brief
@@ -25,6 +26,7 @@ from jaxdl.training.step import initialize_carry
 
 _PREPARING = frozenset({*DATA_KEYS} - {"twin"})  # how data is prepared cannot be changed
 _SHARES = ("test_fraction", "validation_fraction")
+_FURTHER = {"validation", "test"}  # settings that name a file of these splits
 
 
 class Evaluator:
@@ -93,8 +95,9 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     """The splits of the run's data, or of another data set of its kind.
 
     The run's own data, recognised by its SHA-256, is split as in training, wherever it is. For
-    other data, fractions that a source would hold out of the train split, such as `test_fraction`,
-    are 0 unless an override sets them, and a single split is called 'other'.
+    other data, files of further splits are left out, and fractions that a source would hold out of
+    the train split, such as `test_fraction`, are 0, unless an override sets them; and a single
+    split is called 'other'.
 
     Args:
       run: its config says how to read data, and its vocabularies make tokens.
@@ -115,11 +118,13 @@ def other_splits(run: RestoredRun, overrides: Iterable[str]) -> Mapping[str, Tab
     node = overridden({**run.config, "target": None}, overrides)["data"]
     if not given:
         return load_splits(node, run.vocabularies)
-    if own := _own_splits(run, node):
-        return own
+    if splits := _own_splits(run, node):
+        return splits
     read, _ = cfg.choose(Data.of(node)[1], data.SOURCES, "config.data", selector="source")
-    shares = {name: 0.0 for name in _SHARES if name in cfg.parameters(read) and name not in given}
-    splits = load_splits({**node, **shares, "folds": None}, run.vocabularies)
+    own = dict.fromkeys({*places_of(node["source"])} & _FURTHER)
+    own |= {name: 0.0 for name in _SHARES if name in cfg.parameters(read)}
+    unset = {name: value for name, value in own.items() if name not in given}
+    splits = load_splits({**node, **unset, "folds": None}, run.vocabularies)
     for table in splits.values():
         if not table.classes and run.classes not in ((), tuple(map(str, range(len(run.classes))))):
             raise UserError(

@@ -200,6 +200,26 @@ def test_the_runs_own_data_is_known_wherever_it_lies_and_divided_as_it_was(house
     assert status == 0 and "test/rmse" in out and "over 30 examples" in out
 
 
+def test_a_file_of_the_test_split_is_not_taken_for_other_data(tmp_path, call):
+    def table(name, rows):
+        x = np.arange(rows) / rows
+        return str(write_csv(tmp_path / name, {"x": x, "price": 2 * x}))
+
+    files = {"path": table("train.csv", 20), "test": table("test.csv", 8)}
+    run = start(tmp_path, {
+        "data": {"source": "csv", "target": "price", **files},
+        "model": {"name": "mlp", "hidden": (), "outputs": None},
+        "task": {"name": "regression"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "training": {"batch_size": 4, "steps": 1},
+    })  # fmt: skip
+    other = table("other.csv", 5)
+    for setting, split in {"test": "test", "path": "other"}.items():
+        status, out, _ = call("evaluate", "--workdir", run, f"--config.data.{setting}={other}")
+        assert status == 0 and f"{split}/rmse" in out
+        assert "over 5 examples" in out and "over 8 examples" not in out
+
+
 def test_texts_are_tokens_of_the_runs_vocabulary(opinions, call, refuses, tmp_path):
     loaded = jaxdl.load(opinions)
     assert [a[0].name for a in loaded.answers(["very good", "so bad"], top=1)] == ["pos", "neg"]
