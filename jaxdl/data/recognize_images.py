@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ from jaxdl.data.recognize_table import has, likeliest, role_of
 from jaxdl.data.recognized import Recognized, counted, each_class, named
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.image_folders import OF_MASK, images
+from jaxdl.data.sources.label_names import NUMBERED
 from jaxdl.data.sources.label_tables import column_of_images, read_labels
 from jaxdl.data.sources.sheet import TABLES, Sheet
 from jaxdl.data.splits import UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
+_EACH = 5  # images of a class on average, at least, if their names are to tell the class
 _FEWEST = 10  # times the rows of a table of classes, to be more than there are images
 _GUESSED = "by its name or place; see --target"
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
@@ -56,6 +59,9 @@ def recognize_images(
       UserError: the source refuses them, or no column of the table is their classes.
     """
     labels, notes = _labels(place, label)
+    if not labels and label is None and _named_by_class(place, pictures):
+        labels = {"label_in_name": NUMBERED}
+        notes = ["reads the classes in the names of the images, before their numbers", *notes]
     above = {file.relative_to(place).parts[:-2][:1] for file in pictures}
     if not labels and len(above) == 1 and (only := above.pop()) and not role_in(only[0]):
         found = recognize_images(str(Path(path, *only)), Path(place, *only), pictures, [], label)
@@ -148,6 +154,19 @@ def _column(find: ImageFinder, sheet: Sheet) -> str:
             "one column, or name one of them with --target"
         )
     return label
+
+
+def _named_by_class(place: Path, pictures: Sequence[Path]) -> bool:
+    """Whether images that lie together have the names of classes, each with a number."""
+    if _is_by_class(ImageFinder(place).folders):
+        return False
+    names: dict[Path, list[str]] = {}
+    for file in pictures:
+        names.setdefault(file.parent, []).append(user_files.same_name(file.stem))
+    found = [[re.fullmatch(NUMBERED, name) for name in each] for each in names.values()]
+    kinds = Counter(match[1] for each in found if all(each) for match in each if match)
+    several = len(kinds) > 1 and kinds.total() >= _EACH * len(kinds)
+    return several and not any(map(role_in, kinds))
 
 
 def _only(naming: Sequence[Path]) -> Path:

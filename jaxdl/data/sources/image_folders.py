@@ -16,6 +16,7 @@ from jaxdl.data.images.frame import Fit, Frame, Size
 from jaxdl.data.images.lazy import EncodedFiles, LazyImages
 from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.sources.class_folders import ClassFolders, Labelled
+from jaxdl.data.sources.label_names import named_images
 from jaxdl.data.sources.label_tables import labelled
 from jaxdl.data.splits import UNSPLIT_TEST
 from jaxdl.data.table import Table
@@ -41,14 +42,16 @@ def images(
     splits: Mapping[str, str] | None = None,
     labels: str | Mapping[str, str] | None = None,
     label: str | None = None,
+    label_in_name: str | None = None,
 ) -> dict[str, Table]:
     """Images in `path/train/CLASS/…`, `path/test/CLASS/…`, `path/val/CLASS/…`, or `path/CLASS/…`.
 
-    With `labels` the classes are in a table instead, and the images anywhere in the folder; rows
-    name them with or without suffix and folders. Without folders or tables for the splits, a hash
-    of its path decides the split of an image, so it stays there when others are added. Classes are
-    numbered in alphabetical order. Images are scaled to `size`; of an animation, the first frame is
-    read. With `crop` instead of `size` they stay on the disk and are decoded when they are needed.
+    With `labels` the classes are in a table instead, and with `label_in_name` in the names of the
+    images, which are anywhere in the folder; rows name images with or without suffix and folders.
+    Without folders or tables for the splits, a hash of its path decides the split of an image, so
+    it stays there when others are added. Classes are numbered in alphabetical order. Images are
+    scaled to `size`; of an animation, the first frame is read. With `crop` instead of `size` they
+    stay on the disk and are decoded when they are needed.
 
     Args:
       path: the folder.
@@ -71,6 +74,8 @@ def images(
         that is called as a split are in this one.
       label: the column of the classes there; by default the only one beside that of the images, or
         the one called label or class.
+      label_in_name: a regular expression for the whole name of each image without its suffix, whose
+        group is the class, such as '(.+)[.]\\d+' for cat.12.jpg, in place of folders by class.
 
     Returns:
       `image` (N, height, width, channels) uint8, and `label` (N,) int32; `Table.classes` are the
@@ -97,21 +102,18 @@ def images(
             f"images: skip={skip}; it must be at least 0, the number of images that may be left out"
         )
     folders = ClassFolders(root, "images", "image", SUFFIXES, _is_image, of_others=OF_MASK)
-    if label is not None and labels is None:
-        raise UserError(f"images: label={label!r} is a column of labels=…; name the table")
-    if labels is not None and splits is not None:
-        raise UserError(
-            "images: splits are folders by class; with labels leave them out, and name the table "
-            "of each split, labels={'train': …}"
-        )
-    if labels is None:
+    _require_one_way(splits, labels, label, label_in_name)
+    given = None
+    if labels is not None:
+        given = labelled(root, labels, label)
+    elif label_in_name is not None:
+        given = named_images(root, label_in_name)
+    if given is None:
         parts = folders.split(splits, test_fraction, validation_fraction)
     else:
-        given = labelled(root, labels, label)
-        usual = UNSPLIT_TEST if [*given] == ["train"] else None
-        parts = folders.hold_out(
-            given, usual if test_fraction is None else test_fraction, validation_fraction
-        )
+        if test_fraction is None and [*given] == ["train"]:
+            test_fraction = UNSPLIT_TEST
+        parts = folders.hold_out(given, test_fraction, validation_fraction)
     classes = tuple(sorted({name for _, name in parts["train"]}))
     if skip:
         parts = _without_damaged(root, parts, channels, skip)
@@ -119,6 +121,24 @@ def images(
     return {
         role: _table(root, role, files, classes, seen, channels) for role, files in parts.items()
     }
+
+
+def _require_one_way(
+    splits: Mapping[str, str] | None,
+    labels: str | Mapping[str, str] | None,
+    label: str | None,
+    label_in_name: str | None,
+) -> None:
+    """Refuse settings that tell the classes in two ways."""
+    if label is not None and labels is None:
+        raise UserError(f"images: label={label!r} is a column of labels=…; name the table")
+    if labels is not None and splits is not None:
+        raise UserError(
+            "images: splits are folders by class; with labels leave them out, and name the table "
+            "of each split, labels={'train': …}"
+        )
+    if label_in_name is not None and (labels, splits) != (None, None):
+        raise UserError("images: label_in_name tells the classes; leave labels and splits out")
 
 
 def _is_image(name: str) -> bool:

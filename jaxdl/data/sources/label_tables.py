@@ -51,7 +51,7 @@ def labelled(root: Path, tables: str | Mapping[str, str], label: str | None) -> 
             seen[image] = where
         splits[role] = [(image, kind) for image, kind, _ in rows]
     _tell_unlabelled(find, seen.keys())
-    return _by_folder(splits["train"]) if len(given) == 1 else splits
+    return by_folder(splits["train"]) if len(given) == 1 else splits
 
 
 def read_labels(file: Path) -> Sheet:
@@ -69,7 +69,7 @@ def column_of_images(find: ImageFinder, sheet: Sheet) -> str | None:
     return best if named[best] else None
 
 
-def _by_folder(files: Labelled) -> dict[str, Labelled]:
+def by_folder(files: Labelled) -> dict[str, Labelled]:
     """The images by the split that their folder is called as; others are of the train split."""
     splits: dict[str, list[tuple[str, str]]] = {role: [] for role in NAMES}
     for image, kind in files:
