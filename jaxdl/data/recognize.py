@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table, described
 from jaxdl.data.validation import validate
-from jaxdl.errors import UserError, printable
+from jaxdl.errors import UserError, brief, printable
 from jaxdl.remote import local_path
 
 _LARGEST = 320  # pixels of the longer side of a canvas for boxes
@@ -52,6 +53,13 @@ _ARRAY = "is one array; save it and its labels by numpy.savez(path, image=…, l
 _OTHER_ARRAYS = "is not read; save its arrays by numpy.savez, or a table as Parquet or CSV"
 _SOUND = "is sound, which is not read; music is read in ABC notation, or as piano rolls in a .npz"
 _VIDEO = "is a video; save its frames as images, in a folder for each class"
+_SPARSE = "has sparse rows; save them as CSV, or by numpy.savez(path, features=…, label=…)"
+_OF_MNIST = (
+    "is in MNIST's format: MNIST itself is a data set of TFDS (config.data.source=tfds, "
+    "config.data.dataset=mnist); save others by numpy.savez(path, image=…, label=…)"
+)
+_IDX = re.compile(r"[.-]idx[1-4]-ubyte(\.gz)?$")
+_PICKLED = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
 _DOCUMENT = "is a document; save it as text, .txt in UTF-8"
 _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
@@ -62,6 +70,8 @@ _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".mid", ".midi", ".mp3", ".wav", ".flac", ".ogg"), _SOUND),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".epub", ".rtf"), _DOCUMENT),
+    **dict.fromkeys((".libsvm", ".svm", ".svmlight"), _SPARSE),
+    ".arff": "is ARFF; save it as CSV, whose first line names the columns",
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
 }
 
@@ -100,16 +110,18 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     inner = user_files.only_folder(place)
     if inner is not None and inner.name.lower() not in ROLES:  # as many archives are unpacked
         return _recognize(str(Path(path, inner.name)), target, kind)
+    if (only := user_files.only_file(place)) and only.suffix.lower() not in pixels.SUFFIXES:
+        return _recognize(str(Path(path, only.name)), target, kind)
     if not place.exists() and not set("*?[") & set(path):
         raise UserError(f"{path}: no such file or folder; name your data")
-    tables, others = _tables_at(place)
+    tables, beside = _tables_at(place)
     labelled = place.is_dir() and user_files.below(place, TABLES, deep=False)
     if not tables and (kind or (target and not labelled)):
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
     if tables:
         within = place not in tables.values()
         paths = {r: str(Path(path, table.name)) if within else path for r, table in tables.items()}
-        return recognize_table(paths, target, kind, others)
+        return recognize_table(paths, target, kind, beside)
     if place.suffix in (".yaml", ".yml") or _is_yolo(place):
         return _boxes("yolo", path, {})
     if (folders := _voc_folders(place)) is not None:
@@ -141,18 +153,15 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
             return _tunes(path)
         if _texts_of_classes(place) > len(pictures):
             return _text_folders(path)
+        if not pictures and not texts and (unread := user_files.below(place)):
+            raise UserError(f"{path}: {_why_unread(path, place, unread)}")
         if len(pictures) >= len(texts):
-            if not pictures and any(entry.is_file() for entry in place.iterdir()):
-                raise UserError(
-                    f"{path}: has neither images nor .txt files; for other texts, give a "
-                    f"pattern, such as '{path}/*.md'"
-                )
             return recognize_images(path, place, pictures, texts, target)
     if place.suffix.lower() == ".abc":
         return _tunes(path)
     if place.suffix.lower() == ".npz":
         return _arrays(path)
-    if remedy := _OTHERS.get(place.suffix.lower()):
+    if remedy := _otherwise(place):
         raise UserError(f"{path}: {remedy}")
     if place.is_file() and _looks_like_a_table(place):
         raise UserError(
@@ -160,6 +169,32 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
             "table, add a header line and rename it to .tsv or .csv"
         )
     return _text(path)
+
+
+def _otherwise(file: Path) -> str | None:
+    """How a file is read that is not read as it is; None if this is not known."""
+    if _IDX.search(file.name):
+        return _OF_MNIST
+    if file.is_file() and user_files.content(file)[:2] in _PICKLED:
+        return _OTHERS[".pkl"]
+    return _OTHERS.get(file.suffix.lower())
+
+
+def _why_unread(path: str, place: Path, files: Sequence[Path]) -> str:
+    """What is said of a folder whose files are neither images nor texts."""
+    usual = Counter(file.suffix for file in files).most_common(1)[0][0]
+    first = next(file for file in files if file.suffix == usual)
+    if remedy := _otherwise(first):
+        return f"{brief(str(first.relative_to(place)))} {remedy}"
+    if usual.lower() in TABLES:
+        return (
+            f"has tables in folders, such as {brief(str(first.relative_to(place)))}; name one, or, "
+            "if they hold images, set config.data.source=huggingface and config.data.path to this"
+        )
+    return (
+        "has neither images nor .txt files; for other texts, give a pattern, such as "
+        f"'{path}/*{usual or '.md'}'"
+    )
 
 
 def _entries(place: Path) -> list[Path]:

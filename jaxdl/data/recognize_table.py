@@ -311,7 +311,8 @@ def _why_not(sheet: Sheet, name: str) -> str:
     cells = sheet.plain(name)
     wrong = [cell for cell in cells if not is_number(cell)]
     if isinstance(cells[0], Unread):
-        return str(cells[0])
+        images = "struct<bytes: binary" in cells[0]  # as Hugging Face writes them
+        return "images, which source='huggingface' reads" if images else str(cells[0])
     if _only_numbers(name) or sheet.is_id(name):
         return "numbers the rows"
     if not wrong:

@@ -109,19 +109,21 @@ def is_data(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _LEFT_BEHIND
 
 
-def below(folder: Path, suffixes: Sequence[str], *, deep: bool = True) -> list[Path]:
+def below(folder: Path, suffixes: Sequence[str] | None = None, *, deep: bool = True) -> list[Path]:
     """The user's files in a folder, and those below it, in the order of their paths.
 
     Args:
       folder: where to look.
-      suffixes: of the files, in lower case, such as ('.txt',).
+      suffixes: of the files, in lower case, such as ('.txt',); by default any.
       deep: look in the folders in it, too.
     """
     files = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if deep and is_data(name)]
         files += [Path(place, name) for name in names if is_data(name)]
-    return sorted(file for file in files if file.suffix.lower() in suffixes and file.is_file())
+    if suffixes is not None:
+        files = [file for file in files if file.suffix.lower() in suffixes]
+    return sorted(file for file in files if file.is_file())
 
 
 def only_folder(place: Path) -> Path | None:
@@ -130,6 +132,12 @@ def only_folder(place: Path) -> Path | None:
     if len(entries) != 1:
         return None
     return entries[0] if any(each.is_dir() for each in _data_in(entries[0])) else None
+
+
+def only_file(place: Path) -> Path | None:
+    """The single entry of a folder, if it is a file."""
+    entries = _data_in(place)
+    return entries[0] if len(entries) == 1 and entries[0].is_file() else None
 
 
 def _data_in(place: Path) -> list[Path]:

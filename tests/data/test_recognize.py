@@ -1,6 +1,7 @@
 """What a folder or file is taken for, and what is decided by rule."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -777,3 +778,32 @@ def test_a_table_that_is_not_utf_8_is_read_as_excel_writes_it(tmp_path, refuses)
     (tmp_path / "t.csv").write_bytes(b"\xff\x00\x80a,b")
     with refuses("t.csv", "is not text"):
         recognize(str(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("train-images-idx3-ubyte", b"\0\0\x08\x03", "is in MNIST's format"),
+        ("data_batch_1", b"\x80\x04\x95", "is a pickle, which runs code"),
+        ("X.npy", b"\x93NUMPY", "is one array"),
+        ("a9a.libsvm", b"1 3:1\n", "has sparse rows"),
+        ("iris.arff", b"@data\n", "is ARFF"),
+        ("data/train.parquet", b"PAR1", "has tables in folders, such as 'data/train.parquet'"),
+        ("wiki.train.tokens", b"a b\n", "/*.tokens'"),
+    ],
+)
+def test_a_folder_of_files_of_another_kind_is_told_what_they_are(
+    tmp_path, refuses, name, content, words
+):
+    for folder in (Path(name).parent.name, "other"):
+        file = tmp_path / folder / Path(name).name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+    with refuses(str(tmp_path), words):
+        recognize(str(tmp_path))
+
+
+def test_a_folder_with_a_single_file_is_as_the_file(tmp_path, refuses):
+    (tmp_path / "messages").write_text("ham\tsee you\nspam\tcall now\n" * 20)
+    with refuses("messages: every line has the same number of tabs"):
+        recognize(str(tmp_path))
