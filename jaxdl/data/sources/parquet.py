@@ -25,10 +25,13 @@ def cells(path: str) -> tuple[list[str], list[list[str]]]:
     Raises:
       UserError: the file does not exist, or is larger than the memory.
     """
-    from pyarrow import parquet
+    from pyarrow import OSFile, parquet
 
+    place = Path(path).expanduser()
     try:
-        with user_files.opened(Path(path).expanduser()) as stream:
+        # Arrow opens the file itself: its threads may still hold a stream of Python's when Python
+        # ends, which aborts the process.
+        with user_files.opened(place), OSFile(str(place)) as stream:
             file = parquet.ParquetFile(stream)
             count, names = file.metadata.num_rows, file.schema_arrow.names
             user_files.require_memory(
