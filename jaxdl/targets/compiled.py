@@ -29,8 +29,10 @@ _WITHOUT_A_DEVICE = {
     "tpu": {},
     "cuda": {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False},
 }
-# A TPU's compiler then neither asks the network about this machine, nor insists on running alone.
+# A TPU's compiler then neither asks the network about this machine, nor insists on running alone;
+# and what is traced is not for this CPU's oneDNN.
 _ALONE = {
+    "JAXDL_ONEDNN": "0",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
