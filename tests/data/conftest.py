@@ -39,3 +39,16 @@ def picture():
         return np.asarray(Image.open(path).convert("RGB"))
 
     return write
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """`draw(*names)` writes grey images below the test's folder, and returns its path."""
+
+    def write(*names, size=(40, 20)):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size, (9, 9, 9)).save(tmp_path / name)
+        return str(tmp_path)
+
+    return write

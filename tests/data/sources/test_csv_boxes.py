@@ -2,22 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from jaxdl.data.recognize import recognize
 from jaxdl.data.sources.csv_boxes import csv_boxes
 
 TENSORFLOW = "filename,width,height,class,xmin,ymin,xmax,ymax"
-
-
-@pytest.fixture
-def draw(tmp_path):
-    def draw(*names, size=(40, 20)):
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size, (9, 9, 9)).save(tmp_path / name)
-
-    return draw
 
 
 @pytest.fixture

@@ -3,22 +3,10 @@
 import re
 
 import pytest
-from PIL import Image
 
 from jaxdl.data.recognize import recognize
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.label_names import NUMBERED
-
-
-@pytest.fixture
-def draw(tmp_path):
-    def draw(*names):
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / name)
-        return str(tmp_path)
-
-    return draw
 
 
 def kinds(table):

@@ -1,20 +1,9 @@
 """Images and a table of their classes."""
 
 import pytest
-from PIL import Image
 
 from jaxdl.data import load
 from jaxdl.data.sources.image_folders import images
-
-
-@pytest.fixture
-def draw(tmp_path):
-    def draw(*names):
-        for name in names:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / name)
-
-    return draw
 
 
 @pytest.fixture
