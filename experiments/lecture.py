@@ -48,6 +48,7 @@ MINUTES = {
     "bccd_faster_rcnn": 15,
 }  # fmt: skip
 MINUTE_OF_OTHERS = 0.2
+MINUTE_OF_A_TWIN = 0.5
 
 
 class Study(NamedTuple):
@@ -165,7 +166,7 @@ class Walk:
         count, minutes = 0, 0.0
         for name in (name for names in self.configs.values() for name in names):
             missing = len(self.missing(name))
-            each = MINUTE_OF_OTHERS if self.quick else MINUTES.get(name, MINUTE_OF_OTHERS)
+            each = MINUTE_OF_A_TWIN if self.quick else MINUTES.get(name, MINUTE_OF_OTHERS)
             count, minutes = count + missing, minutes + missing * each
         time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.0f} minutes"
         return f"{count} runs left, about {time} on two cores"
