@@ -30,8 +30,6 @@ Mask = Bool[Array, "time batch"]
 Arrays = tuple[jax.Array, ...]
 CellName = Literal["lstm", "gru", "rnn"]
 
-_FEW = 500  # tokens, of which a one-hot product in bfloat16 is faster than a gather
-
 
 # ---- One layer in one direction
 
@@ -347,7 +345,7 @@ def _recur_bwd(cell: Cell, reverse: bool, residuals: Any, cotangents: Any) -> An
     dfirst, dstates = lax.fori_loop(0, time, step, start)
     dp = slopes * cell.gate_gradients(dstates)
     h, dp_rows = (x.reshape(-1, x.shape[-1]) for x in (before[0], dp))
-    dwh = product(h, dp_rows.astype(wh.dtype), turn_a=True).astype(wh.dtype)
+    dwh = product(h, dp_rows.astype(wh.dtype), transpose_a=True).astype(wh.dtype)
     return cell.input_gradient(dp, dstates, coefficients), dwh, dfirst, None
 
 
@@ -434,15 +432,10 @@ def _project(x: jax.Array, weights: Weights, dtype: DTypeLike) -> jax.Array:
     """Inputs of all time steps times the input weights, plus the bias, in this type.
 
     For token ids, rows are gathered. The gradient adds them up one by one, which takes a CPU a
-    tenth of the time of a one-hot product with 66 tokens, and less with more. oneDNN's one-hot
-    product takes less than either, if tokens are few.
+    tenth of the time of a one-hot product with 66 tokens, and less with more.
     """
     if jnp.issubdtype(x.dtype, jnp.integer):
-        tokens = len(weights.input)
-        one_hot = jax.nn.one_hot(x, tokens, dtype=weights.input.dtype)
-        if tokens > _FEW or not in_bfloat16(one_hot, weights.input):
-            return (weights.input + weights.bias).astype(dtype)[x]
-        x = one_hot
+        return (weights.input + weights.bias).astype(dtype)[x]
     return matmul(x.astype(dtype), weights.input) + weights.bias.astype(dtype)
 
 
