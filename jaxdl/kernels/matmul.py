@@ -56,37 +56,41 @@ def _matmul_fwd(a: jax.Array, b: jax.Array) -> Any:
 
 def _matmul_bwd(saved: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     a, b = saved
-    return product(g, b, turn_b=True), product(a, g.astype(b.dtype), turn_a=True).astype(b.dtype)
+    return product(g, b, transpose_b=True), product(a, g.astype(b.dtype), transpose_a=True).astype(
+        b.dtype
+    )
 
 
 _matmul.defvjp(_matmul_fwd, _matmul_bwd)
 
 
-def product(a: jax.Array, b: jax.Array, *, turn_a: bool = False, turn_b: bool = False) -> jax.Array:
+def product(
+    a: jax.Array, b: jax.Array, *, transpose_a: bool = False, transpose_b: bool = False
+) -> jax.Array:
     """The product of two matrices, of the type of a; its derivative is XLA's.
 
     Args:
       a, b: as in `matmul`.
-      turn_a, turn_b: multiply the transpose.
+      transpose_a, transpose_b: multiply the transpose.
     """
-    by_xla = functools.partial(_by_xla, turn_a=turn_a, turn_b=turn_b)
-    summed = a.shape[0 if turn_a else 1]
+    by_xla = functools.partial(_by_xla, transpose_a=transpose_a, transpose_b=transpose_b)
+    summed = a.shape[0 if transpose_a else 1]
     if not onednn.pays_multiplying(a.size * b.size // summed, b.dtype):
         return by_xla(a, b)
-    cpu = functools.partial(_by_onednn, turn_a=turn_a, turn_b=turn_b)
+    cpu = functools.partial(_by_onednn, transpose_a=transpose_a, transpose_b=transpose_b)
     return lax.platform_dependent(a, b, cpu=cpu, default=by_xla)
 
 
-def _by_xla(a: jax.Array, b: jax.Array, turn_a: bool, turn_b: bool) -> jax.Array:
-    return ((a.T if turn_a else a) @ (b.T if turn_b else b)).astype(a.dtype)
+def _by_xla(a: jax.Array, b: jax.Array, transpose_a: bool, transpose_b: bool) -> jax.Array:
+    return ((a.T if transpose_a else a) @ (b.T if transpose_b else b)).astype(a.dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _by_onednn(a: jax.Array, b: jax.Array, turn_a: bool, turn_b: bool) -> jax.Array:
-    return onednn.matmul(a.astype(b.dtype), b, turn_a, turn_b, a.dtype)
+def _by_onednn(a: jax.Array, b: jax.Array, transpose_a: bool, transpose_b: bool) -> jax.Array:
+    return onednn.matmul(a.astype(b.dtype), b, transpose_a, transpose_b, a.dtype)
 
 
 @_by_onednn.defjvp
-def _by_onednn_jvp(turn_a: bool, turn_b: bool, primals: Any, tangents: Any) -> Any:
-    by_xla = functools.partial(_by_xla, turn_a=turn_a, turn_b=turn_b)
-    return _by_onednn(*primals, turn_a, turn_b), jax.jvp(by_xla, primals, tangents)[1]
+def _by_onednn_jvp(transpose_a: bool, transpose_b: bool, primals: Any, tangents: Any) -> Any:
+    by_xla = functools.partial(_by_xla, transpose_a=transpose_a, transpose_b=transpose_b)
+    return _by_onednn(*primals, transpose_a, transpose_b), jax.jvp(by_xla, primals, tangents)[1]

@@ -122,17 +122,19 @@ def convolve(name: str, a: jax.Array, b: jax.Array, shape: Shape, geometry: Geom
     )
 
 
-def matmul(a: jax.Array, b: jax.Array, turn_a: bool, turn_b: bool, dtype: DTypeLike) -> jax.Array:
+def matmul(
+    a: jax.Array, b: jax.Array, transpose_a: bool, transpose_b: bool, dtype: DTypeLike
+) -> jax.Array:
     """The product of two matrices, summed in float32; not differentiable.
 
     Args:
       a, b: both float32, or both bfloat16.
-      turn_a, turn_b: multiply the transpose.
+      transpose_a, transpose_b: multiply the transpose.
       dtype: of the result, the same or float32.
     """
-    result = jax.ShapeDtypeStruct((a.shape[turn_a], b.shape[1 - turn_b]), dtype)
+    result = jax.ShapeDtypeStruct((a.shape[transpose_a], b.shape[1 - transpose_b]), dtype)
     call = jax.ffi.ffi_call(FOREIGN_CALLS["matmul"], result, vmap_method="sequential")
-    return call(a, b, turn_left=turn_a, turn_right=turn_b)
+    return call(a, b, transpose_left=transpose_a, transpose_right=transpose_b)
 
 
 class Saved(NamedTuple):

@@ -13,14 +13,14 @@ struct Plan {
 };
 
 // Of a matrix that is (rows, columns) in memory, or of its transpose.
-memory::desc MatrixDesc(Numbers shape, bool turned, Type type) {
+memory::desc MatrixDesc(Numbers shape, bool transposed, Type type) {
   const int64_t rows = shape[0], columns = shape[1];
-  if (turned) return {{columns, rows}, type, memory::dims{1, columns}};
+  if (transposed) return {{columns, rows}, type, memory::dims{1, columns}};
   return {{rows, columns}, type, memory::dims{columns, 1}};
 }
 
 ffi::Error Matmul(ffi::AnyBuffer left, ffi::AnyBuffer right, ffi::Result<ffi::AnyBuffer> result,
-                  bool turn_left, bool turn_right) {
+                  bool transpose_left, bool transpose_right) {
   Type types[3];
   const ffi::AnyBuffer* buffers[] = {&left, &right, &*result};
   for (int i = 0; i < 3; ++i) {
@@ -28,15 +28,15 @@ ffi::Error Matmul(ffi::AnyBuffer left, ffi::AnyBuffer right, ffi::Result<ffi::An
       return ffi::Error::InvalidArgument("oneDNN matmul: takes float32 or bfloat16 of two axes");
     }
   }
-  std::vector<int64_t> key = {turn_left, turn_right};
+  std::vector<int64_t> key = {transpose_left, transpose_right};
   for (int i = 0; i < 3; ++i) {
     key.push_back(static_cast<int64_t>(types[i]));
     for (int64_t size : buffers[i]->dimensions()) key.push_back(size);
   }
   const auto make = [&] {
     auto plan = std::make_unique<Plan>();
-    plan->left = MatrixDesc(left.dimensions(), turn_left, types[0]);
-    plan->right = MatrixDesc(right.dimensions(), turn_right, types[1]);
+    plan->left = MatrixDesc(left.dimensions(), transpose_left, types[0]);
+    plan->right = MatrixDesc(right.dimensions(), transpose_right, types[1]);
     plan->result = MatrixDesc(result->dimensions(), false, types[2]);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -64,5 +64,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxdl_onednn_matmul, Matmul,
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
-                                  .Attr<bool>("turn_left")
-                                  .Attr<bool>("turn_right"));
+                                  .Attr<bool>("transpose_left")
+                                  .Attr<bool>("transpose_right"));

@@ -139,13 +139,13 @@ TURNS = [(False, False), (True, False), (False, True), (True, True)]
 
 @needed
 @pytest.mark.parametrize("kind", ["float32", pytest.param("bfloat16", marks=narrow)])
-@pytest.mark.parametrize("turn_a, turn_b", TURNS)
-def test_products_of_matrices_are_those_of_numpy_and_counted(kind, turn_a, turn_b):
+@pytest.mark.parametrize("transpose_a, transpose_b", TURNS)
+def test_products_of_matrices_are_those_of_numpy_and_counted(kind, transpose_a, transpose_b):
     a, b = (x.astype(kind) for x in arrays((9, 5), (5, 7)))
     expected = np.asarray(a, np.float64) @ np.asarray(b, np.float64)
-    a, b = a.T if turn_a else a, b.T if turn_b else b
+    a, b = a.T if transpose_a else a, b.T if transpose_b else b
     function = functools.partial(
-        onednn.matmul, turn_a=turn_a, turn_b=turn_b, dtype=jnp.dtype("float32")
+        onednn.matmul, transpose_a=transpose_a, transpose_b=transpose_b, dtype=jnp.dtype("float32")
     )
     np.testing.assert_allclose(function(a, b), expected, rtol=1e-5, atol=1e-5)
     text = jax.jit(function).lower(a, b).compiler_ir("hlo").as_hlo_text()
