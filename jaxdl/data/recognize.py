@@ -175,9 +175,12 @@ def _otherwise(file: Path) -> str | None:
     """How a file is read that is not read as it is; None if this is not known."""
     if _IDX.search(file.name):
         return _OF_MNIST
-    if file.is_file() and user_files.content(file)[:2] in _PICKLED:
-        return _OTHERS[".pkl"]
-    return _OTHERS.get(file.suffix.lower())
+    if remedy := _OTHERS.get(file.suffix.lower()):
+        return remedy
+    if not file.is_file():
+        return None
+    with user_files.opened(file) as stream:
+        return _OTHERS[".pkl"] if stream.read(2) in _PICKLED else None
 
 
 def _why_unread(path: str, place: Path, files: Sequence[Path]) -> str:

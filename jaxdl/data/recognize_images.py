@@ -158,7 +158,7 @@ def _column(find: ImageFinder, sheet: Sheet) -> str:
 
 def _named_by_class(place: Path, pictures: Sequence[Path]) -> bool:
     """Whether images that lie together have the names of classes, each with a number."""
-    if _is_by_class(ImageFinder(place).folders):
+    if _is_by_class([*{str(file.parent.relative_to(place)) for file in pictures}]):
         return False
     names: dict[Path, list[str]] = {}
     for file in pictures:
