@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from jaxdl.data.sources.sheet import MISSING, TABLES, TYPED, Sheet, is_number, l
 from jaxdl.data.splits import UNSPLIT_TEST, by_role, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
-
-_log = logging.getLogger("jaxdl")
 
 # Names of columns, in lower case and with letters and digits alone.
 _CORNERS = (
@@ -106,7 +103,10 @@ def csv_boxes(
     for role, file in files.items():
         with user_files.reading("csv_boxes", file):
             given[role] = _images(find, read_boxes(file), role)
-    _tell_unused(find, given)
+    # Whether an image without a row shows no object is not known.
+    unused = find.unused(image.path for part in given.values() for image in part)
+    empty = "; one that shows no object needs a row with an empty box"
+    find.tell_left_out("csv_boxes", unused, "no row names", empty)
     if test_fraction is None and [*files] == ["train"]:
         test_fraction = UNSPLIT_TEST
     parts = fill_up(
@@ -286,14 +286,3 @@ def _object(row: Mapping[str, str], columns: _Columns, where: str) -> _Object:
     x, y, right, lower = (box_files.number(cell, side, where) for cell, side in numbers)
     box = (x, y, right, lower) if columns.corners else (x, y, x + right, y + lower)
     return _Object(name, box, where)
-
-
-def _tell_unused(find: ImageFinder, given: Mapping[str, Sequence[_Image]]) -> None:
-    """Warn of images without a row: whether they show no object is not known."""
-    if unused := find.unused(image.path for part in given.values() for image in part):
-        _log.warning(
-            "csv_boxes: %s: left out %d of %d images, which no row names: %s; one that shows no "
-            "object needs a row with an empty box",
-            *(find.folder, len(unused), len(find.images)),
-            some([printable(name) for name in unused], 3, ", "),
-        )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from jaxdl.data.images.pixels import SUFFIXES
 from jaxdl.data.splits import role_in
 from jaxdl.data.user_files import below, same_name
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, printable, some
+
+_log = logging.getLogger("jaxdl")
 
 
 class ImageFinder:
@@ -70,6 +73,22 @@ class ImageFinder:
         """The images that are none of these."""
         known = {*used}
         return [image for image in self.images if image not in known]
+
+    def tell_left_out(self, source: str, unused: Sequence[str], why: str, remedy: str = "") -> None:
+        """Warn of images that a source leaves out, if there are any.
+
+        Args:
+          source: its name.
+          unused: the images.
+          why: what is said of them, such as 'no row names'.
+          remedy: what to do about it, after a semicolon.
+        """
+        if unused:
+            _log.warning(
+                "%s: %s: left out %d of %d images, which %s: %s%s",
+                *(source, self.folder, len(unused), len(self.images), why),
+                *(some([printable(name) for name in unused], 3, ", "), remedy),
+            )
 
     def named(self, name: str) -> list[str]:
         """The images whose whole path, as far as it goes, ends a name; or else that end in it."""

@@ -59,7 +59,7 @@ def images(
       channels: 1 for grey, 3 for RGB, 4 for RGBA; transparent pixels are put on white unless there
         are 4.
       test_fraction: expected share of the test split if it has no folder; 0 for none. By default
-        0.2 of `path/CLASS/…` and of `labels` for one split, and 0 of `path/train/…`.
+        0.2 of data that is not split, and 0 of other data.
       validation_fraction: likewise for the validation split; by default 0.
       crop: the part of each image that is seen, random in training; see `Crop`.
       skip: how many damaged images may be left out; a warning names them. All images are decoded
@@ -79,12 +79,12 @@ def images(
 
     Returns:
       `image` (N, height, width, channels) uint8, and `label` (N,) int32; `Table.classes` are the
-      names of the folders, or those in the table.
+      names of the folders, or those in the table or the names of the images.
 
     Raises:
       UserError: a folder is missing, there are no classes, a class has no image, or a file is
         damaged or not an image (with `skip`, more than `skip` of them); or a row of `labels` has no
-        class, or its image is missing or in two rows.
+        class, or its image is missing or in two rows; or `label_in_name` does not fit a name.
     """
     root = Path(path).expanduser()
     seen: Frame | Crop | None = crop if size is None else Frame.of(size, fit, "images")

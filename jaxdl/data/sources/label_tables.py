@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from jaxdl.data.sources.box_files import inside
@@ -14,7 +13,6 @@ from jaxdl.data.splits import NAMES, role_in
 from jaxdl.data.user_files import reading
 from jaxdl.errors import UserError, brief, printable, some
 
-_log = logging.getLogger("jaxdl")
 _USUAL = ("label", "class")  # of the column of classes
 _LOOKED_AT = 100  # rows, for the column that names the images
 
@@ -50,7 +48,7 @@ def labelled(root: Path, tables: str | Mapping[str, str], label: str | None) -> 
                 raise UserError(f"{where}: image {brief(image)} is also in {seen[image]}; keep one")
             seen[image] = where
         splits[role] = [(image, kind) for image, kind, _ in rows]
-    _tell_unlabelled(find, seen.keys())
+    find.tell_left_out("images", find.unused(seen), "no row of the labels names")
     return by_folder(splits["train"]) if len(given) == 1 else splits
 
 
@@ -118,13 +116,3 @@ def _column_of_labels(sheet: Sheet, images: str, label: str | None) -> str:
         f"images: {sheet.path}: which column is the class? set label=… to one of "
         f"{some([printable(name) for name in others], 20, ', ')}"
     )
-
-
-def _tell_unlabelled(find: ImageFinder, used: Collection[str]) -> None:
-    """Warn of images that no table names."""
-    if unused := find.unused(used):
-        _log.warning(
-            "images: %s: left out %d of %d images, which no row of the labels names: %s",
-            *(find.folder, len(unused), len(find.images)),
-            some([printable(name) for name in unused], 3, ", "),
-        )

@@ -24,7 +24,7 @@ from jaxdl.data.sources import voc_xml as xml
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.splits import ROLES, UNSPLIT_TEST, fill_up
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief, printable, some
+from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
 _USUAL = ("Annotations", "JPEGImages")  # folders
@@ -200,17 +200,8 @@ def _tell_unused(find: ImageFinder, used: Collection[str], notes: Path) -> None:
     """
     others = find.unused(used)
     unused = [name for name in others if not (notes / name).with_suffix(".xml").is_file()]
-    if unused:
-        _log.warning(
-            "voc: %s: left out %d of %d images, which have no XML file: %s; one that shows no "
-            "object needs a file without <object>",
-            *(
-                find.folder,
-                len(unused),
-                len(find.images),
-                some([printable(name) for name in unused], 3, ", "),
-            ),
-        )
+    empty = "; one that shows no object needs a file without <object>"
+    find.tell_left_out("voc", unused, "have no XML file", empty)
 
 
 def _listed(root: Path, role: str, name: str, notes: Path) -> _Entries:
