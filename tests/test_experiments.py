@@ -100,15 +100,16 @@ def test_pedestrians(root, tmp_path):
 
 
 def test_lecture(root, tmp_path):
-    folder = tmp_path / "walk"
+    folder = tmp_path / "a walk"
     quick = ("lecture.py", "--workdir", folder, "--quick", "--only")
     told = run(root, *quick, "digits_softmax", "sentiment_baseline")
-    assert "1 runs left, about 0 minutes on two cores; now digits_softmax-0" in told
+    assert "1 run left, about 0 minutes on two cores; now digits_softmax-0" in told
     page = (folder / "lecture.md").read_text()
     assert "features, C = " in page and "Handwritten digits" in page and "mnist" not in page
+    assert "python experiments/sentiment_baseline.py --twin" in page
     assert "jaxdl train --config digits_softmax" in page and "test/accuracy" in page
     page = (folder / "lecture.html").read_text()
-    assert page.count("data:image/png;base64") == 1 and "0 runs left" in page
+    assert page.count("data:image/png;base64") == 1 and "no run left" in page
     again = run(root, *quick, "digits_softmax", "sentiment_baseline")
     assert "now " not in again  # all is there
 
