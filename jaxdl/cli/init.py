@@ -35,7 +35,7 @@ def add(commands: Subcommands) -> None:
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Say what the data is and what was chosen, and write the config."""
     check_creatable(options.output, "--output", (".py",), options.force)
-    from jaxdl.data.recognize import recognize
+    from jaxdl.data.recognition import recognize
     from jaxdl.files import make_parent, replace_text
     from jaxdl.training.first_config import first_config
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.recognize import Recognized
+from jaxdl.data.recognition import Recognized
 from jaxdl.data.table import Table
 from jaxdl.errors import printable, some
 from jaxdl.training.build import MANY_CLASSES, build_task
@@ -79,6 +79,8 @@ def first_config(data: Recognized) -> FirstConfig:
     columns = data.splits["train"].columns
     if "boxes" in columns:
         made = _detector(data)
+    elif "caption" in columns:
+        made = _captioner(data)
     elif "image" in columns:
         made = _images(data)
     elif "features" in columns:
@@ -86,9 +88,9 @@ def first_config(data: Recognized) -> FirstConfig:
     else:
         made = _classified_texts(data) if "label" in columns else _language_model(data)
     config, why = dict(made.config), dict(made.why)
-    task = build_task(config["task"], MANY_CLASSES)
-    for table in data.splits.values():
-        if task.input in table.columns:  # tokens are not made yet
+    if "tokenize" not in config["data"]:  # tokens are not made yet
+        task = build_task(config["task"], MANY_CLASSES)
+        for table in data.splits.values():
             task.check(table)
     if set(data.splits) == {"train"}:
         config["training"] = {**config["training"], "evaluate": ("train",)}
@@ -100,7 +102,8 @@ def _images(data: Recognized) -> FirstConfig:
     train, shape = data.splits["train"], data.splits["train"].columns["image"].shape
     n, classes = len(train), _classes(data)
     grey = data.settings.get("channels", shape[-1]) == 1
-    size = None if "crop" in data.settings else min(shape[1:3])
+    sides = np.atleast_1d(data.settings.get("size", shape[1:3]))
+    size = None if "crop" in data.settings else min(sides)
     batch = _batch(n, 64)
     augment: tuple[dict[str, Any], ...] = () if grey else ({"name": "random_flip"},)
     why = {"data.augment": "leave it out if a mirrored image is of another class"}
@@ -246,6 +249,36 @@ def _language_model(data: Recognized) -> FirstConfig:
         "training.carry": "the text goes on from batch to batch",
     }
     return FirstConfig("A text, continued character by character.", config, why)
+
+
+def _captioner(data: Recognized) -> FirstConfig:
+    n = len(data.splits["train"])
+    batch, many = _batch(n, 64), n >= 2_000
+    tokens = {"text": "caption", "by": "words", "lower": True, "ends": True}
+    config = {
+        "data": {
+            "source": data.source,
+            **data.settings,
+            "transforms": ({"name": "scale"},),
+            "tokenize": {"tokens": {**tokens, "min_count": 2 if many else 1}},
+        },
+        "model": {
+            "name": "captioner",
+            "hidden": 256 if many else 64,
+            "embedding": 128 if many else 32,
+            "dropout": 0.3 if many else 0.1,
+        },
+        "task": {"name": "language_modeling", "conditions": ("image",), "scores": ("bleu",)},
+        "optimizer": {**_adamw(1e-3 if many else 3e-3, 1), "clip_norm": 1.0},
+        "training": _training(batch, _epochs(n, batch, 3_000, 5, 60)),
+        "figures": ("captions",),
+    }
+    why = {
+        "data.size": "a square in pixels: larger shows more, and takes longer",
+        "data.tokenize": "words; those of two or more captions" if many else "words",
+        "model.hidden": f"for {n:,} captions",
+    }
+    return FirstConfig("Images, described in words.", config, why | _lengths(n, batch))
 
 
 def _detector(data: Recognized) -> FirstConfig:

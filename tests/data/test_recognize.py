@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.data import load
-from jaxdl.data.recognize import recognize
+from jaxdl.data.recognition import recognize
 
 
 def draw(path, size=(12, 10), colour=(200, 30, 30)):
@@ -34,7 +34,7 @@ def pets(folder, size=(12, 10), colour=(200, 30, 30)):
 
 def test_small_images_are_kept_and_large_ones_decoded(tmp_path):
     small = recognize(pets(tmp_path / "small"))
-    assert small.source == "images" and small.settings["size"] == 10
+    assert small.source == "images" and small.settings["size"] == (10, 12)
     assert "2 classes: cat 20, dog 20" in small.notes[0]
     large = recognize(pets(tmp_path / "large", (200, 90), (90, 90, 90)))
     assert large.settings["crop"]["size"] == 96 and large.settings["channels"] == 1
@@ -70,7 +70,7 @@ def test_images_with_a_table_of_their_classes(tmp_path, refuses):
 @pytest.mark.parametrize(
     ("header", "row", "told"),
     [
-        ("id,cat,dog", "{i},{a},{b}", "columns cat, dog are 0 or 1; write the class of each image"),
+        ("id,cat,dog", "{i},{a},{a}", "columns cat, dog are 0 or 1, and several or none are 1"),
         ("id,kind", "x{i},{a}", "labels.csv has no column with the names of the images"),
         ("id,kind", "{i},same", "column 'kind' has only one value"),
         ("id", "{i}", "no column of classes among id"),
@@ -82,6 +82,16 @@ def test_a_table_that_does_not_tell_the_classes_is_one_line(tmp_path, refuses, h
     (tmp_path / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
     with refuses(told):
         recognize(str(tmp_path))
+
+
+def test_a_column_for_each_class(tmp_path):
+    labelled(tmp_path, "train", 30)
+    rows = [f"{i}," + ",".join(str(float(i % 3 == j)) for j in range(3)) for i in range(30)]
+    (tmp_path / "train.csv").write_text("\n".join(["image,MEL,NV,BCC", *rows]) + "\n")
+    found = recognize(str(tmp_path))
+    assert found.settings["label"] == ("MEL", "NV", "BCC")
+    assert found.splits["train"].classes == ("BCC", "MEL", "NV")
+    assert "reads the classes in MEL, NV, BCC of train.csv" in found.notes[-1]
 
 
 def test_a_table_beside_folders_of_classes_is_no_table_of_classes(tmp_path):
@@ -125,7 +135,7 @@ def test_the_only_folder_of_images_by_class_among_other_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["captions.txt", "results.csv", "annotations/captions_val.json"])
-def test_captions_are_told_with_their_config(tmp_path, refuses, name):
+def test_captions(tmp_path, name):
     (tmp_path / "annotations").mkdir()
     draw(tmp_path / "images" / "0.png")
     contents = {
@@ -135,8 +145,21 @@ def test_captions_are_told_with_their_config(tmp_path, refuses, name):
         '"annotations": [{"image_id": 0, "caption": "a dog"}]}',
     }
     (tmp_path / name).write_text(contents[name])
-    with refuses("has captions in", "captions_lstm.py", f"path={tmp_path / name}", "images="):
-        recognize(str(tmp_path))
+    found = recognize(str(tmp_path))
+    assert found.source == "captions" and {*found.splits} == {"train"}
+    assert found.settings["path"] == str(tmp_path / name)
+    assert found.settings["images"] == str(tmp_path / "images")
+    assert "such as 'a dog'" in found.notes[0]
+
+
+def test_some_images_of_many_with_captions_are_held_out(tmp_path):
+    for i in range(20):
+        draw(tmp_path / "photos" / "large" / f"{i}.png")
+    rows = [f'large/{i}.png,"a dog, {"ab"[j]}"' for i in range(20) for j in range(2)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
+    found = recognize(str(tmp_path))
+    assert found.notes[0].startswith("captions: 36 train, 2 validation, 2 test")
+    assert found.settings["images"] == str(tmp_path / "photos")
 
 
 def test_tunes(tmp_path):

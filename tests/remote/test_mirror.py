@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.data import Crop, load
-from jaxdl.data.recognize import recognize
+from jaxdl.data.recognition import recognize
 from jaxdl.files import ADDRESS
 from jaxdl.remote import local_path, mirror, storage, weights_path
 

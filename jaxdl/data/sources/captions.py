@@ -115,13 +115,13 @@ class _Pair:
     where: str
 
 
-def captions_in(folder: Path) -> Path | None:
-    """The first file of captions right in a folder, or of COCO's in its `annotations`, if any."""
+def captions_in(folder: Path) -> tuple[Path, str] | None:
+    """The first file of captions in a folder or of COCO's in its `annotations`; its first image."""
     files = user_files.below(folder, (".txt", ".csv", ".tsv", *_JSON), deep=False)
     for file in (*files, *sorted(folder.glob("annotations/*captions*.json"))):
         with suppress(UserError):
-            if next(_rows(file, "utf-8"), None) is not None:
-                return file
+            for _, image, _ in _rows(file, "utf-8"):
+                return file, image.strip()
     return None
 
 

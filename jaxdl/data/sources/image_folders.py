@@ -41,7 +41,7 @@ def images(
     fit: Fit = "crop",
     splits: Mapping[str, str] | None = None,
     labels: str | Mapping[str, str] | None = None,
-    label: str | None = None,
+    label: str | tuple[str, ...] | None = None,
     label_in_name: str | None = None,
 ) -> dict[str, Table]:
     """Images in `path/train/CLASS/…`, `path/test/CLASS/…`, `path/val/CLASS/…`, or `path/CLASS/…`.
@@ -72,7 +72,8 @@ def images(
       labels: path, below `path`, of a table of the classes, such as 'labels.csv', or role -> table,
         such as {'train': 'train.csv', 'test': 'test.csv'}. Of a single table, images in a folder
         that is called as a split are in this one.
-      label: the column of the classes there; by default the only one beside that of the images, or
+      label: the column of the classes there, or several that are called as the classes, of which
+        one is 1 in each row and the others 0; by default the only one beside that of the images, or
         the one called label or class.
       label_in_name: a regular expression for the whole name of each image without its suffix, whose
         group is the class, such as '(.+)[.]\\d+' for cat.12.jpg, in place of folders by class.
@@ -126,7 +127,7 @@ def images(
 def _require_one_way(
     splits: Mapping[str, str] | None,
     labels: str | Mapping[str, str] | None,
-    label: str | None,
+    label: str | tuple[str, ...] | None,
     label_in_name: str | None,
 ) -> None:
     """Refuse settings that tell the classes in two ways."""

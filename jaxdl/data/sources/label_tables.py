@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxdl.data.sources.box_files import inside
@@ -17,7 +17,10 @@ _USUAL = ("label", "class")  # of the column of classes
 _LOOKED_AT = 100  # rows, for the column that names the images
 
 
-def labelled(root: Path, tables: str | Mapping[str, str], label: str | None) -> dict[str, Labelled]:
+Labels = str | Sequence[str] | None  # a column, or one for each class
+
+
+def labelled(root: Path, tables: str | Mapping[str, str], label: Labels) -> dict[str, Labelled]:
     """The images that tables name, and their classes, by split.
 
     Of a single table, images in a folder that is called as a split are in this one.
@@ -25,7 +28,8 @@ def labelled(root: Path, tables: str | Mapping[str, str], label: str | None) -> 
     Args:
       root: the folder of the images and the tables.
       tables: the path of a table below it, or of one for each role, 'train' among them.
-      label: the column of the classes; by default the only one beside that of the images, or the
+      label: the column of the classes, or several that are called as the classes, of which one is
+        1 in each row and the others 0; by default the only one beside that of the images, or the
         one that is called label or class.
 
     Raises:
@@ -76,9 +80,7 @@ def by_folder(files: Labelled) -> dict[str, Labelled]:
     return {**given} if "train" in given else {"train": files}
 
 
-def _rows(
-    find: ImageFinder, sheet: Sheet, role: str, label: str | None
-) -> list[tuple[str, str, str]]:
+def _rows(find: ImageFinder, sheet: Sheet, role: str, label: Labels) -> list[tuple[str, str, str]]:
     """The image of each row, best in a folder of the split; its class; and where it stands."""
     column = column_of_images(find, sheet)
     if column is None:
@@ -91,17 +93,26 @@ def _rows(
             f"images: {sheet.path} starts with a row ({', '.join(sheet.header)}), not with the "
             "names of the columns; write a first line with names"
         )
-    numbers, classes = sheet.labels(_column_of_labels(sheet, column, label))
     rows = []
-    for i, (cell, number) in enumerate(zip(sheet.cells(column), numbers.tolist(), strict=True)):
+    kinds = _kinds(sheet, column, label)
+    for i, (cell, kind) in enumerate(zip(sheet.cells(column), kinds, strict=True)):
         where = sheet.where(i)
         image = find.in_split(cell, role, where)
         if image is None:
             raise UserError(
                 f"{where}: no image {brief(cell)} below {find.folder}; add it, or remove the row"
             )
-        rows.append((image, classes[number] if classes else str(number), where))
+        rows.append((image, kind, where))
     return rows
+
+
+def _kinds(sheet: Sheet, images: str, label: Labels) -> list[str]:
+    """The class of each row."""
+    if label is not None and not isinstance(label, str):
+        sheet.require([*label], [images], [])
+        return sheet.flagged(label)
+    numbers, classes = sheet.labels(_column_of_labels(sheet, images, label))
+    return [classes[number] if classes else str(number) for number in numbers.tolist()]
 
 
 def _column_of_labels(sheet: Sheet, images: str, label: str | None) -> str:

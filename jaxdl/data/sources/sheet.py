@@ -413,6 +413,28 @@ class Sheet:
         number = {name: i for i, name in enumerate(classes)}
         return np.array([number[cell] for cell in cells], np.int32), tuple(classes)
 
+    def flagged(self, names: Sequence[str]) -> list[str]:
+        """Of columns of 0 and 1, the name of the one that is 1 in each row.
+
+        Raises:
+          UserError: a cell is something else, or not exactly one in a row is 1.
+        """
+        found, columns = list[str](), some([*map(printable, names)], 20, ", ")
+        for i, row in enumerate(zip(*map(self.plain, names), strict=True)):
+            if wrong := [cell for cell in row if not is_number(cell) or float(cell) not in (0, 1)]:
+                raise UserError(
+                    f"{self.where(i)}: {brief(wrong[0])} in one of the columns {columns}; write 1 "
+                    "for the class of a row, and 0 for the others"
+                )
+            ones = [name for name, cell in zip(names, row, strict=True) if float(cell)]
+            if len(ones) != 1:
+                raise UserError(
+                    f"{self.where(i)}: {len(ones)} of the columns {columns} are 1; a row is learnt "
+                    "with one class: correct or remove it"
+                )
+            found += ones
+        return found
+
     def _check_names(self, name: str, counts: Mapping[str, int]) -> None:
         """Refuse names that are certainly not classes, and warn of those that may not be.
 

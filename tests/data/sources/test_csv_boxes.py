@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdl.data.recognize import recognize
+from jaxdl.data.recognition import recognize
 from jaxdl.data.sources.csv_boxes import csv_boxes
 
 TENSORFLOW = "filename,width,height,class,xmin,ymin,xmax,ymax"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jaxdl.data.recognize import recognize
+from jaxdl.data.recognition import recognize
 from jaxdl.data.sources.image_folders import images
 from jaxdl.data.sources.label_names import NUMBERED
 

@@ -37,6 +37,24 @@ def test_rows_name_images_with_or_without_suffix_and_folders(draw, read, content
     assert kinds(splits["train"]) == ["cat", "dog"] and {*splits} == {"train"}
 
 
+def test_a_column_for_each_class(draw, read, refuses):
+    draw("a.png", "b.png", "c.png")
+    rows = "name,cat,dog\na,1,0\nb,0,1.0\nc,{},{}\n"
+    for content in (rows.format(1, 0), "name,cat,dog\na,yes,no\nb,no,yes\nc,yes,no\n"):
+        table = read(content, label=("cat", "dog"))["train"]
+        assert kinds(table) == ["cat", "dog", "cat"] and table.classes == ("cat", "dog")
+    for wrong, told in (
+        (("1", "1"), "line 4: 2 of the columns cat, dog are 1; a row is learnt with one class"),
+        (("0", "0"), "line 4: 0 of the columns"),
+        (("2", "0"), "line 4: '2' in one of the columns cat, dog; write 1"),
+        (("", "1"), "line 4: '' in one of the columns"),
+    ):
+        with refuses(told):
+            read(rows.format(*wrong), label=("cat", "dog"))
+    with refuses("has no column 'dgo'"):
+        read(rows.format(1, 0), label=("cat", "dgo"))
+
+
 def test_a_fifth_of_a_single_table_is_held_out(draw, read):
     draw(*(f"{i}.png" for i in range(40)))
     rows = "".join(f"{i},{i % 2}\n" for i in range(40))

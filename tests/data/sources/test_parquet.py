@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl.data import load
-from jaxdl.data.recognize import recognize
+from jaxdl.data.recognition import recognize
 from jaxdl.data.sources.csv import csv
 
 pa = pytest.importorskip("pyarrow")

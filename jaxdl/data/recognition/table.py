@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxdl.data import user_files
-from jaxdl.data.recognized import Recognized, counted, named, unseen
+from jaxdl.data.recognition.recognized import Recognized, counted, named, unseen
 from jaxdl.data.sources.csv import csv
 from jaxdl.data.sources.parquet import Unread
 from jaxdl.data.sources.sheet import MISSING, NAMELESS, TYPED, Sheet, is_number, likely_delimiter

@@ -10,6 +10,8 @@ from typing import Any
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, printable, some
 
+FEW = 20  # examples, of which none is held out
+
 
 @dataclass(frozen=True)
 class Recognized:

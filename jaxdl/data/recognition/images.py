@@ -14,20 +14,22 @@ import numpy as np
 from jaxdl.data import user_files
 from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
-from jaxdl.data.recognize_table import has, likeliest, role_of
-from jaxdl.data.recognized import Recognized, counted, each_class, named
+from jaxdl.data.images.frame import Size
+from jaxdl.data.recognition.recognized import Recognized, counted, each_class, named
+from jaxdl.data.recognition.table import has, likeliest, role_of
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.label_names import NUMBERED
 from jaxdl.data.sources.label_tables import column_of_images, read_labels
-from jaxdl.data.sources.sheet import TABLES, Sheet
+from jaxdl.data.sources.sheet import TABLES, Sheet, is_number
 from jaxdl.data.splits import UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table
-from jaxdl.errors import UserError, brief, printable
+from jaxdl.errors import UserError, brief
 
 _EACH = 5  # images of a class on average, at least, if their names are to tell the class
 _FEWEST = 10  # times the rows of a table of classes, to be more than there are images
 _GUESSED = "by its name or place; see --target"
+_SMALLEST = 8  # pixels a side
 _IN_MEMORY = 64  # pixels a side: larger images are decoded when they are needed
 _LOOKED_AT = 50  # images, for their size and colors
 # Folders of pictures of classes pixel by pixel, and of the images that these are of.
@@ -114,20 +116,15 @@ def _labels(place: Path, label: str | None) -> tuple[dict[str, Any], list[str]]:
         )
     roles = by_role(naming, place) or {"train": _only(naming)}
     train = sheets[roles["train"]]
-    label, why = label or _column(find, train), "as --target says" if label else _GUESSED
-    if label not in train.header:
-        train.require([label], [], [])
-    if role_of(train, label) != "label":
-        raise UserError(
-            f"{train.path}: column {label!r} holds numbers, not classes; images are learnt with "
-            "one class each: --target names another column"
-        )
-    labelled = {role: file.name for role, file in roles.items() if has(sheets[file], label)}
-    notes = [f"reads the classes in {printable(label)!r} of {', '.join(labelled.values())} ({why})"]
+    columns, why = ((label,), "as --target says") if label else (_columns(find, train), _GUESSED)
+    if len(columns) == 1:
+        _require_classes(train, *columns)
+    labelled = {role: file.name for role, file in roles.items() if has(sheets[file], columns[0])}
+    notes = [f"reads the classes in {named(columns)} of {', '.join(labelled.values())} ({why})"]
     if others := [file.name for file in tables if file.name not in labelled.values()]:
         notes.append(f"does not read {named(others)}")
     one = labelled["train"] if len(labelled) == 1 else labelled
-    return {"labels": one, "label": label}, notes
+    return {"labels": one, "label": columns if len(columns) > 1 else columns[0]}, notes
 
 
 def names_images(find: ImageFinder, sheet: Sheet) -> bool:
@@ -139,21 +136,42 @@ def names_images(find: ImageFinder, sheet: Sheet) -> bool:
     return 2 * sum(bool(cell and find.named(cell)) for cell in {*cells}) >= len(cells)
 
 
-def _column(find: ImageFinder, sheet: Sheet) -> str:
-    """The likeliest column of the classes."""
+def _require_classes(sheet: Sheet, label: str) -> None:
+    """Refuse a column that is not there, or that does not hold classes."""
+    if label not in sheet.header:
+        sheet.require([label], [], [])
+    if role_of(sheet, label) != "label":
+        raise UserError(
+            f"{sheet.path}: column {label!r} holds numbers, not classes; images are learnt with "
+            "one class each: --target names another column"
+        )
+
+
+def _columns(find: ImageFinder, sheet: Sheet) -> tuple[str, ...]:
+    """The likeliest column of the classes, or those of all classes, each of them 1 in its rows."""
     others = [name for name in sheet.header if name != column_of_images(find, sheet)]
     label = likeliest(sheet, others, [])
     if label is None:
         raise UserError(
             f"{sheet.path}: no column of classes among {named(sheet.header)}; --target names it"
         )
-    flags = [name for name in others if {*sheet.cells(name)} == {"0", "1"}]
-    if len(flags) > 1 and label in flags:
-        raise UserError(
-            f"{sheet.path}: columns {named(flags)} are 0 or 1; write the class of each image into "
-            "one column, or name one of them with --target"
-        )
-    return label
+    flags = [name for name in others if _is_flag(sheet, name)]
+    if len(flags) == 1 or label not in flags:
+        return (label,)
+    flagged = np.array([sheet.plain(name) for name in flags]).astype(float)
+    if (flagged.sum(0) == 1).all():
+        return tuple(flags)
+    raise UserError(
+        f"{sheet.path}: columns {named(flags)} are 0 or 1, and several or none are 1 in some rows; "
+        "images are learnt with one class each: name one of the columns with --target, or write "
+        "the class of each image into one"
+    )
+
+
+def _is_flag(sheet: Sheet, name: str) -> bool:
+    """Whether a column holds zeros and ones."""
+    cells = {*sheet.plain(name)}
+    return all(map(is_number, cells)) and {*map(float, cells)} == {0.0, 1.0}
 
 
 def _named_by_class(place: Path, pictures: Sequence[Path]) -> bool:
@@ -207,20 +225,33 @@ def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> R
     files = [column.encoded.root / column.encoded.paths[i] for i in places]
     with user_files.reading("images", path):
         looked = [pixels.read(file, 3) for file in files]
-    height, width = np.median([image.shape[:2] for image in looked], axis=0)
+    (height, width), size = _usual([image.shape[:2] for image in looked])
     grey = all(np.ptp(image.astype(np.int16), axis=-1).max(initial=0) == 0 for image in looked)
-    side = int(min(height, width))
     notes = (
         f"images: {counted(splits)}, {each}",
-        f"usually {height:.0f}×{width:.0f} pixels, {'grey' if grey else 'in colour'}",
+        f"usually {height}×{width} pixels, {'grey' if grey else 'in colour'}",
     )
-    if side <= _IN_MEMORY:
-        settings["size"] = max(side, 8)
+    if min(height, width) <= _IN_MEMORY:
+        settings["size"] = size
     else:
         seen = 96 if len(column) < 1_000 else 128 if len(column) < 20_000 else 224
         settings["crop"] = {"size": seen, "area": (0.35, 1.0)}
     settings |= {"channels": 1} if grey else {}
     return Recognized("images", settings, splits, notes, left)
+
+
+def _usual(shapes: Sequence[Size]) -> tuple[Size, int | Size]:
+    """The usual height and width of images, and the size that small ones are best scaled to.
+
+    It is theirs where most are alike and none is a stripe; else a square of their shorter sides.
+    """
+    shape, number = Counter(shapes).most_common(1)[0]
+    alike = 2 * number >= len(shapes)
+    height, width = shape if alike else map(int, np.median(shapes, axis=0))
+    low, high = max(min(height, width), _SMALLEST), max(height, width)
+    if alike and low < high <= 2 * _IN_MEMORY:
+        return shape, (max(height, low), max(width, low))
+    return (height, width), low
 
 
 def unlabelled_folders(
