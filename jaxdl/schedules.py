@@ -105,10 +105,10 @@ def schedule(node: Any, clock: Clock, path: str) -> Schedule:
         raise UserError(f"{path}: expected a number or dict(name=…), got {node!r}")
     thing, arguments = cfg.choose(node, SCHEDULES, path)
     warmup = clock.steps(arguments.pop("warmup", None), f"{path}.warmup") or 0
-    for key, parameter in cfg.parameters(thing).items():
-        if key in arguments and parameter.annotation in ("int", int):
+    for key, kind in cfg.argument_types(thing).items():
+        if key in arguments and kind is int:
             arguments[key] = clock.steps(arguments[key], f"{path}.{key}")
-        if parameter.annotation == "tuple[int, ...]" and isinstance(arguments.get(key), tuple):
+        if kind == tuple[int, ...] and isinstance(arguments.get(key), tuple):
             arguments[key] = tuple(clock.steps(d, f"{path}.{key}") for d in arguments[key])
     end = arguments.get("total", math.inf)  # by default that of a run, however short
     for key, step in (("start", warmup), ("total", clock.total)):

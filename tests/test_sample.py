@@ -130,14 +130,14 @@ WRONG = {
     "seed": ("shakespeare", ["--prompt", "T", "--seed", "-1"], "--seed: expected at least 0"),
     "far seed": ("shakespeare", ["--prompt", "T", "--seed", str(2**40)], "--seed: expected"),
     "no number": ("shakespeare", ["--prompt", "T", "--length", "ten"], "invalid int value: 'ten'"),
-    "no prompt": ("shakespeare", [], "--prompt: give some text to continue"),
-    "unknown character": ("shakespeare", ["--prompt", "a日"], "--prompt: character '日'"),
-    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "--beam: sequences of this model"),
-    "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "--beam: excludes --temperature"),
-    "input": ("shakespeare", ["--input", "T"], "--input: this model answers to nothing"),
-    "no input": ("translation", [], "--input: this model answers to source"),
-    "no image": ("captions", ["--input", "gone.png"], "--input gone.png"),
-    "no picture": ("captions", ["--input", __file__], "--input "),
+    "no prompt": ("shakespeare", [], "prompt: give some text to continue"),
+    "unknown character": ("shakespeare", ["--prompt", "a日"], "prompt: character '日'"),
+    "no beam": ("shakespeare", ["--prompt", "T", "--beam", "4"], "beam: sequences of this model"),
+    "beam of draws": ("folk", ["--beam", "4", "--top-k", "3"], "beam: excludes --temperature"),
+    "input": ("shakespeare", ["--input", "T"], "input: this model answers to nothing"),
+    "no input": ("translation", [], "input: this model answers to source"),
+    "no image": ("captions", ["--input", "gone.png"], "input gone.png"),
+    "no picture": ("captions", ["--input", __file__], "input "),
 }  # fmt: skip
 
 

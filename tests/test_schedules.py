@@ -104,15 +104,18 @@ def test_drops_are_where_they_are_named_whatever_the_warm_up(warmup):
     np.testing.assert_allclose(scale[[5, 6, 49, 50, 99]], [1, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
 
 
-def own_schedule(slope: float, total: int):
-    """A line through the steps of the run."""
-    return lambda step: slope * (total - step)
+def own_schedule(slope: float, total: int, rests: tuple[int, ...] = ()):
+    """A line through the steps of the run, but 0 at some."""
+    return lambda step: slope * (total - step) * (1 - jnp.isin(step, jnp.array(rests, int)))
 
 
 def test_a_schedule_of_the_users_own_sees_the_steps_of_the_run(monkeypatch):
     monkeypatch.setitem(schedules.SCHEDULES, "own", own_schedule)
     expected = np.where(T < 10, 0.5 * (100 - T) * (T + 1) / 10, 0.5 * (100 - T))
     np.testing.assert_allclose(rates({"name": "own", "slope": 0.5, "warmup": 10}), expected)
+    expected[[4, 20]] = 0
+    node = {"name": "own", "slope": 0.5, "warmup": 10, "rests": (4, {"epochs": 2})}
+    np.testing.assert_allclose(rates(node), expected)
 
 
 @pytest.mark.parametrize(

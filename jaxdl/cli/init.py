@@ -15,10 +15,11 @@ def add(commands: Subcommands) -> None:
     command = commands.add_parser(
         "init",
         help="look at your data, and write a first config for it",
-        description="Look at a folder of images (in folders by class or with a table of them, or "
-        "with boxes of COCO, YOLO, Pascal VOC or in tables), a table (.csv, .tsv, .parquet, "
-        ".jsonl, .json) or those of the splits, arrays (.npz), texts (in folders by class, or to "
-        "be continued) or tunes (.abc); say what they are, and write a config that trains on them.",
+        description="Look at a folder of images (in folders by class or with a table of them, "
+        "with captions, or with boxes of COCO, YOLO, Pascal VOC or in tables), a table (.csv, "
+        ".tsv, .parquet, .jsonl, .json) or those of the splits, arrays (.npz), texts (in folders "
+        "by class, or to be continued) or tunes (.abc); say what they are, and write a config "
+        "that trains on them.",
     )
     command.add_argument("data", metavar="DATA", help="a folder, or a file")
     command.add_argument(

@@ -4,8 +4,8 @@ A twin has the columns, dtypes, shapes and classes of its original and can be le
 config can be tried from end to end without a download. Its scores mean nothing. Texts are the
 English help topics of Python, whose wording differs a little between versions.
 
-To add one, write a function that returns the splits and name it in `TWINS`, in `BOXES`, or in
-`STAND_INS` if its original is a source of a user's own files.
+To add one, write a function that returns the splits and name it in `TWINS` or `BOXES` if its
+original is a data set of TFDS, or in `STAND_INS` if it is a source.
 """
 
 from __future__ import annotations
@@ -214,25 +214,84 @@ def drawn_files(size: tuple[int, int]) -> dict[str, Table]:
     return drawn_boxes(few, few // 4, few // 4, size)
 
 
-def drawn_lists(
-    size: tuple[int, int], validation: object | None, test: object | None
-) -> dict[str, Table]:
+def drawn_lists(size: tuple[int, int], validation: object, test: object) -> dict[str, Table]:
     """`drawn_files`, without the splits that are None."""
-    is_asked = {"train": True, "validation": validation is not None, "test": test is not None}
-    return {role: table for role, table in drawn_files(size).items() if is_asked[role]}
+    return _asked(drawn_files(size), validation, test)
 
 
-# By source, mostly of a user's own files. A twin receives the settings that it has parameters for.
+def prepared(
+    dataset: str,
+    crop: Crop | None,
+    columns: tuple[str, ...] | None,
+    validation: str | None,
+    test: str | None,
+) -> dict[str, Table]:
+    """The twin of a data set of TFDS, in `TWINS` or, with `crop`, in `PHOTOGRAPHS`."""
+    if crop is None:
+        splits = TWINS[_known(dataset, TWINS)]()
+    else:
+        splits = photographs(crop, PHOTOGRAPHS[_known(dataset, PHOTOGRAPHS, " with crop")])
+    asked = _asked(splits, validation, test)
+    return {role: _only(table, columns) for role, table in asked.items()}
+
+
+def prepared_boxes(
+    dataset: str, size: tuple[int, int], validation: str | None, test: str | None
+) -> dict[str, Table]:
+    """The twin of a data set of TFDS with boxes, in `BOXES`."""
+    return _asked(BOXES[_known(dataset, BOXES, " with boxes")](size), validation, test)
+
+
+def _asked(splits: dict[str, Table], validation: object, test: object) -> dict[str, Table]:
+    """The splits without those that a config has None for."""
+    given = {"train": True, "validation": validation is not None, "test": test is not None}
+    return {role: table for role, table in splits.items() if given[role]}
+
+
+def _known(dataset: str, twins: Mapping[str, Any], how: str = "") -> str:
+    """The name of a data set of TFDS, without its configuration and version."""
+    name = re.split("[/:]", dataset)[0]
+    if name not in twins:
+        raise UserError(f"no twin of {dataset!r}{how}; there are twins of {', '.join(twins)}")
+    return name
+
+
+def from_hub(path: str, crop: Crop | None, channels: int, size: Any) -> dict[str, Table]:
+    """The twin of images that `huggingface` would read: with `crop`, or of a known data set."""
+    if crop is not None and channels == 3:
+        return photographs(crop, classes=2)  # the real number is in the data
+    splits = TWINS.get(path.rsplit("/")[-1], dict)()
+    shapes = {tuple(t.columns["image"].shape[1:]) for t in splits.values() if "image" in t.columns}
+    if crop is not None or size is not None or {s[-1] for s in shapes} != {channels}:
+        raise UserError(
+            f"no twin of huggingface {path!r} with these settings; there are twins "
+            "with crop and 3 channels, of 'ylecun/mnist' with 1 and of 'uoft-cs/cifar10' with 3"
+        )
+    return splits
+
+
+def own_photographs(crop: Crop | None) -> dict[str, Table]:
+    """The twin of a user's own images in folders by class, with `crop`."""
+    if crop is None:
+        raise _none(images)
+    return photographs(crop, classes=2)  # the real number is in the folder
+
+
+# By source. A twin receives the settings that it has parameters for.
 STAND_INS: dict[Callable[..., dict[str, Table]], Callable[..., dict[str, Table]]] = {
     addition: sums,
     captions: twin_captions,
     coco: drawn_lists,
+    csv_boxes: drawn_files,
+    huggingface: from_hub,
+    images: own_photographs,
     piano_rolls: twin_piano_rolls,
     text: documents,
+    tfds: prepared,
+    tfds_boxes: prepared_boxes,
     tunes: twin_tunes,
     voc: drawn_lists,
     yolo: drawn_files,
-    csv_boxes: drawn_files,
 }
 
 
@@ -253,54 +312,19 @@ def twin_of(
     """
     if source in _OWN_TWINS:
         return source(**settings)
-    if source not in (tfds, tfds_boxes, huggingface, *STAND_INS) and settings.get("crop") is None:
-        raise UserError(
-            f"data source {source.__name__!r} reads your own data, which has no twin; leave out "
-            "--config.data.twin"
-        )
+    if source not in STAND_INS:
+        raise _none(source)
     call = inspect.signature(source).bind(**settings)
     call.apply_defaults()
-    arguments = call.arguments
-    if source is images and arguments["crop"] is not None:
-        return photographs(arguments["crop"], classes=2)  # the real number is in the folder
-    if source is huggingface:
-        return _of_hub(arguments)
-    if source in STAND_INS:
-        names = inspect.signature(STAND_INS[source]).parameters
-        return STAND_INS[source](**{name: arguments[name] for name in names})
-    splits = _prepared(arguments)
-    columns = arguments.get("columns")
-    return {role: _only(t, columns) for role, t in splits.items() if arguments[role] is not None}
+    names = inspect.signature(STAND_INS[source]).parameters
+    return STAND_INS[source](**{name: call.arguments[name] for name in names})
 
 
-def _of_hub(arguments: Mapping[str, Any]) -> dict[str, Table]:
-    """The twin of images that `huggingface` would read: with `crop`, or of a known data set."""
-    crop, channels, size = (arguments[key] for key in ("crop", "channels", "size"))
-    if crop is not None and channels == 3:
-        return photographs(crop, classes=2)  # the real number is in the data
-    splits = TWINS.get(arguments["path"].rsplit("/")[-1], dict)()
-    shapes = {tuple(t.columns["image"].shape[1:]) for t in splits.values() if "image" in t.columns}
-    if crop is not None or size is not None or {s[-1] for s in shapes} != {channels}:
-        raise UserError(
-            f"no twin of huggingface {arguments['path']!r} with these settings; there are twins "
-            "with crop and 3 channels, of 'ylecun/mnist' with 1 and of 'uoft-cs/cifar10' with 3"
-        )
-    return splits
-
-
-def _prepared(arguments: Mapping[str, Any]) -> dict[str, Table]:
-    """All splits of the twin of what `tfds` or, with boxes, `tfds_boxes` would read."""
-    name, crop = re.split("[/:]", arguments["dataset"])[0], arguments.get("crop")
-    boxes = "objects" in arguments
-    twins: Mapping[str, Any] = BOXES if boxes else TWINS if crop is None else PHOTOGRAPHS
-    if name not in twins:
-        how = " with boxes" if boxes else "" if crop is None else " with crop"
-        raise UserError(
-            f"no twin of {arguments['dataset']!r}{how}; there are twins of {', '.join(twins)}"
-        )
-    if boxes:
-        return BOXES[name](arguments["size"])
-    return TWINS[name]() if crop is None else photographs(crop, PHOTOGRAPHS[name])
+def _none(source: Callable[..., Any]) -> UserError:
+    return UserError(
+        f"data source {source.__name__!r} reads your own data, which has no twin; leave out "
+        "--config.data.twin"
+    )
 
 
 def _only(table: Table, names: tuple[str, ...] | None) -> Table:

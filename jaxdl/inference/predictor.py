@@ -91,7 +91,7 @@ class Predictor:
         takes = {*cfg.parameters(task.answers)} - {"outputs", "batch", "classes"}
         for name in sorted({*asked} - takes):
             raise UserError(
-                f"--{name}: {type(task).__name__}, the task of this run, does not take it; "
+                f"{name}: {type(task).__name__}, the task of this run, does not take it; "
                 f"{suggestion(name, takes)}"
             )
         for outputs, batch, count in self.each(self._outputs, table):

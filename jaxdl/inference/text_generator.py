@@ -136,7 +136,7 @@ class TextGenerator:
         """
         rules = TokenRules.of(self.vocabulary)
         if rules.end is None:
-            raise UserError("--beam: sequences of this model have no end token; leave it out")
+            raise UserError("beam: sequences of this model have no end token; leave it out")
         search = functools.partial(beam_search, self.model, width=width, rules=rules)
         program = jit(search, static_argnums=(4,))
         start = self._tokens(prompt)
@@ -155,29 +155,29 @@ class TextGenerator:
             return ()
         if len(names) != 1 or text is None:
             inputs = " and ".join(names) or "nothing, so give --prompt alone"
-            raise UserError(f"--input: this model answers to {inputs}")
+            raise UserError(f"input: this model answers to {inputs}")
         if not isinstance(text, str | Path):
-            raise UserError("--input: give a text, or the path of an image")
+            raise UserError("input: give a text, or the path of an image")
         (name,) = names
         column = self._columns[name]
         if name in self.vocabularies:
             vocabulary = self.vocabularies[name]
-            ids = [vocabulary.start, *_encoded(vocabulary, str(text), "--input"), vocabulary.end]
+            ids = [vocabulary.start, *_encoded(vocabulary, str(text), "input"), vocabulary.end]
             value = np.array([[i for i in ids if i is not None]], np.int32)
         elif len(column["shape"]) == 3 and column["dtype"] == "uint8":
-            value = pixels.room(1, tuple(column["shape"]), "--input")
-            pixels.decode([Path(text)], value, lambda _: f"--input {text}", self._fit)
+            value = pixels.room(1, tuple(column["shape"]), "input")
+            pixels.decode([Path(text)], value, lambda _: f"input {text}", self._fit)
         else:
-            raise UserError(f"--input: this model answers to {name!r}, neither a text nor an image")
+            raise UserError(f"input: this model answers to {name!r}, neither a text nor an image")
         batch = self._transform({name: jnp.asarray(value)}, fold(0, "transform"))
         return self.task.condition_inputs(batch)
 
     def _tokens(self, prompt: str) -> jax.Array:
         """The prompt after the start token, if there is one: (1, tokens)."""
-        start, ids = self.vocabulary.start, _encoded(self.vocabulary, prompt, "--prompt")
+        start, ids = self.vocabulary.start, _encoded(self.vocabulary, prompt, "prompt")
         tokens = ids if start is None else [start, *ids]
         if not tokens:
-            raise UserError("--prompt: give some text to continue; this model has no start token")
+            raise UserError("prompt: give some text to continue; this model has no start token")
         return jnp.asarray([tokens], jnp.int32)
 
     def _begin(self, conditions: tuple[Any, ...]) -> Any:

@@ -85,7 +85,7 @@ class Music(GeneratesText):
         """Draws each key by itself."""
         if (top_k, top_p) != (None, None):
             raise UserError(
-                "--top-k and --top-p: are for tokens, but the keys of a frame are drawn one by "
+                "top-k and top-p: are for tokens, but the keys of a frame are drawn one by "
                 "one; leave them out"
             )
         return make_key_sampler(temperature)

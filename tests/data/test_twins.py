@@ -164,6 +164,10 @@ def test_photographs_can_be_learnt():
     assert ((covered < middle) == label).mean() > 0.8 and 0.3 < label.mean() < 0.7
 
 
+def own(crop):
+    """A source in somebody's own code."""
+
+
 def test_refuses(refuses):
     with refuses("'mnist'", "with crop", "imagenet2012"):
         twin_of(tfds, {"dataset": "mnist", "crop": Crop(4)})
@@ -171,6 +175,8 @@ def test_refuses(refuses):
         twin_of(arrays, {"train": "a.npz"})
     with refuses("'images'", "own data"):
         load("images", twin=True, path="a", size=4)
+    with refuses("'own'", "no twin"):
+        twin_of(own, {"crop": 4})
     with refuses("'imagenet2012'", "mnist"):
         twin_of(tfds, {"dataset": "imagenet2012"})
     with refuses("'id'", "image, label"):

@@ -133,12 +133,12 @@ def test_a_run_learns_and_writes_music(call, tmp_path):
     assert run.generate(temperature=0, length=4) == run.generate(temperature=0, length=4, seed=1)
 
     for words, message in {
-        ("--prompt", "H3"): "--prompt: 'H3' is not a key of the piano",
-        ("--top-k", "3"): "--top-k and --top-p: are for tokens",
-        ("--top-p", "0.5"): "--top-k and --top-p: are for tokens",
-        ("--beam", "2"): "--beam: sequences of this model have no end",
+        ("--prompt", "H3"): "prompt: 'H3' is not a key of the piano",
+        ("--top-k", "3"): "top-k and top-p: are for tokens",
+        ("--top-p", "0.5"): "top-k and top-p: are for tokens",
+        ("--beam", "2"): "beam: sequences of this model have no end",
         ("--temperature", "-1"): "temperature: expected a number from 0",
-        ("--input", "C3"): "--input: this model answers to nothing",
+        ("--input", "C3"): "input: this model answers to nothing",
         ("--output", str(tmp_path / "a.mid")): "exists; choose another, or overwrite it",
     }.items():
         status, out, err = call(*sample, *words)

@@ -38,9 +38,9 @@ def recognize(path: str, target: str | None = None, kind: Kind | None = None) ->
 
     Args:
       path: of a folder of images or texts in folders by class, or of images with a table of their
-        classes; of boxes in COCO's, YOLO's or Pascal VOC's format or in tables; of texts, tunes
-        (.abc), or tables; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays (.npz), a YOLO
-        description (.yaml), a text, or a pattern of texts; or an address of one.
+        classes or captions; of boxes in COCO's, YOLO's or Pascal VOC's format or in tables; of
+        texts, tunes (.abc), or tables; or a table (.csv, .tsv, .parquet, .jsonl, .json), arrays
+        (.npz), a YOLO description (.yaml), a text, or a pattern of texts; or an address of one.
       target: of a table, the column to predict, or that of the classes of images.
       kind: of that column, what it holds; by default names, and a few whole numbers, are classes.
 
