@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import jaxdl
 from jaxdl.errors import Diverged, UserError, printable
 from jaxdl.progress import Progress
-from jaxdl.sweeps.report import printed
+from jaxdl.sweeps.table import printed
 from jaxdl.terminal import complain, say, stream
 
 HOSTILE = {

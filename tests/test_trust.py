@@ -14,7 +14,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.models import MODELS
-from jaxdl.sweeps.grid import Sweep
+from jaxdl.sweeps.sweep import Sweep
 from jaxdl.training.build import build_experiment
 
 MINE = """

@@ -27,13 +27,13 @@ import jax
 import jax.numpy as jnp
 
 import jaxdl.models
+from jaxdl.chips import GIB
 from jaxdl.configs import shipped
 from jaxdl.errors import UserError, first_line, suggestion
 from jaxdl.kernels import add_relu, max_pool
 from jaxdl.models.layers import BatchNorm
 from jaxdl.models.recurrent import Recurrent
 from jaxdl.targets import Target, compile_for
-from jaxdl.targets.chips import GIB
 from jaxdl.targets.compiled import TooLarge, experiment_on, prepare, require
 from jaxdl.targets.report import Roofline
 from jaxdl.training.build import load_splits, read_config

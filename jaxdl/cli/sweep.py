@@ -119,8 +119,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def _grid(options: argparse.Namespace, overrides: list[str]) -> None:
-    from jaxdl.sweeps.grid import Sweep
-    from jaxdl.sweeps.sweep import Sweeper
+    from jaxdl.sweeps.sweep import Sweep
+    from jaxdl.sweeps.sweeper import Sweeper
     from jaxdl.training.build import read_config
 
     asked = None

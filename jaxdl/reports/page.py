@@ -24,7 +24,7 @@ from jaxdl.reports.saved_runs import (
     shown,
     table,
 )
-from jaxdl.sweeps.report import cell
+from jaxdl.sweeps.table import cell
 from jaxdl.tree import leaves
 
 _LONGEST = 2_000  # characters of a value

@@ -11,8 +11,8 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.errors import UserError, printable, suggestion
 from jaxdl.files import local_run, refuse_links
-from jaxdl.sweeps.grid import Sweep
 from jaxdl.sweeps.search import SEARCH
+from jaxdl.sweeps.sweep import Sweep
 from jaxdl.tree import leaves
 
 _SHOWN = 40  # characters of a value in a table

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl import config as cfg
 from jaxdl.errors import UserError
-from jaxdl.sweeps.grid import alternatives
+from jaxdl.sweeps.sweep import alternatives
 
 Setting = dict[str, Any]  # key of the config -> its value: a number, or the text of an override
 

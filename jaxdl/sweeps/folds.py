@@ -8,7 +8,7 @@ from typing import Any
 from jaxdl.data import Folds
 from jaxdl.data.folds import refuse_leakage
 from jaxdl.errors import UserError
-from jaxdl.sweeps.grid import Sweep
+from jaxdl.sweeps.sweep import Sweep
 from jaxdl.training.build import MANY_CLASSES, build_task, load_splits
 
 _log = logging.getLogger("jaxdl")

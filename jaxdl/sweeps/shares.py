@@ -18,7 +18,7 @@ from jaxdl.checkpointing.run_directory import Locked, Run
 from jaxdl.errors import UserError
 from jaxdl.files import refuse_special
 from jaxdl.json_files import write_json
-from jaxdl.sweeps.grid import Member
+from jaxdl.sweeps.sweep import Member
 
 _GLANCE = 0.1  # seconds between two tries to lock the sweep's folder
 _LONG = 30.0  # seconds until a message says that another process holds it

@@ -1,342 +1,306 @@
-"""A sweep in its folder: trains the runs that have no result, and makes a table of all.
-
-    sweep.json                       the grid, its configs, and, at the end, the table
-    learning_rate=0.1/seed=0/…       an ordinary run directory for each run
-    together/0/runs.json             the runs of one program, until they end
-    together/0/checkpoints/…         their states
-    figures/sweep.png                the final metrics over the grid
-
-Runs that differ only in seed and learning rate train in one program (`jaxdl.sweeps.population`) if
-that is faster, the others one after the other. Several processes, on one machine or many, can run
-the same sweep in the same folder: each takes runs that no other has taken (`jaxdl.sweeps.shares`),
-and all wait until every run has a result.
-"""
+"""The grid of a sweep: which configs, folds and seeds, and the names of their folders."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+import ast
+import itertools
+import logging
+import re
+import shlex
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxdl import config as cfg
-from jaxdl.checkpointing.run_directory import Run
-from jaxdl.errors import Diverged, UserError, some
-from jaxdl.figures import save
-from jaxdl.figures.sweep import sweep_figure
-from jaxdl.files import Secondary, entries, local_run, refuse_links, refuse_special
-from jaxdl.json_files import write_json
-from jaxdl.progress import Progress
-from jaxdl.sweeps.folds import check_folds
-from jaxdl.sweeps.grid import Member, Sweep, differences, extends
-from jaxdl.sweeps.population import Population
-from jaxdl.sweeps.population_recorder import train_together
-from jaxdl.sweeps.report import printed, table_row
-from jaxdl.sweeps.shares import Share, begun, held_alone, take
-from jaxdl.terminal import say
-from jaxdl.training.build import build_experiment
-from jaxdl.training.check import check_shapes
-from jaxdl.training.start import train_run
+from jaxdl import json_files
+from jaxdl.checkpointing import renamed
+from jaxdl.data import Folds
+from jaxdl.errors import UserError, printable
+from jaxdl.training.build import resolved
+from jaxdl.training.settings import Settings
 
-_SHOWN = 6  # metrics in the printed table; sweep.json has all
-_GLANCE = 2.0  # seconds between two looks for runs that other processes have left
+_MOST_SEEDS = 100_000  # in sweep.json: all runs are listed before the first one trains
+_LONGEST = 60  # characters of a value in a folder's name
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
-_Group = tuple[list[Member], Population | None]
 
-Say = Callable[[str], None]
+class Member(NamedTuple):
+    """A run of a sweep: its point of the grid, its folder within the sweep's, and its config."""
+
+    point: str
+    place: str
+    config: dict[str, Any]
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The part of the config that runs of one population have in common."""
+        node = self.config.get("optimizer")
+        rate = node.get("learning_rate") if isinstance(node, Mapping) else None
+        if not isinstance(node, Mapping) or rate is None or isinstance(rate, str | bool):
+            return {**self.config, "seed": None}
+        kind = "schedule" if isinstance(rate, Mapping) else "number"
+        return {**self.config, "seed": None, "optimizer": {**node, "learning_rate": kind}}
 
 
 @dataclass(frozen=True)
-class _Saved(Sweep):
-    """The part of sweep.json that is read again."""
+class Sweep:
+    """A grid of configs, and a number of seeds and of folds.
 
-    together: bool | None = None
-    diverged: Mapping[str, str] = field(default_factory=dict)
-
-
-class Sweeper:
-    """Runs a sweep in a folder, or the rest of it.
-
-    Args:
-      folder: the sweep's; created if it does not exist.
-      sweep: None for the one in the folder.
-      together: whether runs train in one program: all that can (True), none (False), or by default
-        as the folder says, or else where that is faster.
-      trust: modules whose code may run when sweep.json names it; see `jaxdl.named_code.FromRun`.
-
-    Raises:
-      UserError: the folder holds something else.
+    Attributes:
+      points: name of each point of the grid, such as `learning_rate=0.1` -> its config.
+      values: name of each point -> the keys that differ -> their values there.
+      seeds: how many for each point, counting up from the config's own.
+      texts: name of each point -> its overrides, each `key.sub=value`; empty if the sweep was read
+        from sweep.json.
+      folds: runs per seed, each with another fold of the data as its test split; None for one run
+        on the data as it is.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        sweep: Sweep | None,
-        together: bool | None = None,
-        trust: Collection[str] = (),
-    ) -> None:
-        self.folder, self._trust = local_run(folder), trust
-        self._file = self.folder / "sweep.json"
-        refuse_links(self.folder)
-        if sweep is None and not self._file.exists():
-            raise UserError(f"--workdir {folder}: holds no sweep (no sweep.json); give --config")
-        saved = cfg.read_json(self._file, _Saved, trust=trust) if self._file.exists() else {}
-        self.sweep = sweep or Sweep.from_json(saved)
-        self._checked = bool(saved) and not (sweep and differences(Sweep.from_json(saved), sweep))
-        if sweep is not None and self.folder.is_dir():
-            self._check_claim(sweep)
-        self.together = saved.get("together") if together is None else together
-        self._diverged: dict[str, str] = saved.get("diverged", {})  # place of a run -> reason
+    points: Mapping[str, dict[str, Any]]
+    values: Mapping[str, Mapping[str, Any]]
+    seeds: int
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    folds: int | None = None
 
-    def run(self, say: Say = say) -> None:
-        """Train all runs that have no result yet, then print the results of all.
+    @classmethod
+    def of(
+        cls,
+        read: Callable[[list[str]], dict[str, Any]],
+        overrides: Sequence[str],
+        seeds: int,
+        folds: Folds | None = None,
+    ) -> Sweep:
+        """From overrides, some of which have several values.
 
         Args:
-          say: prints a line.
+          read: returns the config for a list of overrides.
+          overrides: `key.sub=value` or `key.sub=value,value`.
+          seeds: at least 1.
+          folds: of the data, for cross-validation.
 
         Raises:
-          UserError: before anything is trained, a config is not valid; later, a run fails for any
-            other reason than divergence.
-          SystemExit: a signal asked to stop; all was saved.
+          UserError: the grid is not valid, or an override cannot be applied.
         """
-        table: list[dict[str, Any]] | None = None
-        told = set[int]()
-        while table is None:
-            planned = self.sweep
-            for member in planned.members:
-                self._refuse_links(member.place)
-            groups = self._groups(say)
-            self._check_folds()
-            with self._updating(say):
-                self._write()
-            while missing := self._train_what_is_free(groups, say):
-                if missing not in told:
-                    say(f"waiting for {_counted(missing, 'run')} of other processes")
-                    told.add(missing)
-                time.sleep(_GLANCE)
-            with self._updating(say):
-                if self.sweep is planned:  # no process has added runs meanwhile
-                    table = [
-                        table_row(planned, self.folder, point, self._diverged)
-                        for point in planned.points
-                    ]
-                    self._write(table=table)
-                    shutil.rmtree(self.folder / "together", ignore_errors=True)
-        self._conclude(table, say)
-
-    def claim(self, say: Say = say) -> list[Member]:
-        """Write the sweep to its folder, and return the runs that have no result yet."""
-        self._check_folds()
-        with self._updating(say):
-            self._write()
-        return [member for member in self.sweep.members if self._missing(member)]
-
-    def _check_folds(self) -> None:
-        if not self._checked:
-            check_folds(self.sweep)
-        self._checked = True
-
-    @contextmanager
-    def _updating(self, say: Say) -> Iterator[None]:
-        """Hold the sweep's lock, with what other processes have written read first."""
-        self._run = Run(self.folder)
-        with held_alone(self._run, say):
-            self._read()
-            yield
-
-    def _read(self) -> None:
-        """Take over diverged and added runs that other processes have noted."""
-        if not self._file.exists():
-            return
-        saved = cfg.read_json(self._file, _Saved, trust=self._trust)
-        self._diverged = {**saved.get("diverged", {}), **self._diverged}
-        if cfg.differences(_grid(saved), _grid(cfg.plain(self.sweep.to_json()))):
-            sweep = Sweep.from_json(saved)
-            if not extends(self.sweep, sweep):
-                if not extends(sweep, self.sweep):
-                    raise UserError(
-                        f"--workdir {self.folder}: another process has written a different sweep; "
-                        "start again"
-                    )
-                own = next(iter(self.sweep.points.values()))
-                points = {
-                    point: cfg.as_own(config, self.sweep.points.get(point, own))
-                    for point, config in sweep.points.items()
-                }
-                self.sweep = replace(sweep, points=points)
-
-    def _groups(self, say: Say) -> list[_Group]:
-        """Groups of runs that differ only in seed and learning rate.
-
-        Groups with a population train together, the others in turn.
-        """
-        alike: dict[str, list[Member]] = {}
-        for member in self.sweep.members:
-            alike.setdefault(repr(member.shared), []).append(member)
-        groups = list[_Group]()
-        together, in_turn = list[int](), Counter[str]()  # how many runs, by program or by reason
-        for group in alike.values():
-            missing = [member for member in group if self._missing(member)]
-            if not missing:
-                groups.append((group, None))
-                continue
-            if not self._half_way:  # no checkpoint holds the whole group, so it may shrink
-                group = missing
-            experiment = build_experiment(group[0].config)
-            check_shapes(experiment)
-            population = Population(experiment, [member.config for member in group])
-            reason = self._why_in_turn(population)
-            if reason is None:
-                together.append(len(missing))
-            else:
-                in_turn[reason] += len(missing)
-            groups.append((group, population if reason is None else None))
-        total = len(self.sweep.members)
-        finished = total - sum(together) - in_turn.total()
-        parts = [f"{finished} already finished"] if finished else []
-        if together:
-            parts.append(f"{sum(together)} in {_counted(len(together), 'program')}")
-        parts += [f"{number} in turn ({reason})" for reason, number in in_turn.items()]
-        say(f"{_counted(total, 'run')}: {', '.join(parts)}")
-        return groups
-
-    def _why_in_turn(self, population: Population) -> str | None:
-        """Why runs should train one after the other; None if they should train together."""
-        if len(population) == 1:
-            return "no other differs only in seed and learning rate"
-        if self.together is False:
-            return "--in-turn"
-        if reason := population.obstacle():
-            return reason
-        return None if self.together else population.slow()
+        if seeds < 1:
+            raise UserError(f"--seeds: expected at least 1, got {seeds}")
+        texts_of: dict[str, list[str]] = {}
+        for override in overrides:
+            key, equals, text = override.partition("=")
+            if key in texts_of:
+                raise UserError(
+                    f"--config.{key}: given twice; give it once, with commas between the values"
+                )
+            option = f"--config.{key}"
+            texts_of[key] = alternatives(text, option) if equals else [override]
+            if folds and f"{key}.".startswith("data.folds."):
+                raise UserError(f"--config.{key}: --folds sets it; leave one of them out")
+        if folds:
+            texts_of["data.folds"] = [repr(asdict(folds))]
+        axes = [key for key, texts in texts_of.items() if len(texts) > 1]
+        if "seed" in axes:
+            raise UserError("--config.seed: give the first seed here, and how many with --seeds")
+        configs, values, written = list[dict[str, Any]](), list[dict[str, Any]](), list[list[str]]()
+        once = _Once("jaxdl")
+        for texts in itertools.product(*texts_of.values()):
+            with once:  # a warning about a dropped key would be repeated at every point
+                written.append([f"{k}={t}" for k, t in zip(texts_of, texts, strict=True)])
+                config = read(written[-1])
+            first, value = config.get("seed", 0), {key: cfg.at(config, key) for key in axes}
+            if type(first) is not int or not 0 <= first <= 2**32 - seeds:
+                raise UserError(f"config.seed: expected 0 to 2³² minus --seeds, got {first!r}")
+            if value in values:
+                twice = ", ".join(f"{key}={value[key]!r}" for key in axes)
+                raise UserError(f"the grid has {twice} twice; give each value once")
+            configs.append(config)
+            values.append(value)
+        names = _names(values)
+        return cls(
+            dict(zip(names, configs, strict=True)),
+            dict(zip(names, values, strict=True)),
+            seeds,
+            dict(zip(names, written, strict=True)),
+            folds.count if folds else None,
+        )
 
     @property
-    def _half_way(self) -> bool:
-        """Whether there are unfinished runs in one program."""
-        return bool(begun(self.folder))
+    def members(self) -> list[Member]:
+        """All runs, point by point."""
+        return [
+            Member(point, f"{point}{part}/seed={seed}".lstrip("/"), {**of_part, "seed": seed})
+            for point, config in self.points.items()
+            for part, of_part in self._parts(config)
+            for seed in range(config.get("seed", 0), config.get("seed", 0) + self.seeds)
+        ]
 
-    def _missing(self, member: Member) -> bool:
-        run = self.folder / member.place
-        return not (run / "result.json").exists() and member.place not in self._diverged
+    def _parts(self, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The configs for all folds, and the names of their folders."""
+        if self.folds is None:
+            yield "", config
+        for fold in range(self.folds or 0):
+            folds = {**config["data"]["folds"], "fold": fold}
+            yield f"/fold={fold}", {**config, "data": {**config["data"], "folds": folds}}
 
-    def _train_what_is_free(self, groups: Sequence[_Group], say: Say) -> int:
-        """Train the runs that no other process has taken; returns how many still have no result."""
-        for group, population in groups:
-            while any(map(self._missing, group)):
-                with ExitStack() as held:
-                    with self._updating(say):
-                        together = population is not None
-                        share = take(self.folder, group, self._missing, together, held)
-                    if share is None:
-                        break
-                    if population is not None and share.program is not None:
-                        self._train_together(share, population, say)
-                    else:
-                        self._train_alone(share, say)
-        return sum(self._missing(member) for group, _ in groups for member in group)
+    @property
+    def over(self) -> str:
+        """What the runs of a point differ in: seeds, folds or both."""
+        both = "folds and seeds" if self.seeds > 1 else "folds"
+        return both if self.folds else "seeds"
 
-    def _train_together(self, share: Share, population: Population, say: Say) -> None:
-        """Train locked runs in one program, and note which diverge."""
-        members, runs, program = share
-        assert program is not None
-        names = _listed([member.place for member in members])
-        say(f"in one program: {names}; losses and metrics below are their means")
-        configs = [member.config for member in members]
-        first = next(m for m in population.members if m.config == configs[0])
-        population = Population(first, configs)
-        experiment = population.experiment
-        progress = Progress(experiment.clock.total, experiment.order.batch_size * len(members))
-        diverged = train_together(population, runs, program, progress)
-        with self._updating(say):
-            self._diverged |= {members[k].place: reason for k, reason in diverged.items()}
-            self._write()
-            shutil.rmtree(program, ignore_errors=True)  # every run has its own checkpoint by now
-            if not any(program.parent.glob("*")):
-                program.parent.rmdir()
+    def command(self, member: Member, file: str, workdir: str) -> str:
+        """The shell command that trains one run of this sweep.
 
-    def _train_alone(self, share: Share, say: Say) -> None:
-        """Train a locked run, and note if it diverges."""
-        (member,), (run,), _ = share
-        places = [member.place for member in self.sweep.members]
-        say(f"run {places.index(member.place) + 1} of {len(places)}: {member.place}")
-        try:
-            train_run(member.config, run)
-        except Diverged as error:
-            say(f"{run.folder} has diverged: {error}")
-            with self._updating(say):
-                self._diverged[member.place] = str(error)
-                self._write()
+        Args:
+          member: the run.
+          file: the value of `--config`.
+          workdir: the sweep's.
 
-    def _refuse_links(self, place: str) -> None:
-        """Refuse a path within the sweep's folder that leads out of it."""
-        folder = self.folder
-        for part in Path(place).parts:
-            folder /= part
-            refuse_special(folder)
-
-    def _write(self, **more: Any) -> None:
-        self._run.check_held()
-        state = {**self.sweep.to_json(), "together": self.together, "diverged": self._diverged}
-        write_json(self._file, {**state, **more})
-
-    def _check_claim(self, sweep: Sweep) -> None:
-        """Check that the folder is empty, or holds this sweep or a part of it."""
-        where = f"--workdir {self.folder}"
-        if (self.folder / "config.json").exists():
-            raise UserError(f"{where}: holds a run, not a sweep; choose another")
-        strangers = entries(self.folder) if self.folder.is_dir() else []
-        if self._file.exists():  # tested after listing, since other processes write this file first
-            saved = Sweep.from_json(cfg.read_json(self._file, _Saved))
-            changes = differences(saved, sweep)
-            if changes and not extends(sweep, saved):
-                raise UserError(
-                    f"{where}: holds another sweep ({some(changes)}); choose another --workdir, or "
-                    "leave out --config to resume that one"
-                )
-            if changes and self._half_way:
-                raise UserError(
-                    f"{where}: some of its runs are half-way in one program; leave out --config to "
-                    "finish them, then add others"
-                )
-        elif strangers:
+        Raises:
+          UserError: the config has an unknown key, or an override has a character that does not fit
+            on a line, such as a line end.
+        """
+        Settings.of(member.config)
+        own = {"seed": member.config["seed"]}
+        if self.folds:
+            own["data.folds"] = member.config["data"]["folds"]
+        given = [text for text in self.texts[member.point] if text.partition("=")[0] not in own]
+        overrides = [*given, *(f"{key}={value}" for key, value in own.items())]
+        words = ["jaxdl", "train", "--config", file, *(f"--config.{text}" for text in overrides)]
+        words += ["--workdir", str(Path(workdir) / member.place)]
+        line = shlex.join(words)
+        if printable(line, None) != line:
             raise UserError(
-                f"{where}: holds {strangers[0]!r} but no sweep.json; choose a new directory"
+                f"--commands: {line!r} has characters that do not fit on one line; remove them"
             )
+        return line
 
-    def _conclude(self, table: Sequence[Mapping[str, Any]], say: Say) -> None:
-        """Print the table, and draw the figure."""
-        metrics = list(dict.fromkeys(name for row in table for name in row["metrics"]))
-        for line in printed(table, metrics[:_SHOWN], self.sweep.over):
-            say(line)
-        if len(metrics) > _SHOWN:
-            say(f"{len(metrics) - _SHOWN} more metrics are in {self._file}")
-        if not any(row["runs"] for row in table):
-            raise UserError(f"{self.folder}: every run has diverged; lower the learning rate")
-        if not metrics:
+    def to_json(self) -> dict[str, Any]:
+        """The content of sweep.json."""
+        folds = {"folds": self.folds} if self.folds else {}
+        return {"seeds": self.seeds, **folds, "values": self.values, "points": self.points}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Sweep:
+        """From the content of sweep.json.
+
+        Raises:
+          UserError: it is not a valid sweep, or a run would lie outside the sweep's folder.
+        """
+        points = {
+            point: resolved(renamed.config(config)) for point, config in saved["points"].items()
+        }
+        sweep = cls(points, saved["values"], saved["seeds"], folds=saved.get("folds"))
+        fault = None if 1 <= sweep.seeds <= _MOST_SEEDS else f"seeds: {sweep.seeds}"
+        if sweep.folds is not None and not 2 <= sweep.folds <= _MOST_SEEDS:
+            fault = fault or f"folds: {sweep.folds}"
+        for point, config in sweep.points.items():
+            first = config.get("seed", 0)
+            if type(first) is not int or not 0 <= first <= 2**32 - sweep.seeds:
+                fault = fault or f"config.seed {json_files.shown(first)}"
+            if sweep.folds is not None and sweep.folds != cfg.at(config, "data.folds.count"):
+                fault = fault or f"folds: {sweep.folds}"
+            if point not in sweep.values or point.startswith("/") or ".." in point.split("/"):
+                fault = fault or f"point {json_files.shown(point)}"
+        if fault or not sweep.points:
             raise UserError(
-                f"{self.folder}: nothing was evaluated, so there is nothing to compare; name a "
-                "validation or test split in config.data, or set a fraction to hold out"
+                f"sweep.json: {f'invalid {fault}' if fault else 'no points'}; restore it"
             )
-        path = self.folder / "figures" / "sweep.png"
-        Secondary("figures")(lambda: save(sweep_figure(table), path))
-        say(f"everything is in {self.folder}")
+        return sweep
 
 
-def _grid(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of sweep.json that lists the runs."""
-    return {key: saved.get(key) for key in ("seeds", "folds", "values", "points")}
+class _Once(logging.Filter):
+    """While entered, a logger repeats no message."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__()
+        self._logger, self._said = logging.getLogger(logger), set[str]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+    def __enter__(self) -> None:
+        self._logger.addFilter(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeFilter(self)
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) <= 4:
-        return ", ".join(names)
-    return f"{names[0]}, {names[1]}, … {names[-1]}"
+def alternatives(text: str, option: str) -> list[str]:
+    """The values of a text, separated by commas outside brackets and quotes.
+
+    Raises:
+      UserError: a value is empty, or a bracket or quote is not closed.
+    """
+    values, inside = [""], ""  # `inside`: the closing brackets and quotes still expected
+    for letter in text:
+        if inside and letter == inside[-1]:
+            inside = inside[:-1]
+        elif inside[-1:] in ("'", '"'):
+            pass
+        elif letter in _BRACKETS:
+            inside += _BRACKETS[letter]
+        elif letter in "'\"" and (
+            inside or not values[-1].strip()
+        ):  # not an apostrophe, as in don't
+            inside += letter
+        elif letter == "," and not inside:
+            values.append("")
+            continue
+        values[-1] += letter
+    values = [_unquoted(value.strip()) for value in values]
+    if inside:
+        raise UserError(f"{option}: {text!r} has no closing {inside[-1]}")
+    if len(values) > 1 and "" in values:
+        raise UserError(
+            f"{option}: {text!r} has an empty value; write v1,v2, and a tuple as (1, 2)"
+        )
+    return values
 
 
-def _counted(number: int, noun: str) -> str:
-    words = {1: "one"} if noun == "program" else {}
-    return f"{words.get(number, number)} {noun}{'s' if number > 1 else ''}"
+def differences(old: Sweep, new: Sweep) -> list[str]:
+    """How two sweeps differ: in seeds, folds, the grid, or the config of a point that both have."""
+    before, after = (
+        {"seeds": s.seeds, "folds": s.folds, "grid": ", ".join(s.points)} for s in (old, new)
+    )
+    changes = cfg.differences(before, after, "sweep")
+    for point in [point for point in old.points if point in new.points][:1]:
+        changes += cfg.differences(old.points[point], cfg.plain(new.points[point]))
+    return changes
+
+
+def extends(new: Sweep, old: Sweep) -> bool:
+    """Whether a sweep has all runs of another, and maybe more."""
+    configs = {member.place: cfg.plain(member.config) for member in new.members}
+    return all(configs.get(m.place) == cfg.plain(m.config) for m in old.members)
+
+
+def _names(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A path for each point, such as `depth=2/learning_rate=0.1`, valid on any file system."""
+    leaves = {key: key.rpartition(".")[2] for key in points[0]}
+    titles = {k: v if list(leaves.values()).count(v) == 1 else k for k, v in leaves.items()}
+    safe = {key: _safe([point[key] for point in points]) for key in titles}
+    return ["/".join(f"{titles[k]}={safe[k][repr(v)]}" for k, v in p.items()) for p in points]
+
+
+def _safe(values: Sequence[Any]) -> dict[str, str]:
+    """The `repr` of each value -> a part of a path, different for each."""
+    texts = {repr(v): re.sub(r"[^\w.+-]+", "_", str(v)).strip("_.")[:_LONGEST] for v in values}
+    names = list(texts.values())
+    return {
+        value: text
+        if text and names.count(text) == 1
+        else f"{text}_{zlib.crc32(value.encode()):08x}"
+        for value, text in texts.items()
+    }
+
+
+def _unquoted(text: str) -> str:
+    try:
+        value = ast.literal_eval(text) if text[:1] in ("'", '"') else None
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, str) else text

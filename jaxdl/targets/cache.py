@@ -15,7 +15,7 @@ from jaxdl import caches, hlo
 from jaxdl.errors import UserError
 from jaxdl.files import replace_text
 from jaxdl.runtime import compiler_options
-from jaxdl.targets.chips import Target
+from jaxdl.targets.target import Target
 from jaxdl.training import memory
 
 # What is installed of a compiler: XLA itself, and the libraries that it chooses from.

@@ -16,7 +16,7 @@ from jax.experimental import topologies
 from jaxdl.errors import UserError, first_line
 from jaxdl.hlo import Program
 from jaxdl.targets import cache
-from jaxdl.targets.chips import Target
+from jaxdl.targets.target import Target
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
 from jaxdl.training.experiment import Experiment

@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from jaxdl.chips import GIB, Chip
 from jaxdl.data import LazyImages, Table
 from jaxdl.errors import UserError, some
 from jaxdl.optim import LeastSquares
 from jaxdl.targets import compiled as compilers
-from jaxdl.targets.chips import GIB, Chip, Target
 from jaxdl.targets.compiled import Busy, Compiled, TooLarge, compile_for, with_batch
+from jaxdl.targets.target import Target
 from jaxdl.terminal import say
 from jaxdl.training.check import report_placement
 from jaxdl.training.experiment import Experiment

@@ -24,7 +24,7 @@ def get_config():
 def _short(monkeypatch):
     monkeypatch.setattr("jaxdl.training.recorder.draw", lambda *_: None)
     monkeypatch.setattr("jaxdl.checkpointing.run_directory.environment", dict)
-    monkeypatch.setattr("jaxdl.sweeps.sweep.sweep_figure", lambda _: None)
+    monkeypatch.setattr("jaxdl.sweeps.sweeper.sweep_figure", lambda _: None)
 
 
 @pytest.fixture

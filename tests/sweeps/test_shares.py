@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.sweeps.grid import Member
 from jaxdl.sweeps.shares import begun, held_alone, take
-from jaxdl.sweeps.sweep import Sweeper
+from jaxdl.sweeps.sweep import Member
+from jaxdl.sweeps.sweeper import Sweeper
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -36,7 +36,7 @@ def get_config():
 def _short(monkeypatch):
     monkeypatch.setattr("jaxdl.training.recorder.draw", lambda *_: None)
     monkeypatch.setattr("jaxdl.checkpointing.run_directory.environment", dict)
-    monkeypatch.setattr("jaxdl.sweeps.sweep.sweep_figure", lambda _: None)
+    monkeypatch.setattr("jaxdl.sweeps.sweeper.sweep_figure", lambda _: None)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_sweep_waits_for_the_runs_of_others(call, file, tmp_path, monkeypatch,
         if not dies:
             assert call("train", "--config", file, "--workdir", taken)[0] == 0
 
-    monkeypatch.setattr("jaxdl.sweeps.sweep.time.sleep", look_again)
+    monkeypatch.setattr("jaxdl.sweeps.sweeper.time.sleep", look_again)
     call("sweep", "--config", file, "--workdir", tmp_path / "a", "--seeds", 2, "--commands")
     other.enter_context(Run(taken).locked())
     status, out, _ = call("sweep", "--workdir", tmp_path / "a", "--in-turn")

@@ -24,10 +24,10 @@ from jaxdl.json_files import write_json
 from jaxdl.models.mlp import MLP
 from jaxdl.overrides import override
 from jaxdl.parallel.mesh import jit
-from jaxdl.sweeps.grid import Sweep, alternatives
 from jaxdl.sweeps.population import Population
-from jaxdl.sweeps.report import printed
-from jaxdl.sweeps.sweep import Sweeper
+from jaxdl.sweeps.sweep import Sweep, alternatives
+from jaxdl.sweeps.sweeper import Sweeper
+from jaxdl.sweeps.table import printed
 from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.combinators import population, repeat
 from jaxdl.training.measure import Measure
@@ -297,11 +297,12 @@ def test_runs_of_unlike_shapes_are_told_apart(file, tmp_path):
     words = ["model.hidden=(4,),(5,)", "training.steps=8,9", "optimizer.learning_rate=0.1,0.2,0.3"]
     given = Sweep.of(lambda overrides: override(cfg.read(str(file)), overrides), words, 2)
     told = []
-    groups = Sweeper(str(tmp_path / "a"), given)._groups(told.append)
+    groups = Sweeper(str(tmp_path / "a"), given, say=told.append)._groups()
     assert told == ["24 runs: 24 in 4 programs"]
     assert [len(group) for group, population in groups if population] == [6, 6, 6, 6]
     alone = Sweep.of(lambda overrides: override(cfg.read(str(file)), overrides), words[:1], 1)
-    assert [p for _, p in Sweeper(str(tmp_path / "a"), alone)._groups(told.append)] == [None, None]
+    sweeper = Sweeper(str(tmp_path / "a"), alone, say=told.append)
+    assert [population for _, population in sweeper._groups()] == [None, None]
     assert told[-1] == "2 runs: 2 in turn (no other differs only in seed and learning rate)"
 
 

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 
+from jaxdl.chips import CHIPS, GIB
 from jaxdl.data import Crop, LazyImages, Table
 from jaxdl.data.images.lazy import EncodedInMemory
 from jaxdl.errors import UserError
 from jaxdl.targets import cache, report
 from jaxdl.targets import compiled as compilers
-from jaxdl.targets.chips import CHIPS, GIB, Target
 from jaxdl.targets.compiled import Compiled, TooLarge
+from jaxdl.targets.target import Target
 from jaxdl.training.build import build_experiment, read_config
 
 CHIP = CHIPS["v5e"]

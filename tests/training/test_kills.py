@@ -237,7 +237,7 @@ def test_figures_that_cannot_be_written_end_no_run(undisturbed, tmp_path, monkey
 
     run = claimed(tmp_path, CONFIG)
     monkeypatch.setattr("jaxdl.figures.replace_bytes", full)
-    monkeypatch.setattr("jaxdl.events.append_bytes", full)
+    monkeypatch.setattr("jaxdl.trackers.tensor_board.append_bytes", full)
     train(run)
     assert told(run) == undisturbed
     said = [record.getMessage() for record in caplog.records if record.name == "jaxdl"]

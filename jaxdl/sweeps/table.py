@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import printable
-from jaxdl.sweeps.grid import Sweep
+from jaxdl.sweeps.sweep import Sweep
 from jaxdl.terminal import aligned
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from jaxdl.events import Events
+from jaxdl.trackers.tensor_board import TensorBoard
 
 
 def read(path):
@@ -22,10 +22,15 @@ def read(path):
     return events
 
 
+def begun(folder, step):
+    tracker = TensorBoard()
+    assert tracker.start({}, None, folder, step) == ""
+    return tracker
+
+
 def test_what_is_logged_is_read_back(tmp_path):
-    events = Events(tmp_path, 4)
-    events.log(4, {"loss": 0.5, "test/accuracy": 0.25})
-    Events(tmp_path, 4)  # a second start in the same second
+    begun(tmp_path, 3).metrics(4, {"loss": 0.5, "test/accuracy": 0.25})
+    begun(tmp_path, 3)  # a second start in the same second
     names = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
     assert len(names) == 2 and all(n.name.startswith("events.out.tfevents.") for n in names)
     version, start, logged = read(names[1])
@@ -39,7 +44,7 @@ def test_what_is_logged_is_read_back(tmp_path):
 def test_a_figure_is_an_image(tmp_path):
     file = io.BytesIO()
     Image.new("RGBA", (7, 5)).save(file, "PNG")
-    Events(tmp_path, 1).log_figure(3, "learning_curves", file.getvalue())
+    begun(tmp_path, 0).figure(3, "learning_curves", file.getvalue())
     *_, logged = read(next(tmp_path.iterdir()))
     (value,) = logged.summary.value
     assert (logged.step, value.tag) == (3, "figures/learning_curves")

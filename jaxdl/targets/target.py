@@ -1,4 +1,4 @@
-"""The chips that can be compiled for; `jaxdl.chips` has what their makers publish of them."""
+"""What can be compiled for: so many of the chips in `jaxdl.chips`, connected."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from jaxdl.chips import CHIPS, GIB, Chip
+from jaxdl.chips import CHIPS, Chip
 from jaxdl.errors import UserError, brief, suggestion
-
-__all__ = ["CHIPS", "GIB", "Chip", "Target"]
 
 _HOST = 8  # GPUs of a machine
 _BOARD = 4  # chips of a TPU's machine, 2x2

@@ -2,8 +2,9 @@
 
 import pytest
 
+from jaxdl.chips import CHIPS, GIB
 from jaxdl.errors import UserError
-from jaxdl.targets.chips import CHIPS, GIB, Target
+from jaxdl.targets.target import Target
 
 
 @pytest.mark.parametrize(
