@@ -129,7 +129,7 @@ class Progress:
             self._shown = 0 if end else len(line)
 
     def _in_place(self, line: str) -> str:
-        if self._notebook:  # they know no sequence that clears a line
+        if self._notebook:  # which cannot clear a line
             return "\r" + line.ljust(self._shown) if self._shown else line
         return "\r\x1b[K" + line if self._live else line
 

@@ -30,7 +30,7 @@ _current: StopSignal | None = None
 
 
 class Stopped(SystemExit):
-    """A signal asked to stop, in what can be given up or waits for something that does not come."""
+    """A signal interrupted work that can be given up, or a wait that might never end."""
 
 
 class StopSignal:

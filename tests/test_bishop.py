@@ -9,7 +9,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
 from jaxdl.training.build import build_experiment
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.training.measure import Measure, measure
 
 TABLE_1 = {  # M -> w*, of Table 1.1
@@ -66,7 +66,7 @@ def test_single_precision_would_not_do():
 def test_the_whole_run_writes_the_table_and_reads_it_back(tmp_path):
     config, run = cfg.read("bishop_polynomial"), Run(tmp_path)
     run.claim(config)
-    result = train(build_experiment(config), run)
+    result = train_experiment(build_experiment(config), run)
     assert result["met"] and result["examples"] == {"train": 10, "test": 100}
     assert (run.figures / "polynomial_fit.png").stat().st_size > 5_000
     assert measure(build_experiment(run.config()), run)[:2] == (1, result["metrics"])
@@ -95,7 +95,7 @@ def descent(folder, rate, steps):
     overrides = (f"optimizer.learning_rate={rate!r}", f"training.steps={steps}", "figures=()")
     config, run = override(cfg.read("bishop_descent"), overrides), Run(folder)
     run.claim(config)
-    return train(build_experiment(config), run), run
+    return train_experiment(build_experiment(config), run), run
 
 
 def test_descent_meets_the_closed_form_below_the_bound(tmp_path):

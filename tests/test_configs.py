@@ -12,7 +12,7 @@ from jaxdl.configs import LECTURE, shipped
 from jaxdl.parallel import mesh as devices
 from jaxdl.training.build import build_experiment, read_config
 from jaxdl.training.check import check, check_shapes
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.training.measure import measure
 
 # What takes long to compile is only traced, unless with `-m slow`. mnist_cnn stands for networks
@@ -76,7 +76,7 @@ def test_config(name, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "jit", lambda f, **kw: compiled.append(f.__name__) or jit(f, **kw))
     run = Run(tmp_path)
     run.claim(config)
-    result = train(experiment, run)
+    result = train_experiment(experiment, run)
     assert result["step"] == 2
     assert set(result["examples"]) == set(experiment.eval_splits)
     # Training, all evaluations and all generation are compiled once each.

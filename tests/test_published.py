@@ -6,7 +6,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.overrides import override
 from jaxdl.training.build import NODES, build_experiment
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 
 DIGITS = {"test": 10_000}
 # What is evaluated, and what is changed: char-rnn's number is that of its 1,000th step.
@@ -27,6 +27,6 @@ def test_the_published_number_is_reached(name, tfds_dir, tmp_path):
     examples, overrides = PUBLISHED[name]
     experiment, run = build_experiment(override(cfg.read(name), overrides, NODES)), Run(tmp_path)
     run.claim(experiment.config)
-    result = train(experiment, run)
+    result = train_experiment(experiment, run)
     assert result["examples"] == examples
     assert result["met"], result["metrics"]

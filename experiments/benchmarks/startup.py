@@ -25,7 +25,7 @@ def stages(config: str, workdir: str) -> None:
     from jaxdl.progress import Progress
     from jaxdl.training.build import build_experiment, read_config
     from jaxdl.training.check import check_shapes
-    from jaxdl.training.loop import train
+    from jaxdl.training.loop import train_experiment
 
     class FirstStep(Progress):
         """Notes when the first step is shown."""
@@ -41,7 +41,7 @@ def stages(config: str, workdir: str) -> None:
     marks.append(("check of shapes", time.time()))
     run = Run(workdir)
     run.claim(experiment.config)
-    compiling = train(experiment, run, FirstStep(1, 1))["compile_seconds"]
+    compiling = train_experiment(experiment, run, FirstStep(1, 1))["compile_seconds"]
     took = {name: then - marks[i][1] for i, (name, then) in enumerate(marks[1:])}
     print(
         json.dumps({**took, "compiling": compiling, "first step": took["first step"] - compiling})

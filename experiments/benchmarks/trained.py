@@ -14,7 +14,7 @@ def steps_of(config: Mapping[str, Any]) -> Callable[[int], object]:
 
     from jaxdl.runtime import keep_freed_memory
     from jaxdl.training.build import build_experiment
-    from jaxdl.training.loop import Pace
+    from jaxdl.training.timing import Pace
 
     keep_freed_memory()  # as the command does
     experiment = build_experiment(config)

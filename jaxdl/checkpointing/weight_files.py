@@ -66,9 +66,9 @@ _CONVERT = (
     "'file.safetensors')"
 )
 _DOWNLOAD = "download it again"
-# The first digits of its SHA-256, as in resnet18-f37072fd.pth (torch.hub, `check_hash`). Decimal
-# ones alone may be a date or a number of steps.
-# As torchvision writes them, or whole; a few digits elsewhere may be of a commit or a run.
+# The first digits of a file's SHA-256 at the end of its name, as in torchvision's
+# resnet18-f37072fd.pth (torch.hub, `check_hash`), or all of them. Digits without a letter may be a
+# date or a step, and a few with another suffix a commit.
 _PUBLISHED = re.compile(r"-(?=\d*[a-f])([0-9a-f]{8,64}(?=\.pth?$)|[0-9a-f]{64}(?=\.))")
 
 

@@ -1,4 +1,4 @@
-"""The command line: it parses, calls and prints, and decides nothing.
+"""The command line: it parses, calls and prints.
 
 `main` is the entry point, `options` has what several commands share, and each command has a file of
 its own. Every other room may be used, but is imported only when a command runs: `jaxdl --help`

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Train, or resume what is in the workdir."""
     from jaxdl.inference.conclusion import conclusion
     from jaxdl.parallel import processes
-    from jaxdl.training.start import train_in
+    from jaxdl.training.start import train_workdir
 
     if options.config is None or options.extend:
         existing_run(options.workdir)
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         if options.distributed is not None:
             team = options.distributed, options.processes, options.process, options.timeout
             stack.enter_context(processes.joined(*team))
-        result, before = train_in(
+        result, before = train_workdir(
             options.workdir,
             options.config,
             overrides,

@@ -35,7 +35,7 @@ class PlainFigure(Figure):
         super().draw(renderer)
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
-        """Write it; that the font lacks a glyph, of which a frame is drawn, is nothing to say."""
+        """Write it, without the warning about glyphs that the font lacks."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning)
             super().savefig(*arguments, **options)
@@ -58,7 +58,7 @@ def _label_plainly(axis: Axis) -> None:
 
 
 class _Numbers(LogFormatter):
-    """Labels those of a logarithmic axis that Matplotlib would, with 0.3 for 3·10⁻¹."""
+    """Labels the ticks of a logarithmic axis that Matplotlib would, as 0.3 and not as 3·10⁻¹."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""

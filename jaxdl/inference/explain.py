@@ -28,7 +28,6 @@ from jaxdl.inference.predictor import Predictor, middle_view
 from jaxdl.inference.receptive_field import (
     ReceptiveField,
     ReceptiveFields,
-    blank,
     transformed_shape,
 )
 from jaxdl.inference.restored import RestoredRun
@@ -123,7 +122,7 @@ class Explainer:
 
         with self._run.precision.enabled():
             whole = transformed(outputs, self._run.transforms.always)
-            shapes = jax.eval_shape(whole, self._run.state, blank(self._run, 1))
+            shapes = jax.eval_shape(whole, self._run.state, self._run.blank(1))
         return {name: shapes[name].shape[1:] for name in order}
 
     @functools.cached_property

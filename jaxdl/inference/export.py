@@ -98,7 +98,8 @@ def export(
     description["sha256"] = {k: hashlib.sha256(file).hexdigest() for k, file in files.items()}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name in (DESCRIPTION, TORCH):  # one vouches for the others, one may not be written
+        # model.json vouches for the others; torch.safetensors may not be written this time.
+        for name in (DESCRIPTION, TORCH):
             (output / name).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(output, error) from None
@@ -149,19 +150,13 @@ def _exported(
         outputs = program(arrays, jax.tree.map(lambda x: x[None], one))
         return jax.tree.map(lambda x: x[0], outputs)
 
-    def columns(size: Any) -> dict[str, jax.ShapeDtypeStruct]:
-        return {
-            name: jax.ShapeDtypeStruct((size, *column["shape"]), column["dtype"])
-            for name, column in run.columns.items()
-        }
-
     # Models use the size of their batch, which is a symbol here; so they see one example each.
     size = programs.symbolic_shape("batch")[0] if batch is None else batch
     function = jax.vmap(example, (None, 0)) if batch is None else program
     try:
         with _portable():
-            used = columns_read(functools.partial(program, arrays), columns(1))
-            inputs = {name: column for name, column in columns(size).items() if name in used}
+            used = columns_read(functools.partial(program, arrays), run.shapes(1))
+            inputs = {name: column for name, column in run.shapes(size).items() if name in used}
             exported = programs.export(jax.jit(function), platforms=PLATFORMS)(weights, inputs)
             return exported, bytes(exported.serialize())
     except UserError:

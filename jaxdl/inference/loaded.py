@@ -26,7 +26,7 @@ from jaxdl.named_code import modules
 from jaxdl.tasks.answer import Answer
 from jaxdl.terminal import say
 from jaxdl.training.callbacks import Callback
-from jaxdl.training.start import train_in
+from jaxdl.training.start import train_workdir
 
 
 def train(
@@ -68,7 +68,7 @@ def train(
     try:
         if config is None or extend:
             _require_run(workdir)
-        _, before = train_in(
+        _, before = train_workdir(
             workdir, config, overrides, trust=trust, extend=extend, callbacks=callbacks
         )
     except SystemExit as stop:

@@ -52,13 +52,9 @@ class Predictor:
     def needed(self) -> set[str]:
         """The columns that an answer needs."""
         run = self._run
-        columns = {
-            name: jax.ShapeDtypeStruct((1, *column["shape"]), column["dtype"])
-            for name, column in run.columns.items()
-        }
         with run.precision.enabled():
             program = transformed(self._forward, run.transforms.evaluation)
-            needed = columns_read(functools.partial(program, run.state), columns)
+            needed = columns_read(functools.partial(program, run.state), run.shapes(1))
         # How an image was put on a canvas is asked for when boxes are read.
         return needed | ({*run.columns} & {"extent", "scale"})
 
@@ -130,16 +126,9 @@ class Predictor:
             count = min(size, len(table) - start)
             batch = table[start + np.arange(size) % count]  # padded by rows that stand there
             with self._run.precision.enabled():
-                result = program(self._run.state, self._blanks(size) | batch)
+                # A transform may ask for columns that no answer needs.
+                result = program(self._run.state, self._run.blank(size) | batch)
             yield result, batch, count
-
-    def _blanks(self, size: int) -> dict[str, np.ndarray]:
-        """The columns of a batch that no answer needs; a transform may ask for them."""
-        return {
-            name: np.zeros((size, *column["shape"]), column["dtype"])
-            for name, column in self._run.columns.items()
-            if name not in self.needed
-        }
 
     def _forward(self, state: State, batch: Batch) -> Any:
         model, task, precision = self._run.eval_model, self._run.task, self._run.precision

@@ -114,7 +114,7 @@ class ReceptiveFields:
         self, layers: tuple[str, ...], axis: int, state: State, images: Array
     ) -> dict[str, Array]:
         """For each image but the first, which rows (columns) of layers' outputs differ."""
-        run, zeros = self._run, jax.tree.map(jnp.asarray, blank(self._run, len(images)))
+        run, zeros = self._run, jax.tree.map(jnp.asarray, self._run.blank(len(images)))
         batch = {**run.transforms.always(zeros, state.key("transform")), run.task.input: images}
         assert run.model.inside is not None
         inputs = run.task.inputs(batch)
@@ -123,19 +123,11 @@ class ReceptiveFields:
         return {name: jnp.any(x, axis=(2 - axis, 3)) for name, x in differ.items()}
 
 
-def blank(run: RestoredRun, size: int) -> dict[str, np.ndarray]:
-    """A batch of zeros, as the run reads it."""
-    return {
-        name: np.zeros((size, *column["shape"]), column["dtype"])
-        for name, column in run.columns.items()
-    }
-
-
 def transformed_shape(run: RestoredRun) -> tuple[int, ...]:
     """Of a batch of one image as the model takes it."""
     with run.precision.enabled():
         whole = transformed(lambda state, batch: batch[run.task.input], run.transforms.always)
-        return jax.eval_shape(whole, run.state, blank(run, 1)).shape
+        return jax.eval_shape(whole, run.state, run.blank(1)).shape
 
 
 def _positive(path: tuple[Any, ...], weights: Any) -> np.ndarray:
@@ -147,7 +139,7 @@ def _positive(path: tuple[Any, ...], weights: Any) -> np.ndarray:
 
 
 def _spans(reached: np.ndarray, layer: str) -> Int[np.ndarray, "outputs 2"]:
-    """First and last-but-one line that reaches each output, of (lines, outputs)."""
+    """The first line that reaches each output, and the one after the last, of (lines, outputs)."""
     if not reached.any(axis=0).all():
         raise UserError(
             f"layer {layer}: has outputs that depend on no pixel, so there are no patches"

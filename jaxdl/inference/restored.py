@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
+import jax
 import numpy as np
 
 from jaxdl import config as cfg
@@ -93,3 +95,14 @@ class RestoredRun:
             opt_state=None,
             ema=saved.get("ema"),
         )
+
+    def shapes(self, size: Any) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes of a batch of `size` examples, which may be a symbol, as the data has them."""
+        return {
+            name: jax.ShapeDtypeStruct((size, *column["shape"]), column["dtype"])
+            for name, column in self.columns.items()
+        }
+
+    def blank(self, size: int) -> dict[str, np.ndarray]:
+        """A batch of zeros, as the data has it."""
+        return {name: np.zeros(x.shape, x.dtype) for name, x in self.shapes(size).items()}

@@ -68,7 +68,8 @@ def _of_nnx(kind: type) -> bool:
 def _from_linen(module: nn.Module, ghost_batch_size: int | None = None) -> Model:
     """The pure functions of a Linen module.
 
-    In training batch norm takes statistics of so many examples each, by default of a whole batch.
+    In training, batch norm takes its statistics over `ghost_batch_size` examples at a time; by
+    default over the whole batch.
 
     `train` is handed to modules whose `__call__` takes it; others behave the same in both modes.
     Inputs may be NumPy's, which modules then see as JAX's.

@@ -146,10 +146,10 @@ class Devices:
         share, rest = divmod(size, parts * self.mesh.shape["data"])
         if group and (rest or share % group):
             raise UserError(
-                f"config.training.ghost_batch_size: a group is {group} examples, but a device's "
-                f"share of {size} in {parts} part{'s' * (parts > 1)} over "
-                f"{self.mesh.shape['data']} is {size / parts / self.mesh.shape['data']:g}; choose "
-                "a divisor of it, or another batch_size, accumulate or config.devices"
+                f"config.training.ghost_batch_size: a group is {group} examples, but each of "
+                f"{self.mesh.shape['data']} devices has {size / parts / self.mesh.shape['data']:g} "
+                f"of {size} in {parts} part{'s' * (parts > 1)}; choose a divisor of that number, "
+                "or another batch_size, accumulate or config.devices"
             )
 
     def local(self, size: int) -> Int[np.ndarray, " local"]:

@@ -40,7 +40,7 @@ from jaxdl.sweeps.table import printed, table_row
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 _SHOWN = 6  # metrics in the printed table; sweep.json has all
 _GLANCE = 2.0  # seconds between two looks for runs that other processes have left
@@ -263,7 +263,7 @@ class Sweeper:
         places = [member.place for member in self.sweep.members]
         self._say(f"run {places.index(member.place) + 1} of {len(places)}: {member.place}")
         try:
-            train_run(member.config, run)
+            train_config(member.config, run)
         except Diverged as error:
             self._say(f"{run.folder} has diverged: {error}")
             with self._updating():

@@ -38,7 +38,7 @@ from jaxdl.sweeps.shares import held_alone
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 _GLANCE = 2.0  # seconds between two looks for trials that other processes have left
 
@@ -249,7 +249,7 @@ class Trials:
         states, metric = self._optuna.trial.TrialState, self.search.objective.metric
         self._say(f"trial {number + 1} of {self.search.size}: {shown(setting)}")
         try:
-            result, _ = train_run(self.search.with_setting(setting), run)
+            result, _ = train_config(self.search.with_setting(setting), run)
         except Diverged as error:
             # A pruned trial counts as worse than any other; a failed one would be ignored.
             self._say(f"{run.folder} has diverged: {error}")

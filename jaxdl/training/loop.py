@@ -86,7 +86,7 @@ class Trainee(Protocol):
         """Write the result, `steps` steps after the start, and return it."""
 
 
-def train(
+def train_experiment(
     experiment: Experiment,
     run: Run,
     progress: Progress | None = None,

@@ -19,13 +19,13 @@ from jaxdl.training import continuation
 from jaxdl.training.build import build_experiment, overridden, read_config, resolved
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.check import check_shapes
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.training.profile import Profile
 from jaxdl.training.recorder import Recorder
 from jaxdl.training.warn import warn_of_doubts
 
 
-def train_in(
+def train_workdir(
     workdir: str | Path,
     config: Any = None,
     overrides: Sequence[str] = (),
@@ -35,14 +35,14 @@ def train_in(
     profile: tuple[int, int] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[dict[str, Any], bool]:
-    """Train in a directory, or resume what it holds; see `train_run`.
+    """Train in a directory, or resume what it holds; see `train_config`.
 
     Args:
       workdir: the directory, which is locked during training.
       config: as `jaxdl.config.read` takes it; None resumes with the config in the directory.
       overrides: of the config, as after `--config.`
       trust: modules whose code may run if the config in the directory names it.
-      extend, profile, callbacks: see `train_run`.
+      extend, profile, callbacks: see `train_config`.
     """
     keep_programs()
     run = Run(workdir, leads(), trust=trust)
@@ -51,10 +51,10 @@ def train_in(
             config = overridden(run.config(), overrides)
         else:
             config = read_config(config, overrides)
-        return train_run(config, run, extend, profile, callbacks)
+        return train_config(config, run, extend, profile, callbacks)
 
 
-def train_run(
+def train_config(
     config: Mapping[str, Any],
     run: Run,
     extend: Mapping[str, Any] | None = None,
@@ -106,7 +106,7 @@ def train_run(
         run.reopen()
     run.claim(experiment.config)
     window = Profile(*profile, run.out) if profile else None
-    return train(experiment, run, callbacks=callbacks, profile=window), False
+    return train_experiment(experiment, run, callbacks=callbacks, profile=window), False
 
 
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:

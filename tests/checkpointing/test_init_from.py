@@ -14,7 +14,7 @@ from jaxdl.checkpointing.weight_names import flat, to_torch
 from jaxdl.cli.main import main
 from jaxdl.errors import UserError
 from jaxdl.training.build import build_experiment
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.training.settings import Training
 
 CONFIG = {
@@ -32,7 +32,7 @@ def trained(folder, config):
     """The state that training ends with, as flat dicts: (parameters, their average, the rest)."""
     run = Run(folder)
     run.claim(config)
-    train(build_experiment(config), run)
+    train_experiment(build_experiment(config), run)
     state = Checkpoints(run.checkpoints).read()
     return flat(state["params"], {}), flat(state["ema"], {}), flat({}, state["model_state"])
 

@@ -8,7 +8,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.sources import images
 from jaxdl.inference.predictor import Predictor
 from jaxdl.inference.restored import RestoredRun
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 
 @pytest.mark.parametrize("fit", ["crop", "squeeze", "pad"])
@@ -28,7 +28,7 @@ def test_pixels_are_those_of_training(tmp_path, fit):
     }
     run = Run(tmp_path / "run")
     with run.locked():
-        train_run(config, run)
+        train_config(config, run)
     table = Predictor(RestoredRun(run)).table([tmp_path / "data" / "b" / "x.png"])
     (seen,) = table[np.zeros(1, int)]["image"]
     np.testing.assert_array_equal(seen, images(**settings)["train"].columns["image"][1])

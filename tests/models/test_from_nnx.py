@@ -16,7 +16,7 @@ from jaxdl.data import Table
 from jaxdl.errors import UserError
 from jaxdl.models import functional
 from jaxdl.training.build import build_experiment
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.tree import paths
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
@@ -220,9 +220,9 @@ def trained(folder, kill_at=None, monkeypatch=None):
     if kill_at is not None:
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
             patch.setattr(type(experiment.order), "rows", rows)
-            train(experiment, run)
+            train_experiment(experiment, run)
         experiment = build_experiment(CONFIG, resumed=True)
-    return train(experiment, run), run
+    return train_experiment(experiment, run), run
 
 
 def test_it_trains_and_a_resumed_run_is_the_same_to_the_bit(call, tmp_path, monkeypatch):

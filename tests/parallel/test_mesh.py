@@ -257,8 +257,8 @@ def test_what_is_resumed_on_eight_devices_ends_the_same(runs, model):
 
 
 def test_refusals_of_groups_and_of_pmap(runs):
-    assert "but a device's share of 48 in 1 part over 8 is 6; choose" in runs["groups of 4"]
-    assert "share of 48 in 2 parts over 8 is 3; choose" in runs["groups of 6 in 2"]
+    assert "each of 8 devices has 6 of 48 in 1 part; choose" in runs["groups of 4"]
+    assert "each of 8 devices has 3 of 48 in 2 parts; choose" in runs["groups of 6 in 2"]
     assert (
         "this model does not use the batch norm of jaxdl.models.layers; leave it out"
         in runs["no batch norm"]

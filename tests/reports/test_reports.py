@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.reports.saved_runs import runs_of
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, rate in (("slow", 0.1), ("fast", 0.5)):
         optimizer = {**CONFIG["optimizer"], "learning_rate": rate}
-        train_run({**CONFIG, "optimizer": optimizer}, Run(folder / name))
+        train_config({**CONFIG, "optimizer": optimizer}, Run(folder / name))
     return folder
 
 

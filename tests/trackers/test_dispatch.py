@@ -12,7 +12,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.files import Unwritable
 from jaxdl.trackers import Trackers, dispatch
 from jaxdl.training.build import build_experiment, resolved
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -126,7 +126,7 @@ def begun(folder, **nodes):
 
 def go_on(run, **more):
     trusted = Run(run.folder, trust=["test_dispatch"])
-    return train(build_experiment(trusted.config(), resumed=True), trusted, **more)
+    return train_experiment(build_experiment(trusted.config(), resumed=True), trusted, **more)
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_without_the_extra_it_is_named(tmp_path, monkeypatch, refuses):
         experiment = build_experiment({**CONFIG, "logging": (name,)})
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with refuses(f"config.logging[0]: '{name}' is not installed; pip install -e '.[{name}]'"):
-            train(experiment, Run(tmp_path))
+            train_experiment(experiment, Run(tmp_path))
         monkeypatch.undo()
 
 

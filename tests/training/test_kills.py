@@ -57,7 +57,7 @@ def claimed(folder, config):
 
 def train(run):
     """The result, from what the directory holds."""
-    return loop.train(build_experiment(run.config()), run)
+    return loop.train_experiment(build_experiment(run.config()), run)
 
 
 def start(folder, blocks="unlimited"):

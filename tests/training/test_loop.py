@@ -16,10 +16,10 @@ from jaxdl.errors import UserError
 from jaxdl.progress import Progress
 from jaxdl.training.build import build_experiment
 from jaxdl.training.experiment import Experiment
-from jaxdl.training.loop import save_due, train
+from jaxdl.training.loop import save_due, train_experiment
 from jaxdl.training.measure import Measure, measure
 from jaxdl.training.recorder import Recorder
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 from jaxdl.training.timing import Pace
 
 CONFIG = {
@@ -80,7 +80,7 @@ def interrupted(experiment, run, stop_at, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(order, "rows", rows)
         with pytest.raises(SystemExit) as stopped:
-            train(experiment, run)
+            train_experiment(experiment, run)
     assert stopped.value.code == 128 + signal.SIGTERM
     assert run.result() is None
 
@@ -88,13 +88,13 @@ def interrupted(experiment, run, stop_at, monkeypatch):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     experiment, run = started(tmp_path_factory.mktemp("undisturbed"), CONFIG)
-    return train(experiment, run), run
+    return train_experiment(experiment, run), run
 
 
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory):
     experiment, run = started(tmp_path_factory.mktemp("carried"), CARRIED)
-    return train(experiment, run), run
+    return train_experiment(experiment, run), run
 
 
 def test_a_run_explains_itself(undisturbed):
@@ -121,7 +121,7 @@ def test_resume_is_exact_at_any_step(undisturbed, tmp_path, stop_at, monkeypatch
     result, whole = undisturbed
     experiment, run = started(tmp_path, CONFIG)
     interrupted(experiment, run, stop_at, monkeypatch)
-    again = train(build_experiment(run.config()), run)
+    again = train_experiment(build_experiment(run.config()), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     assert losses(run) == losses(whole)
@@ -135,7 +135,7 @@ def test_resume_goes_on_from_the_carried_state(carried, tmp_path, stop_at, monke
     interrupted(experiment, run, stop_at, monkeypatch)
     saved = Checkpoints(run.checkpoints).read()
     assert all(np.any(state) for layer in saved["carry"] for state in layer)
-    again = train(build_experiment(run.config()), run)
+    again = train_experiment(build_experiment(run.config()), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     assert losses(run) == losses(whole)
@@ -151,10 +151,10 @@ def test_data_that_changed_is_not_trained_on(tmp_path, monkeypatch):
     tokens[-1, -1] += 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
     with pytest.raises(UserError, match=r"another run \(data\.sha256\.train.*; restore"):
-        train(build_experiment(config), run)
+        train_experiment(build_experiment(config), run)
     tokens[-1, -1] -= 1
     np.savez(tmp_path / "a.npz", tokens=tokens)
-    assert train(build_experiment(config), run)["step"] == 40
+    assert train_experiment(build_experiment(config), run)["step"] == 40
 
 
 def test_kill_and_start_again_is_exact(tmp_path):
@@ -193,9 +193,9 @@ def test_the_way_of_computing_does_not_change_the_result(undisturbed, tmp_path, 
     model = {**CONFIG["model"], "dropout": 0.0} if "accumulate" in training else CONFIG["model"]
     if "accumulate" in training:  # each part has dropout masks of its own
         plain = started(tmp_path / "plain", {**CONFIG, "model": model})
-        result = train(*plain)
+        result = train_experiment(*plain)
         experiment, run = started(tmp_path / "parts", {**changed(**training), "model": model})
-    got = train(experiment, run)
+    got = train_experiment(experiment, run)
     for name, value in result["metrics"].items():
         np.testing.assert_allclose(got["metrics"][name], value, rtol=1e-4, err_msg=name)
     if "eval_batch_size" in training or "on_device" in training:
@@ -208,7 +208,7 @@ def test_what_is_not_finite_stops_the_run_and_is_never_saved(tmp_path):
     with pytest.raises(
         UserError, match=r"step \d+: not finite .*training examples \d+, .*learning"
     ):
-        train(experiment, run)
+        train_experiment(experiment, run)
     assert run.result() is None
     assert not (run.checkpoints).exists()
 
@@ -218,18 +218,18 @@ def test_an_update_that_is_not_finite_is_never_saved(tmp_path, rate):
     config = {**changed(steps=1), "optimizer": {"name": "sgd", "learning_rate": rate}}
     experiment, run = started(tmp_path, config)
     with pytest.raises(UserError, match=r"step 1: not finite \(.*nan\)"):
-        train(experiment, run)
+        train_experiment(experiment, run)
     assert run.result() is None and not run.checkpoints.exists()
 
 
 def test_no_sound_checkpoint_stops_the_run(tmp_path):
     experiment, run = started(tmp_path, CONFIG)
-    train(experiment, run)
+    train_experiment(experiment, run)
     for file in run.checkpoints.rglob("manifest.json"):
         file.write_text("{}")
     before = sorted(run.checkpoints.rglob("*"))
     with pytest.raises(UserError, match="all 3 checkpoints are damaged"):
-        train(experiment, run)
+        train_experiment(experiment, run)
     assert sorted(run.checkpoints.rglob("*")) == before
 
 
@@ -258,16 +258,16 @@ def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
 
 
 def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_path):
-    long = train(*started(tmp_path / "long", changed(steps=60)))
+    long = train_experiment(*started(tmp_path / "long", changed(steps=60)))
     run = Run(tmp_path / "run")
-    train_run(CONFIG, run)
+    train_config(CONFIG, run)
     for length in (60, 60):  # the second is the same command again
-        result, before = train_run(run.config(), run, extend={"steps": length})
+        result, before = train_config(run.config(), run, extend={"steps": length})
     assert before and result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
     assert losses(run) == losses(Run(tmp_path / "long"))
     assert json.loads((tmp_path / "run" / "result-40.json").read_text())["step"] == 40
     with pytest.raises(UserError, match="--extend: the run already has 60 steps, and 50 are not"):
-        train_run(run.config(), run, extend={"steps": 50})
+        train_config(run.config(), run, extend={"steps": 50})
     assert run.result() == result
 
 
@@ -276,17 +276,17 @@ def test_a_schedule_keeps_its_end_when_the_run_is_extended(tmp_path, name):
     schedule = {"name": name, "peak": 1e-3, "floor": 1e-4}
     config = {**CONFIG, "optimizer": {"name": "adam", "learning_rate": schedule}}
     run = Run(tmp_path / "run")
-    train_run(config, run)
+    train_config(config, run)
     before = losses(run)
-    train_run(run.config(), run, extend={"epochs": 2.5})
+    train_config(run.config(), run, extend={"epochs": 2.5})
     assert losses(run)[: len(before)] == before
     rates = [line["learning_rate"] for line in run.history() if "loss" in line]
     assert len(rates) == 60 and rates[40:] == pytest.approx([1e-4] * 20)
     ended = {**schedule, "floor": 0.0}
     run = Run(tmp_path / "ended")
-    train_run({**config, "optimizer": {"name": "adam", "learning_rate": ended}}, run)
+    train_config({**config, "optimizer": {"name": "adam", "learning_rate": ended}}, run)
     with pytest.raises(UserError, match="rate has fallen to 0 at step 40, so more steps would"):
-        train_run(run.config(), run, extend={"steps": 60})
+        train_config(run.config(), run, extend={"steps": 60})
     assert run.result()["step"] == 40
 
 
@@ -297,7 +297,7 @@ def test_a_run_and_its_data_may_move(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path / "here")
     config = {**CARRIED, "data": {"source": "arrays", "train": "a.npz"}}
     config["model"] = {**CARRIED["model"], "vocabulary": 9}
-    train_run(config, Run("run"))
+    train_config(config, Run("run"))
     monkeypatch.chdir(tmp_path)
     assert measure(build_experiment(Run("here/run").config()), Run("here/run"))[0] == 40
     os.rename("here", "there")

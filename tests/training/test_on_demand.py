@@ -11,7 +11,7 @@ from jaxdl.cli.main import main
 from jaxdl.errors import UserError
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.loop import train
+from jaxdl.training.loop import train_experiment
 from jaxdl.training.measure import measure
 
 
@@ -64,7 +64,7 @@ def started(folder, settings):
 def finished(request, tree, tmp_path_factory):
     settings = config(tree, {"views": request.param})
     experiment, run = started(tmp_path_factory.mktemp("run"), settings)
-    return settings, train(experiment, run), run
+    return settings, train_experiment(experiment, run), run
 
 
 def test_every_example_is_evaluated_once(finished):
@@ -92,8 +92,8 @@ def test_resume_is_exact(finished, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr("jaxdl.data.loader.DeviceLoader.take", stopping)
-        train(experiment, run)
-    again = train(build_experiment(settings), run)
+        train_experiment(experiment, run)
+    again = train_experiment(build_experiment(settings), run)
     assert again["params_sha256"] == result["params_sha256"]
     assert again["metrics"] == result["metrics"]
     losses = [

@@ -11,7 +11,7 @@ from jaxdl.progress import Progress
 from jaxdl.signals import StopSignal
 from jaxdl.training import recorder
 from jaxdl.training.build import build_experiment, resolved
-from jaxdl.training.loop import run_loop, train
+from jaxdl.training.loop import run_loop, train_experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.settings import Best, Target, Training
 from jaxdl.training.warn import warn_of_doubts
@@ -57,7 +57,7 @@ def begun(folder, **training):
 
 
 def go_on(run):
-    return train(build_experiment(run.config()), run)
+    return train_experiment(build_experiment(run.config()), run)
 
 
 def killed_in(run):

@@ -8,7 +8,7 @@ from jaxdl.checkpointing.run_directory import Run
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 CONFIG = {
     "data": {"source": "images", "size": 4, "transforms": ({"name": "scale"},)},
@@ -62,7 +62,7 @@ def test_numbers_say_how_many_too_and_a_run_knows_without_its_data(table, tmp_pa
     config = table([0, 1, 2] * 4)
     run = Run(tmp_path / "run")
     with run.locked():
-        train_run(config, run)
+        train_config(config, run)
     (tmp_path / "t.csv").unlink()
     restored = RestoredRun(run)
     assert restored.task.classes == 3 and restored.state.params["Dense_0"]["bias"].shape == (3,)

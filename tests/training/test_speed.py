@@ -9,7 +9,7 @@ from jaxdl.chips import CHIPS
 from jaxdl.parallel.mesh import Devices
 from jaxdl.training.profile import Profile
 from jaxdl.training.speed import Arithmetic, Speed
-from jaxdl.training.start import train_run
+from jaxdl.training.start import train_config
 
 CONFIG = {
     "data": {"source": "digits", "transforms": ({"name": "scale", "by": 1 / 16},)},
@@ -64,9 +64,9 @@ def test_rates_are_those_since_the_last_evaluation():
 
 
 def test_steps_are_traced_and_training_is_the_same(tmp_path, refuses):
-    plain, _ = train_run(CONFIG, Run(tmp_path / "plain"))
+    plain, _ = train_config(CONFIG, Run(tmp_path / "plain"))
     run = Run(tmp_path / "run")
-    result, _ = train_run(CONFIG, run, profile=(3, 2))
+    result, _ = train_config(CONFIG, run, profile=(3, 2))
     assert result["params_sha256"] == plain["params_sha256"]
     (trace,) = run.folder.glob("plugins/profile/*/*.xplane.pb")
     assert trace.stat().st_size > 1000
@@ -76,7 +76,7 @@ def test_steps_are_traced_and_training_is_the_same(tmp_path, refuses):
     assert all(0 <= line["data_wait_share"] <= 1 for line in lines)
     assert all("mfu" not in line for line in lines)
     with refuses("--profile", "has already finished"):
-        train_run(CONFIG, run, profile=(3, 2))
+        train_config(CONFIG, run, profile=(3, 2))
 
 
 def test_steps_that_will_not_be_made_are_refused(tmp_path, refuses):

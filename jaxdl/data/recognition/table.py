@@ -99,7 +99,7 @@ def recognize_table(
     no_target = f"has no {printable(target)!r}, so it is left to be predicted"
     notes += [f"{path} {no_target}" for path in to_predict]
     if beside:
-        notes.append(f"does not read {named(beside)}, which no split is called after")
+        notes.append(f"does not read {named(beside)}: no split is called so")
     return Recognized("csv", settings, splits, tuple(notes), to_predict)
 
 
