@@ -46,7 +46,7 @@ def population_of(search: Search, base: Experiment) -> Population:
         or the members cannot train in one program.
     """
     draws = search.ranges
-    _check_corners(search, base)
+    _check_carried(search, base)
     population = _carrying(draws, search, base, search.size)
     if reason := population.obstacle():
         for draw in draws:
@@ -67,7 +67,7 @@ def _carrying(draws: Sequence[Draw], search: Search, base: Experiment, size: int
     return Population(member_of(base, configs[0]), configs, list(dict.fromkeys(keys)))
 
 
-def _check_corners(search: Search, base: Experiment) -> None:
+def _check_carried(search: Search, base: Experiment) -> None:
     """Refuse draws that are not valid, or are not numbers inside the program."""
     shapes = set()
     for draw, config in search.corners():

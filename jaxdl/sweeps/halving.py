@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,8 +29,6 @@ from jaxdl import json_files
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError
-from jaxdl.figures import save
-from jaxdl.figures.search import search_figure
 from jaxdl.files import Secondary
 from jaxdl.progress import Progress, duration
 from jaxdl.signals import StopSignal
@@ -81,7 +79,9 @@ def run_halving(folder: Path, search: Search, say: Callable[[str], None] = say) 
             searches.write(run, search)
             search = halving.train()
         records = read_trace(folder)
-        Secondary("figures")(_draw, records, search, folder)
+        Secondary("figures")(
+            searches.write_figure, search, [asdict(record) for record in records], folder
+        )
         tried = len({record.member for record in records})
         for line in searches.concluded(search, folder, tried):
             say(line)
@@ -358,10 +358,3 @@ def _put(rows: Any, i: int, row: Any) -> Any:
     rows = np.array(rows)
     rows[i] = row
     return rows
-
-
-def _draw(records: Sequence[Record], search: Search, folder: Path) -> None:
-    lines = [asdict(record) for record in records]
-    keys = [draw.key for draw in search.ranges]
-    figure = search_figure(lines, search.objective.metric, keys, search.objective.smaller)
-    save(figure, folder / "figures" / "search.png")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError, some
+from jaxdl.figures import save
+from jaxdl.figures.search import search_figure
 from jaxdl.files import entries, local_run, refuse_links
 from jaxdl.json_files import write_json
 from jaxdl.sweeps.draws import Draw, Setting, drawn, shown, texts_of
@@ -248,3 +250,10 @@ def _differences(held: Search, asked: Search) -> list[str]:
     for each in (before, after):  # they are part of the config already
         del each["file"], each["overrides"]
     return cfg.differences(cfg.plain(before), cfg.plain(after), "search")
+
+
+def write_figure(search: Search, lines: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Draw the settings that were tried, and what they reached; see `search_figure`."""
+    objective, keys = search.objective, [each.key for each in search.ranges]
+    figure = search_figure(lines, objective.metric, keys, objective.smaller)
+    save(figure, folder / "figures" / "search.png")

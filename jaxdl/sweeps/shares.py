@@ -85,13 +85,13 @@ def take(
             raise UserError(f"{program}: has runs that this sweep does not have; remove it")
         wanted = [member for member in wanted if member.place not in places]
         with ExitStack() as locks:
-            runs = [run for member in members if (run := _locked(folder, member, locks))]
+            runs = [run for member in members if (run := locked(Run(folder / member.place), locks))]
             if len(runs) == len(members):
                 held.enter_context(locks.pop_all())
                 return Share(members, runs, program)
     free = list[tuple[Member, Run]]()
     for member in wanted:
-        if run := _locked(folder, member, held):
+        if run := locked(Run(folder / member.place), held):
             free.append((member, run))
             if not together:
                 break
@@ -121,9 +121,8 @@ def _begin(folder: Path, members: Sequence[Member]) -> Path:
     return program
 
 
-def _locked(folder: Path, member: Member, held: ExitStack) -> Run | None:
-    """The directory of a run, locked; None if another process has it."""
-    run = Run(folder / member.place)
+def locked(run: Run, held: ExitStack) -> Run | None:
+    """The run, locked until `held` is closed; None if another process has it."""
     try:
         held.enter_context(run.locked())
     except Locked:

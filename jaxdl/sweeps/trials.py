@@ -25,16 +25,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.checkpointing.run_directory import Locked, Run
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, reason
-from jaxdl.figures import save
-from jaxdl.figures.search import search_figure
 from jaxdl.files import Secondary, refuse_special
 from jaxdl.sweeps import search as searches
 from jaxdl.sweeps.draws import Draw, Setting, shown
 from jaxdl.sweeps.population import member_of
 from jaxdl.sweeps.search import Search
-from jaxdl.sweeps.shares import held_alone
+from jaxdl.sweeps.shares import held_alone, locked
 from jaxdl.terminal import say
 from jaxdl.training.build import build_experiment
 from jaxdl.training.check import check_shapes
@@ -217,7 +215,7 @@ class Trials:
             if not self._distributions.keys() <= trial.params.keys():  # killed while it was drawn
                 study.tell(trial.number, state=states.FAIL)
                 continue
-            if run := self._locked(trial.number, held):
+            if run := locked(self._run(trial.number), held):
                 self._say(f"resuming {run.folder.name}")
                 return _Taken(trial.number, dict(trial.params), run), 0
         counted = [t for t in trials if t.state not in (states.FAIL, states.WAITING)]
@@ -226,7 +224,7 @@ class Trials:
         with self._reached():
             study.sampler = self._sampler(len(trials))
             trial = study.ask(self._distributions)
-        run = self._locked(trial.number, held)
+        run = locked(self._run(trial.number), held)
         if run is None:
             raise UserError(f"{self._place(trial.number)}: is locked by another process")
         return _Taken(trial.number, dict(trial.params), run), 0
@@ -234,14 +232,9 @@ class Trials:
     def _place(self, number: int) -> Path:
         return self.folder / f"trial={number}"
 
-    def _locked(self, number: int, held: ExitStack) -> Run | None:
+    def _run(self, number: int) -> Run:
         refuse_special(self._place(number))
-        run = Run(self._place(number))
-        try:
-            held.enter_context(run.locked())
-        except Locked:
-            return None
-        return run
+        return Run(self._place(number))
 
     def _train(self, study: Any, taken: _Taken) -> None:
         """Train a locked trial, and report its value or its divergence to the study."""
@@ -288,17 +281,13 @@ class Trials:
         with held_alone(run, self._say):
             self.search = self._merged(replace(self.search, best=found))
             searches.write(run, self.search)
-        Secondary("figures")(self._draw, [_line(trial) for trial in trials])
+        lines = [_line(trial) for trial in trials]
+        Secondary("figures")(searches.write_figure, self.search, lines, self.folder)
         diverged = len(trials) - len(complete)
         if diverged:
             self._say(f"{diverged} of {len(trials)} trials have diverged")
         for line in searches.concluded(self.search, self.folder, len(trials)):
             self._say(line)
-
-    def _draw(self, lines: list[dict[str, Any]]) -> None:
-        objective, keys = self.search.objective, [draw.key for draw in self._draws]
-        figure = search_figure(lines, objective.metric, keys, objective.smaller)
-        save(figure, self.folder / "figures" / "search.png")
 
 
 def _line(trial: Any) -> Mapping[str, Any]:

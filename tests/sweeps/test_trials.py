@@ -39,7 +39,7 @@ RANDOM = ("--sampler", "random")
 def _short(monkeypatch):
     monkeypatch.setattr("jaxdl.training.recorder.draw", lambda *_: None)
     monkeypatch.setattr("jaxdl.checkpointing.run_directory.environment", dict)
-    monkeypatch.setattr("jaxdl.sweeps.trials.search_figure", lambda *_: None)
+    monkeypatch.setattr("jaxdl.sweeps.search.search_figure", lambda *_: None)
 
 
 @pytest.fixture
