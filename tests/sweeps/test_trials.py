@@ -80,7 +80,7 @@ def test_trials_are_runs_and_the_best_of_them_is_told(optuna, search, call, tmp_
         assert config["training"]["batch_size"] == trial.params["training.batch_size"]
         assert config["model"]["hidden"] == ([4] if "4" in trial.params["model.hidden"] else [])
     best = min(trials, key=lambda trial: trial.value)
-    assert f"its run is {tmp_path / 'a'}/trial={best.number};" in out
+    assert f"its run is in {tmp_path / 'a'}/trial={best.number};" in out
     (line,) = (line for line in out.splitlines() if line.startswith("to train it alone: "))
     _, *alone = shlex.split(line.removeprefix("to train it alone: "))
     assert call(*alone)[0] == 0
