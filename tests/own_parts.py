@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxdl.data import Table
+from jaxdl.figures import needs
 from jaxdl.tasks.answer import Answer
 from jaxdl.tasks.base import GeneratesText, GivesAnswers
 
@@ -73,6 +74,7 @@ def halving(peak: float, every: int):
     return lambda step: peak * 0.5 ** (step // every)
 
 
+@needs(lambda run: run.has("brightness"), "a column brightness")
 def scatter(run):
     """A figure."""
     from matplotlib.figure import Figure

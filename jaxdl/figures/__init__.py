@@ -2,9 +2,9 @@
 
 They know results only: numbers, tables, and functions that give predictions, but not the model. To
 add one, write such a function in the file of its subject and add it to `FIGURES`, or keep it in
-your own code and name it in the config as `'package.module:function'`. What it needs of a run, so
-that it is known before training, is in `needs`. A figure that needs neither `result` nor `history`
-may be named in `PREVIEWS` too, and is drawn at every evaluation.
+your own code and name it in the config as `'package.module:function'`. `@needs` above it says what
+it needs of a run, so that its lack is told before training. A figure that needs neither `result`
+nor `history` may be named in `PREVIEWS` too, and is drawn at every evaluation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jaxdl.figures.finished import FinishedRun
 from jaxdl.figures.inside import class_maps, filter_grid, unit_patches
 from jaxdl.figures.language import captions
 from jaxdl.figures.localization import localizations
-from jaxdl.figures.needs import PlannedRun, undrawable
+from jaxdl.figures.needs import PlannedRun, needs, undrawable
 from jaxdl.figures.piano_roll import piano_roll
 from jaxdl.figures.polynomial import descent_path, polynomial_fit
 from jaxdl.figures.reconstruction import codes, reconstructions, samples
@@ -53,6 +53,7 @@ __all__ = [
     "filter_grid",
     "gallery",
     "learning_curves",
+    "needs",
     "preview",
     "save",
     "undrawable",

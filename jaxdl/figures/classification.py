@@ -11,12 +11,16 @@ import numpy as np
 from jaxdl.errors import printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@needs(
+    lambda run: run.measures("confusion"),
+    "a classification task with confusion, of at most 100 classes, and a split to evaluate",
+)
 def confusion(run: FinishedRun) -> Figure:
     """The confusion matrix of each evaluated split; only errors are colored.
 
@@ -27,7 +31,7 @@ def confusion(run: FinishedRun) -> Figure:
     """
     tables = {k: np.array(v) for k, v in run.tables.items() if k.endswith("/confusion")}
     if not tables:
-        raise lacking("confusion")
+        raise lacking(confusion)
     figure, axes = canvas(len(tables), side=5.0)
     for ax, (name, matrix) in zip(axes, tables.items(), strict=True):
         errors = matrix - np.diag(np.diag(matrix))
@@ -54,6 +58,7 @@ def confusion(run: FinishedRun) -> Figure:
     return figure
 
 
+@needs(lambda run: run.measures("class_accuracy"), "a classification task, and a split to evaluate")
 def class_accuracy(run: FinishedRun) -> Figure:
     """The accuracy of each class on each evaluated split; of many, the ten worst and ten best.
 
@@ -62,7 +67,7 @@ def class_accuracy(run: FinishedRun) -> Figure:
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/class_accuracy")}
     if not any(tables.values()):
-        raise lacking("class_accuracy")
+        raise lacking(class_accuracy)
     figure, axes = canvas(len(tables), side=5.0)
     for ax, (name, accuracies) in zip(axes, tables.items(), strict=True):
         ranked = sorted(accuracies.items(), key=lambda item: item[1])

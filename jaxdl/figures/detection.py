@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, Num
 from jaxdl.errors import printable
 from jaxdl.figures.canvas import BLUE, GREY, NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import PlannedRun, lacking, needs
 from jaxdl.tasks.answer import Answer, class_names
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ _NAMED = 10  # classes whose colors can be told apart
 _COLUMNS = ("image", "boxes", "labels", "crowd", "extent")
 
 
+@needs(
+    lambda run: run.has("boxes", "extent", "scale") and run.predicts("boxes", "scores"),
+    "a detection task, on a source of boxes",
+)
 def detections(run: FinishedRun) -> Figure:
     """The first images of the last evaluated split, with the true boxes and the detections.
 
@@ -40,7 +44,7 @@ def detections(run: FinishedRun) -> Figure:
     batch = table[np.arange(min(_IMAGES, len(table)))]
     predicted = run.predict(batch) if {*_COLUMNS} <= {*batch} else None
     if not isinstance(predicted, dict) or not {"boxes", "labels", "scores"} <= {*predicted}:
-        raise lacking("detections")
+        raise lacking(detections)
     labels = (batch["labels"], predicted["labels"])
     names = class_names(table.classes, 1 + max(len(table.classes) - 1, *map(np.max, labels)))
     extents = batch["extent"].round().astype(int)
@@ -57,6 +61,10 @@ def detections(run: FinishedRun) -> Figure:
     return figure
 
 
+@needs(
+    lambda run: run.measures("precision_recall") and _has_objects(run),
+    "a detection task, and a split to evaluate that has objects",
+)
 def precision_recall(run: FinishedRun) -> Figure:
     """Precision against recall of each class, at an intersection over union of .5, on each split.
 
@@ -67,7 +75,7 @@ def precision_recall(run: FinishedRun) -> Figure:
     """
     tables = {k: v for k, v in run.tables.items() if k.endswith("/precision_recall")}
     if not any(tables.values()):
-        raise lacking("precision_recall")
+        raise lacking(precision_recall)
     names = list(dict.fromkeys(name for curves in tables.values() for name in curves))
     figure, axes = canvas(len(tables), side=4.5)
     for ax, (name, curves) in zip(axes, tables.items(), strict=True):
@@ -88,6 +96,11 @@ def precision_recall(run: FinishedRun) -> Figure:
         if ax.lines:
             ax.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _has_objects(run: PlannedRun) -> bool:
+    tables = [run.splits[name] for name in run.eval_splits]
+    return any((np.asarray(table.columns["labels"]) >= 0).any() for table in tables)
 
 
 def boxes_gallery(images: Sequence[np.ndarray], answers: Sequence[Sequence[Answer]]) -> Figure:

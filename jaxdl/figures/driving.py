@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdl.figures.canvas import BLUE, GREY, RED, canvas
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,13 +19,17 @@ _DEGREES = 25  # by which the wheel is turned at an angle of 1, as in Udacity's 
 _STRIP = 8  # frames
 
 
+@needs(
+    lambda run: run.measures("predictions") and getattr(run.task, "group", None) is not None,
+    "a regression task with a group, and a split to evaluate of at most 10,000 examples",
+)
 def steering(run: FinishedRun) -> Figure:
     """The human's and the network's angle against time, for each group of the last split.
 
     Raises:
       UserError: the task is not a regression with groups.
     """
-    task, split, predicted = _predictions(run, "steering")
+    task, split, predicted = _predictions(run, steering)
     table = run.splits[split]
     target, group = table.columns[task.target], table.columns[task.group]
     values = np.unique(group)
@@ -47,6 +52,14 @@ def steering(run: FinishedRun) -> Figure:
     return figure
 
 
+@needs(
+    lambda run: (
+        run.measures("predictions")
+        and getattr(run.task, "group", None) is not None
+        and run.splits["train"].columns[run.task.input].ndim in (4, 5)
+    ),
+    "a regression task of images with a group, and a split to evaluate of at most 10,000 examples",
+)
 def steering_strip(run: FinishedRun) -> Figure:
     """Frames of the last split, each with the human's and the network's steering wheel.
 
@@ -55,11 +68,11 @@ def steering_strip(run: FinishedRun) -> Figure:
     Raises:
       UserError: the task is not a regression of images with groups.
     """
-    task, split, predicted = _predictions(run, "steering_strip")
+    task, split, predicted = _predictions(run, steering_strip)
     table = run.splits[split]
     target, images = table.columns[task.target], table.columns[task.input]
     if images.ndim not in (4, 5):
-        raise lacking("steering_strip")
+        raise lacking(steering_strip)
     parts = np.array_split(np.arange(len(target)), min(_STRIP, len(target)))
     rows = np.array([part[np.argmax(np.abs(target[part]))] for part in parts])
     frames = images[rows] if images.ndim == 4 else images[rows][:, -1]
@@ -96,7 +109,7 @@ def _wheel(ax: Any, centre: tuple[float, float], radius: float, angle: float, co
         ax.plot(*zip(centre, end, strict=True), color=color, lw=2)
 
 
-def _predictions(run: FinishedRun, figure: str) -> tuple[Any, str, np.ndarray]:
+def _predictions(run: FinishedRun, figure: Callable[..., Any]) -> tuple[Any, str, np.ndarray]:
     """The task, the last evaluated split with predictions, and the predictions."""
     tables = {k: v for k, v in run.tables.items() if k.endswith("/predictions")}
     if not tables or getattr(run.task, "group", None) is None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxdl.figures.canvas import BLUE, GREY, canvas
 from jaxdl.figures.curves import curve
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _STRIP = 8  # frames
 
 
+@needs(
+    lambda run: run.predicts("scene", "playing", "reward"),
+    "a model that plays, such as actor_critic",
+)
 def episode(run: FinishedRun) -> Figure:
     """Frames of the first episode of the last evaluated split, above the returns of the whole run.
 
@@ -27,7 +31,7 @@ def episode(run: FinishedRun) -> Figure:
     table = run.splits[run.eval_splits[-1] if run.eval_splits else "train"]
     outputs = run.predict(table[np.zeros(1, int)])
     if not isinstance(outputs, Mapping) or not {"scene", "playing", "reward"} <= outputs.keys():
-        raise lacking("episode")
+        raise lacking(episode)
     scene, steps = outputs["scene"][0], int(outputs["playing"][0, :-1].sum())
     figure, _ = canvas(1)
     figure.clear()

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 from jaxdl.figures.canvas import RED
 from jaxdl.figures.classification import gallery
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@needs(
+    lambda run: run.measures("written") and run.has("image"),
+    "a task that generates text about images",
+)
 def captions(run: FinishedRun) -> Figure:
     """Images of the last evaluated split with the generated captions; red where one is wrong.
 
@@ -25,7 +29,7 @@ def captions(run: FinishedRun) -> Figure:
     split = list(tables)[-1].partition("/")[0] if tables else "train"
     images = run.splits[split].columns.get("image")
     if not tables or images is None:
-        raise lacking("captions")
+        raise lacking(captions)
     pairs = tables[f"{split}/written"][:8]
     colors = ["black" if text == reference else RED for text, reference in pairs]
     return gallery(list(images[: len(pairs)]), [text for text, _ in pairs], colors)

@@ -10,7 +10,7 @@ from jaxdl.errors import printable
 from jaxdl.figures.canvas import GREEN, NAME, RED, grid
 from jaxdl.figures.detection import outline, visible
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 from jaxdl.tasks.answer import class_names
 from jaxdl.tasks.localization import OVERLAP, Localization, truth
 
@@ -21,6 +21,7 @@ _IMAGES = 12
 _ORANGE = "#dd6b20"
 
 
+@needs(lambda run: run.measures("top1_localization_error"), "the task localization")
 def localizations(run: FinishedRun) -> Figure:
     """The first images of the last evaluated split, with the true box and the likeliest guess.
 
@@ -32,7 +33,7 @@ def localizations(run: FinishedRun) -> Figure:
       UserError: the task is not localisation.
     """
     if not isinstance(run.task, Localization):
-        raise lacking("localizations")
+        raise lacking(localizations)
     import jax.numpy as jnp
 
     from jaxdl.boxes import paired_iou

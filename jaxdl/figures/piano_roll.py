@@ -8,12 +8,13 @@ import numpy as np
 
 from jaxdl.figures.canvas import canvas
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@needs(lambda run: run.has("keys", "length"), "the task 'music'")
 def piano_roll(run: FinishedRun) -> Figure:
     """The first piece of the last evaluated split, above what was expected of each of its frames.
 
@@ -25,7 +26,7 @@ def piano_roll(run: FinishedRun) -> Figure:
     split = run.last_split
     batch = run.splits[split][np.zeros(1, int)]
     if not {"keys", "length"} <= {*batch}:
-        raise lacking("piano_roll")
+        raise lacking(piano_roll)
     from jaxdl.data.piano_roll import LOWEST
 
     length = int(batch["length"][0])

@@ -8,11 +8,13 @@ import numpy as np
 
 from jaxdl.figures.canvas import BLUE, GREEN, RED, canvas
 from jaxdl.figures.finished import FinishedRun
+from jaxdl.figures.needs import needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@needs(lambda run: run.has("x", "target"), "columns x and target")
 def polynomial_fit(run: FinishedRun) -> Figure:
     """The data, sin 2πx and the fitted curve, as in Bishop, PRML 2006, figure 1.4."""
     train, grid = run.splits["train"].columns, np.linspace(0, 1, 400)
@@ -26,6 +28,7 @@ def polynomial_fit(run: FinishedRun) -> Figure:
     return figure
 
 
+@needs(lambda run: run.has("x", "target"), "columns x and target")
 def descent_path(run: FinishedRun) -> Figure:
     """The path of gradient descent on the loss surface of its two parameters, for 400 steps.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from jaxdl.errors import printable
 from jaxdl.figures.canvas import NAME, canvas, grid
 from jaxdl.figures.finished import FinishedRun
-from jaxdl.figures.needs import lacking
+from jaxdl.figures.needs import lacking, needs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,15 +21,19 @@ _IMAGES, _SAMPLES = 10, 50
 _POINTS = 5000
 
 
+@needs(
+    lambda run: run.predicts("reconstruction") and run.has("image"),
+    "the task 'reconstruction', of images",
+)
 def reconstructions(run: FinishedRun) -> Figure:
     """The first images of the last evaluated split, above their reconstructions.
 
     Raises:
       UserError: the task is not reconstruction, or not of images.
     """
-    table, batch, outputs = _outputs(run, _IMAGES, "reconstructions")
+    table, batch, outputs = _outputs(run, _IMAGES, reconstructions)
     if np.ndim(batch.get("image")) != 4 or outputs["reconstruction"].ndim != 4:
-        raise lacking("reconstructions")
+        raise lacking(reconstructions)
     pairs = [*batch["image"], *outputs["reconstruction"]]
     figure, axes = grid(len(pairs), least=len(pairs) // 2, width=0.9, height=0.9)
     _show(axes, pairs)
@@ -37,30 +41,38 @@ def reconstructions(run: FinishedRun) -> Figure:
     return figure
 
 
+@needs(
+    lambda run: run.predicts("reconstruction", "sample") and run.has("image"),
+    "a model that makes images, such as 'vae'",
+)
 def samples(run: FinishedRun) -> Figure:
     """Images that a variational autoencoder makes of codes drawn from the standard normal.
 
     Raises:
       UserError: the model makes no samples, or none that are images.
     """
-    _, _, outputs = _outputs(run, _SAMPLES, "samples")
+    _, _, outputs = _outputs(run, _SAMPLES, samples)
     if np.ndim(drawn := outputs.get("sample")) != 4:
-        raise lacking("samples")
+        raise lacking(samples)
     figure, axes = grid(len(drawn), least=_IMAGES, width=0.9, height=0.9)
     _show(axes, drawn)
     return figure
 
 
+@needs(
+    lambda run: run.predicts("reconstruction", "code") and run.outputs()["code"].shape[1:] == (2,),
+    "the task 'reconstruction', and codes of two numbers; set config.model.code=2",
+)
 def codes(run: FinishedRun) -> Figure:
     """The codes of a split, by their first two numbers, in the colors of their classes.
 
     Raises:
       UserError: the task is not reconstruction, or the model tells no code of two numbers.
     """
-    table, batch, outputs = _outputs(run, _POINTS, "codes")
+    table, batch, outputs = _outputs(run, _POINTS, codes)
     code = outputs.get("code")
     if np.ndim(code) != 2 or code.shape[1] != 2:
-        raise lacking("codes")
+        raise lacking(codes)
     figure, (ax,) = canvas(1, side=6.0)
     label = batch.get("label", np.zeros(len(code), int))
     for value in np.unique(label):
@@ -79,7 +91,7 @@ def _show(axes: Iterable[Any], images: Iterable[np.ndarray]) -> None:
         ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
 
 
-def _outputs(run: FinishedRun, most: int, figure: str) -> tuple[Table, Any, Any]:
+def _outputs(run: FinishedRun, most: int, figure: Callable[..., Any]) -> tuple[Table, Any, Any]:
     """The last evaluated split, its first examples, and what the model makes of them."""
     table = run.splits[run.last_split]
     batch = table[np.arange(min(most, len(table)))]

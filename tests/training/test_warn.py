@@ -61,6 +61,8 @@ def test_figures_that_can_be_drawn_are_not_told(told):
     assert told(images, ("confusion", "class_accuracy"), **SPLIT) == []
     (line,) = told(images, ("confusion", "class_accuracy"), {"confusion": False}, **SPLIT)
     assert "'confusion' cannot be drawn" in line and "100 classes" in line
+    (line,) = told(images, ("own_parts:scatter",), **SPLIT)
+    assert line.endswith("'own_parts:scatter' cannot be drawn: it needs a column brightness")
     lines = told(images, ("captions", "detections", "episode", "steering", "codes"), **SPLIT)
     assert len(lines) == 5 and all("cannot be drawn: it needs" in line for line in lines)
 
