@@ -164,6 +164,20 @@ def local_run(path: str | Path) -> Path:
     )
 
 
+def existing_run(path: str | Path) -> Path:
+    """The directory of a run.
+
+    Raises:
+      UserError: it holds none, or is an address.
+    """
+    folder = local_run(path)
+    if not (folder / "config.json").exists():
+        inside = sorted(str(file.parent) for file in folder.glob("*/config.json"))
+        remedy = f"name one that is in it, such as {inside[0]}" if inside else "train there first"
+        raise UserError(f"{path}: holds no run (no config.json); {remedy}")
+    return folder
+
+
 def make_parent(path: Path) -> Path:
     """Make the folder of a file where it does not exist, and return the file.
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_finished_run, build, existing_run, require_split
+from jaxdl.cli.options import Subcommands, add_finished_run, build, require_split
 from jaxdl.errors import UserError, printable
+from jaxdl.files import existing_run
 from jaxdl.terminal import say
 
 

@@ -15,10 +15,10 @@ from jaxdl.cli.options import (
     add_finished_run,
     add_force,
     check_creatable,
-    existing_run,
     require_split,
 )
 from jaxdl.errors import UserError, printable
+from jaxdl.files import existing_run
 from jaxdl.terminal import aligned, say
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_finished_run, add_force, check_writable, existing_run
+from jaxdl.cli.options import Subcommands, add_finished_run, add_force, check_writable
 from jaxdl.errors import UserError
+from jaxdl.files import existing_run
 from jaxdl.terminal import say
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jaxdl import __version__
 from jaxdl.errors import UserError, brief, suggestion
-from jaxdl.files import local, local_run, special
+from jaxdl.files import local, special
 from jaxdl.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -108,15 +108,6 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
 
     keep_programs()
     return build_experiment(config, resumed=resumed)
-
-
-def existing_run(folder: str) -> Path:
-    """The directory of a run; refuse one that holds none."""
-    if not (local_run(folder) / "config.json").exists():
-        inside = sorted(str(file.parent) for file in Path(folder).glob("*/config.json"))
-        remedy = f"name one that is in it, such as {inside[0]}" if inside else "train there first"
-        raise UserError(f"--workdir {folder}: holds no run (no config.json); {remedy}")
-    return Path(folder)
 
 
 def check_writable(folder: Path, option: str = "--workdir") -> None:

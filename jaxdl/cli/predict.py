@@ -15,9 +15,9 @@ from jaxdl.cli.options import (
     add_force,
     check_creatable,
     check_writable,
-    existing_run,
 )
 from jaxdl.errors import UserError, printable
+from jaxdl.files import existing_run
 from jaxdl.terminal import say, stream
 
 if TYPE_CHECKING:

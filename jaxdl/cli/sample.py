@@ -11,9 +11,9 @@ from jaxdl.cli.options import (
     add_finished_run,
     add_force,
     check_creatable,
-    existing_run,
 )
 from jaxdl.errors import UserError
+from jaxdl.files import existing_run
 from jaxdl.terminal import say, stream
 
 

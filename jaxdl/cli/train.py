@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import math
 
-from jaxdl.cli.options import Subcommands, add_config, add_trust, add_workdir, existing_run
+from jaxdl.cli.options import Subcommands, add_config, add_trust, add_workdir
 from jaxdl.durations import OTHER_UNIT
 from jaxdl.errors import UserError
+from jaxdl.files import existing_run
 from jaxdl.terminal import say
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from jaxdl.cli.options import Subcommands, add_trust, existing_run
+from jaxdl.cli.options import Subcommands, add_trust
+from jaxdl.files import existing_run
 from jaxdl.terminal import say
 
 _MARKS = {True: "ok", False: "WRONG", None: ""}

@@ -15,7 +15,7 @@ from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.data.table import described
 from jaxdl.errors import UserError, printable
 from jaxdl.figures import drawn
-from jaxdl.files import refused
+from jaxdl.files import existing_run, refused
 from jaxdl.inference.conclusion import conclusion, formatted
 from jaxdl.inference.evaluator import Evaluator
 from jaxdl.inference.explain import Explainer
@@ -67,7 +67,7 @@ def train(
         raise UserError(f"overrides: expected a list, such as [{overrides!r}]")
     try:
         if config is None or extend:
-            _require_run(workdir)
+            existing_run(workdir)
         _, before = train_workdir(
             workdir, config, overrides, trust=trust, extend=extend, callbacks=callbacks
         )
@@ -101,13 +101,7 @@ def load(folder: str | Path, *, best: bool = False, trust: Collection[str] = ())
       UserError: it holds no run, its files are damaged, or its config names code that is not
         trusted.
     """
-    _require_run(folder)
-    return LoadedRun(RestoredRun(Run(folder, best=best, trust=trust)))
-
-
-def _require_run(folder: str | Path) -> None:
-    if not (Path(folder) / "config.json").exists():
-        raise UserError(f"{folder}: holds no run (no config.json); give the --workdir of a run")
+    return LoadedRun(RestoredRun(Run(existing_run(folder), best=best, trust=trust)))
 
 
 class LoadedRun:

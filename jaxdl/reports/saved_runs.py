@@ -10,7 +10,7 @@ from typing import Any
 from jaxdl import config as cfg
 from jaxdl.checkpointing.run_directory import Run, final_metrics
 from jaxdl.errors import UserError, printable, suggestion
-from jaxdl.files import local_run, refuse_links
+from jaxdl.files import existing_run, local_run, refuse_links
 from jaxdl.sweeps.search import SEARCH
 from jaxdl.sweeps.sweep import Sweep
 from jaxdl.tree import leaves
@@ -46,9 +46,7 @@ class SavedRun:
         Raises:
           UserError: there is none, or a file of it is damaged.
         """
-        if not folder.is_dir() or not (folder / "config.json").exists():
-            raise UserError(f"{folder}: holds no run (no config.json); name a run's directory")
-        run = Run(folder)
+        run = Run(existing_run(folder))
         data = cfg.read_json(folder / "data.json") if (folder / "data.json").exists() else {}
         return cls(name, run, run.config(), data, run.result(), run.history())
 

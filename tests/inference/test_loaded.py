@@ -149,7 +149,7 @@ def test_what_a_run_cannot_is_one_line(run, refuses, tmp_path):
         loaded.features(images, ["Conv"])
     with refuses("expected a list of names"):
         loaded.features(images, "Conv_0")
-    with refuses("--overlap: Classification", "it takes: score, top"):
+    with refuses("overlap: Classification", "it takes: score, top"):
         loaded.answers(images, overlap=0.5)
     with refuses("no column 'label'"):
         loaded.evaluate({"image": images})
