@@ -149,11 +149,15 @@ def local(path: str | Path, why: str = "is not read or written") -> Path:
       why: an address will not do.
 
     Raises:
-      UserError: it is an address, such as gs://bucket/run, of which `Path` would make a local one.
+      UserError: it is an address, such as gs://bucket/run, of which `Path` would make a local one,
+        or begins with ~, and no home folder is known.
     """
     if match := ADDRESS.match(str(path)):
         raise UserError(f"{path}: {match[0]}… {why}; copy or mount it, and give a local path")
-    return Path(path)
+    try:
+        return Path(path).expanduser()  # a shell leaves the ~ of --workdir=~/run as it is
+    except RuntimeError:
+        raise UserError(f"{path}: no home folder is known; give the whole path") from None
 
 
 def local_run(path: str | Path) -> Path:

@@ -137,8 +137,10 @@ def fault(value: Any, schema: Any, place: str = "") -> str | None:
     accepted = int | float if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         return _expected(value, schema, place)
-    if isinstance(value, int | float) and not -(1 << 63) <= value < 1 << 64:
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return f"{place or 'it'} is {shown(value)}, too large for 64 bits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place or 'it'} is {shown(value)}, not a finite number"
     if isinstance(value, Mapping) and arguments and arguments[1] is not Any:
         return _first(fault(value[key], arguments[1], _inside(place, key)) for key in value)
     return None

@@ -273,6 +273,7 @@ def test_a_directory_of_other_things_is_refused(run, config, tmp_path):
     (tmp_path / "thesis.tex").touch()
     status, _, err = run("train", "--config", config, "--workdir", tmp_path)
     assert status == 2 and "so it is not a run" in err
+    assert not (tmp_path / "lock").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -167,6 +167,11 @@ def test_what_is_secondary_is_told_once_and_tried_no_more(caplog):
     assert "No space left on device; the run goes on without" in caplog.text
 
 
+def test_the_home_folder_that_a_shell_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local("~/run") == tmp_path / "run" and Run("~/run").folder == tmp_path / "run"
+
+
 @pytest.mark.parametrize("address", ["gs://b/run", "s3://b", "file:///tmp/x", "https://a.org/b"])
 def test_an_address_is_no_local_folder(address, tmp_path, monkeypatch, refuses):
     monkeypatch.chdir(tmp_path)

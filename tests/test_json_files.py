@@ -80,6 +80,11 @@ def test_a_value_of_another_type_is_named_by_its_place(change, reason):
     assert reason in message and message.isprintable() and len(message) < 600
 
 
+def test_a_number_may_be_larger_than_whole_numbers_are():
+    value = {**SOUND, "metrics": {"loss": 5.663569265394178e20, "mse": -1e300}}
+    assert json_files.parse(json.dumps(value), Thing, "here") == value
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(UserError, match="it has no 'names'"):
         json_files.parse('{"step": 1, "metrics": {}}', Thing, "here")

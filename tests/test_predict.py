@@ -229,7 +229,7 @@ WRONG = {
     "score": (["{images}", "--score", "1.5"], "--score: expected 0 to 1, got 1.5"),
     "no image": ([], "INPUT: this run reads images; name them"),
     "overlap": (["{images}", "--overlap", "-1"], "--overlap: expected 0 to 1, got -1.0"),
-    "no boxes": (["{images}", "--overlap", "0.5"], "--overlap: Classification, the task of this"),
+    "no boxes": (["{images}", "--overlap", "0.5"], "overlap: Classification, the task of this"),
     "lines": (["--lines", "{images}/00.png"], "--lines: is for texts, and this run reads images"),
     "two forms": (["{images}", "--json", "--csv"], "not allowed with argument"),
     "output's file": (["{images}", "--output", __file__], "is a file; name a folder, or a .json"),
@@ -334,6 +334,9 @@ def test_pictures_in_a_folder(boxes_run, digit_run, predict, tmp_path):
     status, _, err = predict(boxes_run, *words)
     assert status == 2 and "exists; choose another, or overwrite it with --force" in err
     assert predict(boxes_run, *words, "--force")[0] == 0
+    before = same.read_bytes()
+    status, _, err = predict(boxes_run, same, "--output", same.parent, "--force")
+    assert status == 2 and "would overwrite" in err and same.read_bytes() == before
 
 
 def test_hostile_names_of_classes_and_files_are_escaped(digit_run, predict, tmp_path):

@@ -119,7 +119,10 @@ class InitFrom:
 
     @functools.cached_property
     def _place(self) -> Path:
-        return Path(weights_path(self.path)).expanduser()
+        """The weight file or run; of a folder such as Hugging Face's, the weight file in it."""
+        place = Path(weights_path(self.path)).expanduser()
+        inside = place / "model.safetensors"
+        return inside if inside.is_file() and not (place / "checkpoints").exists() else place
 
     def _renamed(self, arrays: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -256,24 +256,25 @@ class Run:
         Raises:
           UserError: it is not a run, or of another config; the message names the differences.
         """
-        if self.out != self.folder:  # the process that leads checks it
-            return
-        path = self.folder / "config.json"
-        if not self.folder.exists():
-            return
-        strangers = entries(self.folder)
-        if strangers and not path.exists():
-            raise UserError(
-                f"--workdir {self.folder}: holds {strangers[0]!r} but no config.json, so it is "
-                "not a run; choose a new directory"
-            )
-        if not any(self.checkpoints.glob("[0-9]*")):
+        self.refuse_others()
+        if self.out != self.folder or not any(self.checkpoints.glob("[0-9]*")):
             return
         saved = cfg.as_own(self.config(), config)
         if changes := cfg.differences(part(saved), part(config)):
             raise UserError(
                 f"--workdir {self.folder}: holds a run of another config ({'; '.join(changes)}); "
                 "choose another --workdir, or leave out --config to resume this run as it was"
+            )
+
+    def refuse_others(self) -> None:
+        """Refuse a directory that holds something else than a run; only the process that leads."""
+        if self.out != self.folder:
+            return
+        others = entries(self.folder) if self.folder.exists() else []
+        if others and not (self.folder / "config.json").exists():
+            raise UserError(
+                f"--workdir {self.folder}: holds {others[0]!r} but no config.json, so it is "
+                "not a run; choose a new directory"
             )
 
     def claim(self, config: Mapping[str, Any]) -> None:

@@ -36,7 +36,20 @@ _LONGEST_KEY = 1000  # characters
 
 
 class Refused(Exception):
-    """The file holds something that a file of tensors does not need."""
+    """The file holds something that a file of tensors does not need.
+
+    Args:
+      fault: what it holds.
+      weights: Python that reads the weights of such a file.
+      library: of safetensors, which saves them.
+    """
+
+    def __init__(
+        self, fault: str, weights: str = "torch.load(file)", library: str = "torch"
+    ) -> None:
+        super().__init__(fault)
+        save = f"safetensors.{library}.save_file({weights}, 'file.safetensors')"
+        self.remedy = f"convert it where you trust it: {save}"
 
 
 class Budget:
@@ -227,7 +240,8 @@ def _assign(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
 def refuse_opaque(value: Any) -> None:
     """Refuse what is no tensor where only a tensor, or a dict of them, can be."""
     if isinstance(value, Opaque):
-        raise Refused(f"holds a {brief(value.name)}, not a tensor")
+        module = "torch.load(file, weights_only=False).state_dict()"
+        raise Refused(f"holds a {brief(value.name)}, not a tensor", module)
 
 
 def _global(name: str) -> Any:

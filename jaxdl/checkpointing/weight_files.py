@@ -61,10 +61,6 @@ _POINTER = b"version https://git-lfs"
 _HEAD = 1 << 26  # bytes of the pickles that begin a file from before 1.6
 _REPEATS = 32  # files that all tensors make, where some share their numbers, as tied layers do
 _MEMBER_HEADER = 30  # bytes at least, before the content of each member of a zip archive
-_CONVERT = (
-    "convert it where you trust it: safetensors.torch.save_file(torch.load(file), "
-    "'file.safetensors')"
-)
 _DOWNLOAD = "download it again"
 # The first digits of a file's SHA-256 at the end of its name, as in torchvision's
 # resnet18-f37072fd.pth (torch.hub, `check_hash`), or all of them. Digits without a letter may be a
@@ -97,7 +93,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or brief(error)})") from None
     except Refused as error:
-        raise UserError(f"{path}: {error}; {_CONVERT}") from None
+        raise UserError(f"{path}: {error}; {error.remedy}") from None
     except MemoryError:
         raise UserError(f"{path}: needs more memory than is free; free some") from None
     except Exception as error:  # three libraries raise many types for damaged bytes
@@ -180,6 +176,8 @@ def _read_archive(file: BinaryIO, size: int) -> tuple[Any, ReadStorage]:
     members = _members(archive, size)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
+        if all(name.endswith(".npy") for name in members):
+            raise Refused("is an archive of NumPy's", "dict(numpy.load(file))", "numpy")
         raise Refused("a zip file, but not of torch.save (no data.pkl)")
     root = pickles[0].removesuffix("data.pkl")
     for name, entry in members.items():
@@ -272,7 +270,9 @@ def _weights(value: Any) -> dict[str, Tensor]:
             return candidate
     below = _dicts(value)
     if len(below) > 1:
-        raise Refused(f"holds several dicts of tensors: {', '.join(map(brief, below))[:200]}")
+        shown = ", ".join(map(brief, below))[:200]
+        one = f"torch.load(file)[{brief(next(iter(below)))!r}]"
+        raise Refused(f"holds several dicts of tensors: {shown}", one)
     if below:
         return next(iter(below.values()))
     for candidate in (value, *nested):

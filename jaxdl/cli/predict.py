@@ -129,10 +129,13 @@ def _drawn(options: argparse.Namespace, kind: str, names: Sequence[str]) -> list
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file; name a folder, or a .json or .csv file")
     check_writable(folder, "--output")
+    given = {Path(name).resolve() for name in names}
     stems, files = [Path(name).stem for name in names], list[Path]()
     for i, stem in enumerate(stems):
         again = stems[:i].count(stem)
         files.append(folder / (f"{stem}-{again + 1}.png" if again else f"{stem}.png"))
+        if files[-1].resolve() in given:
+            raise UserError(f"--output {folder}: would overwrite {files[-1]}; name another folder")
         check_creatable(str(files[-1]), "--output", force=options.force)
     return files
 

@@ -153,7 +153,8 @@ def same_name(name: str) -> str:
 def spelt(root: Path, name: str, exists: Callable[[Path], bool] = os.path.isfile) -> str | None:
     """The spelling of an existing file that annotations name, perhaps written by another system.
 
-    Tried are the name, the name with slashes for backslashes, and both in the two Unicode forms.
+    Tried are the name, the name with slashes for backslashes, and both in the two Unicode forms and
+    with the suffix in small or capital letters.
 
     Args:
       root: the folder that it is in.
@@ -163,9 +164,11 @@ def spelt(root: Path, name: str, exists: Callable[[Path], bool] = os.path.isfile
     for form in (name, name.replace("\\", "/")):
         if ".." in form.split("/"):  # it might lead out of the folder
             continue
-        for spelling in (form, same_name(form), unicodedata.normalize("NFD", form)):
-            if exists(root / spelling):
-                return spelling
+        stem, suffix = os.path.splitext(form)
+        for name in dict.fromkeys((form, stem + suffix.lower(), stem + suffix.upper())):
+            for spelling in (name, same_name(name), unicodedata.normalize("NFD", name)):
+                if exists(root / spelling):
+                    return spelling
     return None
 
 

@@ -6,6 +6,7 @@ of all, and each process supplies the rows of a batch that its own devices hold.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,13 +16,31 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
-from jaxdl.errors import UserError, suggestion
+from jaxdl.errors import UserError, first_line, suggestion
 from jaxdl.parallel.sharding import Placement, check_rules, specs
 from jaxdl.runtime import compiler_options
 from jaxdl.types import DATA_AXIS
 
 _AXES = (DATA_AXIS, "model")
 Parallel = Literal["jit", "pmap"]
+
+
+def seen_devices() -> list[jax.Device]:
+    """All devices that JAX sees.
+
+    Raises:
+      UserError: none is of the platform that JAX_PLATFORMS asks for.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX raises either
+        if not (asked := os.environ.get("JAX_PLATFORMS")):
+            raise
+        why = f" ({first_line(error, 200)})" if str(error) else ""
+        raise UserError(
+            f"JAX_PLATFORMS={asked}: JAX finds no such device{why}; set it to 'cpu' or leave it "
+            "out, or install what JAX needs for the device, such as the extra 'cuda' or 'tpu'"
+        ) from None
 
 
 def jit(
@@ -35,7 +54,7 @@ def jit(
       platform: by default the one that JAX computes on.
       **options: of `jax.jit`.
     """
-    settings = compiler_options(platform or jax.default_backend(), once)
+    settings = compiler_options(platform or seen_devices()[0].platform, once)
     return jax.jit(function, compiler_options=settings, **options)
 
 
@@ -75,7 +94,7 @@ class Devices:
         Raises:
           UserError: there are fewer devices, or the placement or `parallel` does not fit the mesh.
         """
-        devices = jax.devices() if devices is None else devices
+        devices = seen_devices() if devices is None else devices
         sizes = _sizes(number, len(devices))
         total = sizes["data"] * sizes["model"]
         if min(sizes.values()) < 1 or total > len(devices):

@@ -16,6 +16,8 @@ from jaxdl.training.build import MANY_CLASSES, build_task
 
 _WIDTH = 100
 _PIXELS = {"name": "standardize", "mean": 128.0, "std": 64.0}
+_UNLIKE = 10  # times the least deviation of columns in unlike units
+_LISTED = 100  # columns, at most, whose means a config lists
 _SOLVED = 50_000_000  # numbers in the table of a least-squares problem, at most
 _KEYS = ("data", "model", "task", "optimizer", "training", "figures")
 
@@ -152,7 +154,7 @@ def _table(data: Recognized) -> FirstConfig:
     n = len(train)
     batch, hidden = _batch(n, 64), _hidden(n)
     config = {
-        "data": {"source": data.source, **data.settings},
+        "data": {"source": data.source, **data.settings, **_one_scale(data)},
         "model": {"name": "mlp", "hidden": hidden, "outputs": classes},
         "task": {"name": "classification", "classes": classes, "input": "features"},
         "optimizer": _adamw(3e-3, 1),
@@ -167,10 +169,34 @@ def _table(data: Recognized) -> FirstConfig:
     return FirstConfig(f"A table, rows of {classes} classes.", config, why | _lengths(n, batch))
 
 
+def _one_scale(data: Recognized) -> dict[str, Any]:
+    """The transform that brings the columns of an array to one scale; a table's source can itself.
+
+    Of many columns, or columns in like units, such as pixels, by their common mean and deviation.
+    """
+    if "standardize" in data.settings:
+        return {}
+    x = np.asarray(data.splits["train"].columns["features"], np.float64)
+    deviations = x.std(0)
+    known = deviations[deviations > 0]
+    if not known.size or known.max() < _UNLIKE * known.min() or len(deviations) > _LISTED:
+        mean, std = _digits(x.mean()), _digits(x.std()) or 1.0
+    else:
+        mean, std = _digits(x.mean(0)), tuple(each or 1.0 for each in _digits(deviations))
+    return {
+        "transforms": ({"name": "standardize", "column": "features", "mean": mean, "std": std},)
+    }
+
+
+def _digits(values: Any) -> Any:
+    """A number, or several in a tuple, in four digits."""
+    return tuple(map(_digits, values)) if np.ndim(values) else float(f"{values:.4g}")
+
+
 def _regression(data: Recognized) -> FirstConfig:
     features = data.splits["train"].columns["features"]
     config = {
-        "data": {"source": data.source, **data.settings},
+        "data": {"source": data.source, **data.settings, **_one_scale(data)},
         "model": {"name": "mlp", "outputs": None},
         "task": {"name": "regression", "input": "features"},
         "optimizer": {"name": "least_squares"},

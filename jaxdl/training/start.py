@@ -46,6 +46,7 @@ def train_workdir(
     """
     keep_programs()
     run = Run(workdir, leads(), trust=trust)
+    run.refuse_others()  # before a lock is left there
     with run.locked():
         if config is None:
             config = overridden(run.config(), overrides)

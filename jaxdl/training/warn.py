@@ -13,6 +13,7 @@ import numpy as np
 from jaxdl.boxes import area
 from jaxdl.data import Table, duplicates
 from jaxdl.figures import PlannedRun, undrawable
+from jaxdl.optim import LeastSquares
 from jaxdl.tasks.answer import class_names
 from jaxdl.tasks.detection_base import Detection
 from jaxdl.terminal import say
@@ -86,21 +87,31 @@ def _warn_of_figures(
 
 
 def _warn_of_range(experiment: Experiment, say: Callable[[str], None]) -> None:
-    """Warn of images that reach the model in a range that no model is made for.
+    """Warn of images or features that reach the model in a range that no model is made for.
 
     Bytes as they are, 0 to 255, more than bytes, or numbers from 0 to 1 that are divided by 255
-    once more.
+    once more. Least squares finds the same fit of features in any range.
     """
     name, train = experiment.task.input, experiment.splits["train"]
     column = train.columns.get(name)
-    if column is None or column.ndim != 4 or column.shape[-1] > 4:
+    if column is None or isinstance(experiment.optimizer, LeastSquares):
+        return
+    are_features = name == "features" and column.ndim == 2
+    if not are_features and (column.ndim != 4 or column.shape[-1] > 4):
         return
     raw = train[_spread(train, _EXAMPLES)]
     deep = float(np.max(np.abs(np.asarray(raw[name], np.float32)), initial=0)) > 255
     some = jax.tree.map(jnp.asarray, raw)
     batch = experiment.transforms.always(some, jax.random.key(0))
     largest = float(np.max(np.abs(np.asarray(batch[name], np.float32)), initial=0))
-    if largest > (_BEYOND_BYTES if deep else _LARGE):
+    if are_features:
+        if largest > _LARGE:
+            say(
+                f"warning     column {name!r} reaches the model with values up to {largest:g}, "
+                "which few models learn; set config.data.standardize=true for a table, or add "
+                "dict(name='standardize', column='features', …) to config.data.transforms"
+            )
+    elif largest > (_BEYOND_BYTES if deep else _LARGE):
         say(
             f"warning     column {name!r} reaches the model with values up to {largest:g}; unless "
             "the model expects them, add dict(name='scale') to config.data.transforms"

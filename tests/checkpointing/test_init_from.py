@@ -46,6 +46,8 @@ def source(tmp_path_factory):
     arrays = to_torch(state["ema"], state["model_state"])
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save_file(arrays, folder / "a.safetensors")
+    (folder / "hub").mkdir()  # a folder as Hugging Face has it
+    save_file(arrays, folder / "hub" / "model.safetensors")
     save_file({f"net.{k}": v for k, v in arrays.items()}, folder / "prefixed.safetensors")
     return folder, {**average, **statistics}
 
@@ -62,7 +64,7 @@ def run(tmp_path, call):
     return run
 
 
-@pytest.mark.parametrize("name", ["run", "a.safetensors"])
+@pytest.mark.parametrize("name", ["run", "a.safetensors", "hub"])
 def test_a_run_starts_from_what_was_learnt(source, name):
     folder, learnt = source
     experiment = build_experiment({**CONFIG, "init_from": str(folder / name)})

@@ -162,6 +162,34 @@ def test_some_images_of_many_with_captions_are_held_out(tmp_path):
     assert found.settings["images"] == str(tmp_path / "photos")
 
 
+def test_annotations_of_tools_in_their_own_formats_are_told(tmp_path, refuses):
+    for i in range(4):
+        draw(tmp_path / f"{i}.png")
+    shape = '{"shapes": [{"label": "cat", "points": [[1, 2], [3, 4]]}], "imagePath": "0.png"}'
+    formats = {
+        "0.json": (shape, "labelme"),
+        "via.json": ('{"_via_img_metadata": {}}', "VIA"),
+        "notes.xml": ('<annotations><image id="0" name="0.png"/></annotations>', "CVAT"),
+        "via.csv": ("filename,region_shape_attributes\n0.png,{}\n", "VIA"),
+    }
+    for name, (content, tool) in formats.items():
+        (tmp_path / name).write_text(content)
+        with refuses(f"{name!r} has annotations in {tool}'s own format", "as COCO, YOLO"):
+            recognize(str(tmp_path))
+        (tmp_path / name).unlink()
+
+
+def test_coco_with_paths_of_another_machine(tmp_path):
+    for i in range(3):
+        draw(tmp_path / "images" / f"{i}.png", (20, 20))
+    boxes = [{"id": i, "image_id": i, "category_id": 0, "bbox": [1, 1, 9, 9]} for i in range(3)]
+    for form in ("images\\{}.png", "/home/me/x/images/{}.png", "./{}.png"):
+        images = [{"id": i, "file_name": form.format(i)} for i in range(3)]
+        document = {"images": images, "annotations": boxes, "categories": [{"id": 0, "name": "a"}]}
+        (tmp_path / "coco.json").write_text(json.dumps(document))
+        assert len(recognize(str(tmp_path)).splits["train"]) == 3
+
+
 def test_tunes(tmp_path):
     tune = "X:1\nM:4/4\nL:1/8\nK:G\nGABc | {} |\n\n"
     (tmp_path / "a.abc").write_text(
@@ -302,6 +330,23 @@ def test_notes_above_a_table_do_not_say_how_it_is_divided(table, tmp_path):
     assert found.settings["delimiter"] == "\t" and "encoding" not in found.settings
 
 
+def test_quoted_decimal_commas_between_commas(table, refuses):
+    rows = [f'"{i * i % 7},5","{i % 3},25","{2 * i},75"' for i in range(20)]
+    found = recognize(table("a,b,price", *rows))
+    assert found.settings["decimal"] == ","
+    thousands = [f'"{i + 1},250","{i % 3}","{2 * i + 1},750"' for i in range(20)]
+    with refuses("column 'price' looks like numbers"):
+        recognize(table("a,b,price", *thousands))
+
+
+def test_flags_of_one_class_do_not_predict_one_another(table, refuses):
+    flags = ("1,0,0", "0,1,0", "0,0,1")
+    rows = [f"{i * i % 7},{i % 2},{flags[i % 3]}" for i in range(30)]
+    with refuses("columns cat, dog, cow tell one class", "idxmax"):
+        recognize(table("a,wet,cat,dog,cow", *rows))
+    assert recognize(table("a,wet,cat,dog,cow", *rows), "wet").settings["label"] == "wet"
+
+
 def test_decimal_commas_are_read_and_dressed_numbers_are_no_classes(table, refuses):
     rows = [f"{i},5;{i % 4};1{i}1,5" for i in range(30)]
     found = recognize(table("area;rooms;price", *rows))
@@ -369,7 +414,7 @@ def test_a_list_in_json_is_a_table_and_annotations_are_none(tmp_path, refuses):
     with refuses("no column to predict among id, data", "lists and objects"):
         recognize(str(tmp_path / "t.json"))
     (tmp_path / "t.json").write_text(json.dumps({"images": [], "annotations": []}))
-    with refuses("is a file of annotations"):
+    with refuses("is no list of rows"):
         recognize(str(tmp_path / "t.json"))
 
 

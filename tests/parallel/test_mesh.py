@@ -19,7 +19,7 @@ from jaxdl import config as cfg
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.errors import UserError
 from jaxdl.overrides import override
-from jaxdl.parallel.mesh import Devices
+from jaxdl.parallel.mesh import Devices, seen_devices
 from jaxdl.parallel.sharding import specs
 from jaxdl.training.build import NODES, build_experiment
 from jaxdl.training.check import check_shapes
@@ -212,6 +212,17 @@ def on_eight(*models):
 def runs():
     """What `run_on` gives on each number of devices."""
     return on_eight(*MODELS)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no backend 'cuda'"), AssertionError()])
+def test_a_platform_without_a_device_is_one_line(monkeypatch, refuses, error):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with refuses("JAX_PLATFORMS=cuda: JAX finds no such device", str(error)):
+        seen_devices()
 
 
 @pytest.mark.parametrize("model", MODELS)

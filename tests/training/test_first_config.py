@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,6 +136,19 @@ def test_arrays_by_keras_names(init, tmp_path):
         assert config["data"].get("grey") == grey
         assert (config["data"]["transforms"][0]["std"] == 64) == (x.dtype == np.uint8)
         check_shapes(build_experiment(config))
+
+
+def test_features_in_arrays_are_brought_to_one_scale(init, tmp_path):
+    x = RNG.normal(size=(80, 3)).astype(np.float32)
+    for scales, several in (([1, 1e4, 1e6], True), ([100, 100, 100], False)):
+        np.savez(tmp_path / "a.npz", X=x * scales, y=np.arange(80) % 2)
+        assert init("a.npz", "--force")[0] == 0
+        experiment = build_experiment(cfg.read("my_config.py"))
+        (node,) = cfg.read("my_config.py")["data"]["transforms"]
+        assert isinstance(node["std"], tuple) == several
+        batch = {"features": jax.numpy.asarray(experiment.splits["train"].columns["features"])}
+        seen = experiment.transforms.always(batch, jax.random.key(0))["features"]
+        np.testing.assert_allclose(np.std(seen, 0), 1, rtol=0.2)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,22 @@ def test_the_range_that_reaches_the_model(told, scale, dtype, transforms, fragme
     assert [fragment in line for line in said] == [True] * (fragment is not None)
 
 
+def test_features_in_unlike_units_are_told(tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    config = {
+        "data": {"source": "arrays", "train": str(tmp_path / "a.npz"), **SPLIT},
+        "model": {"name": "mlp"},
+        "task": {"name": "classification", "input": "features"},
+        "optimizer": {"name": "adam", "learning_rate": 1e-3},
+        "training": {"batch_size": 2, "steps": 1},
+    }
+    for scale, number in ((1, 0), (1e4, 1)):
+        np.savez(tmp_path / "a.npz", features=x * [1, scale], label=np.arange(30) % 2)
+        said, experiment = [], build_experiment(config)
+        warn_of_doubts(experiment, check_shapes(experiment), said.append)
+        assert len(said) == number and all("which few models learn" in line for line in said)
+
+
 def test_that_nothing_is_evaluated_and_what_cannot_be_drawn(told):
     nothing, figure = told(NOISE.astype(np.float32), ("confusion",))
     assert "no validation or test split" in nothing and "'confusion' cannot be drawn" in figure

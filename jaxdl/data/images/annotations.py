@@ -226,6 +226,9 @@ def _clipped(
     refuse((labels < 0) | (labels >= classes),
            f"class {{label}}, but classes go from 0 to {classes - 1}; correct it")  # fmt: skip
     refuse(~np.isfinite(boxes).all(1), "box {box} is not finite; correct or remove it")
+    swapped = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
+    refuse(swapped, "box {box} ends before it begins: its sides are swapped, or its width or "
+           "height is negative; correct or remove it")  # fmt: skip
     limits = shapes[:, [1, 0, 1, 0]]
     if (np.abs(boxes) <= 1).all() and (shapes > 2).all():
         refuse(boxes[:, 2] <= 1, "box {box} is within one pixel, as all are: shares of the sides? "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,7 +27,7 @@ def converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
     from PIL import Image
 
     image = file
-    deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    deep = any(map(_is_deep, getattr(image, "tile", ())))
     image.load()  # this rotates a TIFF, and only then is its orientation right
     note = orientation(image)
     if image.mode.startswith(("I", "F")):
@@ -39,6 +39,13 @@ def converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
     if image.mode in _TRANSPARENT or "transparency" in image.info:
         return _on_paper(_with_alpha(image, deep), channels)
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
+def _is_deep(tile: Any) -> bool:
+    """Whether Pillow will take the upper 8 of 16 bits of a part of a file."""
+    arguments = tile[-1]
+    largest = arguments[-1] if isinstance(arguments, tuple) and tile[0].startswith("ppm") else 0
+    return ";16" in str(arguments) or largest == (1 << 16) - 1
 
 
 def _with_alpha(image: Image.Image, deep: bool) -> Image.Image:
@@ -89,7 +96,7 @@ def _require_light(high: float, is_black: bool) -> None:
       high: the largest value of the upper 8 bits.
       is_black: all 16 bits of all values are known to be 0.
     """
-    if 0 < high < 16:
+    if high < 16 and not is_black:
         raise ValueError(_DARK)
     if high < 64 and not is_black:
         tell("dim", _DIM)

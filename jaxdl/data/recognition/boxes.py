@@ -16,7 +16,7 @@ from jaxdl.data.recognition.recognized import FEW, Recognized, counted, named
 from jaxdl.data.sources.coco import coco, usual_pairs
 from jaxdl.data.sources.csv_boxes import csv_boxes, usual_tables
 from jaxdl.data.sources.voc import voc
-from jaxdl.data.sources.yolo import DARKNET, class_list, description_in, yolo
+from jaxdl.data.sources.yolo import DARKNET, FOLDERS, class_list, description_in, yolo
 from jaxdl.data.splits import UNSPLIT_TEST
 from jaxdl.data.table import Table
 
@@ -49,16 +49,17 @@ def recognize_boxes(path: str, place: Path) -> Recognized | None:
 
 def _is_yolo(place: Path) -> bool:
     """Whether a folder has YOLO's description, or images with labels, or a list of classes."""
-    if any((place / part / "images").is_dir() and (place / part / "labels").is_dir()
-           for part in ("", "train")):  # fmt: skip
-        return True
     if not place.is_dir():
         return False
-    has_images = any((place / name).is_dir() for name in ("images", "train/images", DARKNET))
+    pairs = [(root / a, root / b) for root in (place, place / "train") for a, b in FOLDERS.items()]
+    if any(images.is_dir() and labels.is_dir() for images, labels in pairs):
+        return True
+    if description_in(place) is not None:
+        return True
     beside = bool(user_files.below(place, pixels.SUFFIXES, deep=False))
-    return description_in(place) is not None or (
-        class_list(place).is_file() and (has_images or beside) and _has_labels(place)
-    )
+    folders = [each.name for each in place.iterdir() if each.is_dir()]
+    has_images = beside or any(name in FOLDERS or DARKNET.fullmatch(name) for name in folders)
+    return class_list(place).is_file() and has_images and _has_labels(place)
 
 
 def _has_labels(place: Path) -> bool:

@@ -16,12 +16,12 @@ from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.frame import Size
 from jaxdl.data.recognition.recognized import Recognized, counted, each_class, named
-from jaxdl.data.recognition.table import has, likeliest, role_of
+from jaxdl.data.recognition.table import are_one_class, flags_among, has, likeliest, role_of
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.label_names import NUMBERED
 from jaxdl.data.sources.label_tables import column_of_images, read_labels
-from jaxdl.data.sources.sheet import TABLES, Sheet, is_number
+from jaxdl.data.sources.sheet import TABLES, Sheet
 from jaxdl.data.splits import UNSPLIT_TEST, by_role, role_in
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief
@@ -155,23 +155,16 @@ def _columns(find: ImageFinder, sheet: Sheet) -> tuple[str, ...]:
         raise UserError(
             f"{sheet.path}: no column of classes among {named(sheet.header)}; --target names it"
         )
-    flags = [name for name in others if _is_flag(sheet, name)]
+    flags = flags_among(sheet, others)
     if len(flags) == 1 or label not in flags:
         return (label,)
-    flagged = np.array([sheet.plain(name) for name in flags]).astype(float)
-    if (flagged.sum(0) == 1).all():
+    if are_one_class(sheet, flags):
         return tuple(flags)
     raise UserError(
         f"{sheet.path}: columns {named(flags)} are 0 or 1, and several or none are 1 in some rows; "
         "images are learnt with one class each: name one of the columns with --target, or write "
         "the class of each image into one"
     )
-
-
-def _is_flag(sheet: Sheet, name: str) -> bool:
-    """Whether a column holds zeros and ones."""
-    cells = {*sheet.plain(name)}
-    return all(map(is_number, cells)) and {*map(float, cells)} == {0.0, 1.0}
 
 
 def _named_by_class(place: Path, pictures: Sequence[Path]) -> bool:

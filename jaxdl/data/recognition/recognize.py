@@ -22,7 +22,7 @@ from jaxdl.data.recognition.texts import (
     recognize_tunes,
     texts_of_classes,
 )
-from jaxdl.data.recognition.unread import otherwise, why_unread
+from jaxdl.data.recognition.unread import otherwise, refuse_tools, why_unread
 from jaxdl.data.sources.csv_boxes import usual_tables
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
@@ -76,6 +76,8 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     labelled = place.is_dir() and user_files.below(place, TABLES, deep=False)
     if kind or (target and not labelled):
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
+    if place.is_dir():
+        refuse_tools(path, place)
     if (found := recognize_boxes(path, place)) is not None:
         return found
     return _in_folder(path, place, target) if place.is_dir() else _in_file(path, place)
@@ -119,7 +121,8 @@ def _in_file(path: str, place: Path) -> Recognized:
     suffix = place.suffix.lower()
     if suffix == ".json":
         raise UserError(
-            f"{path}: is a file of annotations; name the folder that has it and the images"
+            f"{path}: is no list of rows, [{{…}}, …]; if it has the annotations of images, name "
+            "the folder that has both"
         )
     if suffix == ".abc":
         return recognize_tunes(path)

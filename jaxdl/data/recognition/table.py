@@ -30,6 +30,7 @@ _GROUPED = re.compile(  # names of columns whose rows of equal values are not in
 _FEWEST_GROUPS = 5  # of which a split can be made
 _WITH_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*(,\d+)?|[-+]?\d+(,\d+)?")
 _WITH_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})*")  # points that divide them
+_COMMAS_IN_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 _DRESSED = re.compile(r"[,.\s$€£¥%']")  # what may stand in a number that is written for people
 
 
@@ -58,6 +59,8 @@ def recognize_table(
     why = "as --target says"
     if target is None:
         target, why = _guessed(sheet, texts, [*others.values()])
+        if target is not None:
+            _refuse_flags(sheet, target)
     elif target not in sheet.header:
         sheet.require([target], [], [])
     if target is None and not texts:
@@ -134,15 +137,21 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
     if delimiter != ",":
         settings["delimiter"] = delimiter
     sheet = Sheet.read(path, delimiter, encoding)
-    if delimiter != "," and _has_decimal_commas(sheet):
+    if _has_decimal_commas(sheet):
         settings["decimal"] = ","
         sheet = Sheet.read(path, delimiter, encoding, decimal=",")
     return sheet, settings
 
 
 def _has_decimal_commas(sheet: Sheet) -> bool:
-    """Whether some column has numbers such as 1,5, and none has any such as 1.5."""
+    """Whether some column has numbers such as 1,5, and none has any such as 1.5.
+
+    Where commas divide the cells, the others stand in quotes, and some must not divide thousands.
+    """
     columns = [[cell for cell in sheet.cells(name) if cell] for name in sheet.header]
+    divided = [cell for cells in columns for cell in cells if "," in cell]
+    if sheet.delimiter == "," and all(map(_COMMAS_IN_THOUSANDS.fullmatch, divided)):
+        return False
     commas = [
         all(map(_WITH_COMMA.fullmatch, cells)) and any("," in cell for cell in cells)
         for cells in columns
@@ -200,6 +209,32 @@ def likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | Non
     others = [n for n in names if n not in texts and not _only_numbers(n)]
     others = [n for n in others if not sheet.is_id(n) and not isinstance(sheet.cells(n)[0], Unread)]
     return next(iter([*usual, *others[::-1]]), None)
+
+
+def flags_among(sheet: Sheet, names: Sequence[str]) -> list[str]:
+    """The columns that hold zeros and ones."""
+    cells = {name: {*sheet.plain(name)} for name in names}
+    return [n for n in names if all(map(is_number, cells[n])) and {*map(float, cells[n])} == {0, 1}]
+
+
+def are_one_class(sheet: Sheet, flags: Sequence[str]) -> bool:
+    """Whether exactly one of some columns of zeros and ones is 1 in each row."""
+    return all(sum(map(float, row)) == 1 for row in zip(*map(sheet.plain, flags), strict=True))
+
+
+def _refuse_flags(sheet: Sheet, target: str) -> None:
+    """Refuse the last of several columns that tell one class, as the others tell it."""
+    flags = flags_among(sheet, sheet.header)
+    if target not in flags:
+        return
+    before = flags[: flags.index(target) + 1]
+    for start in reversed(range(len(before) - 1)):
+        if are_one_class(sheet, several := before[start:]):
+            raise UserError(
+                f"{sheet.path}: columns {named(several)} tell one class, as exactly one of them is "
+                "1 in each row; write the names of the classes into one column, by pandas: "
+                "table[columns].idxmax(axis=1), or name another column with --target"
+            )
 
 
 def has(sheet: Sheet, name: str) -> bool:

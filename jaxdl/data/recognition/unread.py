@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxdl.data import user_files
 from jaxdl.data.sources.sheet import TABLES
-from jaxdl.errors import brief
+from jaxdl.errors import UserError, brief
 
 _PACKED = "is packed; unpack it"
 _SPREADSHEET = "is a spreadsheet; save it as CSV, in UTF-8"
@@ -24,6 +24,7 @@ _OF_MNIST = (
 )
 _IDX = re.compile(r"[.-]idx[1-4]-ubyte(\.gz)?$")
 _PICKLED = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
+_PHOTO = "is of a format that is not read; save it as JPEG or PNG"
 _DOCUMENT = "is a document; save it as text, .txt in UTF-8"
 _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"), _PACKED),
@@ -35,9 +36,40 @@ _OTHERS = {  # suffixes of what is read otherwise, or not at all
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".epub", ".rtf"), _DOCUMENT),
     **dict.fromkeys((".libsvm", ".svm", ".svmlight"), _SPARSE),
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jp2", ".psd", ".svg"), _PHOTO),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm"), _PHOTO),
     ".arff": "is ARFF; save it as CSV, whose first line names the columns",
     ".pkl": "is a pickle, which runs code; save its arrays by numpy.savez, or a table as CSV",
 }
+
+
+# Texts that only the annotations of a tool have -> the tool.
+_TOOLS = {
+    ('"shapes"', '"imagePath"'): "labelme",
+    ("_via_img_metadata",): "VIA",
+    ('"region_attributes"',): "VIA",
+    ("region_shape_attributes",): "VIA",
+    ('"annotations"', '"coordinates"'): "CreateML",
+    ('"original_width"', '"from_name"'): "Label Studio",
+    ('"classTitle"',): "Supervisely",
+    ("<annotations>", "<image "): "CVAT",
+}
+_HEAD = 100_000  # bytes of annotations, that are looked at
+
+
+def refuse_tools(path: str, place: Path) -> None:
+    """Refuse images with the annotations of a tool in a format of its own."""
+    for suffix in (".json", ".xml", ".csv"):
+        for file in user_files.below(place, (suffix,))[:1]:
+            with user_files.opened(file) as stream:
+                head = stream.read(_HEAD).decode("utf-8", "replace")
+            for marks, tool in _TOOLS.items():
+                if all(mark in head for mark in marks):
+                    raise UserError(
+                        f"{path}: {brief(str(file.relative_to(place)))} has annotations in "
+                        f"{tool}'s own format, which is not read; export them there as COCO, YOLO "
+                        "or Pascal VOC"
+                    )
 
 
 def otherwise(file: Path) -> str | None:
@@ -58,6 +90,11 @@ def why_unread(path: str, place: Path, files: Sequence[Path]) -> str:
     first = next(file for file in files if file.suffix == usual)
     if remedy := otherwise(first):
         return f"{brief(str(first.relative_to(place)))} {remedy}"
+    if usual.lower() == ".npz":
+        return (
+            "has several archives; name one, or set config.data.source=arrays, and "
+            "config.data.train and config.data.test to the paths of two"
+        )
     if usual.lower() in TABLES:
         return (
             f"has tables in folders, such as {brief(str(first.relative_to(place)))}; name one, or, "

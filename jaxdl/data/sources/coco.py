@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -190,9 +189,14 @@ def _folder_of(images: list[_Entry], file: Path, root: Path) -> str:
     stem = file.stem.removeprefix("instances_")
     usual = [file.parent, root / stem, root / "images" / stem, root / "images", root]
     first = str(images[0].get("file_name")) if images else ""
-    for folder in (*usual, *sorted(path for path in root.iterdir() if path.is_dir())):
-        if first and os.path.isfile(folder / first):
-            return str(folder.relative_to(root))
+    folders = (*usual, *sorted(path for path in root.iterdir() if path.is_dir()))
+    ends = [first.replace("\\", "/")]
+    while "/" in ends[-1]:  # of a path of another machine, the end that is there
+        ends.append(ends[-1].partition("/")[2])
+    for end in filter(None, ends):
+        for folder in folders:
+            if user_files.spelt(folder, end.removeprefix("./")):
+                return str(folder.relative_to(root))
     raise UserError(
         f"coco: {file}: its first image, {brief(first)}, is in none of "
         f"{', '.join(map(str, dict.fromkeys(usual)))}; move the images to one of them"

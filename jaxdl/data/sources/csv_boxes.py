@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from jaxdl.data.splits import UNSPLIT_TEST, by_role, fill_up
 from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable, some
 
+_log = logging.getLogger("jaxdl")
+
 # Names of columns, in lower case and with letters and digits alone.
 _CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
@@ -40,7 +43,11 @@ _SIDES = (
     ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
 )
 _LISTS = ("bbox", "box", "boundingbox")  # of [x, y, width, height]
-_CLASSES = ("class", "classname", "label", "labelname", "category")
+_CLASSES = (  # the likeliest first; names before numbers
+    *("class", "classname", "label", "labelname", "category", "categoryname", "cls", "classes"),
+    *("species", "type", "tag", "object", "objectname", "name"),
+    *("classid", "labelid", "categoryid"),
+)
 _SHAPES = (("height", "width"), ("imageheight", "imagewidth"))
 _ONLY_CLASS = "object"  # where no column tells classes
 _WITHOUT_HEADER = ("path", "x1", "y1", "x2", "y2", "class")  # as keras-retinanet has it
@@ -153,7 +160,8 @@ def _is_of_boxes(find: ImageFinder, file: Path) -> bool:
         sheet = read_boxes(file)
     except UserError:  # of other things, or of none
         return False
-    return _Columns.of(sheet) is not None and column_of_images(find, sheet) is not None
+    images = column_of_images(find, sheet)
+    return images is not None and _Columns.of(sheet, images) is not None
 
 
 def read_boxes(file: Path) -> Sheet:
@@ -185,9 +193,10 @@ class _Columns:
     shape: tuple[str, ...]
 
     @classmethod
-    def of(cls, sheet: Sheet) -> _Columns | None:
-        """Those of a table, by their names; None if it has no boxes."""
-        plain = {re.sub("[^a-z0-9]", "", name.lower()): name for name in sheet.header}
+    def of(cls, sheet: Sheet, images: str | None) -> _Columns | None:
+        """Those of a table but that of the images, by their names; None if it has no boxes."""
+        names = [name for name in sheet.header if name != images]
+        plain = {re.sub("[^a-z0-9]", "", name.lower()): name for name in names}
 
         def first(choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
             found = [names for names in choices if {*names} <= plain.keys()]
@@ -237,7 +246,8 @@ class _Image:
 
 def _images(find: ImageFinder, sheet: Sheet, role: str) -> list[_Image]:
     """The images of a table, each with its objects."""
-    columns, column = _Columns.of(sheet), column_of_images(find, sheet)
+    column = column_of_images(find, sheet)
+    columns = _Columns.of(sheet, column)
     if columns is None:
         raise UserError(
             f"csv_boxes: {sheet.path}: no columns of boxes among {brief(sheet.header)}; call them "
@@ -248,6 +258,13 @@ def _images(find: ImageFinder, sheet: Sheet, role: str) -> list[_Image]:
             f"csv_boxes: {sheet.path}: no column names images below {find.folder}; its first row "
             f"is {brief(sheet.rows[0])}"
         )
+    if columns.label is None:
+        used = (column, *columns.box, *columns.shape)
+        others = [printable(name) for name in sheet.header if name not in used]
+        _log.warning(
+            "csv_boxes: %s: all objects are of one class, as no column is called class; not read: "
+            "%s", sheet.path, some(others, 10, ", ") or "none",
+        )  # fmt: skip
     images: dict[str, _Image] = {}
     for i, cells in enumerate(sheet.rows):
         row, where = dict(zip(sheet.header, cells, strict=True)), sheet.where(i)

@@ -31,7 +31,10 @@ _WHOLE = re.compile("-?(?:0|[1-9][0-9]{0,8})")  # a number as one writes it; 007
 # What a column is called that has no name, or pandas' index.
 NAMELESS = re.compile(r"|Unnamed: ?[\d.]+(?:_level_\d+)?|__index_level_\d+__")
 # What stands for a value that is not there, in lower case.
-MISSING = frozenset({"", "na", "n/a", "<na>", "nan", "null", "none", "?", "-"})
+MISSING = frozenset({
+    *("", "na", "n/a", "n.a.", "<na>", "nan", "nat", "null", "none", "\\n", "?", "-", "--", "."),
+    *("#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"),  # Excel's
+})  # fmt: skip
 _ONLY_BETWEEN_THOUSANDS = "'\u2019\u00a0\u202f"  # these stand in no number elsewhere
 _FEW = 20  # values of a column of names
 _SENTENCE = 4  # words: more than the name of a column has
@@ -503,8 +506,8 @@ def below_notes(text: str, delimiter: str) -> tuple[int, str]:
     """How many lines are above the header of a table, and the text from there on.
 
     Such are Excel's own `sep=;`, and comments: lines that begin with #. A last one with as many
-    cells as the line after it is the header, if no blank follows the # or numbers are in that line:
-    numpy.savetxt writes such headers, and columns are called `#`.
+    cells as the line after it is the header, if no blank follows the #, as columns are called `#`;
+    or without its `# ` if numbers are in that line, as numpy.savetxt writes it.
 
     Args:
       text: of the file.
@@ -516,10 +519,12 @@ def below_notes(text: str, delimiter: str) -> tuple[int, str]:
     rows = (i for i, line in enumerate(lines) if line.strip() and not line.startswith("#"))
     above = next(rows, 0)
     if above and lines[above - 1].startswith("#"):
-        last, cells = lines[above - 1], lines[above].split(delimiter)
+        cells = lines[above].split(delimiter)
         is_row = any(is_number(cell.replace(",", ".")) for cell in cells)
-        alike = last.count(delimiter) + 1 == len(cells) > 1
-        above -= alike and (is_row or not last.startswith("# "))
+        last = lines[above - 1].removeprefix("# ")
+        if last.count(delimiter) + 1 == len(cells) > 1 and (is_row or last.startswith("#")):
+            above -= 1
+            lines[above] = last
     return above, "\n".join(lines[above:])
 
 

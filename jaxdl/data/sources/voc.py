@@ -228,7 +228,7 @@ def _stem(notes: Path, line: str) -> str:
     parts = Path(line.replace("\\", "/")).parts
     for each in (line, line.split()[0], Path(parts[-1]).stem) if ".." not in parts else ():
         if found := user_files.spelt(notes, f"{each}.xml"):
-            return found.removesuffix(".xml")
+            return found[: -len(".xml")]
     return line
 
 
@@ -261,7 +261,8 @@ class _Notes:
     @classmethod
     def read(cls, folder: Path, stem: str, listed: str, origin: int, find: ImageFinder) -> _Notes:
         """The annotations of this stem in a folder of XML files."""
-        file = folder / f"{box_files.inside(stem, listed)}.xml"
+        name = f"{box_files.inside(stem, listed)}.xml"
+        file = folder / (user_files.spelt(folder, name) or name)
         where = f"voc: {file}"
         if not file.is_file():
             raise UserError(f"{listed}: no {file}; add it, or remove the name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,9 @@ from jaxdl.data.table import Table
 from jaxdl.errors import UserError, brief, printable
 
 _log = logging.getLogger("jaxdl")
-DARKNET = "obj_train_data"  # the folder of images and labels that CVAT writes
+DARKNET = re.compile("obj_(.+)_data", re.I)  # folders of images and labels that CVAT writes
+# A folder of images -> that of their labels.
+FOLDERS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
 _PIXELS = 10  # a box is not so many times as large as its image, unless it is in pixels
 
 
@@ -229,14 +232,19 @@ def _text(value: Any) -> Any:
 def _usual_folders(root: Path) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        inner = [p for p in folder.glob("*") if p.is_dir()] if folder.name == "images" else []
-        for place in (*inner, folder / "images"):
-            name = place.name if place in inner else folder.name
+        inner = [p for p in folder.glob("*") if p.is_dir()] if folder.name in FOLDERS else []
+        called = {place: place.name for place in inner}
+        called |= {folder / name: folder.name for name in FOLDERS}
+        if darknet := DARKNET.fullmatch(folder.name):
+            called = {folder: darknet[1]}
+        for place, name in called.items():
             if place.is_dir() and (role := ROLES.get(name.lower())):
                 folders.setdefault(role, []).append(str(place.relative_to(root)))
     for role, names in folders.items():
         if len(names) > 1:
             raise UserError(f"yolo: {root}: {' and '.join(names)} are both the {role} split")
+    if [*folders] == ["train"] and DARKNET.fullmatch(folders["train"][0]):
+        return {}  # CVAT calls it so where nothing is split
     if folders and "train" not in folders:
         raise UserError(f"yolo: {root} has neither images/train nor train/images, nor a data.yaml")
     return {role: folders[role] for role in NAMES if role in folders}
@@ -244,7 +252,7 @@ def _usual_folders(root: Path) -> dict[str, list[str]]:
 
 def _unsplit(root: Path) -> str:
     """The folder of the images of data that is not split."""
-    for name in ("images", DARKNET, "."):
+    for name in (*FOLDERS, *filter(DARKNET.fullmatch, os.listdir(root)), "."):
         if user_files.below(root / name, SUFFIXES, deep=name != "."):
             return name
     raise UserError(
@@ -254,7 +262,8 @@ def _unsplit(root: Path) -> str:
 
 def class_list(root: Path) -> Path:
     """The file with the names of the classes; LabelImg puts it next to the labels."""
-    files = [root / name for name in ("classes.txt", "labels/classes.txt", "obj.names")]
+    inner = [f"{folder}/classes.txt" for folder in FOLDERS.values()]
+    files = [root / name for name in ("classes.txt", *inner, "obj.names")]
     return next((file for file in files if file.is_file()), files[0])
 
 
@@ -292,7 +301,7 @@ def _require_images(root: Path, folder: Path, images: list[str], names: tuple[st
     """
     known = {user_files.same_name(str(_labels(Path(path)))) for path in images}
     for file in user_files.below(root / _labels(folder / "x").parent, (".txt",)):
-        name = user_files.same_name(str(file.relative_to(root)))
+        name = user_files.same_name(str(file.relative_to(root).with_suffix(".txt")))
         if file.name == "classes.txt":
             if file.stat().st_size and (own := _lines(file)) != names:
                 raise UserError(
@@ -305,11 +314,10 @@ def _require_images(root: Path, folder: Path, images: list[str], names: tuple[st
 
 
 def _labels(image: Path) -> Path:
-    """The text file of an image: in its path, `images` is replaced by `labels`."""
+    """The text file of an image: in its path, the last `images` is replaced by `labels`."""
     parts = [*image.with_suffix(".txt").parts]
-    if "images" in parts[:-1]:
-        at = max(i for i, part in enumerate(parts[:-1]) if part == "images")
-        parts[at] = "labels"
+    if at := [i for i, part in enumerate(parts[:-1]) if part in FOLDERS]:
+        parts[at[-1]] = FOLDERS[parts[at[-1]]]
     return Path(*parts)
 
 

@@ -110,7 +110,7 @@ def test_tools_that_round_leave_the_image_by_a_pixel_or_two():
         ((-3, 5, 9, 9), 0, ("outside",)),
         ((5, 5, 9, 1e9), 0, ("outside",)),
         ((5, 5, 5, 9), 0, ("(5, 5, 5, 9)", "no area", "degenerate='drop'")),
-        ((9, 5, 5, 9), 0, ("no area",)),
+        ((9, 5, 5, 9), 0, ("ends before it begins",)),
         ((40, 5, 41, 9), 0, ("no area",)),  # outside, by less than tools round
         ((5, float("nan"), 9, 9), 0, ("not finite",)),
         ((5, 5, float("inf"), 9), 0, ("not finite",)),
@@ -127,7 +127,7 @@ def test_refuses_an_object_by_file_and_line(refuses, box, label, fragments):
 def test_degenerate_boxes_are_dropped_and_counted(caplog):
     flat = ((5, 5, 5, 9), 0)
     with caplog.at_level(logging.WARNING, "jaxdl"):
-        train = split([flat], [((1, 2, 3, 4), 1), ((9, 9, 5, 12), 0), ((5, 6, 7, 8), 0)])
+        train = split([flat], [((1, 2, 3, 4), 1), ((9, 9, 9, 12), 0), ((5, 6, 7, 8), 0)])
         columns = made("drop", train=train)["train"].columns
     np.testing.assert_array_equal(columns["labels"], [[-1, -1], [1, 0]])
     [message] = caplog.messages
@@ -135,6 +135,8 @@ def test_degenerate_boxes_are_dropped_and_counted(caplog):
 
 
 def test_dropping_is_of_degenerate_boxes_only(refuses):
+    with refuses("file 0 line 1", "ends before it begins: its sides are swapped"):
+        made("drop", train=split([((9, 5, 5, 9), 0)]))
     with refuses("file 0 line 1", "outside"):
         made("drop", train=split([((5, 5, 50, 9), 0)]))
 

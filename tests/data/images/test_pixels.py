@@ -146,6 +146,15 @@ def test_of_some_tiffs_0_is_white(bits, white):
     assert (pixels.whole(tiff, 1) == 40).all()
 
 
+def test_16_bits_that_hold_bytes_are_refused_in_color_too():
+    values = np.arange(48).reshape(4, 4, 3) * 5
+    ppm = b"P6\n4 4\n65535\n" + values.astype(">u2").tobytes()
+    for content in (png16(values, 2), ppm):
+        with pytest.raises(ValueError, match="almost black"):
+            pixels.whole(content, 3)
+    assert pixels.whole(b"P6\n4 4\n1023\n" + (values * 4).astype(">u2").tobytes(), 3).max() > 200
+
+
 def test_depths_between_8_and_16():
     values = np.array([[0, 4095]], ">u2")
     assert pixels.whole(b"P5\n2 1\n4095\n" + values.tobytes(), 1).ravel().tolist() == [0, 255]

@@ -112,7 +112,7 @@ def corners(document):
 BAD = {
     "outside": (put(("annotations", 0), bbox=[30, 6, 16, 10]), "annotation 101", "outside"),
     "no area": (put(("annotations", 2), bbox=[3, 6, 0, 10]), "annotation 103", "no area"),
-    "negative": (put(("annotations", 2), bbox=[9, 6, -5, 10]), "annotation 103", "no area"),
+    "negative": (put(("annotations", 2), bbox=[9, 6, -5, 10]), "annotation 103", "ends before it"),
     "nan": (put(("annotations", 0), bbox=[3, float("nan"), 5, 5]), "annotation 101", "not finite"),
     "huge": (put(("annotations", 0), bbox=[3, 10**400, 5, 5]), "annotation 101", "not a number"),
     "text": (put(("annotations", 0), bbox=[3, "x", 5, 5]), "annotation 101", "'x', not a number"),

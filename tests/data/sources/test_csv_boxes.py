@@ -46,6 +46,20 @@ def test_boxes_as_tools_write_them(draw, write, read, lines, classes):
     assert table.columns["labels"].tolist() == [[0]]
 
 
+@pytest.mark.parametrize("name", ["ClassId", "category_id", "label id", "species", "name"])
+def test_classes_by_other_names(draw, write, read, name):
+    draw("a.png", "b.png")
+    write("t.csv", f"{name},file,xmin,ymin,xmax,ymax", "dog,a,4,2,14,12", "cat,b,4,2,14,12")
+    assert read()["train"].classes == ("cat", "dog")
+
+
+def test_that_no_column_is_of_the_classes_is_told(draw, write, read, caplog):
+    draw("a.png")
+    write("t.csv", "file,xmin,ymin,xmax,ymax,what", "a,4,2,14,12,dog")
+    assert read()["train"].classes == ("object",)
+    assert "of one class, as no column is called class; not read: what" in caplog.text
+
+
 def test_an_image_may_have_several_rows_or_an_empty_one(draw, write, read, caplog):
     draw("a.png", "b.png", "c.png")
     write("t.csv", "b.png,4,2,14,12,dog", "a.png,,,,,", "b.png,0,0,5,5,cat")
@@ -86,7 +100,7 @@ def test_init_finds_the_tables_of_boxes(draw, write, tmp_path, refuses):
     [
         ("c.png,40,20,dog,4,2,14,12", ["line 3: no image 'c.png' below", "remove the row"]),
         ("a.png,40,20,dog,4,2,140,12", ["line 3: box (4, 2, 140, 12) is outside its image"]),
-        ("a.png,40,20,dog,14,2,4,12", ["line 3: box (14, 2, 4, 12) has no area"]),
+        ("a.png,40,20,dog,14,2,4,12", ["line 3: box (14, 2, 4, 12) ends before it begins"]),
         ("a.png,40,20,dog,x,2,4,12", ["line 3: xmin is 'x', not a number"]),
         ("a.png,40,20,dog,4,,4,12", ["line 3: ymin is '', not a number"]),
         ("a.png,40,20,,4,2,14,12", ["line 3: an object without a class; name it in 'class'"]),

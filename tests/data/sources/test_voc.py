@@ -119,6 +119,8 @@ def test_without_lists_a_hash_decides(data, tmp_path):
 
 def test_folders_may_have_other_names(data, tmp_path):
     path = data()
+    for file in (tmp_path / "Annotations").iterdir():
+        file.rename(file.with_suffix(".XML"))
     (tmp_path / "JPEGImages").rename(tmp_path / "images")
     (tmp_path / "Annotations").rename(tmp_path / "notes")
     splits = voc(path, (60, 80), images="images", annotations="notes", test_fraction=0.0)

@@ -98,7 +98,7 @@ def test_a_turned_picture_is_turned(data, tmp_path, picture):
 BAD = {
     "outside": ("0 .5 .5 .1 .1\n0 .9 .5 .5 .2", "line 2", "outside its image"),
     "no area": ("\n0 .5 .5 0 .2", "line 2", "no area"),
-    "negative": ("0 .5 .5 -.1 .2", "line 1", "no area"),
+    "negative": ("0 .5 .5 -.1 .2", "line 1", "ends before it begins"),
     "nan": ("0 .5 nan .1 .2", "line 1", "not finite"),
     "pixels": ("0 20 15 5 5", "line 1", "outside", "shares of its sides"),
     "text": ("0 .5 x .1 .2", "line 1", "'x', not a number"),
@@ -240,6 +240,28 @@ def test_data_that_is_not_split(tmp_path, picture, folders):
     assert {*usual} == {"train", "test"} and sum(map(len, usual.values())) == 12
     halves = yolo(str(tmp_path), (30, 40), validation_fraction=0.5, test_fraction=0.0)
     assert {*halves} == {"train", "validation"}
+
+
+def test_splits_as_cvat_names_them(tmp_path, picture):
+    for role, number in (("train", 3), ("Validation", 2)):
+        for i in range(number):
+            picture(tmp_path / f"obj_{role}_data" / f"{role}{i}.jpg", seed=i)
+            label = tmp_path / f"obj_{role}_data" / f"{role}{i}.txt"
+            label.write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "obj.names").write_text("cat\n")
+    splits = yolo(str(tmp_path), (30, 40))
+    assert {role: len(table) for role, table in splits.items()} == {"train": 3, "validation": 2}
+
+
+def test_folders_and_suffixes_may_be_capital(tmp_path, picture):
+    for i in range(3):
+        picture(tmp_path / "Images" / f"{i}.JPG", seed=i)
+        label = tmp_path / "Labels" / f"{i}.TXT"
+        label.parent.mkdir(exist_ok=True)
+        label.write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "Labels" / "classes.txt").write_text("cat\n")
+    table = yolo(str(tmp_path), (30, 40), test_fraction=0.0)["train"]
+    assert table.columns["labels"].tolist() == [[0]] * 3
 
 
 def test_a_fraction_beside_a_split_is_refused(data, refuses):
