@@ -72,8 +72,9 @@ def csv_boxes(
     columns are those of TensorFlow's tools and Roboflow (`filename`, `xmin`, `ymin`, `xmax`,
     `ymax`, `class`), `x1`, `y1`, `x2`, `y2`, or `x`, `y`, `width`, `height`, or `bbox` with
     "[x, y, width, height]"; without a first line of names path, x1, y1, x2, y2, class. Without a
-    column of classes all are of one. With corners or `bbox`, `width` and `height` are the image's.
-    A row whose box is empty is an image without objects.
+    column of classes, by a name such as class, label or class_id, all are of one. With corners or
+    `bbox`, `width` and `height` are the image's. A row whose box is empty is an image without
+    objects.
 
     Args:
       path: the folder of the images and the tables.

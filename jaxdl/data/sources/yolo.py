@@ -47,8 +47,9 @@ def yolo(
     """Images with boxes in the format of Darknet and its successors.
 
     The folder has images/train and labels/train, or train/images and train/labels; likewise for val
-    and test. If it is not split, it has images and labels, or all files side by side; then a hash
-    of its path decides the split of an image, so it stays there when others are added.
+    and test; or obj_train_data with images and labels side by side, likewise for valid and test, as
+    CVAT writes it. If it is not split, it has images and labels, or all files side by side; then a
+    hash of its path decides the split of an image, so it stays there when others are added.
 
     To photo.jpg belongs photo.txt with a line for each object: class, centre (x, y), width and
     height, as fractions of the image's sides; or class and the corners of a polygon, of which the
