@@ -176,7 +176,7 @@ def _read_archive(file: BinaryIO, size: int) -> tuple[Any, ReadStorage]:
     members = _members(archive, size)
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        if all(name.endswith(".npy") for name in members):
+        if members and all(name.endswith(".npy") for name in members):
             raise Refused("is an archive of NumPy's", "dict(numpy.load(file))", "numpy")
         raise Refused("a zip file, but not of torch.save (no data.pkl)")
     root = pickles[0].removesuffix("data.pkl")

@@ -233,13 +233,15 @@ def _text(value: Any) -> Any:
 def _usual_folders(root: Path) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
     for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        inner = [p for p in folder.glob("*") if p.is_dir()] if folder.name in FOLDERS else []
-        called = {place: place.name for place in inner}
-        called |= {folder / name: folder.name for name in FOLDERS}
+        inner = [place for place in sorted(folder.iterdir()) if place.is_dir()]
         if darknet := DARKNET.fullmatch(folder.name):
             called = {folder: darknet[1]}
+        elif folder.name in FOLDERS:
+            called = {place: place.name for place in inner}
+        else:
+            called = {place: folder.name for place in inner if place.name in FOLDERS}
         for place, name in called.items():
-            if place.is_dir() and (role := ROLES.get(name.lower())):
+            if role := ROLES.get(name.lower()):
                 folders.setdefault(role, []).append(str(place.relative_to(root)))
     for role, names in folders.items():
         if len(names) > 1:
@@ -263,7 +265,7 @@ def _unsplit(root: Path) -> str:
 
 def class_list(root: Path) -> Path:
     """The file with the names of the classes; LabelImg puts it next to the labels."""
-    inner = [f"{folder}/classes.txt" for folder in FOLDERS.values()]
+    inner = [f"{folder}/classes.txt" for pair in FOLDERS.items() for folder in pair]
     files = [root / name for name in ("classes.txt", *inner, "obj.names")]
     return next((file for file in files if file.is_file()), files[0])
 
@@ -323,9 +325,11 @@ def _labels(image: Path) -> Path:
 
 
 def _labels_of(images: EncodedFiles, i: int) -> Path:
-    """The text file of an image, which need not exist."""
-    name = str(_labels(Path(images.paths[i])))
-    return images.root / (user_files.spelt(images.root, name) or name)
+    """The text file of an image, perhaps next to it, which need not exist."""
+    image = Path(images.paths[i])
+    names = str(_labels(image)), str(image.with_suffix(".txt"))
+    found = next(filter(None, (user_files.spelt(images.root, name) for name in names)), names[0])
+    return images.root / found
 
 
 def _objects(images: EncodedFiles, role: str, keypoints: bool) -> list[Objects]:

@@ -228,7 +228,7 @@ def test_what_systems_leave_behind_is_not_data(data, tmp_path):
     assert len(yolo(path, (30, 40))["train"]) == 2
 
 
-@pytest.mark.parametrize("folders", [("images", "labels"), ("", "")])
+@pytest.mark.parametrize("folders", [("images", "labels"), ("", ""), ("Images", "Images")])
 def test_data_that_is_not_split(tmp_path, picture, folders):
     for i in range(12):
         picture(tmp_path / folders[0] / f"{i}.jpg", seed=i)
