@@ -161,16 +161,7 @@ def build_experiment(
     transforms = Transforms.of(shared)
 
     # ---- The data, and what depends on it
-    splits = load_splits(settings.data)
-    if "classes" not in settings.task:
-        splits = with_class_names(splits, task.label)
-        task = build_task(settings.task, len(splits["train"].classes) or MANY_CLASSES)
-    elif not shared.twin:  # a twin need not have the classes of its original
-        require_classes(splits["train"], settings.task["classes"], "config.task.classes")
-    for table in splits.values():
-        task.check(table)
-    if training.carry and task.continues:
-        splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
+    splits, task = _splits_and_task(settings, shared, task)
     if transforms.needs_epochs:
         splits = {**splits, "train": splits["train"].with_rows()}
     train = splits["train"]
@@ -207,6 +198,23 @@ def build_experiment(
         logging=trackers,
         callbacks=callbacks,
     )
+
+
+def _splits_and_task(
+    settings: Settings, shared: Data, task: Task
+) -> tuple[Mapping[str, Table], Task]:
+    """The data, as the task learns it, and the task with the classes of the data."""
+    splits = load_splits(settings.data)
+    if "classes" not in settings.task:
+        splits = with_class_names(splits, task.label)
+        task = build_task(settings.task, len(splits["train"].classes) or MANY_CLASSES)
+    elif not shared.twin:  # a twin need not have the classes of its original
+        require_classes(splits["train"], settings.task["classes"], "config.task.classes")
+    for table in splits.values():
+        task.check(table)
+    if settings.training.carry and task.continues:
+        splits = {name: with_begins(t, task.continues) for name, t in splits.items()}
+    return splits, task
 
 
 def build_task(node: Node, classes: int) -> Task:
