@@ -270,7 +270,7 @@ class Run:
         """Refuse a directory that holds something else than a run; only the process that leads."""
         if self.out != self.folder:
             return
-        others = entries(self.folder) if self.folder.exists() else []
+        others = entries(self.folder) if self.folder.is_dir() else []
         if others and not (self.folder / "config.json").exists():
             raise UserError(
                 f"--workdir {self.folder}: holds {others[0]!r} but no config.json, so it is "

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         if options.distributed is not None:
             team = options.distributed, options.processes, options.process, options.timeout
             stack.enter_context(processes.joined(*team))
-        result, before = train_workdir(
+        result = train_workdir(
             options.workdir,
             options.config,
             overrides,
@@ -78,8 +78,6 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
             profile=options.profile,
         )
         if processes.leads():
-            if before:
-                say(f"{options.workdir}: has already finished; this is its result")
             metrics, sentences = conclusion(result)
             for name, value in metrics.items():
                 say(f"{name:24} {value}")

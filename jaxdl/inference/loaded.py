@@ -24,7 +24,6 @@ from jaxdl.inference.restored import RestoredRun
 from jaxdl.inference.text_generator import TextGenerator
 from jaxdl.named_code import modules
 from jaxdl.tasks.answer import Answer
-from jaxdl.terminal import say
 from jaxdl.training.callbacks import Callback
 from jaxdl.training.start import train_workdir
 
@@ -68,9 +67,7 @@ def train(
     try:
         if config is None or extend:
             existing_run(workdir)
-        _, before = train_workdir(
-            workdir, config, overrides, trust=trust, extend=extend, callbacks=callbacks
-        )
+        train_workdir(workdir, config, overrides, trust=trust, extend=extend, callbacks=callbacks)
     except SystemExit as stop:
         if stop.code == 128 + signal.SIGINT:  # which in Python ends what is done, not the process
             raise KeyboardInterrupt from None
@@ -79,8 +76,6 @@ def train(
         if fault := refused(error):
             raise UserError(fault) from None
         raise
-    if before:
-        say(f"{workdir}: has already finished; this is its result")
     consented = frozenset() if config is None else modules(Run(workdir).config())
     named = [trust] if isinstance(trust, str) else trust
     return load(workdir, trust={*named, *consented})

@@ -242,7 +242,7 @@ class Trials:
         states, metric = self._optuna.trial.TrialState, self.search.objective.metric
         self._say(f"trial {number + 1} of {self.search.size}: {shown(setting)}")
         try:
-            result, _ = train_config(self.search.with_setting(setting), run)
+            result = train_config(self.search.with_setting(setting), run)
         except Diverged as error:
             # A pruned trial counts as worse than any other; a failed one would be ignored.
             self._say(f"{run.folder} has diverged: {error}")

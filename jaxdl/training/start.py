@@ -34,7 +34,7 @@ def train_workdir(
     extend: Mapping[str, Any] | None = None,
     profile: tuple[int, int] | None = None,
     callbacks: Sequence[Callback] = (),
-) -> tuple[dict[str, Any], bool]:
+) -> dict[str, Any]:
     """Train in a directory, or resume what it holds; see `train_config`.
 
     Args:
@@ -61,7 +61,7 @@ def train_config(
     extend: Mapping[str, Any] | None = None,
     profile: tuple[int, int] | None = None,
     callbacks: Sequence[Callback] = (),
-) -> tuple[dict[str, Any], bool]:
+) -> dict[str, Any]:
     """Train a config in a directory, from its newest checkpoint if there is one.
 
     Args:
@@ -73,7 +73,8 @@ def train_config(
       callbacks: called during training, in addition to those of the config.
 
     Returns:
-      The result, and whether the run had already finished.
+      The result, as written to result.json; of a run that has finished, which is told, the one
+      that it has.
 
     Raises:
       UserError: the directory holds another config, or the config or data is not valid.
@@ -93,7 +94,9 @@ def train_config(
             )
         if undrawn(config.get("figures", ()), run.figures):
             Secondary("figures")(_draw_again, config, run, result)
-        return result, True
+        if leads():
+            say(f"{run.folder}: has already finished; this is its result")
+        return result
     resumed = bool(Checkpoints(run.checkpoints).steps())
     experiment = build_experiment(config, resumed=resumed)
     if grows:
@@ -107,7 +110,7 @@ def train_config(
         run.reopen()
     run.claim(experiment.config)
     window = Profile(*profile, run.out) if profile else None
-    return train_experiment(experiment, run, callbacks=callbacks, profile=window), False
+    return train_experiment(experiment, run, callbacks=callbacks, profile=window)
 
 
 def _draw_again(config: Mapping[str, Any], run: Run, result: Mapping[str, Any]) -> None:

@@ -257,13 +257,14 @@ def test_pace_aims_at_the_same_time_whatever_a_step_takes(monkeypatch):
         assert pace.steps == pytest.approx(expected, abs=1)
 
 
-def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_path):
+def test_a_run_that_is_extended_ends_as_one_that_was_as_long_from_the_start(tmp_path, capsys):
     long = train_experiment(*started(tmp_path / "long", changed(steps=60)))
     run = Run(tmp_path / "run")
     train_config(CONFIG, run)
     for length in (60, 60):  # the second is the same command again
-        result, before = train_config(run.config(), run, extend={"steps": length})
-    assert before and result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
+        result = train_config(run.config(), run, extend={"steps": length})
+    assert f"{run.folder}: has already finished; this is its result" in capsys.readouterr().out
+    assert result["step"] == 60 and result["params_sha256"] == long["params_sha256"]
     assert losses(run) == losses(Run(tmp_path / "long"))
     assert json.loads((tmp_path / "run" / "result-40.json").read_text())["step"] == 40
     with pytest.raises(UserError, match="--extend: the run already has 60 steps, and 50 are not"):

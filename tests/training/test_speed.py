@@ -64,9 +64,9 @@ def test_rates_are_those_since_the_last_evaluation():
 
 
 def test_steps_are_traced_and_training_is_the_same(tmp_path, refuses):
-    plain, _ = train_config(CONFIG, Run(tmp_path / "plain"))
+    plain = train_config(CONFIG, Run(tmp_path / "plain"))
     run = Run(tmp_path / "run")
-    result, _ = train_config(CONFIG, run, profile=(3, 2))
+    result = train_config(CONFIG, run, profile=(3, 2))
     assert result["params_sha256"] == plain["params_sha256"]
     (trace,) = run.folder.glob("plugins/profile/*/*.xplane.pb")
     assert trace.stat().st_size > 1000
