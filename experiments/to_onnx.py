@@ -24,9 +24,9 @@ from arguments import count, in_one_line
 from jaxdl import kernels
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.checkpointing.weight_names import flat
-from jaxdl.cli.options import check_creatable, existing_run
+from jaxdl.cli.options import check_creatable
 from jaxdl.errors import UserError, first_line
-from jaxdl.files import make_parent, replace_bytes
+from jaxdl.files import existing_run, make_parent, replace_bytes
 from jaxdl.inference.export import make_program
 from jaxdl.inference.inputs import columns_read
 from jaxdl.inference.restored import RestoredRun

@@ -269,6 +269,14 @@ def test_the_workdir_of_another_config_is_refused(run, config, tmp_path):
     assert (workdir / "result.json").read_bytes() == before
 
 
+def test_a_tilde_that_the_shell_leaves_is_the_home_folder(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "a.txt").write_text("once upon a time\n" * 30)
+    status, _, err = run("init", tmp_path / "a.txt", "--output=~/mine.py")
+    assert status == 0, err
+    assert (tmp_path / "home" / "mine.py").exists()
+
+
 def test_a_directory_of_other_things_is_refused(run, config, tmp_path):
     (tmp_path / "thesis.tex").touch()
     status, _, err = run("train", "--config", config, "--workdir", tmp_path)

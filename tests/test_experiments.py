@@ -99,6 +99,12 @@ def test_pedestrians(root, tmp_path):
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
+def test_scripts_can_be_imported(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "experiments")
+    for script in (root / "experiments").glob("*.py"):
+        runpy.run_path(str(script), run_name="imported")
+
+
 def test_lecture(root, tmp_path):
     folder = tmp_path / "a walk"
     quick = ("lecture.py", "--workdir", folder, "--quick", "--only")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.options import PICTURES, Subcommands, add_force, check_creatable
+from jaxdl.cli.options import PICTURES, Subcommands, add_force, check_creatable, home_path
 from jaxdl.terminal import say
 
 
@@ -13,7 +13,9 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("compare", help="compare the configs, results and curves of runs")
     command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a sweep")
-    command.add_argument("--figure", metavar="FILE", help="draw their curves (.png, .svg, .pdf)")
+    command.add_argument(
+        "--figure", type=home_path, metavar="FILE", help="draw their curves (.png, .svg, .pdf)"
+    )
     command.add_argument(
         "--metric", metavar="NAME", help="the metric to draw, such as test/accuracy"
     )

@@ -15,6 +15,7 @@ from jaxdl.cli.options import (
     add_finished_run,
     add_force,
     check_creatable,
+    home_path,
     require_split,
 )
 from jaxdl.errors import UserError, printable
@@ -61,7 +62,9 @@ def add(commands: Subcommands) -> None:
         metavar="NAME",
         help="the class to draw maps for (the predicted one)",
     )
-    command.add_argument("--figure", metavar="FILE", help="the image file to draw to")
+    command.add_argument(
+        "--figure", type=home_path, metavar="FILE", help="the image file to draw to"
+    )
     add_force(command)
     command.set_defaults(command=run, overrides_run=True)
 

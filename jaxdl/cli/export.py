@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_finished_run, add_force, check_writable
+from jaxdl.cli.options import Subcommands, add_finished_run, add_force, check_writable, home_path
 from jaxdl.errors import UserError
 from jaxdl.files import existing_run
 from jaxdl.terminal import say
@@ -15,7 +15,9 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("export", help="write the trained network for use without jaxdl")
     add_finished_run(command)
-    command.add_argument("--output", required=True, metavar="FOLDER", help="the folder to write to")
+    command.add_argument(
+        "--output", type=home_path, required=True, metavar="FOLDER", help="the folder to write to"
+    )
     add_force(command)
     command.add_argument("--batch", type=int, metavar="N", help="examples per call (any number)")
     command.add_argument(

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_force, check_creatable
+from jaxdl.cli.options import Subcommands, add_force, check_creatable, home_path
 from jaxdl.terminal import say
 
 
@@ -23,7 +23,11 @@ def add(commands: Subcommands) -> None:
     )
     command.add_argument("data", metavar="DATA", help="a folder, or a file")
     command.add_argument(
-        "--output", default="my_config.py", metavar="FILE", help="the config (my_config.py)"
+        "--output",
+        type=home_path,
+        default="my_config.py",
+        metavar="FILE",
+        help="the config (my_config.py)",
     )
     command.add_argument("--target", metavar="COLUMN", help="of a table, the column to predict")
     command.add_argument(

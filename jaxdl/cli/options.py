@@ -110,6 +110,11 @@ def build(config: dict[str, Any], *, resumed: bool = False) -> Experiment:
     return build_experiment(config, resumed=resumed)
 
 
+def home_path(text: str) -> str:
+    """The path of an option, whose ~ a shell leaves as it is after `=`."""
+    return os.path.expanduser(text)
+
+
 def check_writable(folder: Path, option: str = "--workdir") -> None:
     """Refuse a directory that cannot be written or created, without creating it."""
     local(folder)

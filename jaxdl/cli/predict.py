@@ -15,6 +15,7 @@ from jaxdl.cli.options import (
     add_force,
     check_creatable,
     check_writable,
+    home_path,
 )
 from jaxdl.errors import UserError, printable
 from jaxdl.files import existing_run
@@ -56,11 +57,15 @@ def add(commands: Subcommands) -> None:
     kind.add_argument("--csv", action="store_true", help="print CSV, one line per answer")
     command.add_argument(
         "--output",
+        type=home_path,
         metavar="PLACE",
         help="write the answers to a .json or .csv file, or one picture per image to a folder",
     )
     command.add_argument(
-        "--figure", metavar="FILE", help="draw all images in one figure, with their class or boxes"
+        "--figure",
+        type=home_path,
+        metavar="FILE",
+        help="draw all images in one figure, with their class or boxes",
     )
     add_force(command)
     command.set_defaults(command=run)

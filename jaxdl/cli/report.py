@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jaxdl.cli.options import Subcommands, add_force, check_creatable
+from jaxdl.cli.options import Subcommands, add_force, check_creatable, home_path
 from jaxdl.errors import some
 from jaxdl.terminal import say
 
@@ -14,7 +14,9 @@ def add(commands: Subcommands) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("report", help="write an HTML page about runs or a sweep")
     command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a sweep")
-    command.add_argument("--output", required=True, metavar="FILE", help="the page (.html)")
+    command.add_argument(
+        "--output", type=home_path, required=True, metavar="FILE", help="the page (.html)"
+    )
     command.add_argument("--title", metavar="TEXT", help="the page's heading (the runs' names)")
     command.add_argument(
         "--metric", metavar="NAME", help="the metric to draw, such as test/accuracy"

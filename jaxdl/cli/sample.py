@@ -6,12 +6,7 @@ import argparse
 from pathlib import Path
 
 from jaxdl.caches import keep_programs
-from jaxdl.cli.options import (
-    Subcommands,
-    add_finished_run,
-    add_force,
-    check_creatable,
-)
+from jaxdl.cli.options import Subcommands, add_finished_run, add_force, check_creatable, home_path
 from jaxdl.errors import UserError
 from jaxdl.files import existing_run
 from jaxdl.terminal import say, stream
@@ -40,7 +35,10 @@ def add(commands: Subcommands) -> None:
     command.add_argument("--seed", type=int, default=0, help="random seed of the sampling (0)")
     command.add_argument("--count", type=int, default=1, help="how many texts to generate (1)")
     command.add_argument(
-        "--output", metavar="FILE", help="also write the result to a file; for music, a .mid file"
+        "--output",
+        type=home_path,
+        metavar="FILE",
+        help="also write the result to a file; for music, a .mid file",
     )
     add_force(command)
     command.set_defaults(command=run)

@@ -165,8 +165,8 @@ def spelt(root: Path, name: str, exists: Callable[[Path], bool] = os.path.isfile
         if ".." in form.split("/"):  # it might lead out of the folder
             continue
         stem, suffix = os.path.splitext(form)
-        for name in dict.fromkeys((form, stem + suffix.lower(), stem + suffix.upper())):
-            for spelling in (name, same_name(name), unicodedata.normalize("NFD", name)):
+        for cased in dict.fromkeys((form, stem + suffix.lower(), stem + suffix.upper())):
+            for spelling in (cased, same_name(cased), unicodedata.normalize("NFD", cased)):
                 if exists(root / spelling):
                     return spelling
     return None

@@ -3,8 +3,7 @@
 The compilers of both run without a device. `target` names the targets; `compiled` compiles a
 config's step and evaluation for them, and `jaxdl.hlo` counts operations and bytes in the result;
 `cache` keeps the counts; and `report` says what they mean, by the peaks that makers publish
-(`jaxdl.chips`). It may use all rooms but `cli` and
-`reports`.
+(`jaxdl.chips`). It may use all rooms but `cli` and `reports`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class FirstConfig:
 
 
 def first_config(data: Recognized) -> FirstConfig:
-    """A config that trains on data as `jaxdl.data.recognize` finds it.
+    """A config that trains on data as `jaxdl.data.recognition` finds it.
 
     Raises:
       UserError: the data is not what its task learns from.
@@ -172,25 +173,26 @@ def _table(data: Recognized) -> FirstConfig:
 def _one_scale(data: Recognized) -> dict[str, Any]:
     """The transform that brings the columns of an array to one scale; a table's source can itself.
 
-    Of many columns, or columns in like units, such as pixels, by their common mean and deviation.
+    Of many columns, or columns alike, such as pixels, by their common mean and deviation.
     """
     if "standardize" in data.settings:
         return {}
     x = np.asarray(data.splits["train"].columns["features"], np.float64)
     deviations = x.std(0)
     known = deviations[deviations > 0]
-    if not known.size or known.max() < _UNLIKE * known.min() or len(deviations) > _LISTED:
-        mean, std = _digits(x.mean()), _digits(x.std()) or 1.0
+    numbers: dict[str, Any]
+    if len(deviations) > _LISTED or not known.size or x.std() < _UNLIKE * known.min():
+        numbers = _shortened(x.mean(), x.std())
     else:
-        mean, std = _digits(x.mean(0)), tuple(each or 1.0 for each in _digits(deviations))
-    return {
-        "transforms": ({"name": "standardize", "column": "features", "mean": mean, "std": std},)
-    }
+        each = [_shortened(*pair) for pair in zip(x.mean(0), deviations, strict=True)]
+        numbers = {name: tuple(pair[name] for pair in each) for name in ("mean", "std")}
+    return {"transforms": ({"name": "standardize", "column": "features", **numbers},)}
 
 
-def _digits(values: Any) -> Any:
-    """A number, or several in a tuple, in four digits."""
-    return tuple(map(_digits, values)) if np.ndim(values) else float(f"{values:.4g}")
+def _shortened(mean: float, std: float) -> dict[str, float]:
+    """A mean and a deviation, or 1 if that is 0, to a hundredth of the deviation."""
+    std = float(f"{std:.3g}") or 1.0
+    return {"mean": round(float(mean), 2 - math.floor(math.log10(std))), "std": std}
 
 
 def _regression(data: Recognized) -> FirstConfig:

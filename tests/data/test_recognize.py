@@ -166,6 +166,10 @@ def test_annotations_of_tools_in_their_own_formats_are_told(tmp_path, refuses):
     for i in range(4):
         draw(tmp_path / f"{i}.png")
     shape = '{"shapes": [{"label": "cat", "points": [[1, 2], [3, 4]]}], "imagePath": "0.png"}'
+    (tmp_path / "labels.csv").write_text("file,kind\n0,a\n1,b\n2,a\n3,b\n")
+    (tmp_path / "0.json").write_text(shape)
+    assert recognize(str(tmp_path)).source == "images"  # which can be read all the same
+    (tmp_path / "labels.csv").unlink()
     formats = {
         "0.json": (shape, "labelme"),
         "via.json": ('{"_via_img_metadata": {}}', "VIA"),
@@ -337,6 +341,14 @@ def test_quoted_decimal_commas_between_commas(table, refuses):
     thousands = [f'"{i + 1},250","{i % 3}","{2 * i + 1},750"' for i in range(20)]
     with refuses("column 'price' looks like numbers"):
         recognize(table("a,b,price", *thousands))
+    named = [f'"Smith, J{i}",{i % 3},"{2 * i + 1},100"' for i in range(20)]
+    with refuses("column 'price' looks like numbers"):
+        recognize(table("name,b,price", *named))
+
+
+def test_a_class_may_be_called_as_a_gap_is(table):
+    rows = [f"{i * i % 7},{'+' if i % 2 else '--'}" for i in range(30)]
+    assert recognize(table("a,charge", *rows)).splits["train"].classes == ("+", "--")
 
 
 def test_flags_of_one_class_do_not_predict_one_another(table, refuses):

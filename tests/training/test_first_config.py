@@ -140,8 +140,13 @@ def test_arrays_by_keras_names(init, tmp_path):
 
 def test_features_in_arrays_are_brought_to_one_scale(init, tmp_path):
     x = RNG.normal(size=(80, 3)).astype(np.float32)
-    for scales, several in (([1, 1e4, 1e6], True), ([100, 100, 100], False)):
-        np.savez(tmp_path / "a.npz", X=x * scales, y=np.arange(80) % 2)
+    far = np.array([123456.7, 8, 47])
+    for scales, places, several in (
+        (np.array([1, 1e4, 1e6]), 0, True),
+        (100, 0, False),
+        (1, far, True),
+    ):
+        np.savez(tmp_path / "a.npz", X=x * scales + places, y=np.arange(80) % 2)
         assert init("a.npz", "--force")[0] == 0
         experiment = build_experiment(cfg.read("my_config.py"))
         (node,) = cfg.read("my_config.py")["data"]["transforms"]
@@ -149,6 +154,7 @@ def test_features_in_arrays_are_brought_to_one_scale(init, tmp_path):
         batch = {"features": jax.numpy.asarray(experiment.splits["train"].columns["features"])}
         seen = experiment.transforms.always(batch, jax.random.key(0))["features"]
         np.testing.assert_allclose(np.std(seen, 0), 1, rtol=0.2)
+        np.testing.assert_allclose(np.mean(seen, 0), 0, atol=0.2)
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,14 @@ def converted(file: Image.Image, channels: int, upright: bool) -> Image.Image:
 
     image = file
     deep = any(map(_is_deep, getattr(image, "tile", ())))
+    stream = getattr(image, "fp", None)
     image.load()  # this rotates a TIFF, and only then is its orientation right
     note = orientation(image)
     if image.mode.startswith(("I", "F")):
         image = _shallow(image)
     elif deep:  # Pillow has taken the upper 8 bits
-        _require_light(max(high for _, high in _extrema(image)), is_black=False)
+        high = max(high for _, high in _extrema(image))
+        _require_light(high, is_black=high == 0 and _is_black(stream))
     if upright and (turn := _TURNS.get(note)):
         image = image.transpose(Image.Transpose[turn])
     if image.mode in _TRANSPARENT or "transparency" in image.info:
@@ -100,6 +102,15 @@ def _require_light(high: float, is_black: bool) -> None:
         raise ValueError(_DARK)
     if high < 64 and not is_black:
         tell("dim", _DIM)
+
+
+def _is_black(stream: Any) -> bool:
+    """Whether all 16 bits of the colors in a file are 0, of which Pillow shows the upper 8."""
+    import cv2
+
+    stream.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels is not None and not pixels[..., :3].any()
 
 
 def _shallow(image: Image.Image) -> Image.Image:

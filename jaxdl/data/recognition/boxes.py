@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _has_labels(place: Path) -> bool:
 def _voc_folders(place: Path) -> dict[str, Any] | None:
     """Where Pascal VOC's annotations and images are, if not as usual; None if there are none."""
     notes = user_files.below(place, (".xml",))
-    if not notes or b"<annotation" not in user_files.content(notes[0])[:1_000]:
+    if not notes or not re.search(rb"<annotation[\s>]", user_files.content(notes[0])[:1_000]):
         return None
     parts = notes[0].relative_to(place).parts
     folder, settings = parts[0] if len(parts) > 1 else ".", dict[str, Any]()

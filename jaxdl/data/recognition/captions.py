@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl.data import user_files
-from jaxdl.data.recognition.recognized import FEW, Recognized, counted
+from jaxdl.data.recognition.recognized import FEW, Recognized, counted, named
 from jaxdl.data.sources.captions import captions, captions_in
 from jaxdl.errors import printable
 
@@ -27,10 +27,10 @@ def recognize_captions(path: str, place: Path, pictures: Sequence[Path]) -> Reco
     """
     if (found := captions_in(place)) is None:
         return None
-    file, named = found
+    file, first = found
     parents = {part for picture in pictures for part in picture.relative_to(place).parents}
     folders = [file.parent, *(place / part for part in sorted(parents))]
-    folder = next((each for each in folders if user_files.spelt(each, named)), pictures[0].parent)
+    folder = next((each for each in folders if user_files.spelt(each, first)), pictures[0].parent)
 
     def below(inner: Path) -> str:
         return str(Path(path, inner.relative_to(place)))
@@ -40,8 +40,11 @@ def recognize_captions(path: str, place: Path, pictures: Sequence[Path]) -> Reco
         settings |= {"validation_fraction": 0.0, "test_fraction": 0.0}
     splits = captions(**settings)
     example = printable(str(splits["train"].columns["caption"][0]), 60)
-    notes = (
+    notes: tuple[str, ...] = (
         f"captions: {counted(splits)}, such as {example!r}",
         f"reads them in {printable(file.name)}, and the images in {printable(below(folder))}",
     )
+    others = [each.name for each in place.glob("annotations/*captions*.json") if each != file]
+    if others:
+        notes += (f"does not read {named(sorted(others))}",)
     return Recognized("captions", settings, splits, notes)

@@ -16,7 +16,14 @@ from jaxdl.data.images import pixels
 from jaxdl.data.images.crops import Crop
 from jaxdl.data.images.frame import Size
 from jaxdl.data.recognition.recognized import Recognized, counted, each_class, named
-from jaxdl.data.recognition.table import are_one_class, flags_among, has, likeliest, role_of
+from jaxdl.data.recognition.table import (
+    USUAL_TARGETS,
+    are_one_class,
+    flags_among,
+    has,
+    likeliest,
+    role_of,
+)
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.image_folders import OF_MASK, images
 from jaxdl.data.sources.label_names import NUMBERED
@@ -156,7 +163,7 @@ def _columns(find: ImageFinder, sheet: Sheet) -> tuple[str, ...]:
             f"{sheet.path}: no column of classes among {named(sheet.header)}; --target names it"
         )
     flags = flags_among(sheet, others)
-    if len(flags) == 1 or label not in flags:
+    if len(flags) == 1 or label not in flags or label.lower() in USUAL_TARGETS:
         return (label,)
     if are_one_class(sheet, flags):
         return tuple(flags)

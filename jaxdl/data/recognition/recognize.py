@@ -76,8 +76,6 @@ def _recognize(path: str, target: str | None, kind: Kind | None) -> Recognized:
     labelled = place.is_dir() and user_files.below(place, TABLES, deep=False)
     if kind or (target and not labelled):
         raise UserError(f"{path}: is not a table; leave --target and --kind out")
-    if place.is_dir():
-        refuse_tools(path, place)
     if (found := recognize_boxes(path, place)) is not None:
         return found
     return _in_folder(path, place, target) if place.is_dir() else _in_file(path, place)
@@ -111,9 +109,15 @@ def _in_folder(path: str, place: Path, target: str | None) -> Recognized:
         return recognize_text_folders(path)
     if not pictures and not texts and (unread := user_files.below(place)):
         raise UserError(f"{path}: {why_unread(path, place, unread)}")
-    if len(pictures) >= len(texts):
+    if len(pictures) < len(texts):
+        return recognize_text(path)
+    refuse_tools(path, place, ".csv")
+    try:
         return recognize_images(path, place, pictures, texts, target)
-    return recognize_text(path)
+    except UserError:
+        for suffix in (".json", ".xml"):
+            refuse_tools(path, place, suffix)
+        raise
 
 
 def _in_file(path: str, place: Path) -> Recognized:

@@ -20,7 +20,7 @@ _ROLES = {"class": "label", "number": "target"}
 _CLASSES = 20  # whole numbers in a column of which so many differ are classes
 _CLASS_NAMES = ("label", "class")  # of a column whose whole numbers are classes
 _SENTENCE, _PROSE = 4, 7  # words on average: more than a name, and than a date or an address
-_USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
+USUAL_TARGETS = ("target", "label", "class", "y")  # the likeliest first
 _NUMBERED = ("id", "index", "idx")  # names of columns that only number the rows
 _GROUPED = re.compile(  # names of columns whose rows of equal values are not independent
     r"(?:.*[ _-])?(patient|subject|participant|person|user|customer|client|household|family|"
@@ -146,16 +146,20 @@ def _sheet(path: str) -> tuple[Sheet, dict[str, Any]]:
 def _has_decimal_commas(sheet: Sheet) -> bool:
     """Whether some column has numbers such as 1,5, and none has any such as 1.5.
 
-    Where commas divide the cells, the others stand in quotes, and some must not divide thousands.
+    Where commas divide the cells, such numbers stand in quotes, and those of no column may all have
+    commas between thousands.
     """
     columns = [[cell for cell in sheet.cells(name) if cell] for name in sheet.header]
-    divided = [cell for cells in columns for cell in cells if "," in cell]
-    if sheet.delimiter == "," and all(map(_COMMAS_IN_THOUSANDS.fullmatch, divided)):
-        return False
+    with_commas = [[cell for cell in cells if "," in cell] for cells in columns]
     commas = [
-        all(map(_WITH_COMMA.fullmatch, cells)) and any("," in cell for cell in cells)
-        for cells in columns
+        bool(some) and all(map(_WITH_COMMA.fullmatch, cells))
+        for cells, some in zip(columns, with_commas, strict=True)
     ]
+    if sheet.delimiter == "," and any(
+        comma and all(map(_COMMAS_IN_THOUSANDS.fullmatch, some))
+        for comma, some in zip(commas, with_commas, strict=True)
+    ):
+        return False
     points = [any("." in c for c in cells) and all(map(is_number, cells)) for cells in columns]
     thousands = [all(map(_WITH_THOUSANDS.fullmatch, cells)) for cells in columns]
     return any(commas) and not any(p and not t for p, t in zip(points, thousands, strict=True))
@@ -205,7 +209,7 @@ def _guessed(sheet: Sheet, texts: list[str], others: Sequence[Sheet]) -> tuple[s
 def likeliest(sheet: Sheet, names: Sequence[str], texts: list[str]) -> str | None:
     """Of columns the one to predict: one with a usual name, or else the last that is not text."""
     lower = {name.lower(): name for name in reversed(names)}
-    usual = [lower[name] for name in _USUAL_TARGETS if name in lower]
+    usual = [lower[name] for name in USUAL_TARGETS if name in lower]
     others = [n for n in names if n not in texts and not _only_numbers(n)]
     others = [n for n in others if not sheet.is_id(n) and not isinstance(sheet.cells(n)[0], Unread)]
     return next(iter([*usual, *others[::-1]]), None)
@@ -250,6 +254,8 @@ def _only_numbers(name: str) -> bool:
 def role_of(sheet: Sheet, name: str) -> str:
     """Whether a column is a `label`, names or a few whole numbers, or a `target`, a number."""
     cells = [cell for cell in sheet.plain(name) if cell.lower() not in MISSING]
+    if not (cells and all(map(is_number, cells))):  # of names one may be -- or none
+        cells = [cell for cell in sheet.plain(name) if cell]
     different = len({*cells})
     where = f"{sheet.path}: column {name!r}"
     if different < 2:

@@ -49,7 +49,7 @@ _TOOLS = {
     ("_via_img_metadata",): "VIA",
     ('"region_attributes"',): "VIA",
     ("region_shape_attributes",): "VIA",
-    ('"annotations"', '"coordinates"'): "CreateML",
+    ('"image"', '"annotations"', '"coordinates"', '"label"'): "CreateML",
     ('"original_width"', '"from_name"'): "Label Studio",
     ('"classTitle"',): "Supervisely",
     ("<annotations>", "<image "): "CVAT",
@@ -57,19 +57,17 @@ _TOOLS = {
 _HEAD = 100_000  # bytes of annotations, that are looked at
 
 
-def refuse_tools(path: str, place: Path) -> None:
-    """Refuse images with the annotations of a tool in a format of its own."""
-    for suffix in (".json", ".xml", ".csv"):
-        for file in user_files.below(place, (suffix,))[:1]:
-            with user_files.opened(file) as stream:
-                head = stream.read(_HEAD).decode("utf-8", "replace")
-            for marks, tool in _TOOLS.items():
-                if all(mark in head for mark in marks):
-                    raise UserError(
-                        f"{path}: {brief(str(file.relative_to(place)))} has annotations in "
-                        f"{tool}'s own format, which is not read; export them there as COCO, YOLO "
-                        "or Pascal VOC"
-                    )
+def refuse_tools(path: str, place: Path, suffix: str) -> None:
+    """Refuse images if the first file of a suffix has annotations in a format of a tool's own."""
+    for file in user_files.below(place, (suffix,))[:1]:
+        with user_files.opened(file) as stream:
+            head = stream.read(_HEAD).decode("utf-8", "replace")
+        for marks, tool in _TOOLS.items():
+            if all(mark in head for mark in marks):
+                raise UserError(
+                    f"{path}: {brief(str(file.relative_to(place)))} has annotations in {tool}'s "
+                    "own format, which is not read; export them there as COCO, YOLO or Pascal VOC"
+                )
 
 
 def otherwise(file: Path) -> str | None:

@@ -116,8 +116,8 @@ def all_splits(columns: Mapping[str, np.ndarray], where: str) -> dict[str, Table
 def _column_of(kind: str, array: np.ndarray) -> str:
     """What we call inputs or outputs of this shape."""
     if kind == "y":
-        is_number = array.dtype.kind == "f" and math.prod(array.shape[1:]) == 1
-        return "target" if is_number else "label"
+        is_one_hot = array.ndim == 2 and np.isin(array, (0, 1)).all() and (array.sum(1) == 1).all()
+        return "target" if array.dtype.kind == "f" and not is_one_hot else "label"
     images = array.ndim == 4 or (array.ndim == 3 and array.dtype == np.uint8)
     return "image" if images else "features" if array.ndim == 2 else "x"
 

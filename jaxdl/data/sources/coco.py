@@ -191,7 +191,7 @@ def _folder_of(images: list[_Entry], file: Path, root: Path) -> str:
     first = str(images[0].get("file_name")) if images else ""
     folders = (*usual, *sorted(path for path in root.iterdir() if path.is_dir()))
     ends = [first.replace("\\", "/")]
-    while "/" in ends[-1]:  # of a path of another machine, the end that is there
+    while "/" in ends[-1]:  # shorter and shorter ends of a path from another machine
         ends.append(ends[-1].partition("/")[2])
     for end in filter(None, ends):
         for folder in folders:

@@ -45,8 +45,7 @@ _SIDES = (
 _LISTS = ("bbox", "box", "boundingbox")  # of [x, y, width, height]
 _CLASSES = (  # the likeliest first; names before numbers
     *("class", "classname", "label", "labelname", "category", "categoryname", "cls", "classes"),
-    *("species", "type", "tag", "object", "objectname", "name"),
-    *("classid", "labelid", "categoryid"),
+    *("species", "objectclass", "classid", "labelid", "categoryid"),
 )
 _SHAPES = (("height", "width"), ("imageheight", "imagewidth"))
 _ONLY_CLASS = "object"  # where no column tells classes
@@ -195,7 +194,7 @@ class _Columns:
 
     @classmethod
     def of(cls, sheet: Sheet, images: str | None) -> _Columns | None:
-        """Those of a table but that of the images, by their names; None if it has no boxes."""
+        """The columns of boxes by their names, not that of the images; None if there are none."""
         names = [name for name in sheet.header if name != images]
         plain = {re.sub("[^a-z0-9]", "", name.lower()): name for name in names}
 

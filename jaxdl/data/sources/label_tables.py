@@ -13,11 +13,10 @@ from jaxdl.data.splits import NAMES, role_in
 from jaxdl.data.user_files import reading
 from jaxdl.errors import UserError, brief, printable, some
 
+Labels = str | Sequence[str] | None  # the column of the classes, or one for each class
+
 _USUAL = ("label", "class")  # of the column of classes
 _LOOKED_AT = 100  # rows, for the column that names the images
-
-
-Labels = str | Sequence[str] | None  # a column, or one for each class
 
 
 def labelled(root: Path, tables: str | Mapping[str, str], label: Labels) -> dict[str, Labelled]:

@@ -505,9 +505,9 @@ def likely_delimiter(path: str, encoding: str = "utf-8") -> str:
 def below_notes(text: str, delimiter: str) -> tuple[int, str]:
     """How many lines are above the header of a table, and the text from there on.
 
-    Such are Excel's own `sep=;`, and comments: lines that begin with #. A last one with as many
-    cells as the line after it is the header, if no blank follows the #, as columns are called `#`;
-    or without its `# ` if numbers are in that line, as numpy.savetxt writes it.
+    Such are Excel's own `sep=;`, and comments: lines that begin with #. The last comment is the
+    header if it has as many cells as the next line, and either has no blank after # or stands above
+    numbers; numpy.savetxt's `# ` is removed.
 
     Args:
       text: of the file.

@@ -232,8 +232,8 @@ def _text(value: Any) -> Any:
 
 def _usual_folders(root: Path) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
-    for folder in sorted(path for path in root.glob("*") if path.is_dir()):
-        inner = [place for place in sorted(folder.iterdir()) if place.is_dir()]
+    for folder in _folders(root):
+        inner = _folders(folder)
         if darknet := DARKNET.fullmatch(folder.name):
             called = {folder: darknet[1]}
         elif folder.name in FOLDERS:
@@ -251,6 +251,13 @@ def _usual_folders(root: Path) -> dict[str, list[str]]:
     if folders and "train" not in folders:
         raise UserError(f"yolo: {root} has neither images/train nor train/images, nor a data.yaml")
     return {role: folders[role] for role in NAMES if role in folders}
+
+
+def _folders(place: Path) -> list[Path]:
+    """The user's folders in a folder, in the order of their names."""
+    with user_files.reading("yolo", place):
+        entries = sorted(place.iterdir())
+    return [entry for entry in entries if user_files.is_data(entry.name) and entry.is_dir()]
 
 
 def _unsplit(root: Path) -> str:
@@ -325,11 +332,12 @@ def _labels(image: Path) -> Path:
 
 
 def _labels_of(images: EncodedFiles, i: int) -> Path:
-    """The text file of an image, perhaps next to it, which need not exist."""
+    """The text file of an image, which need not exist; without a folder of labels, next to it."""
     image = Path(images.paths[i])
-    names = str(_labels(image)), str(image.with_suffix(".txt"))
-    found = next(filter(None, (user_files.spelt(images.root, name) for name in names)), names[0])
-    return images.root / found
+    labels = _labels(image)
+    if not (images.root / labels.parent).is_dir():
+        labels = image.with_suffix(".txt")
+    return images.root / (user_files.spelt(images.root, str(labels)) or labels)
 
 
 def _objects(images: EncodedFiles, role: str, keypoints: bool) -> list[Objects]:

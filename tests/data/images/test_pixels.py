@@ -152,6 +152,7 @@ def test_16_bits_that_hold_bytes_are_refused_in_color_too():
     for content in (png16(values, 2), ppm):
         with pytest.raises(ValueError, match="almost black"):
             pixels.whole(content, 3)
+    assert not pixels.whole(png16(0 * values, 2), 3).any()
     assert pixels.whole(b"P6\n4 4\n1023\n" + (values * 4).astype(">u2").tobytes(), 3).max() > 200
 
 

@@ -46,7 +46,7 @@ def test_boxes_as_tools_write_them(draw, write, read, lines, classes):
     assert table.columns["labels"].tolist() == [[0]]
 
 
-@pytest.mark.parametrize("name", ["ClassId", "category_id", "label id", "species", "name"])
+@pytest.mark.parametrize("name", ["ClassId", "category_id", "label id", "species"])
 def test_classes_by_other_names(draw, write, read, name):
     draw("a.png", "b.png")
     write("t.csv", f"{name},file,xmin,ymin,xmax,ymax", "dog,a,4,2,14,12", "cat,b,4,2,14,12")

@@ -264,6 +264,17 @@ def test_folders_and_suffixes_may_be_capital(tmp_path, picture):
     assert table.columns["labels"].tolist() == [[0]] * 3
 
 
+def test_texts_beside_images_are_no_labels_where_there_is_a_folder_of_these(tmp_path, picture):
+    for i in range(3):
+        picture(tmp_path / "images" / f"{i}.jpg", seed=i)
+        (tmp_path / "images" / f"{i}.txt").write_text("a cat on a mat")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    table = yolo(str(tmp_path), (30, 40), test_fraction=0.0)["train"]
+    assert table.columns["labels"].tolist() == [[0], [-1], [-1]]
+
+
 def test_a_fraction_beside_a_split_is_refused(data, refuses):
     with refuses("yolo: test_fraction=0.2", "has a test split"):
         yolo(data(), (60, 80), test_fraction=0.2)
