@@ -268,10 +268,18 @@ def test_a_mistake_is_one_line(digit_run, predict, tmp_path, mistake, run, reque
     assert len(err.splitlines()) == 1 and told in err, err
 
 
+def edited(config):
+    """A config that is not the one that was trained."""
+    changed = json.loads(config.read_text())
+    changed["optimizer"]["learning_rate"] = 0.123
+    config.write_text(json.dumps(changed))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda run: shutil.rmtree(run / "checkpoints"), "no checkpoint yet"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "its checkpoint is missing; restore it"),
+        (lambda run: edited(run / "config.json"), "config.json: differs from the config that made"),
         (lambda run: (run / "config.json").unlink(), "holds no run"),
         (lambda run: (run / "data.json").write_text("{"), "data.json: not JSON"),
         (lambda run: (run / "data.json").write_text('{"columns": {}}'), "data.json: damaged"),
@@ -282,6 +290,35 @@ def test_a_damaged_run_is_one_line(digit_run, predict, tmp_path, damage, told):
     damage(run)
     status, _, err = predict(run, digit_run[1])
     assert status == 2 and told in err and len(err.splitlines()) == 1, err
+
+
+def test_files_of_texts_are_read_as_in_training(predict, tmp_path, call):
+    for i in range(12):
+        for kind in ("cat", "dog"):
+            file = tmp_path / "texts" / kind / f"{i}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"a {kind} is a {kind}")
+    config = {
+        "data": {
+            "source": "text_folders",
+            "path": str(tmp_path / "texts"),
+            "tokenize": {"tokens": {"text": "text", "by": "words", "length": 8}},
+        },
+        "model": {"name": "sequence_classifier", "outputs": 2, "hidden": 8, "embedding": 4},
+        "task": {"name": "classification", "input": "tokens"},
+        "optimizer": {"name": "adam", "learning_rate": 0.05},
+        "training": {"batch_size": 8, "steps": 40},
+    }
+    workdir = start(tmp_path, config)
+    status, out, _ = predict(
+        workdir, tmp_path / "texts" / "dog", tmp_path / "texts/cat/1.txt", "--json"
+    )
+    answers = json.loads(out)
+    assert status == 0 and len(answers) == 13
+    found = [answer["answers"][0]["name"] for answer in answers]
+    assert found == ["dog"] * 12 + ["cat"]
+    status, _, err = predict(workdir, tmp_path / "texts" / "cat" / "99.txt")
+    assert status == 2 and "99.txt: no such file" in err
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_workdirs_without_a_run(sample, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda run: shutil.rmtree(run / "checkpoints"), "no checkpoint yet"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "its checkpoint is missing"),
         (lambda run: (run / "data.json").unlink(), "data.json"),
         (lambda run: (run / "data.json").write_text("{"), "data.json"),
         (lambda run: (run / "data.json").write_text("{}"), "data.json: damaged"),

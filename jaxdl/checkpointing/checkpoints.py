@@ -45,6 +45,16 @@ _SAVE_SECONDS, _SAVE_SHARE = 30.0, 1 / 30  # between two saves, and of the time 
 _HALF = re.compile(r"^b?float16(?=\[)")
 
 
+def none_saved(folder: Path) -> UserError:
+    """The error for a run without a checkpoint."""
+    if (folder.parent / "result.json").exists():
+        return UserError(
+            f"{folder}: the run has finished, but its checkpoint is missing; restore it, or train "
+            "in another --workdir"
+        )
+    return UserError(f"{folder}: no checkpoint yet; run `jaxdl train` first")
+
+
 class Checkpoints:
     """The checkpoints of a run.
 
@@ -187,7 +197,7 @@ class Checkpoints:
 
         step = self._sound()
         if step is None:
-            raise UserError(f"{self.folder}: no checkpoint yet; run `jaxdl train` first")
+            raise none_saved(self.folder)
         path, sharding = self.folder / str(step) / "state", SingleDeviceSharding(jax.devices()[0])
         try:
             with ocp.StandardCheckpointer() as checkpointer:

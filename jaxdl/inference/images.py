@@ -115,7 +115,8 @@ def image_files(places: Sequence[str]) -> list[Path]:
     for path in map(local, places):
         inside = below(path, pixels.SUFFIXES, deep=False)
         if path.is_dir() and not inside:
-            raise UserError(f"{path}: a folder without images ({', '.join(pixels.SUFFIXES)})")
+            suffixes = ", ".join(pixels.SUFFIXES)
+            raise UserError(f"{path}: a folder without images right in it ({suffixes})")
         if not path.exists():
             raise UserError(f"{path}: no such file; give images, or folders of them")
         files += inside if path.is_dir() else [path]

@@ -214,7 +214,8 @@ def _typed(name: str, array: np.ndarray, dtype: np.dtype, where: str) -> np.ndar
         if not np.isfinite(array).all():
             raise UserError(f"{where}: {name!r} has numbers that are not finite; correct them")
         return array.astype(dtype)
-    if dtype.kind in "iub" and array.dtype.kind in "iub":
+    kinds = "iub" if dtype.kind == "b" else "iu"  # a mask is not of bytes, 0 to 255
+    if dtype.kind in "iub" and array.dtype.kind in kinds:
         wide = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if wide[0] <= int(array.min(initial=0)) and int(array.max(initial=0)) <= wide[1]:
             return array.astype(dtype)

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 from jaxdl.data import user_files
 from jaxdl.data.sources.sheet import TABLES
+from jaxdl.data.sources.text_folders import SUFFIXES
 from jaxdl.errors import UserError, brief
 from jaxdl.inference.images import image_files
 from jaxdl.inference.inputs import kind_of, read_csv
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.json_files import strict
 from jaxdl.tasks.answer import Answer
+
+_LONGEST_NAME = 200  # characters of what may name a file
 
 
 class Questions(NamedTuple):
@@ -70,13 +73,13 @@ def questions(
         names = [f"{tables[0]} {sheet.unit} {line}" for line in sheet.lines]
         cells = [dict(zip(sheet.header, row, strict=True)) for row in sheet.rows]
         return Questions("table", names, cells, columns)
-    for word in words:
-        if Path(word).is_file():
-            raise UserError(f"{word}: is a file; to read each line as a text, use --lines {word}")
-    texts = [*words, *(_lines(lines) if lines is not None else ())]
-    if not texts:
+    of_files = run.config["data"]["source"] == "text_folders"
+    named = [pair for word in words for pair in _texts(word, of_files)]
+    named += [(line, line) for line in (_lines(lines) if lines is not None else ())]
+    if not named:
         raise UserError("INPUT: this run reads texts; give some, or a file with --lines")
-    return Questions(kind, texts, [{"text": text} for text in texts], texts)
+    cells = [{"text": name} for name, _ in named]
+    return Questions(kind, [name for name, _ in named], cells, [text for _, text in named])
 
 
 def as_json(cells: Sequence[dict[str, str]], answered: Sequence[Sequence[Answer]]) -> str:
@@ -100,6 +103,27 @@ def as_csv(cells: Sequence[dict[str, str]], answered: Sequence[Sequence[Answer]]
         for name, value, box in answers:
             writer.writerow([*of_one.values(), name, value, *(box or ("",) * 4 if boxed else ())])
     return file.getvalue()
+
+
+def _texts(word: str, of_files: bool) -> list[tuple[str, str]]:
+    """The text that a word is, or those of a file or folder if a run was trained on files, named.
+
+    Raises:
+      UserError: it names a file or folder, and the run was not; or a file that does not exist.
+    """
+    place = Path(word)
+    if len(word) > _LONGEST_NAME or not (place.exists() or place.suffix == SUFFIXES[0]):
+        return [(word, word)]
+    if not place.exists():
+        raise UserError(f"{word}: no such file")
+    if not of_files and place.is_dir():
+        raise UserError(f"{word}: is a folder; give texts, or a file of them with --lines")
+    if not of_files:
+        raise UserError(f"{word}: is a file; to read each line as a text, use --lines {word}")
+    files = user_files.below(place, SUFFIXES) if place.is_dir() else [place]
+    if not files:
+        raise UserError(f"{word}: a folder without texts ({SUFFIXES[0]})")
+    return [(str(file), user_files.read(file, "predict")) for file in files]
 
 
 def _lines(file: str) -> list[str]:

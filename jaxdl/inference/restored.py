@@ -19,6 +19,7 @@ from jaxdl.data.text.vocabulary import from_json
 from jaxdl.errors import UserError
 from jaxdl.models import Model
 from jaxdl.training.build import build_model, build_task
+from jaxdl.training.continuation import require_config_of
 from jaxdl.training.evaluation import average_views
 from jaxdl.training.settings import Data, Settings
 from jaxdl.training.state import State
@@ -82,11 +83,13 @@ class RestoredRun:
         """The newest (or best) sound checkpoint, without the optimiser's state.
 
         Raises:
-          UserError: nothing was saved, or all checkpoints are damaged.
+          UserError: nothing was saved, all checkpoints are damaged, or config.json is not that of
+            the checkpoint.
         """
         with self.precision.enabled():
             directory = self.directory
             saved = Checkpoints(directory.checkpoints, best=directory.best_wanted).read()
+        require_config_of(directory, int(saved["step"]))
         return State(
             step=saved["step"],
             seed=saved["seed"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxdl import config as cfg
-from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.environment import environment
 from jaxdl.checkpointing.manifest import contents, saved_steps
@@ -17,7 +17,7 @@ from jaxdl.checkpointing.manifest import verify as fault_of
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import UserError, some
 from jaxdl.training.build import build_experiment
-from jaxdl.training.continuation import past
+from jaxdl.training.continuation import changes_since
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.measure import Measure
 from jaxdl.training.state import digest
@@ -55,8 +55,8 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
         yield Finding("checkpoint", False, damage)
         return
     yield Finding("checkpoint", True, f"step {result['step']:,}, the SHA-256 of every file agrees")
+    yield _config(config, folder, result)
     origin = cfg.plain(contents(folder)["notes"].get("origin", {}), "checkpoint")
-    yield _config(run, config, origin, result)
     data = _data(run, experiment, origin)
     yield data
     if data.stands:
@@ -64,12 +64,10 @@ def verify(run: Run, tolerance: float) -> Iterator[Finding]:
     yield _machine(run)
 
 
-def _config(run: Run, config: Mapping[str, Any], origin: Any, result: Any) -> Finding:
-    saved = origin.get("config")
-    if not isinstance(saved, Mapping):
+def _config(config: Mapping[str, Any], checkpoint: Path, result: Any) -> Finding:
+    changes = changes_since(config, checkpoint)
+    if changes is None:
         return Finding("config", False, "the checkpoint does not say which config made it")
-    saved = cfg.from_run(renamed.config(saved), str(run.checkpoints))
-    changes = cfg.differences(past(cfg.as_own(saved, config)), past(config))
     if "seed" in result and result["seed"] != config["seed"]:
         changes.append(f"config.seed: {result['seed']} in result.json -> {config['seed']}")
     if changes:

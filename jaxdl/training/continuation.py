@@ -12,14 +12,18 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
 from jaxdl import config as cfg
+from jaxdl.checkpointing import renamed
+from jaxdl.checkpointing.manifest import contents
+from jaxdl.checkpointing.run_directory import Run
 from jaxdl.data.places import places_of
 from jaxdl.durations import OTHER_UNIT, Clock, in_steps
-from jaxdl.errors import UserError
+from jaxdl.errors import UserError, some
 from jaxdl.schedules import SCHEDULES
 from jaxdl.training.build import resolved
 from jaxdl.training.experiment import Experiment
@@ -53,6 +57,24 @@ def lasting(config: Config) -> dict[str, Any]:
 def past(config: Config) -> dict[str, Any]:
     """The part of a config that may not change when a run is extended: what made its steps."""
     return _without(lasting(_pinned(config)), "training", OTHER_UNIT)
+
+
+def changes_since(config: Config, checkpoint: Path) -> list[str] | None:
+    """What a run's config has other than that which made a checkpoint; None if it does not say."""
+    saved = cfg.plain(contents(checkpoint)["notes"].get("origin", {}), "checkpoint").get("config")
+    if not isinstance(saved, Mapping):
+        return None
+    saved = cfg.from_run(renamed.config(saved), str(checkpoint.parent))
+    return cfg.differences(past(cfg.as_own(saved, config)), past(config))
+
+
+def require_config_of(run: Run, step: int) -> None:
+    """Refuse to use a checkpoint by another config than the one that made it."""
+    if changes := changes_since(run.config(), run.checkpoints / str(step)):
+        raise UserError(
+            f"{run.folder / 'config.json'}: differs from the config that made the checkpoint "
+            f"({some(changes)}); restore it"
+        )
 
 
 def length(config: Config) -> dict[str, Any]:

@@ -248,7 +248,11 @@ def evaluate(
 
     Returns:
       Metrics by name.
+
+    Raises:
+      UserError: the table is not what the task learns: a label is out of range, say.
     """
+    task.check(table)
     totals, plan = [], eval_batches if state.carry is None else eval_streams
     whole = plan(len(table), batch_size)
     for batch in batches(table, ((rows[local], mask[local]) for rows, mask in whole)):

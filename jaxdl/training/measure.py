@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from jaxdl.checkpointing.checkpoints import Checkpoints
+from jaxdl.checkpointing.checkpoints import Checkpoints, none_saved
 from jaxdl.checkpointing.run_directory import Run
-from jaxdl.errors import UserError
 from jaxdl.parallel.processes import alive
+from jaxdl.training.continuation import require_config_of
 from jaxdl.training.evaluation import report
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.state import State
@@ -67,8 +67,9 @@ def measure(experiment: Experiment, run: Run) -> tuple[int, dict[str, float], di
         checkpoints = Checkpoints(run.checkpoints, best=run.best_wanted)
         restored = checkpoints.restore(experiment.abstract_state)
         if restored is None:
-            raise UserError(f"{run.checkpoints}: no checkpoint yet; run `jaxdl train` first")
+            raise none_saved(run.checkpoints)
         state = restored[0]
+        require_config_of(run, int(state.step))
         run.check_data(experiment.description)
         metrics, _ = Measure(experiment, state)(state)
     return int(state.step), metrics, {k: len(experiment.splits[k]) for k in experiment.eval_splits}

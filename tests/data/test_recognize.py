@@ -152,6 +152,15 @@ def test_captions(tmp_path, name):
     assert "such as 'a dog'" in found.notes[0]
 
 
+def test_captions_as_hugging_face_has_them_and_their_file_alone(tmp_path, refuses):
+    draw(tmp_path / "0.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n0.png,a dog\n")
+    assert recognize(str(tmp_path)).source == "captions"
+    (tmp_path / "captions.txt").write_text("image,caption\n0.png,a dog\n")
+    with refuses("has captions; name the folder that has it and the images"):
+        recognize(str(tmp_path / "captions.txt"))
+
+
 def test_some_images_of_many_with_captions_are_held_out(tmp_path):
     for i in range(20):
         draw(tmp_path / "photos" / "large" / f"{i}.png")
@@ -159,6 +168,8 @@ def test_some_images_of_many_with_captions_are_held_out(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
     found = recognize(str(tmp_path))
     assert found.notes[0].startswith("captions: 36 train, 2 validation, 2 test")
+    (tmp_path / "Flickr_8k.trainImages.txt").write_text("large/0.png\n")
+    assert recognize(str(tmp_path)).notes[-1] == "does not read Flickr_8k.trainImages.txt"
     assert found.settings["images"] == str(tmp_path / "photos")
 
 

@@ -62,6 +62,13 @@ def test_metrics_are_numpys_on_the_whole_split(state, evaluation, examples):
     assert np.sum(got["confusion"], axis=1).tolist() == np.bincount(label, minlength=3).tolist()
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_out_of_range_is_refused(state, evaluation, refuses, label):
+    wrong = jaxdl.Table({**TABLE, "label": np.full(33, label, np.int32)})
+    with refuses("label"):
+        jaxdl.evaluate(evaluation, TASK, state, wrong, BATCH)
+
+
 def test_one_compilation_serves_every_size(state, evaluation):
     for examples in (1, 8, 33):
         jaxdl.evaluate(evaluation, TASK, state, split(examples), BATCH)

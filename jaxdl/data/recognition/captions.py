@@ -44,7 +44,8 @@ def recognize_captions(path: str, place: Path, pictures: Sequence[Path]) -> Reco
         f"captions: {counted(splits)}, such as {example!r}",
         f"reads them in {printable(file.name)}, and the images in {printable(below(folder))}",
     )
-    others = [each.name for each in place.glob("annotations/*captions*.json") if each != file]
-    if others:
-        notes += (f"does not read {named(sorted(others))}",)
+    beside = user_files.below(place, (".txt", ".csv", ".json", ".jsonl"), deep=False)
+    files = (*beside, *sorted(place.glob("annotations/*captions*.json")))
+    if others := [each.name for each in files if each != file]:
+        notes += (f"does not read {named(others)}",)
     return Recognized("captions", settings, splits, notes)

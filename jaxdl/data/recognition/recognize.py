@@ -23,6 +23,7 @@ from jaxdl.data.recognition.texts import (
     texts_of_classes,
 )
 from jaxdl.data.recognition.unread import otherwise, refuse_tools, why_unread
+from jaxdl.data.sources.captions import first_image
 from jaxdl.data.sources.csv_boxes import usual_tables
 from jaxdl.data.sources.image_finder import ImageFinder
 from jaxdl.data.sources.json_lines import has_records
@@ -134,6 +135,8 @@ def _in_file(path: str, place: Path) -> Recognized:
         return recognize_arrays(path)
     if remedy := otherwise(place):
         raise UserError(f"{path}: {remedy}")
+    if suffix == ".txt" and place.is_file() and first_image(place) is not None:
+        raise UserError(f"{path}: has captions; name the folder that has it and the images")
     if place.is_file() and looks_like_a_table(place):
         raise UserError(
             f"{path}: every line has the same number of tabs, commas or semicolons; if it is a "

@@ -25,6 +25,7 @@ from jaxdl.errors import UserError, brief, printable
 
 _JSON = (".jsonl", ".json")  # suffixes
 _NAMES = (("image", "image_name", "filename", "file_name"), ("caption", "comment"))  # of columns
+_OF_HUB = ("file_name", "text")  # the same in Hugging Face's metadata.csv
 _NUMBERED = re.compile(r"#\d+$")  # which caption of an image, as Flickr8k's token.txt counts them
 
 
@@ -119,9 +120,16 @@ def captions_in(folder: Path) -> tuple[Path, str] | None:
     """The first file of captions in a folder or of COCO's in its `annotations`; its first image."""
     files = user_files.below(folder, (".txt", ".csv", ".tsv", *_JSON), deep=False)
     for file in (*files, *sorted(folder.glob("annotations/*captions*.json"))):
-        with suppress(UserError):
-            for _, image, _ in _rows(file, "utf-8"):
-                return file, image.strip()
+        if (image := first_image(file)) is not None:
+            return file, image
+    return None
+
+
+def first_image(file: Path) -> str | None:
+    """The image that a file of captions names first; None if it is no such file."""
+    with suppress(UserError):
+        for _, image, _ in _rows(file, "utf-8"):
+            return image.strip()
     return None
 
 
@@ -171,9 +179,10 @@ def _cells(text: str, file: Path) -> Iterator[tuple[str, str, str]]:
 
 def _columns(header: list[str], first: str) -> tuple[int, int]:
     """The places of the images and of the captions in a header."""
-    places = [
-        [i for i, name in enumerate(header) if name.strip().lower() in names] for names in _NAMES
-    ]
+    plain = [name.strip().lower() for name in header]
+    if all(plain.count(name) == 1 for name in _OF_HUB):
+        return plain.index(_OF_HUB[0]), plain.index(_OF_HUB[1])
+    places = [[i for i, name in enumerate(plain) if name in names] for names in _NAMES]
     if [len(each) for each in places] != [1, 1]:
         raise UserError(
             f"line 1: {first[:80]!r} is not a header with the columns image and caption, each "
