@@ -317,6 +317,8 @@ def test_files_of_texts_are_read_as_in_training(predict, tmp_path, call):
     assert status == 0 and len(answers) == 13
     found = [answer["answers"][0]["name"] for answer in answers]
     assert found == ["dog"] * 12 + ["cat"]
+    long = f"a cat is a {'c' * 300}"
+    assert predict(workdir, long, "--json")[0] == 0
     status, _, err = predict(workdir, tmp_path / "texts" / "cat" / "99.txt")
     assert status == 2 and "99.txt: no such file" in err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,6 @@ from jaxdl.inference.inputs import kind_of, read_csv
 from jaxdl.inference.restored import RestoredRun
 from jaxdl.json_files import strict
 from jaxdl.tasks.answer import Answer
-
-_LONGEST_NAME = 200  # characters of what may name a file
 
 
 class Questions(NamedTuple):
@@ -62,7 +61,7 @@ def questions(
     tables = [
         word
         for word in words
-        if Path(word).is_file() and (kind == "table" or word.lower().endswith(TABLES))
+        if os.path.isfile(word) and (kind == "table" or word.lower().endswith(TABLES))
     ]
     if tables or kind == "table":
         _refuse_lines(lines, "tables; name a CSV or Parquet file")
@@ -111,10 +110,10 @@ def _texts(word: str, of_files: bool) -> list[tuple[str, str]]:
     Raises:
       UserError: it names a file or folder, and the run was not; or a file that does not exist.
     """
-    place = Path(word)
-    if len(word) > _LONGEST_NAME or not (place.exists() or place.suffix == SUFFIXES[0]):
+    place, exists = Path(word), os.path.exists(word)  # which takes texts of any length
+    if not (exists or place.suffix == SUFFIXES[0]):
         return [(word, word)]
-    if not place.exists():
+    if not exists:
         raise UserError(f"{word}: no such file")
     if not of_files and place.is_dir():
         raise UserError(f"{word}: is a folder; give texts, or a file of them with --lines")
