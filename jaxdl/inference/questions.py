@@ -110,11 +110,11 @@ def _texts(word: str, of_files: bool) -> list[tuple[str, str]]:
     Raises:
       UserError: it names a file or folder, and the run was not; or a file that does not exist.
     """
-    place, exists = Path(word), os.path.exists(word)  # which takes texts of any length
-    if not (exists or place.suffix == SUFFIXES[0]):
+    place = Path(word)
+    if not os.path.exists(word):  # which takes texts of any length
+        if place.suffix == SUFFIXES[0]:
+            raise UserError(f"{word}: no such file")
         return [(word, word)]
-    if not exists:
-        raise UserError(f"{word}: no such file")
     if not of_files and place.is_dir():
         raise UserError(f"{word}: is a folder; give texts, or a file of them with --lines")
     if not of_files:

@@ -56,9 +56,8 @@ def _matmul_fwd(a: jax.Array, b: jax.Array) -> Any:
 
 def _matmul_bwd(saved: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     a, b = saved
-    return product(g, b, transpose_b=True), product(a, g.astype(b.dtype), transpose_a=True).astype(
-        b.dtype
-    )
+    of_b = product(a, g.astype(b.dtype), transpose_a=True)
+    return product(g, b, transpose_b=True), of_b.astype(b.dtype)
 
 
 _matmul.defvjp(_matmul_fwd, _matmul_bwd)

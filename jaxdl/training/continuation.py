@@ -64,7 +64,12 @@ def changes_since(config: Config, checkpoint: Path) -> list[str] | None:
     saved = cfg.plain(contents(checkpoint)["notes"].get("origin", {}), "checkpoint").get("config")
     if not isinstance(saved, Mapping):
         return None
-    saved = cfg.from_run(renamed.config(saved), str(checkpoint.parent))
+    return config_changes(config, saved, checkpoint.parent)
+
+
+def config_changes(config: Config, saved: Config, checkpoints: Path) -> list[str]:
+    """What a run's config has other than one that its checkpoints keep, the run's length aside."""
+    saved = cfg.from_run(renamed.config(saved), str(checkpoints))
     return cfg.differences(past(cfg.as_own(saved, config)), past(config))
 
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config as cfg
-from jaxdl.checkpointing import renamed
 from jaxdl.checkpointing.checkpoints import Checkpoints
 from jaxdl.checkpointing.run_directory import Run
 from jaxdl.errors import Diverged, UserError, some
@@ -23,7 +22,7 @@ from jaxdl.json_files import write_json
 from jaxdl.parallel.processes import compare
 from jaxdl.progress import Progress, duration
 from jaxdl.training.callbacks import Callback
-from jaxdl.training.continuation import past
+from jaxdl.training.continuation import config_changes
 from jaxdl.training.experiment import Experiment
 from jaxdl.training.for_figures import results_for_figures
 from jaxdl.training.listeners import Listeners
@@ -156,14 +155,11 @@ class Recorder:
 
     def _check_origin(self, origin: Any) -> None:
         mine, origin = self._origin, cfg.plain(origin, "checkpoint")
-        if isinstance(saved := origin.get("config"), Mapping):
-            saved = cfg.from_run(renamed.config(saved), str(self.run.checkpoints))
-            # `Run.check_claim` has checked the length.
-            origin["config"] = past(cfg.as_own(saved, mine["config"]))
-            mine = {**mine, "config": past(mine["config"])}
-        changes = [
-            line for part in origin for line in cfg.differences(origin[part], mine.get(part), part)
-        ]
+        saved, changes = origin.pop("config", None), list[str]()
+        if saved is not None:  # `Run.check_claim` has checked the length
+            changes = config_changes(mine["config"], saved, self.run.checkpoints)
+        for part in origin:
+            changes += cfg.differences(origin[part], mine.get(part), part)
         if changes:
             raise UserError(
                 f"{self.run.checkpoints}: belong to another run ({some(changes)}); restore its "

@@ -30,7 +30,7 @@ def recognize_boxes(path: str, place: Path) -> Recognized | None:
 
     Args:
       path: of a folder, or of YOLO's description.
-      place: the same.
+      place: the same, with ~ expanded.
 
     Raises:
       UserError: the source refuses them.
@@ -123,5 +123,5 @@ def _boxes(source: str, path: str, settings: dict[str, Any]) -> Recognized:
     held = {} if len(splits["train"]) < 5_000 else {"lazy": True}
     settings = {"path": path, "size": size, **settings, "degenerate": "drop", **held}
     pictures = user_files.below(Path(path).expanduser(), pixels.SUFFIXES)
-    left = unlabelled_folders(path, splits, pictures)
+    left = unlabelled_folders(splits, pictures)
     return Recognized(source, settings, splits, notes, left)

@@ -19,7 +19,7 @@ def recognize_captions(path: str, place: Path, pictures: Sequence[Path]) -> Reco
 
     Args:
       path: of the folder.
-      place: the same.
+      place: the same, with ~ expanded.
       pictures: the images in it and below.
 
     Raises:

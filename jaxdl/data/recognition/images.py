@@ -58,8 +58,8 @@ def recognize_images(
     """Images in folders by class, or with a table of their classes.
 
     Args:
-      path: of the folder.
-      place: the same.
+      path: of the folder, as it was given.
+      place: the same, with ~ expanded.
       pictures: the images in it and below.
       texts: the texts there.
       label: of a table, the column of the classes; by default as it looks.
@@ -215,7 +215,7 @@ def _images(path: str, labels: Mapping[str, Any], pictures: Sequence[Path]) -> R
     """
     settings = {"path": path, **labels}
     splits = images(**settings, crop=Crop(size=32))
-    left = unlabelled_folders(path, splits, pictures)
+    left = unlabelled_folders(splits, pictures)
     if left and [*splits] == ["train"]:
         settings["test_fraction"] = UNSPLIT_TEST
         splits = images(**settings, crop=Crop(size=32))
@@ -254,9 +254,7 @@ def _usual(shapes: Sequence[Size]) -> tuple[Size, int | Size]:
     return (height, width), low
 
 
-def unlabelled_folders(
-    path: str, splits: Mapping[str, Table], pictures: Sequence[Path]
-) -> tuple[str, ...]:
+def unlabelled_folders(splits: Mapping[str, Table], pictures: Sequence[Path]) -> tuple[str, ...]:
     """The folders that are called as splits, and of whose images none is in one."""
     columns = [table.columns["image"].encoded for table in splits.values()]
     used = {(column.root / image).parent for column in columns for image in column.paths}

@@ -150,19 +150,15 @@ def _has_decimal_commas(sheet: Sheet) -> bool:
     commas between thousands.
     """
     columns = [[cell for cell in sheet.cells(name) if cell] for name in sheet.header]
-    with_commas = [[cell for cell in cells if "," in cell] for cells in columns]
-    commas = [
-        bool(some) and all(map(_WITH_COMMA.fullmatch, cells))
-        for cells, some in zip(columns, with_commas, strict=True)
-    ]
+    numbers = [cells for cells in columns if all(map(_WITH_COMMA.fullmatch, cells))]
+    commas = [divided for cells in numbers if (divided := [c for c in cells if "," in c])]
     if sheet.delimiter == "," and any(
-        comma and all(map(_COMMAS_IN_THOUSANDS.fullmatch, some))
-        for comma, some in zip(commas, with_commas, strict=True)
+        all(map(_COMMAS_IN_THOUSANDS.fullmatch, divided)) for divided in commas
     ):
         return False
     points = [any("." in c for c in cells) and all(map(is_number, cells)) for cells in columns]
     thousands = [all(map(_WITH_THOUSANDS.fullmatch, cells)) for cells in columns]
-    return any(commas) and not any(p and not t for p, t in zip(points, thousands, strict=True))
+    return bool(commas) and not any(p and not t for p, t in zip(points, thousands, strict=True))
 
 
 def _maybe_thousands(sheet: Sheet, name: str) -> str | None:
